@@ -1,0 +1,158 @@
+#include "common/base/subprocess.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/unique_fd.h"
+
+extern char** environ;
+
+namespace graft {
+namespace {
+
+std::vector<std::string> EnvironmentWith(const std::map<std::string, std::string>& changes) {
+  std::vector<std::string> entries;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string name = std::string(absl::string_view(*entry).substr(0, strcspn(*entry, "=")));
+    if (!changes.contains(name)) entries.emplace_back(*entry);
+  }
+  for (const auto& [name, value] : changes) entries.push_back(absl::StrCat(name, "=", value));
+  return entries;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& string : strings) pointers.push_back(string.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// Everything that the child needs between fork and exec, made beforehand: only async-signal-safe
+// calls are allowed there.
+struct ChildPlan {
+  char* const* argv;
+  char* const* environment;
+  int inherited_fd;
+  int stdout_fd;
+  int stderr_fd;
+  int error_pipe;
+  bool detached;
+};
+
+[[noreturn]] void RunChild(const ChildPlan& plan) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (plan.detached) setsid();
+  if (plan.stdout_fd >= 0) dup2(plan.stdout_fd, 1);
+  if (plan.stderr_fd >= 0) dup2(plan.stderr_fd, 2);
+  int error_pipe = plan.error_pipe;
+  if (error_pipe == 3) error_pipe = fcntl(error_pipe, F_DUPFD_CLOEXEC, 4);
+  if (plan.inherited_fd == 3) {
+    fcntl(3, F_SETFD, 0);
+  } else if (plan.inherited_fd > 3) {
+    dup2(plan.inherited_fd, 3);
+  }
+  // CLOEXEC on the rest rather than closing it: the pipe must live until exec has succeeded.
+  syscall(SYS_close_range, plan.inherited_fd >= 0 ? 4 : 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+  execve(plan.argv[0], plan.argv, plan.environment);
+  const int error = errno;
+  (void)!write(error_pipe, &error, sizeof(error));
+  _exit(127);
+}
+
+absl::StatusOr<UniqueFd> OpenLog(const std::string& path) {
+  if (path.empty()) return UniqueFd();
+  return OpenFile(path, O_WRONLY | O_CREAT | O_APPEND);
+}
+
+}  // namespace
+
+std::string ExitStatus::ToString() const {
+  if (code.has_value()) return absl::StrCat("exit code ", *code);
+  return absl::StrCat("signal ", *signal, " (", strsignal(*signal), ")");
+}
+
+absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
+  std::vector<std::string> arguments = options.argv;
+  std::vector<std::string> variables = EnvironmentWith(options.environment);
+  const std::vector<char*> argv = Pointers(arguments);
+  const std::vector<char*> environment = Pointers(variables);
+  ASSIGN_OR_RETURN(const UniqueFd stdout_fd, OpenLog(options.stdout_path));
+  ASSIGN_OR_RETURN(const UniqueFd stderr_fd, OpenLog(options.stderr_path));
+  int pipe_fds[2];
+  if (pipe2(pipe_fds, O_CLOEXEC) != 0) return FileError(errno, "make a pipe for", argv[0]);
+  const UniqueFd read_end(pipe_fds[0]);
+  UniqueFd write_end(pipe_fds[1]);
+
+  const ChildPlan plan = {argv.data(),     environment.data(), options.inherited_fd,
+                          stdout_fd.get(), stderr_fd.get(),    write_end.get(),
+                          options.detached};
+  const pid_t pid = fork();
+  if (pid < 0) return FileError(errno, "start", argv[0]);
+  if (pid == 0) RunChild(plan);
+  write_end = UniqueFd();
+  Subprocess child(pid, static_cast<int>(syscall(SYS_pidfd_open, pid, 0)), options.detached);
+
+  int error = 0;
+  ssize_t received;
+  do {
+    received = read(read_end.get(), &error, sizeof(error));
+  } while (received < 0 && errno == EINTR);
+  if (received == sizeof(error)) {
+    child.Wait();
+    return FileError(error, "run", argv[0]);
+  }
+  return child;
+}
+
+Subprocess::Subprocess(Subprocess&& other) noexcept
+    : pid_(other.pid_), pid_fd_(other.pid_fd_), detached_(other.detached_), exit_(other.exit_) {
+  other.pid_ = -1;
+  other.pid_fd_ = -1;
+}
+
+Subprocess::~Subprocess() {
+  if (pid_ > 0 && !exit_.has_value() && !detached_) {
+    Signal(SIGKILL);
+    Wait();
+  }
+  if (pid_fd_ >= 0) close(pid_fd_);
+}
+
+void Subprocess::Signal(int signal_number) const {
+  if (pid_fd_ >= 0) syscall(SYS_pidfd_send_signal, pid_fd_, signal_number, nullptr, 0);
+}
+
+ExitStatus Subprocess::Wait() { return *WaitFor(absl::InfiniteDuration()); }
+
+std::optional<ExitStatus> Subprocess::WaitFor(absl::Duration timeout) {
+  if (exit_.has_value()) return exit_;
+  const bool forever = timeout == absl::InfiniteDuration();
+  pollfd ready = {pid_fd_, POLLIN, 0};
+  const int polled =
+      poll(&ready, 1, forever ? -1 : static_cast<int>(absl::ToInt64Milliseconds(timeout)));
+  if (polled < 0 && errno == EINTR) return forever ? WaitFor(timeout) : std::nullopt;
+  if (polled == 0) return std::nullopt;
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  exit_ = WIFSIGNALED(status) ? ExitStatus{std::nullopt, WTERMSIG(status)}
+                              : ExitStatus{WEXITSTATUS(status), std::nullopt};
+  return exit_;
+}
+
+}  // namespace graft

@@ -1,0 +1,69 @@
+#pragma once
+
+// A child process. It knows nothing of what the child does.
+
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace graft {
+
+struct SubprocessOptions {
+  // argv[0] is the program's path; no shell is involved.
+  std::vector<std::string> argv;
+  // Added to this process's environment, or replacing what is there.
+  std::map<std::string, std::string> environment;
+  // Becomes the child's descriptor 3; -1: none. Stays open here and is not owned. All other
+  // descriptors above 2 are closed in the child.
+  int inherited_fd = -1;
+  // Files that standard output and error are appended to; empty: this process's own.
+  std::string stdout_path;
+  std::string stderr_path;
+  // A session of its own: Ctrl-C on the terminal does not reach it, and it survives this process.
+  bool detached = false;
+};
+
+// How a child ended: exactly one of the two is set.
+struct ExitStatus {
+  std::optional<int> code;
+  std::optional<int> signal;
+  bool success() const { return code == 0; }
+  std::string ToString() const;  // "exit code 3", "signal 9 (Killed)"
+};
+
+// Owns the child: destroyed while it runs, it is killed and reaped, unless it was started detached.
+// One thread at a time, but Signal() may be called from any.
+class Subprocess {
+ public:
+  // NOT_FOUND: no such program. PERMISSION_DENIED: not executable. RESOURCE_EXHAUSTED: no process
+  // or memory left.
+  static absl::StatusOr<Subprocess> Start(const SubprocessOptions& options);
+  Subprocess(Subprocess&& other) noexcept;
+  Subprocess& operator=(Subprocess&&) = delete;
+  ~Subprocess();
+
+  pid_t pid() const { return pid_; }
+  // Sends a signal; nothing happens once the child was reaped.
+  void Signal(int signal_number) const;
+  // Blocks until the child has ended.
+  ExitStatus Wait();
+  // The same for at most `timeout`; nothing when it still runs.
+  std::optional<ExitStatus> WaitFor(absl::Duration timeout);
+
+ private:
+  Subprocess(pid_t pid, int pid_fd, bool detached)
+      : pid_(pid), pid_fd_(pid_fd), detached_(detached) {}
+
+  pid_t pid_;
+  int pid_fd_;  // Names the process without a race: signals never reach a recycled pid.
+  bool detached_;
+  std::optional<ExitStatus> exit_;
+};
+
+}  // namespace graft

@@ -1,0 +1,207 @@
+#include "common/blobs/file_blob_store.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+constexpr char kObjects[] = "objects";
+constexpr char kIncoming[] = "incoming";
+
+absl::Status CheckHash(absl::string_view sha256) {
+  if (IsSha256Hex(sha256)) return absl::OkStatus();
+  return absl::InvalidArgumentError("a blob is named by 64 lower-case hexadecimal digits");
+}
+
+std::string ObjectPath(absl::string_view root, absl::string_view sha256) {
+  return absl::StrCat(root, "/", kObjects, "/", sha256.substr(0, 2), "/", sha256);
+}
+
+absl::Status BlobNotFound(absl::string_view sha256) {
+  return absl::NotFoundError(absl::StrCat("there is no blob ", sha256));
+}
+
+// A path in an error says nothing to a user; the hash does.
+absl::Status ForBlob(const absl::Status& status, absl::string_view sha256) {
+  return absl::IsNotFound(status) ? BlobNotFound(sha256) : status;
+}
+
+class FileBlobWriter : public BlobWriter {
+ public:
+  FileBlobWriter(std::string root, BlobExpectation expected, std::string temporary, UniqueFd fd)
+      : root_(std::move(root)),
+        expected_(std::move(expected)),
+        temporary_(std::move(temporary)),
+        fd_(std::move(fd)) {}
+  ~FileBlobWriter() override { Discard(); }
+
+  absl::Status Append(absl::string_view bytes) override {
+    if (!fd_.valid()) return absl::FailedPreconditionError("the blob is committed or has failed");
+    const absl::Status status = AppendOrFail(bytes);
+    if (!status.ok()) Discard();
+    return status;
+  }
+
+  absl::StatusOr<BlobInfo> Commit() override {
+    if (!fd_.valid()) return absl::FailedPreconditionError("the blob is committed or has failed");
+    absl::StatusOr<BlobInfo> info = CommitOrFail();
+    Discard();
+    return info;
+  }
+
+  int64_t size_bytes() const override { return size_bytes_; }
+
+ private:
+  absl::Status AppendOrFail(absl::string_view bytes) {
+    const int64_t count = static_cast<int64_t>(bytes.size());
+    if (expected_.size_bytes.has_value() && count > *expected_.size_bytes - size_bytes_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("more bytes than the ", *expected_.size_bytes, " announced"));
+    }
+    if (count > expected_.max_bytes - size_bytes_) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("more bytes than the ", expected_.max_bytes, " allowed"));
+    }
+    RETURN_IF_ERROR(WriteAll(fd_.get(), bytes, temporary_));
+    hash_.Update(bytes);
+    size_bytes_ += count;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<BlobInfo> CommitOrFail() {
+    BlobInfo info{hash_.Hex(), size_bytes_};
+    if (expected_.size_bytes.value_or(size_bytes_) != size_bytes_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(size_bytes_, " bytes instead of the ", *expected_.size_bytes, " announced"));
+    }
+    if (expected_.sha256.value_or(info.sha256) != info.sha256) {
+      return absl::DataLossError(
+          absl::StrCat("the bytes hash to ", info.sha256, " instead of ", *expected_.sha256));
+    }
+    const std::string path = ObjectPath(root_, info.sha256);
+    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+    const absl::StatusOr<int64_t> existing = FileSize(path);
+    if (existing.ok() && *existing == size_bytes_) {
+      // Its writer may not have come to the last sync yet, and our answer means durable too.
+      RETURN_IF_ERROR(SyncDirectory(DirectoryOf(path)));
+      return info;
+    }
+    if (::fchmod(fd_.get(), 0444) != 0) return FileError(errno, "make read-only", temporary_);
+    RETURN_IF_ERROR(SyncFile(fd_.get(), temporary_));
+    RETURN_IF_ERROR(RenameAndSync(temporary_, path));
+    fd_.Reset();
+    return info;
+  }
+
+  void Discard() {
+    if (!fd_.valid()) return;
+    ::unlink(temporary_.c_str());
+    fd_.Reset();
+  }
+
+  const std::string root_;
+  const BlobExpectation expected_;
+  const std::string temporary_;
+  UniqueFd fd_;  // invalid once committed or failed
+  Sha256 hash_;
+  int64_t size_bytes_ = 0;
+};
+
+class FileBlobReader : public BlobReader {
+ public:
+  FileBlobReader(UniqueFd fd, int64_t size_bytes, std::string sha256)
+      : fd_(std::move(fd)), size_bytes_(size_bytes), sha256_(std::move(sha256)) {}
+
+  int64_t size_bytes() const override { return size_bytes_; }
+  absl::StatusOr<size_t> ReadAt(int64_t offset, absl::Span<char> buffer) const override {
+    if (offset < 0) return absl::InvalidArgumentError("the offset is negative");
+    return graft::ReadAt(fd_.get(), offset, buffer, absl::StrCat("blob ", sha256_));
+  }
+
+ private:
+  const UniqueFd fd_;
+  const int64_t size_bytes_;
+  const std::string sha256_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FileBlobStore>> FileBlobStore::Open(std::string root) {
+  RETURN_IF_ERROR(CreateDirectories(JoinPath(root, kObjects)));
+  // What a killed process was writing has no name and no reader.
+  RETURN_IF_ERROR(RemoveTree(JoinPath(root, kIncoming)));
+  RETURN_IF_ERROR(CreateDirectories(JoinPath(root, kIncoming)));
+  return std::unique_ptr<FileBlobStore>(new FileBlobStore(std::move(root)));
+}
+
+absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::NewWriter(
+    const BlobExpectation& expected) {
+  static std::atomic<uint64_t> counter{0};
+  if (expected.sha256.has_value()) RETURN_IF_ERROR(CheckHash(*expected.sha256));
+  if (expected.size_bytes.value_or(0) < 0) {
+    return absl::InvalidArgumentError("the announced size is negative");
+  }
+  if (expected.size_bytes.value_or(0) > expected.max_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        *expected.size_bytes, " bytes announced; at most ", expected.max_bytes, " are allowed"));
+  }
+  const std::string temporary =
+      absl::StrCat(root_, "/", kIncoming, "/", ::getpid(), "-", counter.fetch_add(1));
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return std::make_unique<FileBlobWriter>(root_, expected, temporary, std::move(fd));
+}
+
+absl::StatusOr<std::unique_ptr<BlobReader>> FileBlobStore::Open(absl::string_view sha256) const {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const std::string path = ObjectPath(root_, sha256);
+  absl::StatusOr<UniqueFd> fd = OpenFile(path, O_RDONLY);
+  if (!fd.ok()) return ForBlob(fd.status(), sha256);
+  struct stat info;
+  if (::fstat(fd->get(), &info) != 0) return FileError(errno, "read the size of", path);
+  return std::make_unique<FileBlobReader>(*std::move(fd), info.st_size, std::string(sha256));
+}
+
+absl::StatusOr<BlobInfo> FileBlobStore::Stat(absl::string_view sha256) const {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const absl::StatusOr<int64_t> size = FileSize(ObjectPath(root_, sha256));
+  if (!size.ok()) return ForBlob(size.status(), sha256);
+  return BlobInfo{std::string(sha256), *size};
+}
+
+absl::Status FileBlobStore::ForEach(const std::function<bool(const BlobInfo&)>& visit) const {
+  const std::string objects = JoinPath(root_, kObjects);
+  ASSIGN_OR_RETURN(const std::vector<std::string> directories, ListDirectory(objects));
+  for (const std::string& directory : directories) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                     ListDirectory(JoinPath(objects, directory)));
+    for (const std::string& name : names) {
+      const absl::StatusOr<BlobInfo> info = Stat(name);
+      if (info.ok() && !visit(*info)) return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FileBlobStore::Delete(absl::string_view sha256) {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const absl::Status status = RemoveFile(ObjectPath(root_, sha256));
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::StatusOr<std::string> FileBlobStore::PathOf(absl::string_view sha256) const {
+  ASSIGN_OR_RETURN(const BlobInfo info, Stat(sha256));
+  return ObjectPath(root_, info.sha256);
+}
+
+}  // namespace graft

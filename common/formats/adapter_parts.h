@@ -1,0 +1,121 @@
+#pragma once
+
+// What an adapter consists of, between graft's own names and PEFT's files. Torch-free: tensors are
+// views.
+//
+// Tensors are named by the base model's paths, as the engine names them:
+//   h.3.attn.c_attn.lora_A [rank, in]   h.3.attn.c_attn.lora_B [out, rank]
+//   soft_prompt [num_virtual_tokens, n_embd]
+//   h.11.mlp.c_fc.weight, ln_f.bias, lm_head.weight …   of saved modules, shaped as in the base
+//   model
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/formats/gpt2_config.h"
+#include "common/formats/peft_modules.h"
+#include "common/formats/safetensors.h"
+
+namespace graft {
+
+struct AdapterParts {
+  struct Lora {
+    int64_t rank = 8;
+    double alpha = 16;
+    double dropout = 0;
+    bool use_rslora = false;
+    std::vector<std::string> target_modules = {"c_attn"};
+    std::vector<int64_t> layers;  // empty: all that no saved module covers
+  };
+  std::optional<Lora> lora;
+  int64_t num_virtual_tokens = 0;          // 0: no soft prompt
+  std::vector<std::string> saved_modules;  // "h.11", "ln_f", "lm_head"
+};
+
+inline constexpr char kSoftPromptTensor[] = "soft_prompt";
+
+// ---- Writing
+// --------------------------------------------------------------------------------------------------------------
+
+struct AdapterWriteOptions {
+  std::string base_model_name;  // what PEFT's users call the base: a path or a hub id
+  std::string peft_version = "0.17.1";
+  std::string title;  // of the README; "" is the base's name
+};
+
+// Directories below the adapter's that hold PEFT adapters, in the order in which they are loaded:
+// {""}, or
+// {"lora", "soft_prompt"} for what PEFT cannot have in one adapter.
+absl::StatusOr<std::vector<std::string>> AdapterSubdirectories(const AdapterParts& parts,
+                                                               const AdapterWriteOptions& options);
+
+// Writes adapter_config.json, adapter_model.safetensors (a directory as above each) and README.md
+// into `directory`, which is made when it is missing. `tensors` are all of the adapter's tensors,
+// named as above, in F32 (or another float type); `source` gives their bytes. Returns the files'
+// paths below `directory`. A part without LoRA that saves modules gets a carrier: a LoRA of rank 1
+// whose tensors are zero, without which no PEFT loads it. INVALID_ARGUMENT, before anything is
+// written: no part at all, what PEFT's version cannot express (all blocks saved and no LoRA, before
+// 0.14), tensors that are missing, unknown or misshapen (all named). Codes of common/base/file.h.
+absl::StatusOr<std::vector<std::string>> WriteAdapter(const std::string& directory,
+                                                      const Gpt2Config& gpt2,
+                                                      const AdapterParts& parts,
+                                                      const std::vector<TensorInfo>& tensors,
+                                                      TensorSource source,
+                                                      const AdapterWriteOptions& options);
+
+// The lines of Python that load the adapter with PEFT; README.md shows them. `directory` as the
+// user will name it. Codes of AdapterSubdirectories.
+absl::StatusOr<std::string> PeftSnippet(const AdapterParts& parts,
+                                        const AdapterWriteOptions& options,
+                                        const std::string& directory);
+
+// ---- Reading
+// --------------------------------------------------------------------------------------------------------------
+
+// An adapter's directory, written by graft or by PEFT, with its tensors mapped. Immutable,
+// thread-safe.
+class AdapterFolder {
+ public:
+  // NOT_FOUND: no such directory, adapter_config.json or adapter_model.safetensors. UNIMPLEMENTED:
+  // what graft does not compute, by field (ParsePeftConfig, ResolveLoraModules,
+  // ResolveSavedModules). INVALID_ARGUMENT: a broken file, or, all in one message, every tensor
+  // that is missing, unknown or does not fit the base model.
+  static absl::StatusOr<AdapterFolder> Open(const std::string& directory, const Gpt2Config& gpt2);
+
+  // A carrier (see WriteAdapter) is no LoRA part. `lora` has r and lora_alpha of the file and the
+  // layers that it really acts on; with patterns the modules below differ from it.
+  const AdapterParts& parts() const { return parts_; }
+  // The modules that LoRA acts on, with the rank and scaling of each.
+  const std::vector<LoraModule>& lora_modules() const { return lora_modules_; }
+  // By the names above, in the order lora_A and lora_B of each module, soft_prompt, saved modules.
+  const std::vector<TensorView>& tensors() const { return tensors_; }
+  // nullptr when there is none of that name.
+  const TensorView* Find(absl::string_view name) const;
+  // base_model_name_or_path; "" when the file does not say.
+  const std::string& base_model_name() const { return base_model_name_; }
+
+ private:
+  absl::Status AddPeftDirectory(const std::string& directory, const Gpt2Config& gpt2);
+  absl::Status AddLora(const PeftLoraConfig& peft, const SafetensorsFile& file,
+                       const Gpt2Config& gpt2);
+  absl::Status AddPrompt(const PeftPromptConfig& peft, const SafetensorsFile& file,
+                         const Gpt2Config& gpt2);
+  void DropCarrier();
+
+  AdapterParts parts_;
+  std::vector<LoraModule> lora_modules_;
+  std::vector<TensorView> tensors_;
+  std::string base_model_name_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+};
+
+// Tensors that an adapter of these parts has, by the names above.
+std::vector<TensorShape> AdapterTensorShapes(const std::vector<LoraModule>& lora_modules,
+                                             const AdapterParts& parts, const Gpt2Config& gpt2);
+
+}  // namespace graft

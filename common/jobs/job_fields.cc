@@ -1,0 +1,71 @@
+#include <map>
+#include <string>
+
+#include "common/base/limits.h"
+#include "common/jobs/field_checks.h"
+#include "common/jobs/job_spec.h"
+#include "common/jobs/spec_checks.h"
+
+namespace graft {
+namespace {
+
+bool IsLabelKey(absl::string_view key) {
+  if (key.empty() || key.size() > kMaxLabelKeyBytes) return false;
+  for (const char c : key) {
+    const bool allowed =
+        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+    if (!allowed) return false;
+  }
+  return true;
+}
+
+void CheckJobFields(const v1::Job& job, const FieldScope& scope) {
+  scope.AtMostBytes("display_name", job.display_name(), kMaxDisplayNameBytes);
+  scope.AtMostBytes("study", job.study(), kMaxStudyBytes);
+  scope.Between("priority", job.priority(), -kMaxPriority, kMaxPriority);
+  if (job.labels_size() > kMaxLabels) {
+    scope.Add("labels", absl::StrCat("has ", job.labels_size(), " entries; at most ", kMaxLabels,
+                                     " are allowed"));
+    return;
+  }
+  const std::map<std::string, std::string> labels(job.labels().begin(), job.labels().end());
+  for (const auto& [key, value] : labels) {
+    scope.Require(IsLabelKey(key), "labels",
+                  absl::StrCat("key \"", key.substr(0, kMaxLabelKeyBytes),
+                               "\" must be 1 to 63 of a-z 0-9 _ . -"));
+    scope.AtMostBytes("labels", value, kMaxLabelValueBytes);
+  }
+}
+
+void CheckRequestId(absl::string_view request_id, const FieldScope& scope) {
+  scope.AtMostBytes("request_id", request_id, kMaxRequestIdBytes);
+  for (const char c : request_id) {
+    if (c > ' ' && c <= '~') continue;
+    return scope.Add("request_id", "must be printable ASCII without spaces");
+  }
+}
+
+}  // namespace
+
+absl::Status ValidateJobFields(const v1::Job& job, absl::string_view path) {
+  Violations violations;
+  CheckJobFields(job, FieldScope(violations, path));
+  return violations.ToStatus();
+}
+
+absl::Status ValidateRequestId(absl::string_view request_id) {
+  Violations violations;
+  CheckRequestId(request_id, FieldScope(violations, ""));
+  return violations.ToStatus();
+}
+
+absl::Status ValidateCreateJob(const v1::CreateJobRequest& request) {
+  Violations violations;
+  const FieldScope scope(violations, "");
+  CheckRequestId(request.request_id(), scope);
+  CheckJobFields(request.job(), scope.At("job"));
+  CheckSpec(request.job().spec(), scope.At("job.spec"));
+  return violations.ToStatus();
+}
+
+}  // namespace graft

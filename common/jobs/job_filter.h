@@ -1,0 +1,48 @@
+#pragma once
+
+// The filter and order_by of lists: a small part of https://google.aip.dev/160.
+//
+//   filter := [term {" AND " term}]      term := field "=" value
+//   value  := "quoted, with \" and \\" | word of [A-Za-z0-9._+/-]
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "graft/v1/event.pb.h"
+
+namespace graft {
+
+// Terms of ListJobs; what is set must all hold.
+struct JobFilter {
+  std::optional<v1::JobState> state;
+  std::optional<bool> done;
+  std::optional<std::string> study;
+  std::optional<std::string> method;  // As MethodName gives it.
+  std::optional<std::string> base_model;
+  std::optional<std::string> display_name;
+  std::map<std::string, std::string> labels;  // labels.key = "value".
+};
+
+// Terms of ListAdapters.
+struct AdapterFilter {
+  std::optional<std::string> base_model;
+  std::optional<std::string> job;  // With "jobs/".
+};
+
+enum class JobOrder {
+  kNewestFirst,  // "create_time desc", the default.
+  kOldestFirst,  // "create_time"
+  kPriority,     // "priority desc": then oldest first.
+};
+
+// INVALID_ARGUMENT (violation of "filter" or "order_by") for an unknown field (the known ones are
+// listed), a bad value, a field named twice, or text that does not parse (with its position).
+absl::StatusOr<JobFilter> ParseJobFilter(absl::string_view filter);
+absl::StatusOr<AdapterFilter> ParseAdapterFilter(absl::string_view filter);
+absl::StatusOr<JobOrder> ParseJobOrder(absl::string_view order_by);
+
+}  // namespace graft

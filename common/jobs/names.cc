@@ -1,0 +1,40 @@
+#include "common/jobs/names.h"
+
+#include <random>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/limits.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/status_details.h"
+
+namespace graft {
+
+absl::StatusOr<std::string> ParseJobId(absl::string_view name, absl::string_view field) {
+  const absl::string_view id =
+      absl::StartsWith(name, kJobPrefix) ? name.substr(sizeof(kJobPrefix) - 1) : name;
+  RETURN_IF_ERROR(ValidateName(id, field));
+  return std::string(id);
+}
+
+std::string JobName(absl::string_view id) { return absl::StrCat(kJobPrefix, id); }
+
+absl::Status ValidateName(absl::string_view name, absl::string_view field) {
+  if (IsSafeFileName(name)) return absl::OkStatus();
+  if (name.empty()) return FieldViolation(field, "is required");
+  return FieldViolation(field, absl::StrCat("must be 1 to ", kMaxNameBytes,
+                                            " of A-Z a-z 0-9 . _ - and not begin with a dot"));
+}
+
+std::string NewJobId() {
+  // Crockford's base 32 without what looks alike; a letter first, so that no tool takes it for a
+  // number.
+  static constexpr char kDigits[] = "abcdefghjkmnpqrstvwxyz0123456789";
+  std::random_device random;
+  std::string id(1, kDigits[random() % 22]);
+  while (id.size() < 12) id += kDigits[random() % 32];
+  return id;
+}
+
+}  // namespace graft

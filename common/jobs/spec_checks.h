@@ -1,0 +1,31 @@
+#pragma once
+
+// The checks of a spec without and with facts, for job_spec.h's functions to put together.
+
+#include "common/jobs/field_checks.h"
+#include "common/jobs/job_spec.h"
+
+namespace graft {
+
+// What ValidateSpec checks.
+void CheckSpec(const v1::JobSpec& spec, const FieldScope& scope);
+
+// Fills the defaults of a method and checks it against the model. `adapter`, if any, is init_from:
+// what the method leaves open is taken from it, and what it says must agree.
+void ResolveMethod(const v1::TrainingSpec& training, const v1::Model& model,
+                   const v1::Adapter* adapter, v1::Method& method, const FieldScope& scope);
+
+// Where the texts of a spec must fit: what the model has, and what the soft prompt takes of it.
+struct Room {
+  int n_positions = 0;
+  int num_virtual_tokens = 0;
+};
+
+// Fills max_source_tokens and max_target_tokens, and checks that they fit.
+void ResolveLengths(const Room& room, v1::DataSpec& data, const FieldScope& scope);
+
+// Fills the evaluation's defaults; `default_samples` is that of max_samples (-1: all).
+void ResolveEvaluation(const Room& room, const v1::DataSpec& resolved_data, int64_t default_samples,
+                       v1::EvaluationSpec& evaluation, const FieldScope& scope);
+
+}  // namespace graft

@@ -1,0 +1,84 @@
+#include "common/jobs/status_details.h"
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/message.h"
+
+namespace graft {
+namespace {
+
+std::string TypeUrl(const google::protobuf::Message& message) {
+  return absl::StrCat("type.googleapis.com/", message.GetTypeName());
+}
+
+template <typename Detail>
+bool ReadDetail(const absl::Status& status, Detail& detail) {
+  const auto payload = status.GetPayload(TypeUrl(detail));
+  return payload.has_value() && detail.ParseFromString(std::string(*payload));
+}
+
+void SetDetail(absl::Status& status, const google::protobuf::Message& detail) {
+  status.SetPayload(TypeUrl(detail), absl::Cord(detail.SerializeAsString()));
+}
+
+}  // namespace
+
+absl::Status WithReason(absl::Status status, absl::string_view reason) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain(kErrorDomain);
+  SetDetail(status, info);
+  return status;
+}
+
+std::string ReasonOf(const absl::Status& status) {
+  google::rpc::ErrorInfo info;
+  return ReadDetail(status, info) && info.domain() == kErrorDomain ? info.reason() : "";
+}
+
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
+  google::rpc::RetryInfo info;
+  const int64_t seconds = absl::IDivDuration(delay, absl::Seconds(1), &delay);
+  info.mutable_retry_delay()->set_seconds(seconds);
+  info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(delay / absl::Nanoseconds(1)));
+  SetDetail(status, info);
+  return status;
+}
+
+absl::Duration RetryDelayOf(const absl::Status& status) {
+  google::rpc::RetryInfo info;
+  if (!ReadDetail(status, info)) return absl::ZeroDuration();
+  return absl::Seconds(info.retry_delay().seconds()) +
+         absl::Nanoseconds(info.retry_delay().nanos());
+}
+
+void Violations::Add(absl::string_view field, absl::string_view description) {
+  auto* violation = request_.add_field_violations();
+  violation->set_field(std::string(field));
+  violation->set_description(std::string(description));
+}
+
+absl::Status Violations::ToStatus() const {
+  if (empty()) return absl::OkStatus();
+  std::string message;
+  for (const auto& violation : request_.field_violations()) {
+    absl::StrAppend(&message, message.empty() ? "" : "; ", violation.field(), ": ",
+                    violation.description());
+  }
+  absl::Status status = WithReason(absl::InvalidArgumentError(message), kReasonInvalidSpec);
+  SetDetail(status, request_);
+  return status;
+}
+
+absl::Status FieldViolation(absl::string_view field, absl::string_view description) {
+  Violations violations;
+  violations.Add(field, description);
+  return violations.ToStatus();
+}
+
+std::vector<google::rpc::BadRequest::FieldViolation> FieldViolationsOf(const absl::Status& status) {
+  google::rpc::BadRequest request;
+  if (!ReadDetail(status, request)) return {};
+  return {request.field_violations().begin(), request.field_violations().end()};
+}
+
+}  // namespace graft

@@ -1,0 +1,63 @@
+#pragma once
+
+// google.rpc details on an absl::Status: payloads keyed by type URL, as common/rpc/status.h carries
+// them over gRPC. Programs tell errors apart by code and reason, never by the message.
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace graft {
+
+inline constexpr char kErrorDomain[] = "graft";
+
+// Reasons of ErrorInfo: UPPER_SNAKE, stable, part of the API.
+inline constexpr char kReasonStaleLease[] = "STALE_LEASE";
+inline constexpr char kReasonVersionChanged[] = "VERSION_CHANGED";
+inline constexpr char kReasonQueueFull[] = "QUEUE_FULL";
+inline constexpr char kReasonDiskFull[] = "DISK_FULL";
+inline constexpr char kReasonRequestIdReused[] = "REQUEST_ID_REUSED";
+inline constexpr char kReasonNameTaken[] = "NAME_TAKEN";
+inline constexpr char kReasonInUse[] = "IN_USE";
+inline constexpr char kReasonNotDone[] = "NOT_DONE";
+inline constexpr char kReasonWrongState[] = "WRONG_STATE";
+inline constexpr char kReasonEventsMissing[] = "EVENTS_MISSING";
+inline constexpr char kReasonStoreOwned[] = "STORE_OWNED";
+inline constexpr char kReasonStoreNewer[] = "STORE_NEWER";
+inline constexpr char kReasonInvalidSpec[] = "INVALID_SPEC";
+inline constexpr char kReasonOutcomeUnknown[] = "OUTCOME_UNKNOWN";
+
+// `status` with ErrorInfo{reason, domain "graft"} added. OK stays OK.
+absl::Status WithReason(absl::Status status, absl::string_view reason);
+// The reason of ErrorInfo in domain "graft"; empty when there is none.
+std::string ReasonOf(const absl::Status& status);
+
+// `status` with RetryInfo added: the caller should wait this long.
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
+// Zero when the status has no RetryInfo.
+absl::Duration RetryDelayOf(const absl::Status& status);
+
+// Collects what is wrong with a request, so that one answer names all of it.
+class Violations {
+ public:
+  // `field` is the path in the request: "job.spec.fine_tune.method.lora.rank".
+  void Add(absl::string_view field, absl::string_view description);
+  bool empty() const { return request_.field_violations().empty(); }
+  // OK when there are none; else INVALID_ARGUMENT with google.rpc.BadRequest and the reason
+  // INVALID_SPEC. The message is "field: description", of all of them joined by "; ".
+  absl::Status ToStatus() const;
+
+ private:
+  google::rpc::BadRequest request_;
+};
+
+// INVALID_ARGUMENT with a single violation.
+absl::Status FieldViolation(absl::string_view field, absl::string_view description);
+// The violations of a status; empty when it has no BadRequest.
+std::vector<google::rpc::BadRequest::FieldViolation> FieldViolationsOf(const absl::Status& status);
+
+}  // namespace graft

@@ -1,0 +1,58 @@
+#include "common/text/csv_row.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+// Reads a field from behind its opening quote; `row` then begins behind the closing one.
+absl::Status ReadQuoted(absl::string_view* row, std::string* field) {
+  while (true) {
+    const size_t quote = row->find('"');
+    if (quote == absl::string_view::npos) {
+      return absl::InvalidArgumentError("the double quote that opens it is not closed");
+    }
+    field->append(row->data(), quote);
+    row->remove_prefix(quote + 1);
+    if (row->empty() || row->front() != '"') return absl::OkStatus();
+    field->push_back('"');
+    row->remove_prefix(1);
+  }
+}
+
+absl::Status ReadField(absl::string_view* row, std::string* field) {
+  field->clear();
+  if (!row->empty() && row->front() == '"') {
+    row->remove_prefix(1);
+    RETURN_IF_ERROR(ReadQuoted(row, field));
+    if (row->empty() || row->front() == ',') return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "text stands behind the closing double quote (a quote inside a field is written twice)");
+  }
+  const size_t size = std::min(row->find(','), row->size());
+  field->assign(row->data(), size);
+  row->remove_prefix(size);
+  if (field->find('"') == std::string::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "a double quote stands in a field that does not begin with one");
+}
+
+}  // namespace
+
+absl::Status ParseCsvRow(absl::string_view row, std::vector<std::string>* fields) {
+  for (size_t count = 1;; ++count) {
+    if (fields->size() < count) fields->emplace_back();
+    const absl::Status status = ReadField(&row, &(*fields)[count - 1]);
+    if (!status.ok()) return Annotate(status, absl::StrCat("field ", count));
+    if (row.empty()) {
+      fields->resize(count);
+      return absl::OkStatus();
+    }
+    row.remove_prefix(1);  // the comma
+  }
+}
+
+}  // namespace graft

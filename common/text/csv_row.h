@@ -1,0 +1,19 @@
+#pragma once
+
+// The fields of one row of CSV (RFC 4180).
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace graft {
+
+// Cuts `row` (without its line end) at commas that stand outside of double quotes; a quoted field
+// gives two quotes for one. `fields` keeps its strings' memory. INVALID_ARGUMENT: a quote inside a
+// field that does not begin with one, or something between a closing quote and the comma
+// ("field 3: …", counted from 1).
+absl::Status ParseCsvRow(absl::string_view row, std::vector<std::string>* fields);
+
+}  // namespace graft

@@ -1,0 +1,277 @@
+#include "common/text/data_reader.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/text/csv_row.h"
+#include "common/text/json_row.h"
+#include "common/text/row_splitter.h"
+#include "common/text/unicode.h"
+
+namespace graft {
+namespace {
+
+constexpr size_t kSniffedBytes = 4096;
+constexpr size_t kListedNames = 20;
+
+absl::Status CheckFields(const DataFields& fields) {
+  if (fields.check_only) return absl::OkStatus();
+  const bool pair = !fields.source_field.empty() && !fields.target_field.empty();
+  const bool neither = fields.source_field.empty() && fields.target_field.empty();
+  if (fields.text_field.empty() ? pair : neither) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "either source_field and target_field must be given, or text_field alone");
+}
+
+DataFormat FormatOfName(absl::string_view path) {
+  for (const char* suffix : {".jsonl", ".ndjson", ".json"}) {
+    if (absl::EndsWithIgnoreCase(path, suffix)) return DataFormat::kJsonLines;
+  }
+  return absl::EndsWithIgnoreCase(path, ".csv") ? DataFormat::kCsv : DataFormat::kAutomatic;
+}
+
+// Looks at the beginning: passes over a byte order mark, finds the format, refuses what can be
+// neither.
+absl::StatusOr<DataFormat> Sniff(RowSplitter* rows, DataFormat format) {
+  ASSIGN_OR_RETURN(absl::string_view head, rows->Peek(kSniffedBytes));
+  if (absl::StartsWith(head, "\xFF\xFE") || absl::StartsWith(head, "\xFE\xFF")) {
+    return absl::InvalidArgumentError("line 1: the file is UTF-16; it must be UTF-8");
+  }
+  if (absl::ConsumePrefix(&head, "\xEF\xBB\xBF")) rows->Skip(3);
+  if (format == DataFormat::kCsv) return format;
+  const absl::string_view text = absl::StripLeadingAsciiWhitespace(head);
+  if (absl::StartsWith(text, "[")) {
+    return absl::InvalidArgumentError(
+        "line 1: the file is a JSON list; it must be JSON lines, one object a line");
+  }
+  if (format == DataFormat::kJsonLines || absl::StartsWith(text, "{")) {
+    return DataFormat::kJsonLines;
+  }
+  return DataFormat::kCsv;
+}
+
+// The names of a row's fields for a message.
+template <typename Names>
+std::string ListNames(const Names& names) {
+  if (names.size() <= kListedNames) return absl::StrJoin(names, ", ");
+  const Names first(names.begin(), names.begin() + kListedNames);
+  return absl::StrCat(absl::StrJoin(first, ", "), " and ", names.size() - kListedNames, " more");
+}
+
+absl::Status FieldError(absl::string_view field, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("field \"", field, "\" ", what));
+}
+
+// The line of `offset` in a row that begins at `row.line`: a quoted field may hold line ends.
+absl::Status EncodingError(const RowSplitter::Row& row, size_t offset) {
+  const absl::string_view before = row.text.substr(0, offset);
+  const size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
+  return absl::InvalidArgumentError(
+      absl::StrCat("line ", row.line + std::count(before.begin(), before.end(), '\n'),
+                   ": invalid UTF-8 at byte ", offset - line_begin + 1, " of the line"));
+}
+
+// Lines that are passed over. In CSV spaces are a value.
+bool IsBlank(absl::string_view text, DataFormat format) {
+  if (format == DataFormat::kCsv) return text.empty();
+  return absl::StripAsciiWhitespace(text).empty();
+}
+
+}  // namespace
+
+class DataReader::Impl {
+ public:
+  Impl(ByteSource source, const DataFields& fields)
+      : rows_(std::move(source)), wanted_(Wanteds(fields)), json_(wanted_) {}
+
+  absl::Status Start(DataFormat format) {
+    ASSIGN_OR_RETURN(format_, Sniff(&rows_, format));
+    return format_ == DataFormat::kCsv ? ReadHeader() : absl::OkStatus();
+  }
+
+  absl::StatusOr<bool> Next(DataRow* row);
+  DataFormat format() const { return format_; }
+  const std::vector<std::string>& field_names() const { return header_; }
+
+ private:
+  enum Wanted { kSource, kTarget, kId, kWantedCount };
+  static std::vector<std::string> Wanteds(const DataFields& fields) {
+    if (fields.check_only) return {"", "", ""};
+    return {fields.text_field.empty() ? fields.source_field : fields.text_field,
+            fields.target_field, fields.id_field};
+  }
+  static constexpr size_t kNoColumn = static_cast<size_t>(-1);
+
+  // Is the field asked for, and must every row have it?
+  bool Asked(int wanted) const { return !wanted_[wanted].empty(); }
+  static bool Required(int wanted) { return wanted != kId; }
+  // Two may be the same field; then the parser keeps it under the first.
+  const JsonField& Field(int wanted) const {
+    const auto first = std::find(wanted_.begin(), wanted_.end(), wanted_[wanted]);
+    return json_.field(first - wanted_.begin());
+  }
+
+  absl::StatusOr<bool> NextText(RowSplitter::Row* text);
+  absl::Status ReadHeader();
+  absl::Status ReadCsv(absl::string_view text, DataRow* row);
+  absl::Status ReadJson(absl::string_view text, DataRow* row);
+  absl::Status CheckJsonField(int wanted) const;
+
+  RowSplitter rows_;
+  const std::vector<std::string> wanted_;  // by Wanted; empty: not asked for
+  DataFormat format_ = DataFormat::kAutomatic;
+  JsonRowParser json_;
+  std::vector<std::string> header_;  // JSON lines: the first row's fields
+  size_t columns_[kWantedCount] = {kNoColumn, kNoColumn, kNoColumn};
+  std::vector<std::string> csv_;
+  int64_t row_count_ = 0;
+};
+
+// The next row that is not blank, checked for its encoding.
+absl::StatusOr<bool> DataReader::Impl::NextText(RowSplitter::Row* text) {
+  do {
+    ASSIGN_OR_RETURN(const bool more, rows_.Next(format_ == DataFormat::kCsv, text));
+    if (!more) return false;
+  } while (IsBlank(text->text, format_));
+  const size_t offset = FindInvalidUtf8(text->text);
+  if (offset != absl::string_view::npos) return EncodingError(*text, offset);
+  return true;
+}
+
+absl::Status DataReader::Impl::ReadHeader() {
+  RowSplitter::Row text;
+  ASSIGN_OR_RETURN(const bool more, NextText(&text));
+  if (!more) return absl::OkStatus();  // Next reports that there are no rows
+  const std::string where = absl::StrCat("line ", text.line);
+  RETURN_IF_ERROR(Annotate(ParseCsvRow(text.text, &header_), where));
+  for (int wanted = 0; wanted < kWantedCount; ++wanted) {
+    const auto found = std::find(header_.begin(), header_.end(), wanted_[wanted]);
+    if (!Asked(wanted) || (found == header_.end() && !Required(wanted))) continue;
+    if (found == header_.end()) {
+      return Annotate(FieldError(wanted_[wanted],
+                                 absl::StrCat("is missing; the header has: ", ListNames(header_))),
+                      where);
+    }
+    if (std::count(found, header_.end(), *found) > 1) {
+      return Annotate(FieldError(*found, "stands twice in the header"), where);
+    }
+    columns_[wanted] = found - header_.begin();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataReader::Impl::ReadCsv(absl::string_view text, DataRow* row) {
+  RETURN_IF_ERROR(ParseCsvRow(text, &csv_));
+  if (csv_.size() != header_.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the row has ", csv_.size(), " fields, but the header ", header_.size()));
+  }
+  row->source = Asked(kSource) ? csv_[columns_[kSource]] : "";
+  row->targets.clear();
+  if (Asked(kTarget)) row->targets.push_back(csv_[columns_[kTarget]]);
+  row->id = columns_[kId] == kNoColumn ? "" : csv_[columns_[kId]];
+  return absl::OkStatus();
+}
+
+absl::Status DataReader::Impl::CheckJsonField(int wanted) const {
+  const JsonField& field = Field(wanted);
+  switch (field.type) {
+    case JsonField::Type::kString:
+      return absl::OkStatus();
+    case JsonField::Type::kMissing:
+      return FieldError(wanted_[wanted],
+                        absl::StrCat("is missing; the row has: ", ListNames(json_.names())));
+    case JsonField::Type::kStringList:
+      if (wanted != kTarget) break;
+      if (!field.strings.empty()) return absl::OkStatus();
+      return FieldError(wanted_[wanted], "is an empty list; it must hold at least one string");
+    default:
+      break;
+  }
+  return FieldError(wanted_[wanted],
+                    absl::StrCat("is ", field.description, "; it must be a string",
+                                 wanted == kTarget ? " or a list of strings" : ""));
+}
+
+absl::Status DataReader::Impl::ReadJson(absl::string_view text, DataRow* row) {
+  RETURN_IF_ERROR(json_.Parse(text));
+  for (const int wanted : {kSource, kTarget}) {
+    if (Asked(wanted)) RETURN_IF_ERROR(CheckJsonField(wanted));
+  }
+  if (row_count_ == 1) {
+    for (const absl::string_view name : json_.names()) header_.emplace_back(name);
+  }
+  row->source = Asked(kSource) ? Field(kSource).strings[0] : "";
+  row->targets.clear();
+  if (Asked(kTarget)) row->targets = Field(kTarget).strings;
+  const JsonField& id = Field(kId);
+  const bool has_id =
+      Asked(kId) && (id.type == JsonField::Type::kString || id.type == JsonField::Type::kNumber);
+  row->id = has_id ? id.strings[0] : "";
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> DataReader::Impl::Next(DataRow* row) {
+  RowSplitter::Row text;
+  ASSIGN_OR_RETURN(const bool more, NextText(&text));
+  if (!more) {
+    if (row_count_ > 0) return false;
+    return absl::InvalidArgumentError("the data set is empty: it has no rows");
+  }
+  ++row_count_;
+  row->line = text.line;
+  const absl::Status status =
+      format_ == DataFormat::kCsv ? ReadCsv(text.text, row) : ReadJson(text.text, row);
+  if (!status.ok()) return Annotate(status, absl::StrCat("line ", text.line));
+  return true;
+}
+
+DataReader::DataReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DataReader::DataReader(DataReader&&) noexcept = default;
+DataReader& DataReader::operator=(DataReader&&) noexcept = default;
+DataReader::~DataReader() = default;
+
+absl::StatusOr<DataReader> DataReader::FromSource(ByteSource source, const DataFields& fields,
+                                                  DataFormat format) {
+  RETURN_IF_ERROR(CheckFields(fields));
+  auto impl = std::make_unique<Impl>(std::move(source), fields);
+  RETURN_IF_ERROR(impl->Start(format));
+  return DataReader(std::move(impl));
+}
+
+absl::StatusOr<DataReader> DataReader::Open(const std::string& path, const DataFields& fields,
+                                            DataFormat format) {
+  ASSIGN_OR_RETURN(UniqueFd opened, OpenFile(path, O_RDONLY));
+  // std::function wants what it holds to be copyable.
+  auto fd = std::make_shared<UniqueFd>(std::move(opened));
+  ByteSource source = [fd, path](int64_t offset, absl::Span<char> buffer) {
+    return ReadAt(fd->get(), offset, buffer, path);
+  };
+  if (format == DataFormat::kAutomatic) format = FormatOfName(path);
+  return FromSource(std::move(source), fields, format);
+}
+
+absl::StatusOr<DataReader> DataReader::FromString(std::string content, const DataFields& fields,
+                                                  DataFormat format) {
+  ByteSource source = [content = std::move(content)](
+                          int64_t offset, absl::Span<char> buffer) -> absl::StatusOr<size_t> {
+    return absl::string_view(content).substr(offset).copy(buffer.data(), buffer.size());
+  };
+  return FromSource(std::move(source), fields, format);
+}
+
+absl::StatusOr<bool> DataReader::Next(DataRow* row) { return impl_->Next(row); }
+
+DataFormat DataReader::format() const { return impl_->format(); }
+const std::vector<std::string>& DataReader::field_names() const { return impl_->field_names(); }
+
+}  // namespace graft

@@ -1,0 +1,88 @@
+#pragma once
+
+// Reads a data set row by row: JSON lines (one object a line) or CSV (RFC 4180 with a header row).
+// It checks the encoding and the fields that are asked for, and nothing else: templates, lengths
+// and tokens are the callers' business.
+//
+// Memory is bounded whatever the size of the file: about three times the longest row, of which none
+// may be longer than kMaxRowBytes. JSON is read as Python's json module reads it: of a field given
+// twice the last counts, NaN and Infinity are numbers.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace graft {
+
+inline constexpr size_t kMaxRowBytes = 8 << 20;
+
+enum class DataFormat { kAutomatic, kJsonLines, kCsv };
+
+// Which fields make a row: either source_field and target_field, or text_field alone.
+struct DataFields {
+  std::string source_field;
+  std::string target_field;
+  std::string text_field;
+  std::string id_field = "id";  // need not be in the data; empty: not read
+  // Reads none of them: rows are only checked for what every row must be.
+  bool check_only = false;
+};
+
+struct DataRow {
+  int64_t line = 0;    // where the row begins in the file, from 1
+  std::string source;  // the text, where text_field was asked for; empty with check_only
+  std::vector<std::string>
+      targets;     // at least one: the first trains, all score; none with text_field or check_only
+  std::string id;  // empty: the row has none
+};
+
+// One thread at a time. Errors name the line, and the field where one is at fault; the caller adds
+// which data set it is.
+class DataReader {
+ public:
+  // Fills the buffer with bytes from `offset` and returns how many: fewer than asked for only at
+  // the end.
+  using ByteSource = std::function<absl::StatusOr<size_t>(int64_t offset, absl::Span<char> buffer)>;
+
+  // Opens a file; blocks on the disk, like Next. kAutomatic goes by the name (.jsonl, .ndjson,
+  // .json, .csv), else by the content: what begins with "{" is JSON lines. INVALID_ARGUMENT:
+  // `fields` are no choice of the two, the file is UTF-16 or a JSON list, the CSV header lacks a
+  // field or has it twice. Else as OpenFile of common/base/file.h.
+  static absl::StatusOr<DataReader> Open(const std::string& path, const DataFields& fields,
+                                         DataFormat format = DataFormat::kAutomatic);
+  // Reads what `source` gives; kAutomatic goes by the content.
+  static absl::StatusOr<DataReader> FromSource(ByteSource source, const DataFields& fields,
+                                               DataFormat format = DataFormat::kAutomatic);
+  static absl::StatusOr<DataReader> FromString(std::string content, const DataFields& fields,
+                                               DataFormat format = DataFormat::kAutomatic);
+
+  DataReader(DataReader&&) noexcept;
+  DataReader& operator=(DataReader&&) noexcept;
+  ~DataReader();
+
+  // Reads the next row into `row`, whose memory is used again. False at the end. After an error the
+  // reader is of no more use. INVALID_ARGUMENT: the row is broken, too long or not UTF-8, a field
+  // is missing or of the wrong type, or the data set has no rows at all. Else what the byte source
+  // says.
+  absl::StatusOr<bool> Next(DataRow* row);
+
+  DataFormat format() const;
+  // The header of CSV, or the fields of the first row of JSON lines, in order; empty before Next.
+  const std::vector<std::string>& field_names() const;
+
+ private:
+  class Impl;
+  explicit DataReader(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace graft
