@@ -1,0 +1,78 @@
+#include "server/process/housekeeper.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/log.h"
+
+namespace graft {
+namespace {
+
+bool IsOlder(const std::string& path, absl::Duration age) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return false;
+  return absl::Now() - absl::TimeFromTimespec(info.st_mtim) > age;
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age) {
+  std::vector<std::string> old;
+  RETURN_IF_ERROR(blobs.ForEach([&](const BlobInfo& blob) {
+    const auto path = blobs.PathOf(blob.sha256);
+    if (path.ok() && IsOlder(*path, age)) old.push_back(blob.sha256);
+    return true;
+  }));
+  int64_t deleted = 0;
+  for (const std::string& sha256 : old) {
+    ASSIGN_OR_RETURN(const bool referenced, store.IsBlobReferenced(sha256));
+    if (referenced) continue;
+    RETURN_IF_ERROR(blobs.Delete(sha256));
+    ++deleted;
+  }
+  return deleted;
+}
+
+Housekeeper::Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
+                         Publisher& publisher)
+    : options_(options), store_(store), blobs_(blobs), publisher_(publisher), thread_([this] {
+        Run();
+      }) {
+  pthread_setname_np(thread_.native_handle(), "housekeeper");
+}
+
+Housekeeper::~Housekeeper() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  thread_.join();
+}
+
+bool Housekeeper::stopping() {
+  MutexLock lock(mutex_);
+  if (!stopping_) stop_.WaitFor(mutex_, options_.interval);
+  return stopping_;
+}
+
+void Housekeeper::Run() {
+  publisher_.Refresh();
+  do {
+    const absl::StatusOr<int64_t> deleted = CollectGarbage(store_, blobs_, options_.garbage_age);
+    if (!deleted.ok()) {
+      Log(LogLevel::kWarning, "housekeeping", {{"error", deleted.status().ToString()}});
+    } else if (*deleted > 0) {
+      Log(LogLevel::kInfo, "deleted blobs that nothing names", {{"count", absl::StrCat(*deleted)}});
+    }
+  } while (!stopping());
+}
+
+}  // namespace graft

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <thread>
+
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "common/blobs/file_blob_store.h"
+#include "server/rpc/publisher.h"
+#include "server/store/job_store.h"
+
+namespace graft {
+
+struct HousekeeperOptions {
+  absl::Duration interval = absl::Minutes(10);
+  // A blob that no row names is deleted once it is older: before, somebody may be about to name it.
+  absl::Duration garbage_age = absl::Hours(24);
+};
+
+// What must be done now and then: directories brought in line with the store (once, at the start),
+// blobs that nothing names deleted. Owns one thread.
+class Housekeeper {
+ public:
+  // The others must outlive it.
+  Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
+              Publisher& publisher);
+  ~Housekeeper();
+
+ private:
+  void Run();
+  bool stopping();
+
+  const HousekeeperOptions options_;
+  JobStore& store_;
+  FileBlobStore& blobs_;
+  Publisher& publisher_;
+  Mutex mutex_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+// Deletes the blobs that are older than `age` by their file's time and that the store does not
+// name. Returns how many. An error ends it.
+absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age);
+
+}  // namespace graft

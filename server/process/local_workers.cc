@@ -1,0 +1,180 @@
+#include "server/process/local_workers.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/log.h"
+#include "server/process/process_lock.h"
+
+namespace graft {
+namespace {
+
+constexpr int64_t kMaxCommandLineBytes = 64 * 1024;
+constexpr char kPidFile[] = "pid";
+constexpr char kLockFile[] = "lock";  // The worker's own: see worker_main.cc.
+
+// The worker that runs in `state`, 0 if there is none. The lock says that there is one; the command
+// line, that the process id is still its.
+pid_t RunningWorker(const std::string& state) {
+  if (!IsLocked(JoinPath(state, kLockFile))) return 0;
+  const auto text = ReadFile(JoinPath(state, kPidFile), 64);
+  int32_t pid = 0;
+  if (!text.ok() || !absl::SimpleAtoi(*text, &pid)) return 0;
+  const auto line = ReadFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes);
+  if (!line.ok() || line->find(state) == std::string::npos) return 0;
+  return pid;
+}
+
+bool IsAlive(const std::string& state) { return IsLocked(JoinPath(state, kLockFile)); }
+
+// Waits until none of the workers holds its lock, or `grace` is over.
+bool WaitUntilGone(const std::vector<std::string>& states, absl::Duration grace) {
+  const absl::Time deadline = absl::Now() + grace;
+  while (std::any_of(states.begin(), states.end(), IsAlive)) {
+    if (absl::Now() >= deadline) return false;
+    // tidy: processes that are no children of ours cannot be waited for otherwise.
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  return true;
+}
+
+int StopWorkers(const std::vector<std::string>& states, absl::Duration grace) {
+  int stopped = 0;
+  for (const std::string& state : states) {
+    const pid_t pid = RunningWorker(state);
+    if (pid > 0 && ::kill(pid, SIGTERM) == 0) ++stopped;
+  }
+  if (!WaitUntilGone(states, grace)) {
+    for (const std::string& state : states) {
+      const pid_t pid = RunningWorker(state);
+      if (pid > 0) ::kill(pid, SIGKILL);
+    }
+    WaitUntilGone(states, absl::Seconds(5));
+  }
+  return stopped;
+}
+
+}  // namespace
+
+LocalWorkers::LocalWorkers(LocalWorkersOptions options) : options_(std::move(options)) {
+  for (int i = 1; i <= options_.count; ++i) {
+    Slot slot;
+    slot.state = JoinPath(options_.directory, absl::StrCat(i));
+    slot.delay = options_.first_restart_delay;
+    slots_.push_back(std::move(slot));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Start(LocalWorkersOptions options) {
+  if (options.count > 0 && ::access(options.program.c_str(), X_OK) != 0) {
+    return absl::NotFoundError(absl::StrCat(options.program, " is no program, and --workers ",
+                                            options.count,
+                                            " needs it; --worker-program names graft-worker"));
+  }
+  std::unique_ptr<LocalWorkers> workers(new LocalWorkers(std::move(options)));
+  for (const Slot& slot : workers->slots_) RETURN_IF_ERROR(CreateDirectories(slot.state));
+  workers->thread_ = std::thread([raw = workers.get()] { raw->Run(); });
+  pthread_setname_np(workers->thread_.native_handle(), "local-workers");
+  return workers;
+}
+
+LocalWorkers::~LocalWorkers() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+void LocalWorkers::Run() {
+  while (true) {
+    for (Slot& slot : slots_) Check(slot);
+    MutexLock lock(mutex_);
+    if (!stopping_) stop_.WaitFor(mutex_, options_.check_interval);
+    if (stopping_) return;
+  }
+}
+
+void LocalWorkers::Check(Slot& slot) {
+  if (slot.child.has_value()) {
+    const auto end = slot.child->WaitFor(absl::ZeroDuration());
+    if (!end.has_value()) return;
+    Log(LogLevel::kWarning, "local worker ended",
+        {{"state", slot.state},
+         {"end", end->ToString()},
+         {"starts_again_in", absl::FormatDuration(slot.delay)}});
+    slot.child.reset();
+    slot.next_start = absl::Now() + slot.delay;
+    slot.delay = std::min(slot.delay * 2, options_.last_restart_delay);
+  }
+  // A survivor of an earlier server counts.
+  if (absl::Now() < slot.next_start || IsAlive(slot.state)) return;
+  StartWorker(slot);
+}
+
+void LocalWorkers::StartWorker(Slot& slot) {
+  SubprocessOptions process;
+  process.argv = {options_.program, "--server",    options_.server_address, "--state",
+                  slot.state,       "--log-level", options_.log_level};
+  if (options_.log_json) process.argv.push_back("--log-json");
+  if (!options_.engine.empty()) {
+    process.argv.insert(process.argv.end(), {"--engine", options_.engine});
+  }
+  if (!options_.device.empty()) {
+    process.argv.insert(process.argv.end(), {"--device", options_.device});
+  }
+  process.stdout_path = JoinPath(slot.state, "worker.log");
+  process.stderr_path = process.stdout_path;
+  process.detached = true;
+  auto child = Subprocess::Start(process);
+  if (!child.ok()) {
+    Log(LogLevel::kError, "cannot start a local worker", {{"error", child.status().ToString()}});
+    slot.next_start = absl::Now() + slot.delay;
+    return;
+  }
+  const absl::Status written =
+      WriteFileAtomically(JoinPath(slot.state, kPidFile), absl::StrCat(child->pid()));
+  Log(written.ok() ? LogLevel::kInfo : LogLevel::kWarning, "local worker started",
+      {{"pid", absl::StrCat(child->pid())}, {"state", slot.state}, {"log", process.stdout_path}});
+  slot.child.emplace(*std::move(child));
+}
+
+void LocalWorkers::Stop(absl::Duration grace) {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+  std::vector<std::string> states;
+  for (const Slot& slot : slots_) {
+    states.push_back(slot.state);
+    // One that has not taken its lock yet.
+    if (slot.child.has_value()) slot.child->Signal(SIGTERM);
+  }
+  StopWorkers(states, grace);
+  for (Slot& slot : slots_) {
+    if (slot.child.has_value()) slot.child->WaitFor(absl::Seconds(5));
+  }
+}
+
+int LocalWorkers::StopAll(const std::string& directory, absl::Duration grace) {
+  std::vector<std::string> states;
+  const auto names = ListDirectory(directory);
+  if (!names.ok()) return 0;
+  for (const std::string& name : *names) states.push_back(JoinPath(directory, name));
+  return StopWorkers(states, grace);
+}
+
+}  // namespace graft

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "common/base/subprocess.h"
+
+namespace graft {
+
+struct LocalWorkersOptions {
+  int count = 0;
+  std::string program;         // graft-worker
+  std::string engine;          // Passed on; empty: the worker's own choice.
+  std::string device;          // Passed on; empty: the worker's own choice.
+  std::string server_address;  // Of the workers' listener.
+  std::string directory;       // Below it: 1/, 2/, …, each a worker's state.
+  bool log_json = false;
+  std::string log_level = "info";
+  absl::Duration check_interval = absl::Seconds(1);
+  // Between a worker's end and its next start: doubles from the first to the last.
+  absl::Duration first_restart_delay = absl::Seconds(1);
+  absl::Duration last_restart_delay = absl::Seconds(30);
+};
+
+// Keeps `count` graft-worker processes of this machine running. They are processes of their own, in
+// sessions of their own: one that survived an earlier server holds the lock of its state directory
+// and is left to work on; it finds its way back by itself. Owns one thread.
+class LocalWorkers {
+ public:
+  // NOT_FOUND: no such program.
+  static absl::StatusOr<std::unique_ptr<LocalWorkers>> Start(LocalWorkersOptions options);
+  // Leaves the workers running.
+  ~LocalWorkers();
+
+  // Ends the workers, survivors too: SIGTERM, and SIGKILL for what is there after `grace`.
+  void Stop(absl::Duration grace);
+
+  // The same for the workers below `directory`, from outside. Returns how many there were.
+  static int StopAll(const std::string& directory, absl::Duration grace);
+
+ private:
+  struct Slot {
+    std::string state;                // Directory.
+    std::optional<Subprocess> child;  // Nothing: not started by this server, or over.
+    absl::Time next_start = absl::InfinitePast();
+    absl::Duration delay;
+  };
+
+  explicit LocalWorkers(LocalWorkersOptions options);
+  void Run();
+  void Check(Slot& slot);
+  void StartWorker(Slot& slot);
+
+  const LocalWorkersOptions options_;
+  Mutex mutex_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<Slot> slots_;  // The thread's own.
+  std::thread thread_;
+};
+
+}  // namespace graft

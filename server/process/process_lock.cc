@@ -1,0 +1,46 @@
+#include "server/process/process_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+pid_t PidIn(const std::string& path) {
+  const auto text = ReadFile(path, 64);
+  int32_t pid = 0;
+  if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid)) return 0;
+  return pid;
+}
+
+}  // namespace
+
+absl::StatusOr<ProcessLock> ProcessLock::Acquire(const std::string& path, const std::string& what) {
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, " is in use by another graft-server (process ", PidIn(path), ")"));
+  }
+  const std::string pid = absl::StrCat(::getpid(), "\n");
+  if (::ftruncate(fd.get(), 0) != 0) return FileError(errno, "truncate", path);
+  RETURN_IF_ERROR(WriteAll(fd.get(), pid, path));
+  return ProcessLock(std::move(fd));
+}
+
+bool IsLocked(const std::string& path) {
+  const auto fd = OpenFile(path, O_RDWR);
+  if (!fd.ok()) return false;
+  // Got means free; the descriptor's end gives it back.
+  return ::flock(fd->get(), LOCK_EX | LOCK_NB) != 0;
+}
+
+pid_t ProcessLock::OwnerOf(const std::string& path) { return IsLocked(path) ? PidIn(path) : 0; }
+
+}  // namespace graft

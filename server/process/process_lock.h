@@ -1,0 +1,31 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/base/unique_fd.h"
+
+namespace graft {
+
+// A lock file: while one process has it, no other gets it; a process that dies gives it back. The
+// file holds its owner's process id, for messages and for `graft-server stop`.
+class ProcessLock {
+ public:
+  // FAILED_PRECONDITION: another process has it; `what` and its id are in the message. Codes of
+  // common/base/file.h.
+  static absl::StatusOr<ProcessLock> Acquire(const std::string& path, const std::string& what);
+  // Who has it now; 0: nobody.
+  static pid_t OwnerOf(const std::string& path);
+
+ private:
+  explicit ProcessLock(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  UniqueFd fd_;
+};
+
+// Is the file locked by any process, whatever it holds?
+bool IsLocked(const std::string& path);
+
+}  // namespace graft

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace graft {
+
+// What graft-server is told on its command line or in its configuration file, where the same names
+// stand without the dashes.
+struct ServerFlags {
+  std::string data;       // Default: see DefaultDataDirectory.
+  std::string store;      // Empty: sqlite:DATA/graft.db
+  std::string artifacts;  // Empty: DATA/artifacts
+  std::string models;     // Empty: none
+  std::string listen = "127.0.0.1:50051";
+  std::string worker_listen;  // Empty: unix:DATA/workers.sock
+  std::string http = "127.0.0.1:9464";
+  bool insecure = false;
+  bool reflection = false;
+  std::string ready_file;
+
+  int workers = 0;
+  std::string worker_program;  // Empty: graft-worker beside this program
+  std::string engine;
+  std::string device;
+
+  int engine_threads = 2;
+  int64_t max_queued_jobs = 100'000;
+  int max_waiting_texts = 64;
+  int rpc_threads = 16;
+  double heartbeat_seconds = 5;
+  double lease_seconds = 60;
+  double lease_margin_seconds = 5;
+  double watch_heartbeat_seconds = 10;
+  double drain_seconds = 10;
+
+  std::string log_level = "info";
+  std::string log_file;
+  bool log_json = false;
+
+  // graft-server stop
+  bool stop = false;
+  bool stop_all = false;
+};
+
+// ${XDG_DATA_HOME:-~/.local/share}/graft
+std::string DefaultDataDirectory();
+
+// Declares the options above. `flags` must outlive the parsing.
+void AddServerOptions(CLI::App& app, ServerFlags& flags);
+
+// Fills in what follows from other flags and checks what CLI11 does not. INVALID_ARGUMENT names the
+// flag; an address that is not of this machine alone needs --insecure.
+absl::Status CompleteServerFlags(ServerFlags& flags);
+
+}  // namespace graft

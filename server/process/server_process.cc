@@ -1,0 +1,180 @@
+#include "server/process/server_process.h"
+
+#include <signal.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/version.h"
+#include "common/telemetry/exposer.h"
+#include "common/telemetry/log.h"
+#include "server/process/housekeeper.h"
+#include "server/process/local_workers.h"
+#include "server/process/process_lock.h"
+#include "server/rpc/imports.h"
+#include "server/rpc/server.h"
+
+namespace graft {
+namespace {
+
+constexpr char kLockName[] = "server.lock";
+constexpr absl::Duration kWorkerGrace = absl::Seconds(35);
+
+std::string WorkersDirectory(const ServerFlags& flags) { return JoinPath(flags.data, "workers"); }
+
+RpcServerOptions RpcOptions(const ServerFlags& flags) {
+  RpcServerOptions options;
+  options.listen = flags.listen;
+  options.worker_listen = flags.worker_listen;
+  options.reflection = flags.reflection;
+  options.max_waiting_texts = flags.max_waiting_texts;
+  options.runtime.threads = flags.rpc_threads;
+  options.services.spec_defaults.threads = flags.engine_threads;
+  options.services.watch_heartbeat = absl::Seconds(flags.watch_heartbeat_seconds);
+  options.services.worker_heartbeat = absl::Seconds(flags.heartbeat_seconds);
+  options.services.lease_duration = absl::Seconds(flags.lease_seconds);
+  options.services.lease_margin = absl::Seconds(flags.lease_margin_seconds);
+  return options;
+}
+
+LocalWorkersOptions WorkerOptions(const ServerFlags& flags, const std::string& address) {
+  LocalWorkersOptions options;
+  options.count = flags.workers;
+  options.program = flags.worker_program;
+  options.engine = flags.engine;
+  options.device = flags.device;
+  options.server_address = address;
+  options.directory = WorkersDirectory(flags);
+  options.log_json = flags.log_json;
+  options.log_level = flags.log_level;
+  return options;
+}
+
+// Says where the server can be reached, on standard output and in --ready-file.
+absl::Status Announce(const ServerFlags& flags, const RpcServer& rpc, const std::string& http) {
+  std::printf("graft-server %s ready: grpc=%s http=%s workers=%s\n", kVersion,
+              rpc.address().c_str(), http.c_str(), rpc.worker_address().c_str());
+  std::fflush(stdout);
+  if (flags.ready_file.empty()) return absl::OkStatus();
+  const nlohmann::json ready = {{"grpc", rpc.address()},
+                                {"http", http},
+                                {"workers", rpc.worker_address()},
+                                {"pid", ::getpid()}};
+  return WriteFileAtomically(flags.ready_file, ready.dump() + "\n");
+}
+
+int WaitForSignal() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&signals, signal);
+  int received = 0;
+  sigwait(&signals, &received);
+  return received;
+}
+
+// The locks of the directories: held until the process ends.
+absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>& locks) {
+  for (const std::string& directory : {flags.data, flags.artifacts}) {
+    RETURN_IF_ERROR(CreateDirectories(directory));
+    if (!locks.empty() && flags.artifacts == flags.data) continue;
+    ASSIGN_OR_RETURN(ProcessLock lock,
+                     ProcessLock::Acquire(JoinPath(directory, kLockName), directory));
+    locks.push_back(std::move(lock));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunServer(ServerFlags flags) {
+  RETURN_IF_ERROR(CompleteServerFlags(flags));
+  LogOptions log;
+  log.program = "server";
+  log.json = flags.log_json;
+  log.file = flags.log_file;
+  RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
+  RETURN_IF_ERROR(StartLogging(log));
+  std::vector<ProcessLock> locks;
+  RETURN_IF_ERROR(LockDirectories(flags, locks));
+
+  MetricRegistry registry;
+  ServerTelemetry telemetry(registry, Clock::Real());
+  StoreOptions store_options;
+  store_options.lease_duration = absl::Seconds(flags.lease_seconds);
+  store_options.max_queued_jobs = flags.max_queued_jobs;
+  store_options.on_commit = [&telemetry](absl::Duration time, int changes) {
+    telemetry.OnCommit(time, changes);
+  };
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
+                   OpenJobStore(flags.store, std::move(store_options)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<FileBlobStore> blobs,
+                   FileBlobStore::Open(JoinPath(flags.artifacts, "blobs")));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Publisher> publisher,
+                   Publisher::Open(flags.artifacts, *store, *blobs));
+  if (!flags.models.empty()) {
+    ImportModelFolders(*store, *blobs, flags.models, JoinPath(flags.data, "models.json"));
+  }
+  Scheduler scheduler(*store, Clock::Real());
+  ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
+                   RpcServer::Start(RpcOptions(flags), {Clock::Real(), registry, *store, *blobs,
+                                                        *publisher, scheduler, telemetry}));
+  telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker);
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
+                   MetricsExposer::Start(flags.http, registry));
+  Housekeeper housekeeper({}, *store, *blobs, *publisher);
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalWorkers> workers,
+                   LocalWorkers::Start(WorkerOptions(flags, rpc->worker_address())));
+  RETURN_IF_ERROR(Announce(flags, *rpc, exposer->address()));
+  Log(LogLevel::kInfo, "ready",
+      {{"grpc", rpc->address()},
+       {"http", exposer->address()},
+       {"store", flags.store},
+       {"artifacts", flags.artifacts},
+       {"version", kVersion}});
+
+  const int signal = WaitForSignal();
+  Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
+  // While the server still listens, so that they can give their jobs back.
+  if (signal == SIGINT) workers->Stop(kWorkerGrace);
+  rpc->Stop(absl::Seconds(flags.drain_seconds));
+  Log(LogLevel::kInfo, "stopped");
+  return absl::OkStatus();
+}
+
+absl::Status StopServer(const ServerFlags& flags) {
+  const std::string lock = JoinPath(flags.data, kLockName);
+  const pid_t pid = ProcessLock::OwnerOf(lock);
+  if (pid == 0 && !flags.stop_all) {
+    return absl::NotFoundError(absl::StrCat("no graft-server uses ", flags.data));
+  }
+  if (pid != 0) {
+    if (::kill(pid, SIGTERM) != 0) {
+      return absl::PermissionDeniedError(absl::StrCat("cannot stop process ", pid));
+    }
+    const absl::Time deadline =
+        absl::Now() + absl::Seconds(flags.drain_seconds) + absl::Seconds(30);
+    while (ProcessLock::OwnerOf(lock) == pid) {
+      if (absl::Now() >= deadline) {
+        return absl::DeadlineExceededError(absl::StrCat("process ", pid, " does not end"));
+      }
+      // tidy: a process that is no child of ours cannot be waited for otherwise.
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    std::printf("stopped graft-server (process %d)\n", pid);
+  }
+  if (flags.stop_all) {
+    const int workers = LocalWorkers::StopAll(WorkersDirectory(flags), kWorkerGrace);
+    std::printf("stopped %d local workers\n", workers);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace graft

@@ -1,0 +1,110 @@
+#include "server/rpc/adapter_service.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/jobs/job_filter.h"
+#include "common/jobs/names.h"
+#include "server/rpc/catalogue.h"
+#include "server/rpc/file_chunks.h"
+#include "server/rpc/generation_request.h"
+#include "server/rpc/generation_streams.h"
+#include "server/rpc/imports.h"
+
+namespace graft {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+grpc::ServerUnaryReactor* AdapterService::ListAdapters(CallbackServerContext* call,
+                                                       const v1::ListAdaptersRequest* request,
+                                                       v1::ListAdaptersResponse* response) {
+  return context_.runtime.Unary(call, {"AdapterService.ListAdapters", "adapters.list", ""},
+                                [=, this](const Caller&) { return List(*request, response); });
+}
+
+absl::Status AdapterService::List(const v1::ListAdaptersRequest& request,
+                                  v1::ListAdaptersResponse* response) {
+  RETURN_IF_ERROR(CheckPaging(request.page_size(), request.page_token()));
+  ASSIGN_OR_RETURN(const AdapterFilter filter, ParseAdapterFilter(request.filter()));
+  ASSIGN_OR_RETURN(Page<v1::Adapter> page,
+                   context_.store.ListAdapters(filter, request.page_size(), request.page_token()));
+  for (v1::Adapter& adapter : page.items) {
+    adapter.set_directory(context_.publisher.AdapterDirectory(adapter.name()));
+    *response->add_adapters() = std::move(adapter);
+  }
+  response->set_next_page_token(page.next_page_token);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* AdapterService::GetAdapter(CallbackServerContext* call,
+                                                     const v1::GetAdapterRequest* request,
+                                                     v1::Adapter* response) {
+  return context_.runtime.Unary(
+      call, {"AdapterService.GetAdapter", "adapters.get", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        RETURN_IF_ERROR(ValidateName(request->name(), "name"));
+        ASSIGN_OR_RETURN(*response, FindAdapter(context_.store, {request->name(), "name"}));
+        response->set_directory(context_.publisher.AdapterDirectory(response->name()));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::DownloadAdapter(
+    CallbackServerContext* call, const v1::DownloadAdapterRequest* request) {
+  return new ServerStream<v1::FileChunk>(
+      context_.runtime, call, {"AdapterService.DownloadAdapter", "adapters.get", request->name()},
+      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::FileChunk>>> {
+        RETURN_IF_ERROR(ValidateName(request->name(), "name"));
+        ASSIGN_OR_RETURN(const v1::Adapter adapter,
+                         FindAdapter(context_.store, {request->name(), "name"}));
+        return std::make_unique<FileChunkSource>(
+            context_.blobs,
+            std::vector<v1::Artifact>(adapter.files().begin(), adapter.files().end()),
+            /*offset_bytes=*/0);
+      });
+}
+
+grpc::ServerReadReactor<v1::ImportAdapterRequest>* AdapterService::ImportAdapter(
+    CallbackServerContext* call, v1::Adapter* response) {
+  return new ClientStream<v1::ImportAdapterRequest>(
+      context_.runtime, call, {"AdapterService.ImportAdapter", "adapters.create", ""},
+      [this, response](
+          const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::ImportAdapterRequest>>> {
+        return std::make_unique<AdapterImportSink>(context_, response);
+      });
+}
+
+grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(CallbackServerContext* call,
+                                                        const v1::DeleteAdapterRequest* request,
+                                                        google::protobuf::Empty* response) {
+  return context_.runtime.Unary(
+      call, {"AdapterService.DeleteAdapter", "adapters.delete", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        RETURN_IF_ERROR(ValidateName(request->name(), "name"));
+        RETURN_IF_ERROR(context_.store.DeleteAdapter(request->name()));
+        context_.publisher.Hide(request->name());
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* AdapterService::Generate(
+    CallbackServerContext* call, const v1::GenerateRequest* request) {
+  return new ServerStream<v1::GenerateResponse>(
+      context_.runtime, call, {"AdapterService.Generate", "adapters.generate", request->adapter()},
+      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker) {
+        return OpenGeneration(*request, std::move(waker));
+      });
+}
+
+absl::StatusOr<std::unique_ptr<MessageSource<v1::GenerateResponse>>> AdapterService::OpenGeneration(
+    const v1::GenerateRequest& request, std::shared_ptr<StreamWaker> waker) {
+  ASSIGN_OR_RETURN(worker::v1::Command::Generate command,
+                   ResolveGeneration(context_.store, request));
+  ASSIGN_OR_RETURN(GenerationBroker::Handle generation,
+                   context_.broker.Submit(std::move(command), std::move(waker)));
+  return std::make_unique<GenerationSource>(context_.broker, std::move(generation));
+}
+
+}  // namespace graft

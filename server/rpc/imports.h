@@ -1,0 +1,53 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "graft/v1/adapter.pb.h"
+#include "graft/v1/model.pb.h"
+#include "server/rpc/folder_upload.h"
+#include "server/rpc/service_context.h"
+#include "server/rpc/streams.h"
+
+namespace graft {
+
+// Takes a model folder file by file; every tensor's presence and shape and the tokenizer are
+// checked before the model gets its name. INVALID_ARGUMENT names what is wrong; ALREADY_EXISTS: the
+// name holds another model. What fails leaves only blobs that no row names.
+class ModelImportSink : public MessageSink<v1::ImportModelRequest> {
+ public:
+  ModelImportSink(ServiceContext& context, v1::Model* response)
+      : context_(context), response_(response), files_(context.blobs, kMaxUploadFiles) {}
+  absl::Status OnMessage(v1::ImportModelRequest& message) override;
+  absl::Status OnEnd(const std::function<bool()>& cancelled) override;
+
+ private:
+  ServiceContext& context_;
+  v1::Model* const response_;
+  std::string name_;  // Empty before the metadata.
+  FolderUpload files_;
+};
+
+// Takes a PEFT directory; config and tensors are checked against the base model.
+class AdapterImportSink : public MessageSink<v1::ImportAdapterRequest> {
+ public:
+  AdapterImportSink(ServiceContext& context, v1::Adapter* response)
+      : context_(context), response_(response), files_(context.blobs, kMaxUploadFiles) {}
+  absl::Status OnMessage(v1::ImportAdapterRequest& message) override;
+  absl::Status OnEnd(const std::function<bool()>& cancelled) override;
+
+ private:
+  ServiceContext& context_;
+  v1::Adapter* const response_;
+  std::string name_;
+  std::string base_model_;
+  FolderUpload files_;
+};
+
+// Makes known the model folders in `directory`, each by its folder's name. A folder whose files are
+// as they were (size, time) at an earlier start is not read again. One that is broken, or whose
+// name belongs to another model that is in use, is logged and left out.
+void ImportModelFolders(JobStore& store, FileBlobStore& blobs, const std::string& directory,
+                        const std::string& cache_file);
+
+}  // namespace graft

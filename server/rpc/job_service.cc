@@ -1,0 +1,166 @@
+#include "server/rpc/job_service.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/job_filter.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "server/rpc/catalogue.h"
+#include "server/rpc/file_chunks.h"
+
+namespace graft {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
+                                                const v1::CreateJobRequest* request,
+                                                v1::Job* response) {
+  return context_.runtime.Unary(call, {"JobService.CreateJob", "jobs.create", ""},
+                                [=, this](const Caller&) -> absl::Status {
+                                  ASSIGN_OR_RETURN(*response, Create(*request));
+                                  return absl::OkStatus();
+                                });
+}
+
+absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) {
+  RETURN_IF_ERROR(ValidateCreateJob(request));
+  NewJob job;
+  const v1::Job& asked = request.job();
+  job.job.set_display_name(asked.display_name());
+  *job.job.mutable_labels() = asked.labels();
+  job.job.set_priority(asked.priority());
+  job.job.set_study(asked.study());
+  *job.job.mutable_spec() = asked.spec();
+  ASSIGN_OR_RETURN(
+      *job.job.mutable_resolved_spec(),
+      ResolveFromStore(context_.store, asked.spec(), context_.options.spec_defaults, "job.spec"));
+  if (request.validate_only()) return job.job;
+  job.request = RequestKeyOf(request);
+  return context_.store.InsertJob(job);
+}
+
+grpc::ServerUnaryReactor* JobService::GetJob(CallbackServerContext* call,
+                                             const v1::GetJobRequest* request, v1::Job* response) {
+  return context_.runtime.Unary(call, {"JobService.GetJob", "jobs.get", request->name()},
+                                [=, this](const Caller&) -> absl::Status {
+                                  ASSIGN_OR_RETURN(const std::string id,
+                                                   ParseJobId(request->name()));
+                                  ASSIGN_OR_RETURN(*response, context_.store.GetJob(JobName(id)));
+                                  return absl::OkStatus();
+                                });
+}
+
+grpc::ServerUnaryReactor* JobService::ListJobs(CallbackServerContext* call,
+                                               const v1::ListJobsRequest* request,
+                                               v1::ListJobsResponse* response) {
+  return context_.runtime.Unary(call, {"JobService.ListJobs", "jobs.list", ""},
+                                [=, this](const Caller&) { return List(*request, response); });
+}
+
+absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsResponse* response) {
+  RETURN_IF_ERROR(CheckPaging(request.page_size(), request.page_token()));
+  JobQuery query;
+  ASSIGN_OR_RETURN(query.filter, ParseJobFilter(request.filter()));
+  ASSIGN_OR_RETURN(query.order, ParseJobOrder(request.order_by()));
+  query.page_size = request.page_size();
+  query.page_token = request.page_token();
+  ASSIGN_OR_RETURN(Page<v1::Job> page, context_.store.ListJobs(query));
+  for (v1::Job& job : page.items) *response->add_jobs() = std::move(job);
+  response->set_next_page_token(page.next_page_token);
+  return absl::OkStatus();
+}
+
+grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(
+    CallbackServerContext* call, const v1::WatchJobRequest* request) {
+  return new ServerStream<v1::WatchJobResponse>(
+      context_.runtime, call,
+      {"JobService.WatchJob", "jobs.watch", request->name(), /*endless=*/true},
+      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::WatchJobResponse>>> {
+        return WatchSource::Open(context_.store, context_.ticker, context_.clock,
+                                 context_.options.watch_heartbeat, *request, std::move(waker));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::CancelJob(CallbackServerContext* call,
+                                                const v1::CancelJobRequest* request,
+                                                v1::Job* response) {
+  return context_.runtime.Unary(
+      call, {"JobService.CancelJob", "jobs.cancel", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        ASSIGN_OR_RETURN(const std::string id, ParseJobId(request->name()));
+        RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
+        ASSIGN_OR_RETURN(*response, context_.store.CancelJob(JobName(id), RequestKeyOf(*request)));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::DeleteJob(CallbackServerContext* call,
+                                                const v1::DeleteJobRequest* request,
+                                                google::protobuf::Empty* response) {
+  return context_.runtime.Unary(call, {"JobService.DeleteJob", "jobs.delete", request->name()},
+                                [=, this](const Caller&) { return Delete(*request); });
+}
+
+absl::Status JobService::Delete(const v1::DeleteJobRequest& request) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(request.name()));
+  RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  ASSIGN_OR_RETURN(
+      const DeletedJob deleted,
+      context_.store.DeleteJob(JobName(id), request.delete_adapter(), RequestKeyOf(request)));
+  context_.publisher.Hide(id);
+  if (!deleted.adapter.empty()) context_.publisher.Hide(deleted.adapter);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* JobService::ListJobArtifacts(CallbackServerContext* call,
+                                                       const v1::ListJobArtifactsRequest* request,
+                                                       v1::ListJobArtifactsResponse* response) {
+  return context_.runtime.Unary(call, {"JobService.ListJobArtifacts", "jobs.get", request->name()},
+                                [=, this](const Caller&) -> absl::Status {
+                                  ASSIGN_OR_RETURN(const std::string id,
+                                                   ParseJobId(request->name()));
+                                  ASSIGN_OR_RETURN(std::vector<v1::Artifact> artifacts,
+                                                   context_.store.ListArtifacts(JobName(id)));
+                                  for (v1::Artifact& artifact : artifacts) {
+                                    *response->add_artifacts() = std::move(artifact);
+                                  }
+                                  return absl::OkStatus();
+                                });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobArtifact(
+    CallbackServerContext* call, const v1::DownloadJobArtifactRequest* request) {
+  return new ServerStream<v1::FileChunk>(
+      context_.runtime, call, {"JobService.DownloadJobArtifact", "jobs.get", request->name()},
+      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::FileChunk>>> {
+        ASSIGN_OR_RETURN(v1::Artifact artifact, FindArtifact(*request));
+        return std::make_unique<FileChunkSource>(context_.blobs,
+                                                 std::vector<v1::Artifact>{std::move(artifact)},
+                                                 request->offset_bytes());
+      });
+}
+
+absl::StatusOr<v1::Artifact> JobService::FindArtifact(
+    const v1::DownloadJobArtifactRequest& request) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(request.name()));
+  ASSIGN_OR_RETURN(const std::vector<v1::Artifact> artifacts,
+                   context_.store.ListArtifacts(JobName(id)));
+  for (const v1::Artifact& artifact : artifacts) {
+    if (artifact.path() != request.path()) continue;
+    RETURN_IF_ERROR(CheckOffset(request.offset_bytes(), artifact.size_bytes()));
+    return artifact;
+  }
+  return absl::NotFoundError(absl::StrCat(
+      JobName(id), " has no artifact \"", request.path(), "\"; it has: ",
+      absl::StrJoin(artifacts, ", ", [](std::string* out, const v1::Artifact& artifact) {
+        absl::StrAppend(out, artifact.path());
+      })));
+}
+
+}  // namespace graft

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "graft/v1/job.grpc.pb.h"
+#include "server/rpc/service_context.h"
+
+namespace graft {
+
+// graft.v1.JobService on a JobStore. Thread-safe; the context outlives it.
+class JobService final : public v1::JobService::CallbackService {
+ public:
+  explicit JobService(ServiceContext& context) : context_(context) {}
+
+  grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext* call,
+                                      const v1::CreateJobRequest* request,
+                                      v1::Job* response) override;
+  grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* call,
+                                   const v1::GetJobRequest* request, v1::Job* response) override;
+  grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* call,
+                                     const v1::ListJobsRequest* request,
+                                     v1::ListJobsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(
+      grpc::CallbackServerContext* call, const v1::WatchJobRequest* request) override;
+  grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* call,
+                                      const v1::CancelJobRequest* request,
+                                      v1::Job* response) override;
+  grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext* call,
+                                      const v1::DeleteJobRequest* request,
+                                      google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* ListJobArtifacts(grpc::CallbackServerContext* call,
+                                             const v1::ListJobArtifactsRequest* request,
+                                             v1::ListJobArtifactsResponse* response) override;
+  grpc::ServerWriteReactor<v1::FileChunk>* DownloadJobArtifact(
+      grpc::CallbackServerContext* call, const v1::DownloadJobArtifactRequest* request) override;
+
+ private:
+  absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request);
+  absl::Status List(const v1::ListJobsRequest& request, v1::ListJobsResponse* response);
+  absl::Status Delete(const v1::DeleteJobRequest& request);
+  absl::StatusOr<v1::Artifact> FindArtifact(const v1::DownloadJobArtifactRequest& request);
+
+  ServiceContext& context_;
+};
+
+}  // namespace graft

@@ -1,0 +1,147 @@
+#include "server/rpc/server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/job_state.h"
+#include "common/telemetry/exposer.h"
+#include "common/telemetry/log.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+
+namespace graft {
+namespace {
+
+// Watchers look this often whether a heartbeat of theirs is due.
+absl::Duration TickOf(absl::Duration heartbeat) {
+  return std::clamp(heartbeat / 4, absl::Milliseconds(10), absl::Seconds(5));
+}
+
+void Configure(grpc::ServerBuilder& builder) {
+  // Else a second server would share the port in silence.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxMessageBytes));
+  // A peer that is cut off is noticed, and what its streams hold is free again.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+}
+
+// Starts what `builder` holds on `listen`, and returns the address with the port bound.
+absl::StatusOr<std::string> Bind(grpc::ServerBuilder& builder, const std::string& listen,
+                                 std::unique_ptr<grpc::Server>* server) {
+  int port = 0;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  *server = builder.BuildAndStart();
+  if (*server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", listen,
+                     ": the port is in use, or this is no address of this machine"));
+  }
+  if (absl::StartsWith(listen, "unix:")) return listen;
+  ASSIGN_OR_RETURN(const HostPort parsed, ParseHostPort(listen));
+  const bool v6 = absl::StrContains(parsed.host, ':');
+  return absl::StrCat(v6 ? "[" : "", parsed.host, v6 ? "]" : "", ":", port);
+}
+
+}  // namespace
+
+RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& parts)
+    : hub_(parts.clock),
+      broker_(hub_, options.max_waiting_texts),
+      runtime_(parts.registry, options.runtime),
+      ticker_(TickOf(options.services.watch_heartbeat)),
+      tokenizers_(parts.publisher),
+      context_{options.services, parts.clock,     parts.store, parts.blobs,
+               parts.scheduler,  runtime_,        hub_,        broker_,
+               ticker_,          parts.publisher, tokenizers_, parts.telemetry},
+      jobs_(context_),
+      datasets_(context_),
+      adapters_(context_),
+      models_(context_),
+      workers_(context_) {}
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
+                                                            const RpcServerParts& parts) {
+  // Both are switches of the whole process, read when a server is built.
+  grpc::EnableDefaultHealthCheckService(true);
+  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  std::unique_ptr<RpcServer> server(new RpcServer(options, parts));
+  server->subscription_ = parts.store.Subscribe(
+      "", [raw = server.get()](const JobChange& change) { raw->OnChange(change); });
+  RETURN_IF_ERROR(server->Listen(options));
+  server->scheduler_loop_ = std::make_unique<SchedulerLoop>(
+      parts.store, parts.clock, parts.scheduler,
+      [raw = server.get()](const absl::StatusOr<Upkeep>& upkeep) { raw->OnUpkeep(upkeep); });
+  return server;
+}
+
+absl::Status RpcServer::Listen(const RpcServerOptions& options) {
+  grpc::ServerBuilder users;
+  Configure(users);
+  users.RegisterService(&jobs_);
+  users.RegisterService(&datasets_);
+  users.RegisterService(&adapters_);
+  users.RegisterService(&models_);
+  ASSIGN_OR_RETURN(address_, Bind(users, options.listen, &user_server_));
+  grpc::ServerBuilder workers;
+  Configure(workers);
+  workers.RegisterService(&workers_);
+  ASSIGN_OR_RETURN(worker_address_, Bind(workers, options.worker_listen, &worker_server_));
+  return absl::OkStatus();
+}
+
+RpcServer::~RpcServer() { Stop(absl::ZeroDuration()); }
+
+void RpcServer::Stop(absl::Duration grace) {
+  if (user_server_ != nullptr) {
+    user_server_->GetHealthCheckService()->SetServingStatus(false);
+  }
+  runtime_.Drain();
+  const auto deadline = absl::ToChronoTime(absl::Now() + grace);
+  for (auto* server : {&user_server_, &worker_server_}) {
+    if (*server == nullptr) continue;
+    (*server)->Shutdown(deadline);
+    (*server)->Wait();
+    server->reset();
+  }
+  scheduler_loop_ = nullptr;
+  subscription_ = nullptr;
+}
+
+void RpcServer::OnUpkeep(const absl::StatusOr<Upkeep>& upkeep) {
+  if (!upkeep.ok()) {
+    Log(LogLevel::kError, "upkeep", {{"error", upkeep.status().ToString()}});
+    return;
+  }
+  for (const std::string& job : upkeep->expired) {
+    LogJob(LogLevel::kWarning, job, "lease expired");
+    context_.telemetry.OnLeaseExpired();
+  }
+  if (upkeep->work_available) hub_.AnnounceWork();
+}
+
+void RpcServer::OnChange(const JobChange& change) {
+  context_.telemetry.OnChange(change);
+  if (change.deleted || change.state == change.previous_state) return;
+  LogJob(LogLevel::kInfo, change.job, "state",
+         {{"from", StateName(change.previous_state)},
+          {"to", StateName(change.state)},
+          {"worker", change.worker}});
+  if (change.state == v1::JOB_STATE_QUEUED) hub_.AnnounceWork();
+  if (change.state == v1::JOB_STATE_CANCELLING) {
+    worker::v1::Command command;
+    command.mutable_cancel_job()->set_job(change.job);
+    command.mutable_cancel_job()->set_lease_epoch(change.lease_epoch);
+    hub_.Send(change.worker, std::move(command));
+  }
+}
+
+}  // namespace graft

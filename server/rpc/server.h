@@ -1,0 +1,92 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/telemetry/metrics.h"
+#include "grpcpp/server.h"
+#include "server/rpc/adapter_service.h"
+#include "server/rpc/dataset_service.h"
+#include "server/rpc/job_service.h"
+#include "server/rpc/model_service.h"
+#include "server/rpc/service_context.h"
+#include "server/rpc/worker_service.h"
+#include "server/scheduler/scheduler_loop.h"
+
+namespace graft {
+
+struct RpcServerOptions {
+  // Users' listener, "host:port"; port 0 takes a free one.
+  std::string listen = "127.0.0.1:50051";
+  // Workers' listener: "unix:PATH", or "host:port".
+  std::string worker_listen;
+  bool reflection = false;
+  // Texts that wait for a worker at the most.
+  size_t max_waiting_texts = 64;
+  RpcRuntimeOptions runtime;
+  ServiceOptions services;
+};
+
+// What the server is made of; owned by the caller, who destroys it after the RpcServer.
+struct RpcServerParts {
+  Clock& clock;
+  MetricRegistry& registry;
+  JobStore& store;
+  FileBlobStore& blobs;
+  Publisher& publisher;
+  Scheduler& scheduler;
+  ServerTelemetry& telemetry;
+};
+
+// The two gRPC listeners with all services, health and (if asked for) reflection:
+//
+//   users    JobService DatasetService AdapterService ModelService
+//   workers  WorkerService
+class RpcServer {
+ public:
+  // UNAVAILABLE: a listener cannot be bound (in use, or not an address of this machine).
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const RpcServerOptions& options,
+                                                          const RpcServerParts& parts);
+  // Stops without grace, unless stopped before.
+  ~RpcServer();
+
+  // With the ports really bound.
+  const std::string& address() const { return address_; }
+  const std::string& worker_address() const { return worker_address_; }
+  ServiceContext& context() { return context_; }
+
+  // Drains: health says NOT_SERVING, nothing more is leased, streams end with UNAVAILABLE, running
+  // calls may end within `grace` and are cancelled then. Blocks until all of them are over. Safe to
+  // call twice.
+  void Stop(absl::Duration grace);
+
+ private:
+  RpcServer(const RpcServerOptions& options, const RpcServerParts& parts);
+  absl::Status Listen(const RpcServerOptions& options);
+  // The store has committed a change: tell whom it concerns.
+  void OnChange(const JobChange& change);
+  // Leases have ended, or back-offs.
+  void OnUpkeep(const absl::StatusOr<Upkeep>& upkeep);
+
+  WorkerHub hub_;
+  GenerationBroker broker_;
+  RpcRuntime runtime_;
+  Ticker ticker_;
+  TokenizerCache tokenizers_;
+  ServiceContext context_;
+  JobService jobs_;
+  DatasetService datasets_;
+  AdapterService adapters_;
+  ModelService models_;
+  WorkerService workers_;
+  std::unique_ptr<Subscription> subscription_;
+  std::unique_ptr<SchedulerLoop> scheduler_loop_;
+  std::string address_;
+  std::string worker_address_;
+  std::unique_ptr<grpc::Server> user_server_;
+  std::unique_ptr<grpc::Server> worker_server_;
+};
+
+}  // namespace graft

@@ -1,0 +1,185 @@
+#include "server/rpc/server_telemetry.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/strip.h"
+#include "common/jobs/job_state.h"
+
+namespace graft {
+namespace {
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+// 1 ms to 10 minutes.
+std::vector<double> StepBuckets() {
+  return {0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600};
+}
+
+std::vector<double> CommitBuckets() {
+  return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1};
+}
+
+}  // namespace
+
+ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
+    : clock_(clock),
+      commit_seconds_(registry.AddHistogram(
+          "graft_store_commit_seconds", "Time of one commit of the store.", {}, CommitBuckets())),
+      commit_changes_(
+          registry.AddCounter("graft_store_changes_total", "Changes that commits made durable.")),
+      queue_wait_(registry.AddHistogram("graft_job_queue_wait_seconds",
+                                        "From submission to the first lease.", {}, WaitBuckets())),
+      requeues_(registry.AddCounter("graft_job_requeues_total",
+                                    "Jobs that were queued again: lease lost, engine crashed.")),
+      expired_leases_(registry.AddCounter("graft_leases_expired_total",
+                                          "Leases that ended because nobody renewed them.")),
+      step_seconds_(registry.AddHistogram("graft_train_step_seconds",
+                                          "Time between logged optimiser steps, per step.", {},
+                                          StepBuckets())),
+      tokens_(registry.AddCounter("graft_train_tokens_total",
+                                  "Tokens trained on, from the logged rates.")),
+      ended_(registry.AddCounter("graft_jobs_ended_total",
+                                 "Jobs that reached a final state, by state.", {"state"})),
+      jobs_(registry.AddGauge("graft_jobs", "Jobs by state and method.", {"state", "method"})),
+      oldest_wait_(registry.AddGauge("graft_queue_oldest_wait_seconds",
+                                     "Time that the job at the head of the queue has waited.")),
+      catalogue_(registry.AddGauge("graft_resources", "Data sets, models and adapters.", {"kind"})),
+      job_loss_(registry.AddGauge("graft_job_loss_nats", "Last loss of a running job.",
+                                  {"job_name", "split"})),
+      job_rouge_(registry.AddGauge("graft_job_rouge_ratio",
+                                   "Last ROUGE F-measure of a running job.", {"job_name", "kind"})),
+      job_steps_(registry.AddGauge("graft_job_steps", "Optimiser steps of a running job.",
+                                   {"job_name", "count"})),
+      workers_(registry.AddGauge("graft_workers", "Connected workers.")),
+      worker_slots_(
+          registry.AddGauge("graft_worker_slots", "Slots of connected workers.", {"state"})),
+      queued_texts_(registry.AddGauge("graft_generate_queue_requests",
+                                      "Generate requests that wait for a worker.")),
+      engine_restarts_(registry.AddCounter(
+          "graft_engine_restarts_total", "Engines that crashed and were started again, by worker.",
+          {"worker"})) {
+  // Counters are there from the start, so that a rate over their first increment is right.
+  requeues_.Add({}, 0);
+  expired_leases_.Add({}, 0);
+  tokens_.Add({}, 0);
+  commit_changes_.Add({}, 0);
+}
+
+void ServerTelemetry::OnCommit(absl::Duration commit_time, int changes) {
+  commit_seconds_.Observe({}, absl::ToDoubleSeconds(commit_time));
+  commit_changes_.Add({}, changes);
+}
+
+void ServerTelemetry::OnLeased(const v1::Job& job, int attempt) {
+  if (attempt != 1) return;
+  queue_wait_.Observe({}, absl::ToDoubleSeconds(clock_.Now() - TimeOf(job.create_time())));
+}
+
+void ServerTelemetry::OnLeaseExpired() { expired_leases_.Add({}); }
+
+void ServerTelemetry::OnEvents(const std::string& job,
+                               const google::protobuf::RepeatedPtrField<v1::JobEvent>& events) {
+  for (const v1::JobEvent& event : events) {
+    if (!event.has_metrics() || event.metrics().step() <= 0) continue;
+    const LastStep now = {event.metrics().step(), TimeOf(event.create_time())};
+    LastStep before;
+    {
+      MutexLock lock(mutex_);
+      LastStep& last = last_steps_[job];
+      before = std::exchange(last, now);
+    }
+    // The first one seen has nothing to be measured from; after a resume steps go back.
+    if (before.step == 0 || now.step <= before.step || now.time <= before.time) continue;
+    const double seconds = absl::ToDoubleSeconds(now.time - before.time);
+    step_seconds_.Observe({}, seconds / static_cast<double>(now.step - before.step));
+    const auto rate = event.metrics().values().find("train/tokens_per_second");
+    if (rate != event.metrics().values().end() && rate->second > 0) {
+      tokens_.Add({}, rate->second * seconds);
+    }
+  }
+}
+
+void ServerTelemetry::OnChange(const JobChange& change) {
+  if (change.state == change.previous_state) return;
+  if (change.state == v1::JOB_STATE_QUEUED && change.previous_state == v1::JOB_STATE_RUNNING) {
+    requeues_.Add({});
+  }
+  if (IsFinal(change.state)) ended_.Add({StateName(change.state)});
+  if (change.state != v1::JOB_STATE_RUNNING) {
+    MutexLock lock(mutex_);
+    last_steps_.erase(change.job);
+  }
+}
+
+void ServerTelemetry::RefreshAtScrape(MetricRegistry& registry, JobStore& store, WorkerHub& hub,
+                                      GenerationBroker& broker) {
+  registry.OnScrape([this, &store, &hub, &broker] {
+    RefreshCounts(store);
+    RefreshRunning(store);
+    RefreshWorkers(hub, broker);
+  });
+}
+
+void ServerTelemetry::RefreshCounts(JobStore& store) {
+  const absl::StatusOr<StoreCounts> counts = store.Counts();
+  if (!counts.ok()) return;
+  jobs_.Clear();
+  for (const StoreCounts::Jobs& jobs : counts->jobs) {
+    jobs_.Set({StateName(jobs.state), jobs.method}, static_cast<double>(jobs.count));
+  }
+  catalogue_.Set({"dataset"}, static_cast<double>(counts->datasets));
+  catalogue_.Set({"model"}, static_cast<double>(counts->models));
+  catalogue_.Set({"adapter"}, static_cast<double>(counts->adapters));
+  const bool waits = counts->oldest_queued != absl::InfiniteFuture();
+  oldest_wait_.Set({}, waits ? absl::ToDoubleSeconds(clock_.Now() - counts->oldest_queued) : 0);
+}
+
+void ServerTelemetry::ShowMetric(const std::string& job, const std::string& name, double value) {
+  if (name == "train/loss" || name == "eval/loss") {
+    job_loss_.Set({job, name.substr(0, name.find('/'))}, value);
+  }
+  for (const char* kind : {"rouge1", "rouge2", "rougeL", "rougeLsum"}) {
+    if (absl::StripPrefix(name, "eval/") == kind) job_rouge_.Set({job, kind}, value);
+  }
+}
+
+void ServerTelemetry::RefreshRunning(JobStore& store) {
+  JobQuery query;
+  query.filter.state = v1::JOB_STATE_RUNNING;
+  query.page_size = kMaxJobsInTelemetry;
+  const absl::StatusOr<Page<v1::Job>> running = store.ListJobs(query);
+  if (!running.ok()) return;
+  for (GaugeFamily* family : {&job_loss_, &job_rouge_, &job_steps_}) family->Clear();
+  for (const v1::Job& job : running->items) {
+    job_steps_.Set({job.name(), "done"}, static_cast<double>(job.step()));
+    job_steps_.Set({job.name(), "total"}, static_cast<double>(job.total_steps()));
+    for (const auto& [name, value] : job.last_metrics()) ShowMetric(job.name(), name, value);
+  }
+}
+
+void ServerTelemetry::RefreshWorkers(WorkerHub& hub, GenerationBroker& broker) {
+  int free_slots = 0;
+  int slots = 0;
+  const std::vector<WorkerHub::WorkerView> workers = hub.workers();
+  for (const WorkerHub::WorkerView& worker : workers) {
+    slots += worker.slots;
+    free_slots += worker.free_slots;
+    MutexLock lock(mutex_);
+    int64_t& seen = seen_restarts_[worker.id];
+    // A worker that started anew counts from 0.
+    const int64_t fresh = worker.engine_restarts_total < seen ? worker.engine_restarts_total
+                                                              : worker.engine_restarts_total - seen;
+    seen = worker.engine_restarts_total;
+    engine_restarts_.Add({worker.id}, static_cast<double>(fresh));
+  }
+  workers_.Set({}, static_cast<double>(workers.size()));
+  worker_slots_.Set({"free"}, free_slots);
+  worker_slots_.Set({"busy"}, slots - free_slots);
+  queued_texts_.Set({}, static_cast<double>(broker.queued()));
+}
+
+}  // namespace graft

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "common/telemetry/metrics.h"
+#include "graft/v1/event.pb.h"
+#include "server/rpc/generation_broker.h"
+#include "server/rpc/worker_hub.h"
+#include "server/store/job_store.h"
+
+namespace graft {
+
+// Jobs whose numbers /metrics shows at the most; of more that run at once the rest is left out.
+inline constexpr int kMaxJobsInTelemetry = 100;
+
+// What /metrics shows of the server, beside the RPCs (RpcRuntime). What the store knows is read
+// from it at each scrape, so it is right after a restart too; series of a job are there while it
+// runs. Thread-safe.
+class ServerTelemetry {
+ public:
+  // Registers the families. Before the store is opened: OnCommit is its listener.
+  ServerTelemetry(MetricRegistry& registry, Clock& clock);
+
+  // For StoreOptions::on_commit.
+  void OnCommit(absl::Duration commit_time, int changes);
+  // A job was given to a worker for the first time, or again.
+  void OnLeased(const v1::Job& job, int attempt);
+  // A batch of a worker's was stored.
+  void OnEvents(const std::string& job,
+                const google::protobuf::RepeatedPtrField<v1::JobEvent>& events);
+  void OnLeaseExpired();
+  // Follows the store's changes (called by its listener).
+  void OnChange(const JobChange& change);
+
+  // Reads store, hub and broker into the gauges at each scrape; all must outlive the scraping.
+  void RefreshAtScrape(MetricRegistry& registry, JobStore& store, WorkerHub& hub,
+                       GenerationBroker& broker);
+
+ private:
+  struct LastStep {
+    int64_t step = 0;
+    absl::Time time;
+  };
+
+  void RefreshCounts(JobStore& store);
+  void RefreshRunning(JobStore& store);
+  void RefreshWorkers(WorkerHub& hub, GenerationBroker& broker);
+  void ShowMetric(const std::string& job, const std::string& name, double value);
+
+  Clock& clock_;
+  HistogramFamily& commit_seconds_;
+  CounterFamily& commit_changes_;
+  HistogramFamily& queue_wait_;
+  CounterFamily& requeues_;
+  CounterFamily& expired_leases_;
+  HistogramFamily& step_seconds_;
+  CounterFamily& tokens_;
+  CounterFamily& ended_;
+  GaugeFamily& jobs_;
+  GaugeFamily& oldest_wait_;
+  GaugeFamily& catalogue_;
+  GaugeFamily& job_loss_;
+  GaugeFamily& job_rouge_;
+  GaugeFamily& job_steps_;
+  GaugeFamily& workers_;
+  GaugeFamily& worker_slots_;
+  GaugeFamily& queued_texts_;
+  CounterFamily& engine_restarts_;
+
+  Mutex mutex_;
+  std::map<std::string, LastStep> last_steps_ ABSL_GUARDED_BY(mutex_);    // By job, while it runs.
+  std::map<std::string, int64_t> seen_restarts_ ABSL_GUARDED_BY(mutex_);  // By worker.
+};
+
+}  // namespace graft

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/blobs/file_blob_store.h"
+#include "common/jobs/job_spec.h"
+#include "server/rpc/call.h"
+#include "server/rpc/generation_broker.h"
+#include "server/rpc/publisher.h"
+#include "server/rpc/server_telemetry.h"
+#include "server/rpc/tokenizer_cache.h"
+#include "server/rpc/watch.h"
+#include "server/rpc/worker_hub.h"
+#include "server/scheduler/scheduler.h"
+#include "server/store/job_store.h"
+
+namespace graft {
+
+// Bounds of the services that are no limits of the API (those: common/base/limits.h).
+inline constexpr int kMaxListedArtifacts = 10'000;
+inline constexpr int kMaxUploadFiles = 64;   // Files of an imported adapter or model.
+inline constexpr int kMaxHasBlobs = 10'000;  // Hashes in one HasBlobs call.
+inline constexpr int kDefaultPreviewRows = 3;
+inline constexpr int kMaxPreviewRows = 20;
+
+struct ServiceOptions {
+  SpecDefaults spec_defaults;
+  absl::Duration watch_heartbeat = absl::Seconds(10);
+  // Told to workers.
+  absl::Duration worker_heartbeat = absl::Seconds(5);
+  absl::Duration lease_duration = absl::Seconds(60);
+  absl::Duration lease_margin = absl::Seconds(5);
+};
+
+// What the services work with. Everything outlives them.
+struct ServiceContext {
+  const ServiceOptions options;
+  Clock& clock;
+  JobStore& store;
+  FileBlobStore& blobs;
+  Scheduler& scheduler;
+  RpcRuntime& runtime;
+  WorkerHub& hub;
+  GenerationBroker& broker;
+  Ticker& ticker;
+  Publisher& publisher;
+  TokenizerCache& tokenizers;
+  ServerTelemetry& telemetry;
+};
+
+}  // namespace graft

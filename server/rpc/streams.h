@@ -1,0 +1,261 @@
+#pragma once
+
+// Stream reactors: gRPC's callbacks turned into two small interfaces whose code may block, for it
+// runs on the executor.
+//
+//   server streams  a MessageSource is asked for the next message when the last one was written:
+//   one write in flight, and a slow
+//                   reader costs its own stream one message of memory. A source that has nothing
+//                   says kWait and is asked again after a Wake.
+//   client streams  a MessageSink is handed one message at a time.
+//
+// The reactor owns the source or sink, destroys it when the stream is over, and deletes itself.
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "common/rpc/status.h"
+#include "server/rpc/call.h"
+
+namespace graft {
+
+enum class SourceState { kMessage, kWait, kEnd };
+
+// Used by one thread at a time, not always the same.
+template <typename Message>
+class MessageSource {
+ public:
+  virtual ~MessageSource() = default;
+  // kMessage: `message` (empty when called) is the next one. kWait: none now; whoever has one wakes
+  // the stream's waker. kEnd: no more. An error ends the stream with it.
+  virtual absl::StatusOr<SourceState> Next(Message* message) = 0;
+};
+
+template <typename Message>
+using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<MessageSource<Message>>>(
+    const Caller& caller, std::shared_ptr<StreamWaker> waker)>;
+
+template <typename Message>
+class ServerStream final : public grpc::ServerWriteReactor<Message> {
+ public:
+  // `make` runs on the executor, before the first message.
+  ServerStream(RpcRuntime& runtime, grpc::CallbackServerContext* context, CallInfo call,
+               SourceFactory<Message> make)
+      : runtime_(runtime),
+        call_(std::move(call)),
+        caller_(RpcRuntime::CallerOf(*context)),
+        start_(absl::Now()),
+        waker_(std::make_shared<StreamWaker>([this] { Wake(); })),
+        make_(std::move(make)) {
+    const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
+    if (admitted.ok()) {
+      TakeTurn();
+    } else {
+      End(admitted);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      MutexLock lock(mutex_);
+      state_ = State::kTurn;
+      if (!ok) cancelled_ = true;
+    }
+    TakeTurn();
+  }
+
+  void OnCancel() override {
+    {
+      MutexLock lock(mutex_);
+      cancelled_ = true;
+    }
+    Wake();
+  }
+
+  void OnDone() override {
+    waker_->Detach();
+    runtime_.EndStream(call_, caller_, status_, start_, waker_);
+    delete this;
+  }
+
+ private:
+  // kTurn: in the executor, waiting for a thread or running there.
+  enum class State { kTurn, kIdle, kWriting, kEnded };
+
+  void TakeTurn() {
+    runtime_.executor().Schedule([this] { Turn(); });
+  }
+
+  void Wake() {
+    MutexLock lock(mutex_);
+    if (state_ == State::kIdle) {
+      state_ = State::kTurn;
+      TakeTurn();
+    } else {
+      woken_ = true;
+    }
+  }
+
+  // After StartWrite and Finish another thread may be in this object, or it may be gone.
+  void Turn() {
+    while (true) {
+      bool cancelled = false;
+      {
+        MutexLock lock(mutex_);
+        woken_ = false;
+        cancelled = cancelled_;
+      }
+      if (cancelled) return End(absl::CancelledError("the caller has gone"));
+      if (call_.endless && runtime_.draining()) {
+        return End(absl::UnavailableError("the server is going away; connect again"));
+      }
+      message_.Clear();
+      const absl::StatusOr<SourceState> next = Ask();
+      if (!next.ok()) return End(next.status());
+      if (*next == SourceState::kEnd) return End(absl::OkStatus());
+      MutexLock lock(mutex_);
+      if (*next == SourceState::kMessage) {
+        state_ = State::kWriting;
+        break;
+      }
+      if (woken_) continue;
+      state_ = State::kIdle;
+      return;
+    }
+    runtime_.CountStreamBytes(call_, /*sent=*/true, message_.ByteSizeLong());
+    this->StartWrite(&message_);
+  }
+
+  absl::StatusOr<SourceState> Ask() {
+    if (source_ == nullptr) {
+      auto made = make_(caller_, waker_);
+      if (!made.ok()) return made.status();
+      source_ = *std::move(made);
+    }
+    return source_->Next(&message_);
+  }
+
+  void End(const absl::Status& status) {
+    {
+      MutexLock lock(mutex_);
+      state_ = State::kEnded;
+    }
+    status_ = status;
+    // Before Finish, so that what the source holds is free when the caller sees the end.
+    source_ = nullptr;
+    make_ = nullptr;
+    this->Finish(ToGrpcStatus(status));
+  }
+
+  RpcRuntime& runtime_;
+  const CallInfo call_;
+  const Caller caller_;
+  const absl::Time start_;
+  const std::shared_ptr<StreamWaker> waker_;
+
+  Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kTurn;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // Owned by whoever has the turn.
+  SourceFactory<Message> make_;
+  std::unique_ptr<MessageSource<Message>> source_;
+  Message message_;
+  absl::Status status_;
+};
+
+// Used by one thread at a time, not always the same. Destroyed without OnEnd when the stream broke:
+// it must leave nothing behind.
+template <typename Request>
+class MessageSink {
+ public:
+  virtual ~MessageSink() = default;
+  // An error ends the stream with it.
+  virtual absl::Status OnMessage(Request& message) = 0;
+  // The caller has sent all. `cancelled` tells whether he has gone meanwhile: to be asked right
+  // before anything is made to last.
+  virtual absl::Status OnEnd(const std::function<bool()>& cancelled) = 0;
+};
+
+template <typename Request>
+using SinkFactory =
+    std::function<absl::StatusOr<std::unique_ptr<MessageSink<Request>>>(const Caller& caller)>;
+
+template <typename Request>
+class ClientStream final : public grpc::ServerReadReactor<Request> {
+ public:
+  ClientStream(RpcRuntime& runtime, grpc::CallbackServerContext* context, CallInfo call,
+               SinkFactory<Request> make)
+      : runtime_(runtime),
+        context_(context),
+        call_(std::move(call)),
+        caller_(RpcRuntime::CallerOf(*context)),
+        start_(absl::Now()),
+        waker_(std::make_shared<StreamWaker>([] {})),
+        make_(std::move(make)) {
+    const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
+    if (admitted.ok()) {
+      this->StartRead(&message_);
+    } else {
+      End(admitted);
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    runtime_.executor().Schedule([this, ok] { Turn(ok); });
+  }
+
+  void OnDone() override {
+    waker_->Detach();
+    runtime_.EndStream(call_, caller_, status_, start_, waker_);
+    delete this;
+  }
+
+ private:
+  void Turn(bool ok) {
+    if (sink_ == nullptr) {
+      auto made = make_(caller_);
+      if (!made.ok()) return End(made.status());
+      sink_ = *std::move(made);
+    }
+    if (ok) {
+      runtime_.CountStreamBytes(call_, /*sent=*/false, message_.ByteSizeLong());
+      const absl::Status status = sink_->OnMessage(message_);
+      if (!status.ok()) return End(status);
+      this->StartRead(&message_);
+      return;
+    }
+    // The end of the stream and its break look alike here.
+    if (context_->IsCancelled()) return End(absl::CancelledError("the caller has gone"));
+    End(sink_->OnEnd([this] { return context_->IsCancelled(); }));
+  }
+
+  void End(const absl::Status& status) {
+    status_ = status;
+    sink_ = nullptr;
+    make_ = nullptr;
+    this->Finish(ToGrpcStatus(status));
+  }
+
+  RpcRuntime& runtime_;
+  grpc::CallbackServerContext* const context_;
+  const CallInfo call_;
+  const Caller caller_;
+  const absl::Time start_;
+  const std::shared_ptr<StreamWaker> waker_;
+
+  // Owned by whoever has the turn.
+  SinkFactory<Request> make_;
+  std::unique_ptr<MessageSink<Request>> sink_;
+  Request message_;
+  absl::Status status_;
+};
+
+}  // namespace graft

@@ -1,0 +1,146 @@
+#include "server/rpc/watch.h"
+
+#include <pthread.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/job_state.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+
+namespace graft {
+
+Ticker::Ticker(absl::Duration interval) : interval_(interval), thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), "watch-ticker");
+}
+
+Ticker::~Ticker() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  thread_.join();
+}
+
+void Ticker::Add(const std::shared_ptr<StreamWaker>& waker) {
+  MutexLock lock(mutex_);
+  members_.insert(waker);
+}
+
+void Ticker::Remove(const std::shared_ptr<StreamWaker>& waker) {
+  MutexLock lock(mutex_);
+  members_.erase(waker);
+}
+
+void Ticker::Run() {
+  while (true) {
+    std::vector<std::shared_ptr<StreamWaker>> members;
+    {
+      MutexLock lock(mutex_);
+      if (!stopping_) stop_.WaitFor(mutex_, interval_);
+      if (stopping_) return;
+      members.assign(members_.begin(), members_.end());
+    }
+    for (const auto& waker : members) waker->Wake();
+  }
+}
+
+WatchSource::WatchSource(JobStore& store, Ticker& ticker, Clock& clock,
+                         absl::Duration heartbeat_interval, std::string job, int64_t after,
+                         std::shared_ptr<StreamWaker> waker)
+    : store_(store),
+      ticker_(ticker),
+      clock_(clock),
+      heartbeat_interval_(heartbeat_interval),
+      job_(std::move(job)),
+      waker_(std::move(waker)),
+      after_(after),
+      last_sent_(clock.Boottime()) {}
+
+WatchSource::~WatchSource() { ticker_.Remove(waker_); }
+
+absl::StatusOr<std::unique_ptr<WatchSource>> WatchSource::Open(JobStore& store, Ticker& ticker,
+                                                               Clock& clock,
+                                                               absl::Duration heartbeat_interval,
+                                                               const v1::WatchJobRequest& request,
+                                                               std::shared_ptr<StreamWaker> waker) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(request.name()));
+  const int64_t after = request.after_sequence();
+  if (after < 0) return FieldViolation("after_sequence", "must not be negative");
+  std::unique_ptr<WatchSource> source(new WatchSource(store, ticker, clock, heartbeat_interval,
+                                                      JobName(id), after, std::move(waker)));
+  // Before the first read, so that nothing between the two is missed.
+  source->subscription_ = store.Subscribe(
+      source->job_, [news = source->news_, waker = source->waker_](const JobChange& change) {
+        if (change.deleted) news->deleted = true;
+        news->fresh = true;
+        waker->Wake();
+      });
+  ASSIGN_OR_RETURN(const v1::Job job, store.GetJob(source->job_));
+  if (after > job.last_sequence()) {
+    return absl::OutOfRangeError(absl::StrCat("after_sequence ", after,
+                                              " is beyond the last event of ", job.name(), ", ",
+                                              job.last_sequence()));
+  }
+  // The watcher has seen the end already.
+  source->final_sent_ = job.done() && after == job.last_sequence();
+  ticker.Add(source->waker_);
+  return source;
+}
+
+absl::StatusOr<SourceState> WatchSource::Next(v1::WatchJobResponse* response) {
+  if (!page_.empty()) return SendEvent(response);
+  if (final_sent_) return SourceState::kEnd;
+  if (news_->deleted) return absl::NotFoundError(absl::StrCat(job_, " was deleted"));
+  if (news_->fresh.exchange(false)) {
+    ASSIGN_OR_RETURN(std::vector<v1::JobEvent> events,
+                     store_.ReadEvents(job_, after_, kWatchPageEvents));
+    if (!events.empty()) {
+      // There may be more behind this page.
+      news_->fresh = true;
+      KeepPage(std::move(events));
+      return SendEvent(response);
+    }
+  }
+  if (!caught_up_ || clock_.Boottime() - last_sent_ >= heartbeat_interval_) {
+    caught_up_ = true;
+    return SendHeartbeat(response);
+  }
+  return SourceState::kWait;
+}
+
+void WatchSource::KeepPage(std::vector<v1::JobEvent> events) {
+  size_t bytes = 0;
+  for (v1::JobEvent& event : events) {
+    bytes += event.ByteSizeLong();
+    if (bytes > kWatchPageBytes && !page_.empty()) return;
+    page_.push_back(std::move(event));
+  }
+}
+
+SourceState WatchSource::SendEvent(v1::WatchJobResponse* response) {
+  *response->mutable_event() = std::move(page_.front());
+  page_.pop_front();
+  after_ = response->event().sequence();
+  // Nothing follows the event of a final state.
+  final_sent_ =
+      response->event().has_state_change() && IsFinal(response->event().state_change().to());
+  last_sent_ = clock_.Boottime();
+  return SourceState::kMessage;
+}
+
+absl::StatusOr<SourceState> WatchSource::SendHeartbeat(v1::WatchJobResponse* response) {
+  ASSIGN_OR_RETURN(const v1::Job job, store_.GetJob(job_));
+  v1::WatchJobResponse::Heartbeat* heartbeat = response->mutable_heartbeat();
+  heartbeat->set_head_sequence(job.last_sequence());
+  heartbeat->set_queue_position(job.queue_position());
+  heartbeat->set_state(job.state());
+  last_sent_ = clock_.Boottime();
+  return SourceState::kMessage;
+}
+
+}  // namespace graft

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "graft/v1/job.pb.h"
+#include "server/rpc/streams.h"
+#include "server/store/job_store.h"
+
+namespace graft {
+
+// What one watcher holds in memory between two writes at the most; of larger events, one.
+inline constexpr int kWatchPageEvents = 64;
+inline constexpr size_t kWatchPageBytes = 128 * 1024;
+
+// Wakes its members in a fixed rhythm, so that they can see whether a heartbeat is due. Owns one
+// thread, joined in the destructor. Thread-safe.
+class Ticker {
+ public:
+  explicit Ticker(absl::Duration interval);
+  ~Ticker();
+  void Add(const std::shared_ptr<StreamWaker>& waker);
+  void Remove(const std::shared_ptr<StreamWaker>& waker);
+
+ private:
+  void Run();
+
+  const absl::Duration interval_;
+  Mutex mutex_;
+  CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<std::shared_ptr<StreamWaker>> members_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+// What one watcher of a job is sent: the events after `after_sequence` from the log, then those
+// that come, each once and in order, with heartbeats between; OK after the event of a final state.
+//
+// It reads the log again and again instead of being handed events, so a slow watcher holds one page
+// and costs nobody else anything.
+class WatchSource : public MessageSource<v1::WatchJobResponse> {
+ public:
+  // NOT_FOUND; INVALID_ARGUMENT: after_sequence below 0; OUT_OF_RANGE: beyond the log's end.
+  static absl::StatusOr<std::unique_ptr<WatchSource>> Open(JobStore& store, Ticker& ticker,
+                                                           Clock& clock,
+                                                           absl::Duration heartbeat_interval,
+                                                           const v1::WatchJobRequest& request,
+                                                           std::shared_ptr<StreamWaker> waker);
+  ~WatchSource() override;
+
+  absl::StatusOr<SourceState> Next(v1::WatchJobResponse* response) override;
+
+ private:
+  // What the listener has heard; shared with it.
+  struct News {
+    std::atomic<bool> fresh = true;
+    std::atomic<bool> deleted = false;
+  };
+
+  WatchSource(JobStore& store, Ticker& ticker, Clock& clock, absl::Duration heartbeat_interval,
+              std::string job, int64_t after, std::shared_ptr<StreamWaker> waker);
+  // Keeps what kWatchPageBytes allow; the rest is read again later.
+  void KeepPage(std::vector<v1::JobEvent> events);
+  // Sends the first event of the page.
+  SourceState SendEvent(v1::WatchJobResponse* response);
+  absl::StatusOr<SourceState> SendHeartbeat(v1::WatchJobResponse* response);
+
+  JobStore& store_;
+  Ticker& ticker_;
+  Clock& clock_;
+  const absl::Duration heartbeat_interval_;
+  const std::string job_;
+  const std::shared_ptr<StreamWaker> waker_;
+  const std::shared_ptr<News> news_ = std::make_shared<News>();
+  std::unique_ptr<Subscription> subscription_;
+
+  int64_t after_;  // The last sequence that was sent.
+  bool final_sent_ = false;
+  bool caught_up_ = false;  // A first heartbeat was sent after the replay.
+  absl::Duration last_sent_;
+  std::deque<v1::JobEvent> page_;
+};
+
+}  // namespace graft

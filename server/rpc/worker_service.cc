@@ -1,0 +1,303 @@
+#include "server/rpc/worker_service.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/status_details.h"
+#include "common/rpc/status.h"
+#include "common/telemetry/log.h"
+#include "server/rpc/blob_transfer.h"
+#include "server/rpc/generation_streams.h"
+#include "server/rpc/lease_inputs.h"
+
+namespace graft {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+using worker::v1::Command;
+
+namespace {
+
+WorkerRef RefOf(const worker::v1::WorkerIdentity& worker) {
+  return {worker.id(), worker.instance()};
+}
+
+template <typename Request>
+LeaseRef LeaseOf(const Request& request) {
+  return {request.job(), request.lease_epoch(), RefOf(request.worker())};
+}
+
+void ToProto(absl::Duration duration, google::protobuf::Duration* proto) {
+  proto->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  proto->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+}
+
+// The stream of one connected worker: the welcome, then what the hub has for it.
+class CommandSource : public MessageSource<Command> {
+ public:
+  CommandSource(ServiceContext& context, std::shared_ptr<WorkerHub::Link> link, Command welcome)
+      : context_(context), link_(std::move(link)), welcome_(std::move(welcome)) {}
+
+  ~CommandSource() override {
+    const std::string& worker = link_->hello().worker().id();
+    if (!context_.hub.Disconnect(link_)) return;
+    Log(LogLevel::kInfo, "worker disconnected", {{"worker", worker}});
+    context_.broker.WorkerLost(worker);
+  }
+
+  absl::StatusOr<SourceState> Next(Command* command) override {
+    if (!welcomed_) {
+      welcomed_ = true;
+      *command = welcome_;
+      return SourceState::kMessage;
+    }
+    return link_->Next(command);
+  }
+
+ private:
+  ServiceContext& context_;
+  const std::shared_ptr<WorkerHub::Link> link_;
+  const Command welcome_;
+  bool welcomed_ = false;
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<Command>* WorkerService::Connect(
+    CallbackServerContext* call, const worker::v1::ConnectRequest* request) {
+  return new ServerStream<Command>(
+      context_.runtime, call,
+      {"WorkerService.Connect", "worker.connect", request->worker().id(), /*endless=*/true},
+      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker) {
+        return OpenCommands(*request, std::move(waker));
+      });
+}
+
+absl::StatusOr<std::unique_ptr<MessageSource<Command>>> WorkerService::OpenCommands(
+    const worker::v1::ConnectRequest& request, std::shared_ptr<StreamWaker> waker) {
+  ASSIGN_OR_RETURN(std::shared_ptr<WorkerHub::Link> link,
+                   context_.hub.Connect(request, std::move(waker)));
+  Command command;
+  Command::Welcome* welcome = command.mutable_welcome();
+  const ServiceOptions& options = context_.options;
+  ToProto(options.worker_heartbeat, welcome->mutable_heartbeat_interval());
+  ToProto(options.lease_duration, welcome->mutable_lease_duration());
+  ToProto(options.lease_margin, welcome->mutable_lease_margin());
+  welcome->set_blobs_directory(JoinPath(context_.blobs.root(), "objects"));
+  welcome->set_default_threads(options.spec_defaults.threads);
+  auto source = std::make_unique<CommandSource>(context_, std::move(link), std::move(command));
+  // A process that started anew holds nothing of what its predecessor held.
+  ASSIGN_OR_RETURN(const std::vector<std::string> released,
+                   context_.store.ReleaseOtherInstances(RefOf(request.worker())));
+  for (const std::string& job : released) {
+    LogJob(LogLevel::kWarning, job, "lease ended: its worker started anew",
+           {{"worker", request.worker().id()}});
+  }
+  Log(LogLevel::kInfo, "worker connected",
+      {{"worker", request.worker().id()},
+       {"host", request.hostname()},
+       {"slots", absl::StrCat(request.slots())},
+       {"version", request.version()}});
+  context_.broker.Dispatch();
+  return source;
+}
+
+grpc::ServerUnaryReactor* WorkerService::Heartbeat(CallbackServerContext* call,
+                                                   const worker::v1::HeartbeatRequest* request,
+                                                   worker::v1::HeartbeatResponse* response) {
+  return context_.runtime.Unary(
+      call, {"WorkerService.Heartbeat", "worker.heartbeat", request->worker().id()},
+      [=, this](const Caller&) { return Renew(*request, response); });
+}
+
+absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
+                                  worker::v1::HeartbeatResponse* response) {
+  std::vector<std::pair<std::string, int64_t>> leases;
+  for (const auto& held : request.leases()) leases.emplace_back(held.job(), held.lease_epoch());
+  ASSIGN_OR_RETURN(const std::vector<LeaseRenewal> renewals,
+                   context_.store.RenewLeases(RefOf(request.worker()), leases));
+  for (const LeaseRenewal& renewal : renewals) {
+    auto* answer = response->add_renewals();
+    answer->set_job(renewal.job);
+    answer->set_lease_epoch(renewal.lease_epoch);
+    answer->set_held(renewal.held);
+    answer->set_cancel(renewal.cancel);
+  }
+  ToProto(context_.options.lease_duration, response->mutable_lease_duration());
+  context_.hub.Seen(request.worker().id(), request.free_slots(), request.engine_restarts_total());
+  context_.broker.Dispatch();
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* WorkerService::LeaseJob(CallbackServerContext* call,
+                                                  const worker::v1::LeaseJobRequest* request,
+                                                  worker::v1::LeaseJobResponse* response) {
+  return context_.runtime.Unary(call,
+                                {"WorkerService.LeaseJob", "worker.lease", request->worker().id()},
+                                [=, this](const Caller&) { return Lease(*request, response); });
+}
+
+absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
+                                  worker::v1::LeaseJobResponse* response) {
+  // A server that drains starts nothing new.
+  if (context_.runtime.draining()) return absl::OkStatus();
+  const WorkerRef worker = RefOf(request.worker());
+  ASSIGN_OR_RETURN(const std::optional<Claim> claim,
+                   context_.scheduler.LeaseJob(worker, request.request_id()));
+  if (!claim.has_value()) return absl::OkStatus();
+  const absl::Status filled = FillLease(context_.store, *claim, response->mutable_lease());
+  if (!filled.ok()) {
+    // Cannot happen while inputs of unfinished jobs are kept; if it does, trying again does not
+    // help.
+    response->clear_lease();
+    AttemptFailed failed{ToRpcStatus(filled), v1::FAILURE_CLASS_CONFIG};
+    return context_.store
+        .FinishAttempt({claim->job.name(), claim->lease_epoch, worker}, 0, std::move(failed))
+        .status();
+  }
+  ToProto(context_.options.lease_duration, response->mutable_lease()->mutable_lease_duration());
+  context_.hub.AdjustFreeSlots(worker.id, -1);
+  context_.telemetry.OnLeased(claim->job, claim->attempt);
+  LogJob(LogLevel::kInfo, claim->job.name(), "leased",
+         {{"worker", worker.id},
+          {"attempt", absl::StrCat(claim->attempt)},
+          {"lease_epoch", absl::StrCat(claim->lease_epoch)}});
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* WorkerService::ReportEvents(
+    CallbackServerContext* call, const worker::v1::ReportEventsRequest* request,
+    worker::v1::ReportEventsResponse* response) {
+  return context_.runtime.Unary(call,
+                                {"WorkerService.ReportEvents", "worker.report", request->job()},
+                                [=, this](const Caller&) { return Report(*request, response); });
+}
+
+absl::Status WorkerService::Report(const worker::v1::ReportEventsRequest& request,
+                                   worker::v1::ReportEventsResponse* response) {
+  EventBatch batch;
+  batch.number = request.batch();
+  batch.events.assign(request.events().begin(), request.events().end());
+  batch.stage = request.stage();
+  batch.step = request.step();
+  batch.total_steps = request.total_steps();
+  batch.epoch = request.epoch();
+  batch.eta_seconds = request.eta_seconds();
+  ASSIGN_OR_RETURN(const int64_t stored, context_.store.AppendEvents(LeaseOf(request), batch));
+  context_.telemetry.OnEvents(request.job(), request.events());
+  response->set_acknowledged_batch(stored);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* WorkerService::CommitCheckpoint(
+    CallbackServerContext* call, const worker::v1::CommitCheckpointRequest* request,
+    google::protobuf::Empty* response) {
+  return context_.runtime.Unary(
+      call, {"WorkerService.CommitCheckpoint", "worker.checkpoint", request->job()},
+      [=, this](const Caller&) { return Checkpoint(*request); });
+}
+
+absl::Status WorkerService::Checkpoint(const worker::v1::CommitCheckpointRequest& request) {
+  const std::vector<v1::Artifact> files(request.files().begin(), request.files().end());
+  RETURN_IF_ERROR(context_.publisher.CheckUploaded(files));
+  return context_.store.CommitCheckpoint(LeaseOf(request), request.step(), files);
+}
+
+grpc::ServerUnaryReactor* WorkerService::FinishAttempt(
+    CallbackServerContext* call, const worker::v1::FinishAttemptRequest* request,
+    worker::v1::FinishAttemptResponse* response) {
+  return context_.runtime.Unary(call,
+                                {"WorkerService.FinishAttempt", "worker.finish", request->job()},
+                                [=, this](const Caller&) { return Finish(*request, response); });
+}
+
+absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& request,
+                                   worker::v1::FinishAttemptResponse* response) {
+  AttemptOutcome outcome = AttemptCancelled{};
+  switch (request.outcome_case()) {
+    case worker::v1::FinishAttemptRequest::kSucceeded: {
+      ASSIGN_OR_RETURN(outcome,
+                       context_.publisher.PrepareOutcome(request.job(), request.succeeded()));
+      break;
+    }
+    case worker::v1::FinishAttemptRequest::kFailed:
+      outcome = AttemptFailed{request.failed().error(), request.failed().failure_class()};
+      break;
+    case worker::v1::FinishAttemptRequest::kCancelled:
+      break;
+    case worker::v1::FinishAttemptRequest::OUTCOME_NOT_SET:
+      return FieldViolation("outcome", "one of succeeded, failed, cancelled must be set");
+  }
+  ASSIGN_OR_RETURN(const v1::JobState state,
+                   context_.store.FinishAttempt(LeaseOf(request), request.last_batch(), outcome));
+  response->set_state(state);
+  if (state == v1::JOB_STATE_SUCCEEDED) context_.publisher.ShowResult(request.job());
+  context_.hub.AdjustFreeSlots(request.worker().id(), +1);
+  context_.broker.Dispatch();
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* WorkerService::HasBlobs(CallbackServerContext* call,
+                                                  const worker::v1::HasBlobsRequest* request,
+                                                  worker::v1::HasBlobsResponse* response) {
+  return context_.runtime.Unary(
+      call, {"WorkerService.HasBlobs", "worker.has_blobs", ""},
+      [=, this](const Caller&) { return FindMissing(*request, response); });
+}
+
+absl::Status WorkerService::FindMissing(const worker::v1::HasBlobsRequest& request,
+                                        worker::v1::HasBlobsResponse* response) {
+  if (request.sha256_size() > kMaxHasBlobs) {
+    return FieldViolation("sha256", absl::StrCat("has more than ", kMaxHasBlobs, " entries"));
+  }
+  for (int i = 0; i < request.sha256_size(); ++i) {
+    const std::string& sha256 = request.sha256(i);
+    if (!IsSha256Hex(sha256)) {
+      return FieldViolation(absl::StrCat("sha256[", i, "]"),
+                            "must be 64 lower-case hexadecimal digits");
+    }
+    const absl::Status found = context_.blobs.Stat(sha256).status();
+    if (absl::IsNotFound(found)) {
+      response->add_missing(sha256);
+    } else if (!found.ok()) {
+      return found;
+    }
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerReadReactor<worker::v1::UploadBlobRequest>* WorkerService::UploadBlob(
+    CallbackServerContext* call, google::protobuf::Empty* response) {
+  return new ClientStream<worker::v1::UploadBlobRequest>(
+      context_.runtime, call, {"WorkerService.UploadBlob", "worker.upload", ""},
+      [this](const Caller&)
+          -> absl::StatusOr<std::unique_ptr<MessageSink<worker::v1::UploadBlobRequest>>> {
+        return std::make_unique<BlobUploadSink>(context_.blobs);
+      });
+}
+
+grpc::ServerWriteReactor<worker::v1::BlobChunk>* WorkerService::FetchBlob(
+    CallbackServerContext* call, const worker::v1::FetchBlobRequest* request) {
+  return new ServerStream<worker::v1::BlobChunk>(
+      context_.runtime, call, {"WorkerService.FetchBlob", "worker.fetch", request->sha256()},
+      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<worker::v1::BlobChunk>>> {
+        return BlobFetchSource::Open(context_.blobs, *request);
+      });
+}
+
+grpc::ServerReadReactor<worker::v1::ReportGenerationRequest>* WorkerService::ReportGeneration(
+    CallbackServerContext* call, google::protobuf::Empty* response) {
+  return new ClientStream<worker::v1::ReportGenerationRequest>(
+      context_.runtime, call, {"WorkerService.ReportGeneration", "worker.generation", ""},
+      [this](const Caller&)
+          -> absl::StatusOr<std::unique_ptr<MessageSink<worker::v1::ReportGenerationRequest>>> {
+        return std::make_unique<GenerationSink>(context_.broker);
+      });
+}
+
+}  // namespace graft

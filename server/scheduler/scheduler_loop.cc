@@ -1,0 +1,64 @@
+#include "server/scheduler/scheduler_loop.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace graft {
+namespace {
+
+constexpr absl::Duration kRetryAfterError = absl::Seconds(1);
+// The machine may have slept: boottime goes on, the wait does not.
+constexpr absl::Duration kLongestWait = absl::Seconds(30);
+
+}  // namespace
+
+SchedulerLoop::SchedulerLoop(JobStore& store, Clock& clock, Scheduler& scheduler,
+                             std::function<void(const absl::StatusOr<Upkeep>&)> on_upkeep)
+    : clock_(clock), scheduler_(scheduler), on_upkeep_(std::move(on_upkeep)) {
+  subscription_ = store.Subscribe("", [this](const JobChange& change) {
+    if (change.state != change.previous_state || change.deleted) Wake();
+  });
+  thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "scheduler");
+    Run();
+  });
+}
+
+SchedulerLoop::~SchedulerLoop() {
+  subscription_.reset();
+  {
+    MutexLock lock(mutex_);
+    closing_ = true;
+    woken_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void SchedulerLoop::Wake() {
+  MutexLock lock(mutex_);
+  wake_ = true;
+  woken_.NotifyAll();
+}
+
+void SchedulerLoop::Run() {
+  absl::Duration next = absl::ZeroDuration();
+  while (true) {
+    {
+      MutexLock lock(mutex_);
+      while (!wake_ && !closing_) {
+        const absl::Duration wait = std::min(next - clock_.Boottime(), kLongestWait);
+        if (wait <= absl::ZeroDuration()) break;
+        woken_.WaitFor(mutex_, wait);
+      }
+      if (closing_) return;
+      wake_ = false;
+    }
+    const absl::StatusOr<Upkeep> upkeep = scheduler_.Tick();
+    next = upkeep.ok() ? upkeep->next : clock_.Boottime() + kRetryAfterError;
+    on_upkeep_(upkeep);
+  }
+}
+
+}  // namespace graft

@@ -1,0 +1,327 @@
+#pragma once
+
+// JobStore: everything the server must not forget. Each method is one transaction, named for what
+// it does to the domain; when a mutation answers, it is durable. There are no half changes: a
+// method that returns an error has changed nothing (but UNAVAILABLE with reason OUTCOME_UNKNOWN,
+// which is what it says; the same request_id or batch number again resolves it).
+//
+// Not here: ranking and retry timing (server/scheduler), bytes of blobs (common/blobs), who may
+// call.
+//
+// Thread rule: all methods may be called from any thread, and block on the disk for as long as a
+// commit takes; concurrent writers share one commit. Listeners are called on the store's thread
+// after the commit, under no lock; they must be quick and may call only read methods.
+//
+// Common status codes, beside those of each method: UNAVAILABLE store closed or its file lost;
+// RESOURCE_EXHAUSTED (DISK_FULL) nothing was stored, reads go on; DATA_LOSS a stored row does not
+// parse. NOT_FOUND names the resource.
+//
+// Job names are "jobs/{id}" everywhere. Everything belongs to the owner "default".
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/base/clock.h"
+#include "common/jobs/job_filter.h"
+#include "graft/v1/adapter.pb.h"
+#include "graft/v1/dataset.pb.h"
+#include "graft/v1/job.pb.h"
+#include "graft/v1/model.pb.h"
+
+namespace graft {
+
+// What a store is told at its creation.
+struct StoreOptions {
+  Clock* clock = &Clock::Real();
+  // Makes ids of jobs; for tests and simulations. Default: NewJobId.
+  std::function<std::string()> new_job_id;
+  absl::Duration lease_duration = absl::Seconds(60);
+  // Jobs that are QUEUED at the most; one more is RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo).
+  int64_t max_queued_jobs = 100'000;
+  // Infrastructure failures in a row, without a newer checkpoint between them, that fail a job.
+  int max_attempts_without_progress = 5;
+  // Wait before the n-th attempt in a row: first * 2^(n-1), at most max.
+  absl::Duration first_retry_delay = absl::Seconds(1);
+  absl::Duration max_retry_delay = absl::Seconds(60);
+  // How long an answer is kept for its request_id. At least 24 h in production.
+  absl::Duration request_id_lifetime = absl::Hours(24);
+  // Called after each commit with the time it took and how many changes it made durable. Under no
+  // lock, on the store's thread. Optional.
+  std::function<void(absl::Duration commit_time, int changes)> on_commit;
+};
+
+// A client's request_id and what it was sent with. An empty id is no key.
+struct RequestKey {
+  std::string id;
+  std::string body_sha256;  // Of the serialised request without its request_id.
+};
+
+// A process of graft-worker: `instance` is new with each start.
+struct WorkerRef {
+  std::string id;
+  std::string instance;
+};
+
+// What every call about a claimed job carries. FAILED_PRECONDITION (STALE_LEASE) when it is not the
+// job's present lease.
+struct LeaseRef {
+  std::string job;
+  int64_t lease_epoch = 0;
+  WorkerRef worker;
+};
+
+// A queued job as the scheduler sees it.
+struct QueuedJob {
+  std::string name;
+  int64_t version = 0;  // For ClaimJob.
+  int32_t priority = 0;
+  int64_t number = 0;         // Order of submission.
+  absl::Duration not_before;  // Boottime; zero: at once.
+  int32_t attempt = 0;        // Attempts so far.
+};
+
+// A claimed job: what the worker needs to run it.
+struct Claim {
+  v1::Job job;  // With spec and resolved_spec.
+  int32_t attempt = 0;
+  int64_t lease_epoch = 0;
+  // Newest checkpoint; no files: from the beginning.
+  std::vector<v1::Artifact> checkpoint;
+  int64_t checkpoint_step = 0;
+};
+
+struct ClaimRequest {
+  std::string job;
+  int64_t expected_version = 0;
+  WorkerRef worker;
+  // Of the worker's LeaseJob call; the same again answers the same claim while it lasts.
+  std::string request_id;
+};
+
+struct LeaseRenewal {
+  std::string job;
+  int64_t lease_epoch = 0;
+  bool held = false;
+  bool cancel = false;  // The job is CANCELLING.
+};
+
+struct EventBatch {
+  int64_t number = 0;                // From 1 within the attempt.
+  std::vector<v1::JobEvent> events;  // sequence and attempt are set by the store.
+  // Progress of the job now; a stage of UNSPECIFIED leaves the progress as it is.
+  v1::JobStage stage = v1::JOB_STAGE_UNSPECIFIED;
+  int64_t step = 0;
+  int64_t total_steps = 0;
+  double epoch = 0;
+  double eta_seconds = 0;
+};
+
+// How an attempt ended.
+struct AttemptSucceeded {
+  v1::JobResult result;  // adapter, model and adapter_size_bytes are set by the store.
+  // What is published under the job's output name: at most one. Name, job, method (of the adapter),
+  // base model and create_time are set by the store; files, sizes and hashes by the caller.
+  std::optional<v1::Adapter> adapter;
+  std::optional<v1::Model> model;
+  std::vector<v1::Artifact> artifacts;  // Files of the job itself.
+};
+struct AttemptFailed {
+  google::rpc::Status error;
+  v1::FailureClass failure_class = v1::FAILURE_CLASS_INTERNAL;
+};
+struct AttemptCancelled {};
+using AttemptOutcome = std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled>;
+
+// A committed change of a job, for watchers, the scheduler and telemetry.
+struct JobChange {
+  std::string job;
+  v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
+  v1::JobState previous_state = v1::JOB_STATE_UNSPECIFIED;  // Equal when only events were added.
+  int64_t last_sequence = 0;
+  bool deleted = false;
+  // Who holds it while RUNNING or CANCELLING.
+  std::string worker;
+  int64_t lease_epoch = 0;
+};
+using JobListener = std::function<void(const JobChange&)>;
+
+// Ends the subscription when destroyed: afterwards the listener is not running and will not be
+// called (unless it is destroyed inside the listener itself, which is allowed).
+class Subscription {
+ public:
+  virtual ~Subscription() = default;
+};
+
+struct JobQuery {
+  JobFilter filter;
+  JobOrder order = JobOrder::kNewestFirst;
+  int page_size = 0;       // 0: kDefaultPageSize; more than kMaxPageSize counts as that.
+  std::string page_token;  // Of the page before; empty: the first.
+};
+
+template <typename T>
+struct Page {
+  std::vector<T> items;
+  std::string next_page_token;  // Empty: the last page.
+};
+
+// Numbers of the whole store, for telemetry: always those of the rows.
+struct StoreCounts {
+  struct Jobs {
+    v1::JobState state;
+    std::string method;  // MethodName.
+    int64_t count;
+  };
+  std::vector<Jobs> jobs;
+  int64_t events = 0;
+  int64_t datasets = 0, models = 0, adapters = 0;
+  // Submission time of the job that waits longest; InfiniteFuture when none does.
+  absl::Time oldest_queued = absl::InfiniteFuture();
+};
+
+struct NewJob {
+  // display_name, labels, priority, study, spec and resolved_spec are read. An empty output_name in
+  // resolved_spec becomes the job's id.
+  v1::Job job;
+  RequestKey request;
+};
+
+struct DeletedJob {
+  std::string adapter;  // Name of the adapter that was deleted with it; else empty.
+};
+
+class JobStore {
+ public:
+  virtual ~JobStore() = default;
+
+  // ---- Jobs, for users -------------------------------------------------------------------------
+
+  // Queues a job, with its first event. ALREADY_EXISTS (REQUEST_ID_REUSED: with another body;
+  // NAME_TAKEN: the output name belongs to an adapter, a model or a job that is not done),
+  // NOT_FOUND a data set, model or adapter of the spec has gone, FAILED_PRECONDITION
+  // (VERSION_CHANGED) it is there with another hash than the resolved spec's, RESOURCE_EXHAUSTED
+  // (QUEUE_FULL).
+  virtual absl::StatusOr<v1::Job> InsertJob(const NewJob& job) = 0;
+  // The whole job, with attempts and (only here: it takes counting) its queue position.
+  virtual absl::StatusOr<v1::Job> GetJob(absl::string_view name) = 0;
+  // Jobs without specs and attempts. INVALID_ARGUMENT for a page token that is not of this query.
+  virtual absl::StatusOr<Page<v1::Job>> ListJobs(const JobQuery& query) = 0;
+  // QUEUED becomes CANCELLED, RUNNING becomes CANCELLING; any other state stays. Returns the job.
+  virtual absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) = 0;
+  // Forgets a job that is done: its events, attempts, artifacts; and the adapter or model that it
+  // made, if told so. FAILED_PRECONDITION (NOT_DONE; IN_USE: the adapter is used by another job).
+  virtual absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
+                                               const RequestKey& request) = 0;
+  virtual absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(absl::string_view job) = 0;
+
+  // ---- Events ----------------------------------------------------------------------------------
+
+  // Events with a sequence greater than `after`, in order, at most `limit` of them and about 1 MiB.
+  virtual absl::StatusOr<std::vector<v1::JobEvent>> ReadEvents(absl::string_view job, int64_t after,
+                                                               int limit) = 0;
+  // Blocks until the job has an event after `after`, is done, or is deleted; or until `timeout` has
+  // passed. Returns the job's last sequence. NOT_FOUND.
+  virtual absl::StatusOr<int64_t> WaitForEvents(absl::string_view job, int64_t after,
+                                                absl::Duration timeout) = 0;
+  // Calls the listener after every commit that changed `job`, or any job if it is empty. A change
+  // committed before Subscribe returns may be told or not: read the state after subscribing.
+  virtual std::unique_ptr<Subscription> Subscribe(absl::string_view job, JobListener listener) = 0;
+
+  // ---- Claims and leases, for the scheduler and workers ----------------------------------------
+
+  // Queued jobs whose back-off has passed, by priority (greater first), then in order of
+  // submission.
+  virtual absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) = 0;
+  // Boottime at which the next queued job's back-off passes; InfiniteDuration when none waits for
+  // it.
+  virtual absl::Duration NextRetry() = 0;
+  // QUEUED becomes RUNNING under a new lease. ABORTED (VERSION_CHANGED) when the job is no longer
+  // what the snapshot said: take the next.
+  virtual absl::StatusOr<Claim> ClaimJob(const ClaimRequest& request) = 0;
+  // The claim that this request_id of the worker's got, while its lease lasts. NOT_FOUND.
+  virtual absl::StatusOr<Claim> FindClaim(const WorkerRef& worker,
+                                          absl::string_view request_id) = 0;
+  // A full lease duration from now for each that is still held.
+  virtual absl::StatusOr<std::vector<LeaseRenewal>> RenewLeases(
+      const WorkerRef& worker,
+      absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) = 0;
+  // Ends every lease whose time has passed: RUNNING jobs are queued again (or fail, after too many
+  // attempts without progress), CANCELLING ones are CANCELLED. Returns the jobs. After a restart of
+  // the store every lease has a full term again.
+  virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
+  // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none.
+  virtual absl::StatusOr<absl::Duration> NextExpiry() = 0;
+  // The worker has started anew: leases of its other instances end at once, as if expired.
+  virtual absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(
+      const WorkerRef& worker) = 0;
+
+  // ---- Reports of workers ----------------------------------------------------------------------
+
+  // Appends a batch and returns the number of the last batch stored. One that is stored already is
+  // dropped; one that would leave a gap is not stored. Metrics and evaluations of a step that the
+  // log already has (from an earlier attempt) are compared and dropped; the first difference of an
+  // attempt is logged as a warning METRICS_DIFFER. STALE_LEASE; INVALID_ARGUMENT when the events
+  // hold a state change or break a limit.
+  virtual absl::StatusOr<int64_t> AppendEvents(const LeaseRef& lease, const EventBatch& batch) = 0;
+  // Makes a checkpoint the one to resume from, with its event. The newest keep_last (of the
+  // resolved spec) stay. Committing the same again changes nothing. STALE_LEASE.
+  virtual absl::Status CommitCheckpoint(const LeaseRef& lease, int64_t step,
+                                        absl::Span<const v1::Artifact> files) = 0;
+  // Ends the attempt and returns the job's state: publishes and SUCCEEDED; FAILED; CANCELLED; or,
+  // for an INFRASTRUCTURE failure (and a worker that gives an uncancelled job back), QUEUED again
+  // after a back-off, FAILED after too many. The same call again returns the same. STALE_LEASE;
+  // FAILED_PRECONDITION (EVENTS_MISSING) when last_batch is not stored yet.
+  virtual absl::StatusOr<v1::JobState> FinishAttempt(const LeaseRef& lease, int64_t last_batch,
+                                                     const AttemptOutcome& outcome) = 0;
+
+  // ---- Catalogue: data sets, models, adapters ---------------------------------------------------
+
+  // Insert: ALREADY_EXISTS (NAME_TAKEN) when the name holds other content; the same content
+  // (sha256) again returns what is stored. create_time is set by the store. Delete:
+  // FAILED_PRECONDITION (IN_USE) while a job that is not done, or (models) an adapter, uses it.
+  virtual absl::StatusOr<v1::Dataset> InsertDataset(const v1::Dataset& dataset) = 0;
+  virtual absl::StatusOr<v1::Dataset> GetDataset(absl::string_view name) = 0;
+  virtual absl::StatusOr<Page<v1::Dataset>> ListDatasets(int page_size,
+                                                         absl::string_view page_token) = 0;
+  virtual absl::Status DeleteDataset(absl::string_view name) = 0;
+
+  virtual absl::StatusOr<v1::Model> InsertModel(const v1::Model& model) = 0;
+  virtual absl::StatusOr<v1::Model> GetModel(absl::string_view name) = 0;
+  virtual absl::StatusOr<Page<v1::Model>> ListModels(int page_size,
+                                                     absl::string_view page_token) = 0;
+  virtual absl::Status DeleteModel(absl::string_view name) = 0;
+
+  virtual absl::StatusOr<v1::Adapter> InsertAdapter(const v1::Adapter& adapter) = 0;
+  virtual absl::StatusOr<v1::Adapter> GetAdapter(absl::string_view name) = 0;
+  virtual absl::StatusOr<Page<v1::Adapter>> ListAdapters(const AdapterFilter& filter, int page_size,
+                                                         absl::string_view page_token) = 0;
+  virtual absl::Status DeleteAdapter(absl::string_view name) = 0;
+
+  // ---- Housekeeping ----------------------------------------------------------------------------
+
+  // SHA-256 of every blob that a data set, model, adapter, artifact or checkpoint names, sorted.
+  virtual absl::StatusOr<std::vector<std::string>> ReferencedBlobs() = 0;
+  virtual absl::StatusOr<bool> IsBlobReferenced(absl::string_view sha256) = 0;
+  // Forgets answers older than request_id_lifetime. Returns how many.
+  virtual absl::StatusOr<int64_t> PruneRequestIds() = 0;
+  virtual absl::StatusOr<StoreCounts> Counts() = 0;
+};
+
+// Opens the store that `uri` names: "memory:" (nothing is kept) or "sqlite:PATH" (made if missing,
+// its directory too). INVALID_ARGUMENT unknown scheme, or PATH on a network file system;
+// FAILED_PRECONDITION (STORE_OWNED) another process has it open; (STORE_NEWER) it was written by a
+// newer graft; DATA_LOSS it is no graft store, or broken.
+absl::StatusOr<std::unique_ptr<JobStore>> OpenJobStore(absl::string_view uri, StoreOptions options);
+
+}  // namespace graft

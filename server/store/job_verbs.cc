@@ -1,0 +1,251 @@
+#include "server/store/job_verbs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/method.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "server/store/catalogue_verbs.h"
+#include "server/store/page_token.h"
+
+namespace graft {
+namespace {
+
+constexpr char kCreateVerb[] = "CreateJob";
+constexpr char kCancelVerb[] = "CancelJob";
+constexpr char kDeleteVerb[] = "DeleteJob";
+constexpr int64_t kMaxEventBytesPerRead = 1 << 20;
+constexpr absl::Duration kQueueFullRetry = absl::Seconds(5);
+
+// What a resolved spec names, with the content that it named.
+struct BoundResource {
+  ResourceRef ref;
+  std::string sha256;
+};
+
+std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
+  std::vector<BoundResource> all;
+  const auto add = [&all](ResourceKind kind, const std::string& name, const std::string& sha256) {
+    if (!name.empty()) all.push_back({{kind, name}, sha256});
+  };
+  const bool evaluate = resolved.has_evaluate();
+  const v1::DataSpec& data = evaluate ? resolved.evaluate().data() : resolved.fine_tune().data();
+  if (evaluate) {
+    add(ResourceKind::kModel, resolved.evaluate().base_model(),
+        resolved.evaluate().base_model_sha256());
+    add(ResourceKind::kAdapter, resolved.evaluate().adapter(),
+        resolved.evaluate().adapter_sha256());
+  } else {
+    add(ResourceKind::kModel, resolved.fine_tune().base_model(),
+        resolved.fine_tune().base_model_sha256());
+    add(ResourceKind::kAdapter, resolved.fine_tune().init_from(),
+        resolved.fine_tune().init_from_sha256());
+  }
+  add(ResourceKind::kDataset, data.train(), data.train_sha256());
+  add(ResourceKind::kDataset, data.validation(), data.validation_sha256());
+  return all;
+}
+
+// They are looked up before the transaction; here they must still be what they were.
+absl::Status CheckResources(VerbContext& context, const std::vector<BoundResource>& resources) {
+  for (const BoundResource& resource : resources) {
+    ASSIGN_OR_RETURN(const ResourceRow row, RequireResource(context, resource.ref));
+    if (row.sha256 == resource.sha256) continue;
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat("the ", KindName(resource.ref.kind), " ",
+                                                   resource.ref.name, " changed meanwhile")),
+        kReasonVersionChanged);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
+  ASSIGN_OR_RETURN(const auto publisher, context.tables.FindPublisher(output));
+  ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(output));
+  if (!publisher && !resource) return absl::OkStatus();
+  return WithReason(
+      absl::AlreadyExistsError(absl::StrCat(
+          "job.spec.fine_tune.output_name: the ", KindName(output.kind), " ", output.name,
+          resource ? " is there already" : absl::StrCat(" will be published by ", *publisher))),
+      kReasonNameTaken);
+}
+
+absl::Status CheckQueue(VerbContext& context) {
+  ASSIGN_OR_RETURN(const int64_t queued, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
+  if (queued < context.options.max_queued_jobs) return absl::OkStatus();
+  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(
+                                       absl::StrCat("the queue is full: ", queued, " jobs wait")),
+                                   kReasonQueueFull),
+                        kQueueFullRetry);
+}
+
+std::string QueryText(const JobQuery& query) {
+  const JobFilter& filter = query.filter;
+  std::string text = absl::StrCat(
+      "jobs", static_cast<int>(query.order), "\n", filter.state ? StateName(*filter.state) : "*",
+      "\n", filter.done ? absl::StrCat(*filter.done) : "*", "\n", filter.study.value_or("*"), "\n",
+      filter.method.value_or("*"), "\n", filter.base_model.value_or("*"), "\n",
+      filter.display_name.value_or("*"));
+  for (const auto& [key, value] : filter.labels) absl::StrAppend(&text, "\n", key, "=", value);
+  return text;
+}
+
+absl::StatusOr<std::optional<JobKey>> ReadKey(const JobQuery& query) {
+  if (query.page_token.empty()) return std::optional<JobKey>();
+  ASSIGN_OR_RETURN(const auto parts, ReadPageToken(QueryText(query), query.page_token, 2));
+  JobKey key;
+  if (!absl::SimpleAtoi(parts[0], &key.priority) || !absl::SimpleAtoi(parts[1], &key.number)) {
+    return FieldViolation("page_token", "is broken");
+  }
+  return std::optional<JobKey>(key);
+}
+
+// Deletes the adapter or model that a job published, and returns its name; empty if there is none.
+absl::StatusOr<std::string> DeleteOutput(VerbContext& context, const JobRow& row) {
+  if (!row.output) return std::string();
+  ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(*row.output));
+  if (!resource || resource->job != row.job.name()) return std::string();
+  RETURN_IF_ERROR(DoDeleteResource(context, *row.output));
+  return row.output->name;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCreateVerb, new_job.request, answer));
+  if (answered) return answer;
+  RETURN_IF_ERROR(CheckQueue(context));
+
+  const std::string id = context.options.new_job_id();
+  JobRow row;
+  row.job.set_name(JobName(id));
+  row.job.set_display_name(new_job.job.display_name());
+  *row.job.mutable_labels() = new_job.job.labels();
+  row.job.set_priority(new_job.job.priority());
+  row.job.set_study(new_job.job.study());
+  v1::Job specs;
+  *specs.mutable_spec() = new_job.job.spec();
+  *specs.mutable_resolved_spec() = new_job.job.resolved_spec();
+  row.method = MethodName(specs.resolved_spec());
+  if (specs.resolved_spec().has_fine_tune()) {
+    v1::FineTuneSpec& fine_tune = *specs.mutable_resolved_spec()->mutable_fine_tune();
+    if (fine_tune.output_name().empty()) fine_tune.set_output_name(id);
+    row.base_model = fine_tune.base_model();
+    row.output = {fine_tune.method().has_full() ? ResourceKind::kModel : ResourceKind::kAdapter,
+                  fine_tune.output_name()};
+    RETURN_IF_ERROR(CheckOutputName(context, *row.output));
+  } else {
+    row.base_model = specs.resolved_spec().evaluate().base_model();
+  }
+  const std::vector<BoundResource> resources = ResourcesOf(specs.resolved_spec());
+  RETURN_IF_ERROR(CheckResources(context, resources));
+  std::vector<ResourceRef> uses;
+  for (const BoundResource& resource : resources) uses.push_back(resource.ref);
+
+  RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
+  RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_QUEUED, {"submitted"}));
+  RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_UNSPECIFIED, nullptr));
+  ASSIGN_OR_RETURN(answer, WholeJob(context, row));
+  RETURN_IF_ERROR(KeepAnswer(context, kCreateVerb, new_job.request, answer));
+  return answer;
+}
+
+absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name) {
+  ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, name));
+  ASSIGN_OR_RETURN(v1::Job job, WholeJob(context, row));
+  if (job.state() == v1::JOB_STATE_QUEUED) {
+    ASSIGN_OR_RETURN(const int64_t before,
+                     context.tables.CountQueuedBefore({job.priority(), row.number}));
+    job.set_queue_position(before + 1);
+  }
+  return job;
+}
+
+absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query) {
+  ASSIGN_OR_RETURN(const int page_size, EffectivePageSize(query.page_size));
+  ASSIGN_OR_RETURN(const std::optional<JobKey> after, ReadKey(query));
+  ASSIGN_OR_RETURN(std::vector<JobRow> rows,
+                   context.tables.ListJobs(query.filter, query.order, after, page_size + 1));
+  Page<v1::Job> page;
+  const bool more = rows.size() > static_cast<size_t>(page_size);
+  if (more) rows.pop_back();
+  if (more) {
+    const JobRow& last = rows.back();
+    page.next_page_token = MakePageToken(
+        QueryText(query), {absl::StrCat(last.job.priority()), absl::StrCat(last.number)});
+  }
+  for (JobRow& row : rows) page.items.push_back(std::move(row.job));
+  return page;
+}
+
+absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
+                                    const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCancelVerb, request, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  const v1::JobState previous = row.job.state();
+  if (previous == v1::JOB_STATE_QUEUED) {
+    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled before it ran"}));
+    context.times.Forget(row.number);
+    RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
+  } else if (previous == v1::JOB_STATE_RUNNING) {
+    ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
+    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLING, {"asked to cancel"}));
+    RETURN_IF_ERROR(SaveJob(context, row, previous, lease ? &*lease : nullptr));
+  }
+  ASSIGN_OR_RETURN(answer, WholeJob(context, row));
+  RETURN_IF_ERROR(KeepAnswer(context, kCancelVerb, request, answer));
+  return answer;
+}
+
+absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view name,
+                                       bool delete_adapter, const RequestKey& request) {
+  // The answer that is kept: a job of which only the result's adapter is set.
+  v1::Job kept;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kDeleteVerb, request, kept));
+  if (answered) return DeletedJob{kept.result().adapter()};
+  ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, name));
+  if (!row.job.done()) {
+    return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                          row.job.name(), " is ", StateName(row.job.state()), "; cancel it first")),
+                      kReasonNotDone);
+  }
+  DeletedJob deleted;
+  if (delete_adapter) {
+    ASSIGN_OR_RETURN(deleted.adapter, DeleteOutput(context, row));
+  }
+  RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kJob, absl::StrCat(row.number), {}));
+  RETURN_IF_ERROR(context.tables.DeleteJob(row.number));
+  context.times.Forget(row.number);
+  kept.mutable_result()->set_adapter(deleted.adapter);
+  RETURN_IF_ERROR(KeepAnswer(context, kDeleteVerb, request, kept));
+  JobChange change;
+  change.job = row.job.name();
+  change.state = change.previous_state = row.job.state();
+  change.last_sequence = row.job.last_sequence();
+  change.deleted = true;
+  context.changes.push_back(std::move(change));
+  return deleted;
+}
+
+absl::StatusOr<std::vector<v1::Artifact>> DoListArtifacts(VerbContext& context,
+                                                          absl::string_view job) {
+  ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, job));
+  return context.tables.ListFiles(HolderKind::kJob, absl::StrCat(row.number));
+}
+
+absl::StatusOr<std::vector<v1::JobEvent>> DoReadEvents(VerbContext& context, absl::string_view job,
+                                                       int64_t after, int limit) {
+  ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, job));
+  return context.tables.ReadEvents(row.number, after, std::clamp(limit, 0, kMaxEventsPerRead),
+                                   kMaxEventBytesPerRead);
+}
+
+}  // namespace graft

@@ -1,0 +1,22 @@
+#pragma once
+
+// JobStore's verbs about jobs and their events, as functions of one transaction. Contracts:
+// job_store.h.
+
+#include "server/store/verb_context.h"
+
+namespace graft {
+
+absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job);
+absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name);
+absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query);
+absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
+                                    const RequestKey& request);
+absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view name,
+                                       bool delete_adapter, const RequestKey& request);
+absl::StatusOr<std::vector<v1::Artifact>> DoListArtifacts(VerbContext& context,
+                                                          absl::string_view job);
+absl::StatusOr<std::vector<v1::JobEvent>> DoReadEvents(VerbContext& context, absl::string_view job,
+                                                       int64_t after, int limit);
+
+}  // namespace graft

@@ -1,0 +1,246 @@
+#include "server/store/lease_verbs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "common/jobs/timestamps.h"
+
+namespace graft {
+namespace {
+
+constexpr int kQueuePage = 256;  // Rows read at once while looking for those that may run.
+
+absl::Status VersionChanged(const JobRow& row) {
+  return WithReason(
+      absl::AbortedError(absl::StrCat(row.job.name(), " is ", StateName(row.job.state()),
+                                      " in version ", row.version, " by now")),
+      kReasonVersionChanged);
+}
+
+absl::StatusOr<Claim> ReadClaim(VerbContext& context, const JobRow& row, const LeaseRow& lease) {
+  Claim claim;
+  ASSIGN_OR_RETURN(claim.job, WholeJob(context, row));
+  claim.attempt = lease.attempt;
+  claim.lease_epoch = lease.lease_epoch;
+  ASSIGN_OR_RETURN(const auto attempt, context.tables.FindAttempt(row.number, lease.attempt));
+  if (attempt && attempt->attempt.resumed_from_step() > 0) {
+    claim.checkpoint_step = attempt->attempt.resumed_from_step();
+    ASSIGN_OR_RETURN(claim.checkpoint,
+                     context.tables.ListFiles(HolderKind::kCheckpoint,
+                                              CheckpointHolder(row.number, claim.checkpoint_step)));
+  }
+  return claim;
+}
+
+absl::Status BeginAttempt(VerbContext& context, JobRow& row, const LeaseRow& lease) {
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  const int64_t resumed = checkpoints.empty() ? 0 : checkpoints[0];
+  AttemptRow attempt;
+  attempt.job = row.number;
+  attempt.lease_epoch = lease.lease_epoch;
+  attempt.worker = lease.worker;
+  attempt.attempt.set_number(lease.attempt);
+  attempt.attempt.set_worker(lease.worker.id);
+  attempt.attempt.set_resumed_from_step(resumed);
+  *attempt.attempt.mutable_start_time() = ToTimestamp(context.Now());
+  RETURN_IF_ERROR(context.tables.PutAttempt(attempt));
+  row.job.set_attempt(lease.attempt);
+  row.job.set_step(resumed);
+  const std::string from = resumed > 0 ? absl::StrCat(" from step ", resumed) : "";
+  return SetState(
+      context, row, v1::JOB_STATE_RUNNING,
+      {absl::StrCat("claimed by worker ", lease.worker.id,
+                    lease.attempt > 1 ? absl::StrCat(", attempt ", lease.attempt) : "", from)});
+}
+
+absl::Duration RetryDelay(const StoreOptions& options, int failures_in_row) {
+  absl::Duration delay = options.first_retry_delay;
+  for (int i = 1; i < failures_in_row && delay < options.max_retry_delay; ++i) delay *= 2;
+  return std::min(delay, options.max_retry_delay);
+}
+
+google::rpc::Status LostError(absl::string_view message) {
+  google::rpc::Status error;
+  error.set_code(static_cast<int>(absl::StatusCode::kUnavailable));
+  error.set_message(std::string(message));
+  return error;
+}
+
+// The lease has ended without a report.
+absl::StatusOr<std::string> EndLease(VerbContext& context, const LeaseRow& lease,
+                                     absl::string_view why) {
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, lease.job));
+  const v1::JobState previous = row.job.state();
+  RETURN_IF_ERROR(context.tables.DeleteLease(lease.job));
+  const google::rpc::Status error = LostError(why);
+  RETURN_IF_ERROR(EndAttempt(context, lease.job, lease.attempt, &error, /*reported=*/false));
+  ++row.lease_epoch;
+  RETURN_IF_ERROR(LoseAttempt(context, row, error));
+  RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
+  return row.job.name();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit) {
+  const absl::Duration now = context.Boottime();
+  JobFilter queued;
+  queued.state = v1::JOB_STATE_QUEUED;
+  std::vector<QueuedJob> jobs;
+  std::optional<JobKey> after;
+  const int page = std::min(limit, kQueuePage);
+  while (jobs.size() < static_cast<size_t>(limit)) {
+    ASSIGN_OR_RETURN(const auto rows,
+                     context.tables.ListJobs(queued, JobOrder::kPriority, after, page));
+    for (const JobRow& row : rows) {
+      const absl::Duration not_before = context.times.NotBefore(row.number);
+      after = {row.job.priority(), row.number};
+      if (not_before > now || jobs.size() == static_cast<size_t>(limit)) continue;
+      jobs.push_back({row.job.name(), row.version, row.job.priority(), row.number, not_before,
+                      row.job.attempt()});
+    }
+    if (rows.size() < static_cast<size_t>(page)) break;
+  }
+  return jobs;
+}
+
+absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request) {
+  if (!request.request_id.empty()) {
+    absl::StatusOr<Claim> claim = DoFindClaim(context, request.worker, request.request_id);
+    if (!absl::IsNotFound(claim.status())) return claim;
+  }
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, request.job));
+  if (row.version != request.expected_version || row.job.state() != v1::JOB_STATE_QUEUED) {
+    return VersionChanged(row);
+  }
+  ++row.lease_epoch;
+  LeaseRow lease;
+  lease.job = row.number;
+  lease.attempt = row.job.attempt() + 1;
+  lease.worker = request.worker;
+  lease.lease_epoch = row.lease_epoch;
+  lease.request_id = request.request_id;
+  RETURN_IF_ERROR(context.tables.InsertLease(lease));
+  RETURN_IF_ERROR(BeginAttempt(context, row, lease));
+  RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_QUEUED, &lease));
+  context.times.Forget(row.number);
+  context.times.SetLeaseEnd(row.number, row.lease_epoch,
+                            context.Boottime() + context.options.lease_duration);
+  return ReadClaim(context, row, lease);
+}
+
+absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
+                                  absl::string_view request_id) {
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  for (const LeaseRow& lease : leases) {
+    if (lease.worker.id != worker.id || lease.worker.instance != worker.instance ||
+        lease.request_id != request_id) {
+      continue;
+    }
+    ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
+    return ReadClaim(context, row, lease);
+  }
+  return absl::NotFoundError(absl::StrCat("request ", request_id, " has no lease"));
+}
+
+absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
+    VerbContext& context, const WorkerRef& worker,
+    absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) {
+  const absl::Duration end = context.Boottime() + context.options.lease_duration;
+  std::vector<LeaseRenewal> renewals;
+  for (const auto& [job, lease_epoch] : job_and_lease_epoch) {
+    LeaseRenewal renewal;
+    renewal.job = job;
+    renewal.lease_epoch = lease_epoch;
+    const absl::StatusOr<HeldJob> held = RequireLease(context, {job, lease_epoch, worker});
+    if (held.ok()) {
+      renewal.held = true;
+      renewal.cancel = held->row.job.state() == v1::JOB_STATE_CANCELLING;
+      context.times.SetLeaseEnd(held->row.number, lease_epoch, end);
+    } else if (ReasonOf(held.status()) != kReasonStaleLease) {
+      return held.status();
+    }
+    renewals.push_back(std::move(renewal));
+  }
+  return renewals;
+}
+
+absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context) {
+  const absl::Duration now = context.Boottime();
+  std::vector<std::string> ended;
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  for (const LeaseRow& lease : leases) {
+    const absl::Duration end =
+        context.times.LeaseEnd(lease.job, lease.lease_epoch, now + context.options.lease_duration);
+    if (end > now) continue;
+    ASSIGN_OR_RETURN(
+        std::string job,
+        EndLease(context, lease, absl::StrCat("lease of worker ", lease.worker.id, " expired")));
+    ended.push_back(std::move(job));
+  }
+  return ended;
+}
+
+absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
+  const absl::Duration fallback = context.Boottime() + context.options.lease_duration;
+  absl::Duration next = absl::InfiniteDuration();
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  for (const LeaseRow& lease : leases) {
+    next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch, fallback));
+  }
+  return next;
+}
+
+absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,
+                                                                 const WorkerRef& worker) {
+  std::vector<std::string> ended;
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  for (const LeaseRow& lease : leases) {
+    if (lease.worker.id != worker.id || lease.worker.instance == worker.instance) continue;
+    ASSIGN_OR_RETURN(
+        std::string job,
+        EndLease(context, lease, absl::StrCat("worker ", lease.worker.id, " was restarted")));
+    ended.push_back(std::move(job));
+  }
+  return ended;
+}
+
+absl::Status LoseAttempt(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
+  context.times.Forget(row.number);
+  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
+    return SetState(context, row, v1::JOB_STATE_CANCELLED,
+                    {absl::StrCat("cancelled; ", error.message())});
+  }
+  ++row.failures_in_row;
+  ChangeReason reason;
+  reason.error = error;
+  reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
+  if (row.failures_in_row >= context.options.max_attempts_without_progress) {
+    reason.text = absl::StrCat(error.message(), "; ", row.failures_in_row,
+                               " attempts in a row brought no newer checkpoint");
+    return SetState(context, row, v1::JOB_STATE_FAILED, reason);
+  }
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  reason.text = absl::StrCat(
+      error.message(), "; ",
+      checkpoints.empty() ? "begins again" : absl::StrCat("resumes from step ", checkpoints[0]));
+  context.times.SetNotBefore(row.number,
+                             context.Boottime() + RetryDelay(context.options, row.failures_in_row));
+  return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
+}
+
+absl::Status EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
+                        const google::rpc::Status* error, bool reported) {
+  ASSIGN_OR_RETURN(std::optional<AttemptRow> row, context.tables.FindAttempt(job, attempt));
+  if (!row) return absl::InternalError(absl::StrCat("attempt ", attempt, " has no row"));
+  *row->attempt.mutable_end_time() = ToTimestamp(context.Now());
+  if (error != nullptr) *row->attempt.mutable_error() = *error;
+  row->end_reported = reported;
+  return context.tables.PutAttempt(*row);
+}
+
+}  // namespace graft

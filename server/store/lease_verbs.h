@@ -1,0 +1,31 @@
+#pragma once
+
+// JobStore's verbs about claims and leases, as functions of one transaction. Contracts:
+// job_store.h.
+
+#include "server/store/verb_context.h"
+
+namespace graft {
+
+absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit);
+absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request);
+absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
+                                  absl::string_view request_id);
+// Runs as a write, so that no expiry comes between its check and its answer; it writes no row.
+absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
+    VerbContext& context, const WorkerRef& worker,
+    absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch);
+absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
+absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context);
+absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,
+                                                                 const WorkerRef& worker);
+
+// How a job goes on when its attempt was lost, by the worker's report or by the lease's end.
+// RUNNING: queued again after a back-off or, after too many, FAILED; CANCELLING: CANCELLED. The
+// lease must have been deleted; the row is not saved.
+absl::Status LoseAttempt(VerbContext& context, JobRow& row, const google::rpc::Status& error);
+// Ends the attempt's row.
+absl::Status EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
+                        const google::rpc::Status* error, bool reported);
+
+}  // namespace graft

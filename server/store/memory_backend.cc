@@ -1,0 +1,52 @@
+#include "server/store/memory_backend.h"
+
+#include <utility>
+
+#include "common/base/mutex.h"
+#include "server/store/memory_tables.h"
+
+namespace graft {
+namespace {
+
+class MemoryBackend : public Backend {
+ public:
+  MemoryBackend(const StoreOptions& options, std::shared_ptr<JobListeners> listeners)
+      : on_commit_(options.on_commit), listeners_(std::move(listeners)) {}
+
+  absl::Status Write(const WriteBody& body) override {
+    {
+      MutexLock lock(mutex_);
+      std::vector<JobChange> changes;
+      const absl::Status status = body(tables_, changes);
+      if (!status.ok()) {
+        tables_.Rollback();
+        return status;
+      }
+      tables_.Commit();
+      listeners_->Enqueue(std::move(changes));
+    }
+    if (on_commit_ != nullptr) on_commit_(absl::ZeroDuration(), 1);
+    listeners_->Deliver();
+    return absl::OkStatus();
+  }
+
+  absl::Status Read(const ReadBody& body) override {
+    MutexLock lock(mutex_);
+    return body(tables_);
+  }
+
+ private:
+  const std::function<void(absl::Duration, int)> on_commit_;
+  const std::shared_ptr<JobListeners> listeners_;
+  Mutex mutex_;
+  MemoryTables tables_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeMemoryBackend(const StoreOptions& options,
+                                           std::shared_ptr<JobListeners> listeners) {
+  return std::make_unique<MemoryBackend>(options, std::move(listeners));
+}
+
+}  // namespace graft

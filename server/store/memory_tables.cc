@@ -1,0 +1,425 @@
+#include "server/store/memory_tables.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/jobs/names.h"
+#include "common/jobs/timestamps.h"
+
+namespace graft {
+namespace {
+
+std::string IdOf(const JobRow& row) { return row.job.name().substr(sizeof(kJobPrefix) - 1); }
+
+bool Matches(const JobFilter& filter, const JobRow& row) {
+  const v1::Job& job = row.job;
+  for (const auto& [key, value] : filter.labels) {
+    const auto found = job.labels().find(key);
+    if (found == job.labels().end() || found->second != value) return false;
+  }
+  return (!filter.state || *filter.state == job.state()) &&
+         (!filter.done || *filter.done == job.done()) &&
+         (!filter.study || *filter.study == job.study()) &&
+         (!filter.method || *filter.method == row.method) &&
+         (!filter.base_model || *filter.base_model == row.base_model) &&
+         (!filter.display_name || *filter.display_name == job.display_name());
+}
+
+}  // namespace
+
+void MemoryTables::Rollback() {
+  for (auto undo = undo_.rbegin(); undo != undo_.rend(); ++undo) (*undo)();
+  undo_.clear();
+}
+
+template <typename Map, typename Value>
+void MemoryTables::Set(Map& map, typename Map::key_type key, std::optional<Value> value) {
+  auto found = map.find(key);
+  if (found == map.end()) {
+    undo_.push_back([&map, key] { map.erase(key); });
+  } else {
+    undo_.push_back([&map, key, old = std::move(found->second)] { map[key] = old; });
+    map.erase(found);
+  }
+  if (value) map[key] = *std::move(value);
+}
+
+void MemoryTables::Reindex(int64_t number, const JobRow* row) {
+  undo_.push_back([this, queue = queue_.count({-jobs_[number].row.job.priority(), number}) > 0,
+                   active = active_.count(number) > 0,
+                   key = QueueKey(-jobs_[number].row.job.priority(), number)] {
+    queue ? void(queue_.insert(key)) : void(queue_.erase(key));
+    active ? void(active_.insert(key.second)) : void(active_.erase(key.second));
+  });
+  const QueueKey key(-jobs_[number].row.job.priority(), number);
+  queue_.erase(key);
+  active_.erase(number);
+  if (row == nullptr) return;
+  if (row->job.state() == v1::JOB_STATE_QUEUED) queue_.insert(key);
+  if (!row->job.done()) active_.insert(number);
+}
+
+absl::StatusOr<MemoryTables::Entry*> MemoryTables::Require(int64_t number) {
+  const auto found = jobs_.find(number);
+  if (found == jobs_.end()) return absl::InternalError(absl::StrCat("no job ", number));
+  return &found->second;
+}
+
+absl::Status MemoryTables::InsertJob(JobRow& row, const v1::Job& specs,
+                                     absl::Span<const ResourceRef> uses) {
+  row.number = ++last_number_;
+  if (numbers_.count(IdOf(row)) > 0) {
+    return absl::InternalError(absl::StrCat(row.job.name(), " is there already"));
+  }
+  jobs_[row.number] = Entry{row, specs, {uses.begin(), uses.end()}, {}, {}, {}, {}};
+  numbers_[IdOf(row)] = row.number;
+  undo_.push_back([this, number = row.number, id = IdOf(row)] {
+    jobs_.erase(number);
+    numbers_.erase(id);
+  });
+  Reindex(row.number, &row);
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::UpdateJob(const JobRow& row) {
+  const absl::StatusOr<Entry*> entry = Require(row.number);
+  if (!entry.ok()) return entry.status();
+  undo_.push_back([this, old = (*entry)->row] { jobs_[old.number].row = old; });
+  (*entry)->row = row;
+  Reindex(row.number, &row);
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::DeleteJob(int64_t number) {
+  const absl::StatusOr<Entry*> entry = Require(number);
+  if (!entry.ok()) return entry.status();
+  Reindex(number, nullptr);
+  numbers_.erase(IdOf((*entry)->row));
+  undo_.push_back([this, old = std::move(**entry)] {
+    numbers_[IdOf(old.row)] = old.row.number;
+    jobs_[old.row.number] = old;
+  });
+  jobs_.erase(number);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<JobRow>> MemoryTables::FindJob(absl::string_view id) {
+  const auto found = numbers_.find(std::string(id));
+  if (found == numbers_.end()) return std::optional<JobRow>();
+  return FindJob(found->second);
+}
+
+absl::StatusOr<std::optional<JobRow>> MemoryTables::FindJob(int64_t number) {
+  const auto found = jobs_.find(number);
+  if (found == jobs_.end()) return std::optional<JobRow>();
+  return std::optional<JobRow>(found->second.row);
+}
+
+absl::StatusOr<v1::Job> MemoryTables::ReadSpecs(int64_t number) {
+  const absl::StatusOr<Entry*> entry = Require(number);
+  if (!entry.ok()) return entry.status();
+  return (*entry)->specs;
+}
+
+absl::StatusOr<std::vector<JobRow>> MemoryTables::ListJobs(const JobFilter& filter, JobOrder order,
+                                                           const std::optional<JobKey>& after,
+                                                           int limit) {
+  std::vector<JobRow> rows;
+  const auto add = [&](const JobRow& row) {
+    if (Matches(filter, row)) rows.push_back(row);
+    return rows.size() < static_cast<size_t>(limit);
+  };
+  if (limit <= 0) return rows;
+  if (order == JobOrder::kNewestFirst) {
+    auto end = after ? jobs_.lower_bound(after->number) : jobs_.end();
+    for (auto job = std::make_reverse_iterator(end); job != jobs_.rend(); ++job) {
+      if (!add(job->second.row)) break;
+    }
+  } else if (order == JobOrder::kOldestFirst) {
+    auto job = after ? jobs_.upper_bound(after->number) : jobs_.begin();
+    for (; job != jobs_.end() && add(job->second.row); ++job) continue;
+  } else {
+    std::set<QueueKey> sorted;
+    const bool queued = filter.state == v1::JOB_STATE_QUEUED;
+    if (!queued) {
+      for (const auto& [number, entry] : jobs_) sorted.insert({-entry.row.job.priority(), number});
+    }
+    const std::set<QueueKey>& keys = queued ? queue_ : sorted;
+    auto key = after ? keys.upper_bound({-after->priority, after->number}) : keys.begin();
+    for (; key != keys.end() && add(jobs_[key->second].row); ++key) continue;
+  }
+  return rows;
+}
+
+absl::StatusOr<int64_t> MemoryTables::CountQueuedBefore(const JobKey& key) {
+  return std::distance(queue_.begin(), queue_.lower_bound({-key.priority, key.number}));
+}
+
+absl::StatusOr<int64_t> MemoryTables::CountJobs(v1::JobState state) {
+  if (state == v1::JOB_STATE_QUEUED) return queue_.size();
+  return std::count_if(jobs_.begin(), jobs_.end(),
+                       [&](const auto& job) { return job.second.row.job.state() == state; });
+}
+
+absl::StatusOr<std::optional<std::string>> MemoryTables::FindUser(const ResourceRef& resource) {
+  for (const int64_t number : active_) {
+    for (const ResourceRef& use : jobs_[number].uses) {
+      if (use.kind != resource.kind || use.name != resource.name) continue;
+      return std::optional<std::string>(jobs_[number].row.job.name());
+    }
+  }
+  return std::optional<std::string>();
+}
+
+absl::StatusOr<std::optional<std::string>> MemoryTables::FindPublisher(const ResourceRef& output) {
+  for (const int64_t number : active_) {
+    const JobRow& row = jobs_[number].row;
+    if (row.output && row.output->kind == output.kind && row.output->name == output.name) {
+      return std::optional<std::string>(row.job.name());
+    }
+  }
+  return std::optional<std::string>();
+}
+
+absl::Status MemoryTables::AppendEvent(int64_t job, const v1::JobEvent& event) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  if (event.sequence() != static_cast<int64_t>((*entry)->events.size()) + 1) {
+    return absl::InternalError(absl::StrCat("event ", event.sequence(), " leaves a gap"));
+  }
+  (*entry)->events.push_back(event);
+  undo_.push_back([this, job] { jobs_[job].events.pop_back(); });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<v1::JobEvent>> MemoryTables::ReadEvents(int64_t job, int64_t after,
+                                                                   int limit, int64_t max_bytes) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  std::vector<v1::JobEvent> events;
+  const auto& all = (*entry)->events;
+  int64_t bytes = 0;
+  for (size_t i = std::max<int64_t>(0, after); i < all.size() && bytes < max_bytes; ++i) {
+    if (events.size() >= static_cast<size_t>(std::max(0, limit))) break;
+    events.push_back(all[i]);
+    bytes += all[i].ByteSizeLong();
+  }
+  return events;
+}
+
+absl::StatusOr<std::optional<v1::Metrics>> MemoryTables::FindLogged(int64_t job, LoggedKind kind,
+                                                                    int64_t step) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  const auto found = (*entry)->logged.find({kind, step});
+  if (found == (*entry)->logged.end()) return std::optional<v1::Metrics>();
+  return std::optional<v1::Metrics>(found->second);
+}
+
+// The maps inside an entry move with it, so their undo looks the entry up again.
+absl::Status MemoryTables::PutLogged(int64_t job, LoggedKind kind, const v1::Metrics& metrics) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  const std::pair<LoggedKind, int64_t> key(kind, metrics.step());
+  const auto found = (*entry)->logged.find(key);
+  if (found == (*entry)->logged.end()) {
+    undo_.push_back([this, job, key] { jobs_[job].logged.erase(key); });
+  } else {
+    undo_.push_back([this, job, key, old = found->second] { jobs_[job].logged[key] = old; });
+  }
+  (*entry)->logged[key] = metrics;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::PutAttempt(const AttemptRow& row) {
+  const absl::StatusOr<Entry*> entry = Require(row.job);
+  if (!entry.ok()) return entry.status();
+  const int32_t number = row.attempt.number();
+  const auto found = (*entry)->attempts.find(number);
+  if (found == (*entry)->attempts.end()) {
+    undo_.push_back([this, job = row.job, number] { jobs_[job].attempts.erase(number); });
+  } else {
+    undo_.push_back(
+        [this, old = found->second] { jobs_[old.job].attempts[old.attempt.number()] = old; });
+  }
+  (*entry)->attempts[number] = row;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<AttemptRow>> MemoryTables::FindAttempt(int64_t job, int32_t number) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  const auto found = (*entry)->attempts.find(number);
+  if (found == (*entry)->attempts.end()) return std::optional<AttemptRow>();
+  return std::optional<AttemptRow>(found->second);
+}
+
+absl::StatusOr<std::vector<AttemptRow>> MemoryTables::ListAttempts(int64_t job) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  std::vector<AttemptRow> rows;
+  for (const auto& [number, row] : (*entry)->attempts) rows.push_back(row);
+  return rows;
+}
+
+absl::Status MemoryTables::InsertLease(const LeaseRow& row) {
+  if (leases_.count(row.job) > 0) return absl::InternalError("the job is leased already");
+  Set(leases_, row.job, std::optional<LeaseRow>(row));
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::DeleteLease(int64_t job) {
+  Set(leases_, job, std::optional<LeaseRow>());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<LeaseRow>> MemoryTables::FindLease(int64_t job) {
+  const auto found = leases_.find(job);
+  if (found == leases_.end()) return std::optional<LeaseRow>();
+  return std::optional<LeaseRow>(found->second);
+}
+
+absl::StatusOr<std::vector<LeaseRow>> MemoryTables::ListLeases() {
+  std::vector<LeaseRow> rows;
+  for (const auto& [job, row] : leases_) rows.push_back(row);
+  return rows;
+}
+
+absl::StatusOr<std::vector<int64_t>> MemoryTables::ListCheckpoints(int64_t job) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  std::vector<int64_t> steps;
+  for (const auto& [step, attempt] : (*entry)->checkpoints) steps.push_back(step);
+  std::reverse(steps.begin(), steps.end());
+  return steps;
+}
+
+absl::Status MemoryTables::InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  if (!(*entry)->checkpoints.emplace(step, attempt).second) {
+    return absl::InternalError(absl::StrCat("checkpoint ", step, " is there already"));
+  }
+  undo_.push_back([this, job, step] { jobs_[job].checkpoints.erase(step); });
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::DeleteCheckpoint(int64_t job, int64_t step) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  const auto found = (*entry)->checkpoints.find(step);
+  if (found == (*entry)->checkpoints.end()) return absl::OkStatus();
+  undo_.push_back(
+      [this, job, step, attempt = found->second] { jobs_[job].checkpoints[step] = attempt; });
+  (*entry)->checkpoints.erase(found);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<RequestRow>> MemoryTables::FindRequest(absl::string_view verb,
+                                                                    absl::string_view id) {
+  const auto found = requests_.find({std::string(verb), std::string(id)});
+  if (found == requests_.end()) return std::optional<RequestRow>();
+  return std::optional<RequestRow>(found->second);
+}
+
+absl::Status MemoryTables::InsertRequest(const RequestRow& row) {
+  Set(requests_, {row.verb, row.id}, std::optional<RequestRow>(row));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> MemoryTables::DeleteRequestsBefore(absl::Time time) {
+  std::vector<std::pair<std::string, std::string>> old;
+  for (const auto& [key, row] : requests_) {
+    if (row.create_time < time) old.push_back(key);
+  }
+  for (const auto& key : old) Set(requests_, key, std::optional<RequestRow>());
+  return old.size();
+}
+
+absl::Status MemoryTables::InsertResource(const ResourceRow& row) {
+  const ResourceKey key(row.ref.kind, row.ref.name);
+  if (resources_.count(key) > 0) return absl::InternalError("the resource is there already");
+  Set(resources_, key, std::optional<ResourceRow>(row));
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::DeleteResource(const ResourceRef& ref) {
+  Set(resources_, {ref.kind, ref.name}, std::optional<ResourceRow>());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<ResourceRow>> MemoryTables::FindResource(const ResourceRef& ref) {
+  const auto found = resources_.find({ref.kind, ref.name});
+  if (found == resources_.end()) return std::optional<ResourceRow>();
+  return std::optional<ResourceRow>(found->second);
+}
+
+absl::StatusOr<std::vector<ResourceRow>> MemoryTables::ListResources(ResourceKind kind,
+                                                                     const AdapterFilter& filter,
+                                                                     absl::string_view after,
+                                                                     int limit) {
+  std::vector<ResourceRow> rows;
+  auto found = resources_.upper_bound({kind, std::string(after)});
+  for (; found != resources_.end() && found->first.first == kind; ++found) {
+    const ResourceRow& row = found->second;
+    if (rows.size() >= static_cast<size_t>(limit)) break;
+    if (filter.base_model && *filter.base_model != row.base_model) continue;
+    if (filter.job && *filter.job != row.job) continue;
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+absl::StatusOr<int64_t> MemoryTables::CountResources(ResourceKind kind) {
+  return std::count_if(resources_.begin(), resources_.end(),
+                       [&](const auto& entry) { return entry.first.first == kind; });
+}
+
+absl::Status MemoryTables::PutFiles(HolderKind kind, absl::string_view holder,
+                                    absl::Span<const v1::Artifact> files) {
+  using Files = std::vector<v1::Artifact>;
+  Set(files_, {kind, std::string(holder)},
+      files.empty() ? std::optional<Files>() : Files(files.begin(), files.end()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<v1::Artifact>> MemoryTables::ListFiles(HolderKind kind,
+                                                                  absl::string_view holder) {
+  const auto found = files_.find({kind, std::string(holder)});
+  return found == files_.end() ? std::vector<v1::Artifact>() : found->second;
+}
+
+absl::StatusOr<std::vector<std::string>> MemoryTables::DistinctBlobs() {
+  std::set<std::string> blobs;
+  for (const auto& [holder, files] : files_) {
+    for (const v1::Artifact& file : files) blobs.insert(file.sha256());
+  }
+  return std::vector<std::string>(blobs.begin(), blobs.end());
+}
+
+absl::StatusOr<bool> MemoryTables::HasBlob(absl::string_view sha256) {
+  const absl::StatusOr<std::vector<std::string>> blobs = DistinctBlobs();
+  return std::binary_search(blobs->begin(), blobs->end(), std::string(sha256));
+}
+
+absl::StatusOr<StoreCounts> MemoryTables::Counts() {
+  StoreCounts counts;
+  std::map<std::pair<v1::JobState, std::string>, int64_t> jobs;
+  for (const auto& [number, entry] : jobs_) {
+    ++jobs[{entry.row.job.state(), entry.row.method}];
+    counts.events += entry.events.size();
+  }
+  for (const auto& [key, count] : jobs) counts.jobs.push_back({key.first, key.second, count});
+  int64_t oldest = last_number_ + 1;
+  for (const QueueKey& key : queue_) oldest = std::min(oldest, key.second);
+  if (!queue_.empty()) {
+    counts.oldest_queued = FromTimestamp(jobs_[oldest].row.job.create_time());
+  }
+  counts.datasets = *CountResources(ResourceKind::kDataset);
+  counts.models = *CountResources(ResourceKind::kModel);
+  counts.adapters = *CountResources(ResourceKind::kAdapter);
+  return counts;
+}
+
+}  // namespace graft

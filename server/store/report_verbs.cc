@@ -1,0 +1,229 @@
+#include "server/store/report_verbs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "server/store/catalogue_verbs.h"
+#include "server/store/event_log.h"
+#include "server/store/lease_verbs.h"
+
+namespace graft {
+namespace {
+
+absl::StatusOr<AttemptRow> RequireAttempt(VerbContext& context, int64_t job, int32_t number) {
+  ASSIGN_OR_RETURN(std::optional<AttemptRow> row, context.tables.FindAttempt(job, number));
+  if (!row) return absl::InternalError(absl::StrCat("attempt ", number, " has no row"));
+  return *std::move(row);
+}
+
+absl::Status CheckFiles(absl::Span<const v1::Artifact> files, absl::string_view field) {
+  if (files.size() > kMaxFilesPerManifest) {
+    return FieldViolation(field, absl::StrCat("has ", files.size(), " files; at most ",
+                                              kMaxFilesPerManifest, " are allowed"));
+  }
+  for (const v1::Artifact& file : files) {
+    if (!file.path().empty() && file.size_bytes() >= 0 && IsSha256Hex(file.sha256())) continue;
+    return FieldViolation(field, "each file needs a path, a size and a SHA-256");
+  }
+  return absl::OkStatus();
+}
+
+bool SameFiles(absl::Span<const v1::Artifact> a, absl::Span<const v1::Artifact> b) {
+  return std::equal(
+      a.begin(), a.end(), b.begin(), b.end(), [](const v1::Artifact& x, const v1::Artifact& y) {
+        return x.path() == y.path() && x.size_bytes() == y.size_bytes() && x.sha256() == y.sha256();
+      });
+}
+
+absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(job));
+  for (size_t i = keep; i < steps.size(); ++i) {
+    RETURN_IF_ERROR(
+        context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(job, steps[i]), {}));
+    RETURN_IF_ERROR(context.tables.DeleteCheckpoint(job, steps[i]));
+  }
+  return absl::OkStatus();
+}
+
+void NoteProgress(const EventBatch& batch, v1::Job& job) {
+  if (batch.stage == v1::JOB_STAGE_UNSPECIFIED) return;
+  job.set_stage(batch.stage);
+  job.set_step(batch.step);
+  job.set_total_steps(batch.total_steps);
+  job.set_epoch(batch.epoch);
+  job.set_eta_seconds(batch.eta_seconds);
+}
+
+int64_t TotalSize(const google::protobuf::RepeatedPtrField<v1::Artifact>& files) {
+  int64_t sum = 0;
+  for (const v1::Artifact& file : files) sum += file.size_bytes();
+  return sum;
+}
+
+absl::Status PublishOutput(VerbContext& context, const JobRow& row,
+                           const AttemptSucceeded& succeeded, v1::JobResult& result) {
+  if (!row.output) return absl::OkStatus();
+  if (row.output->kind == ResourceKind::kModel) {
+    if (!succeeded.model) return absl::OkStatus();
+    v1::Model model = *succeeded.model;
+    model.set_name(row.output->name);
+    model.set_job(row.job.name());
+    model.set_size_bytes(TotalSize(model.files()));
+    result.set_model(model.name());
+    return PublishModel(context, model);
+  }
+  if (!succeeded.adapter) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const v1::Job specs, context.tables.ReadSpecs(row.number));
+  const v1::FineTuneSpec& spec = specs.resolved_spec().fine_tune();
+  v1::Adapter adapter = *succeeded.adapter;
+  adapter.set_name(row.output->name);
+  adapter.set_job(row.job.name());
+  adapter.set_base_model(spec.base_model());
+  adapter.set_base_model_sha256(spec.base_model_sha256());
+  *adapter.mutable_method() = spec.method();
+  adapter.set_size_bytes(TotalSize(adapter.files()));
+  adapter.set_trainable_parameters(result.trainable_parameters());
+  *adapter.mutable_metrics() = result.metrics();
+  result.set_adapter(adapter.name());
+  result.set_adapter_size_bytes(adapter.size_bytes());
+  return PublishAdapter(context, adapter);
+}
+
+absl::Status Succeed(VerbContext& context, JobRow& row, const AttemptSucceeded& succeeded) {
+  RETURN_IF_ERROR(CheckFiles(succeeded.artifacts, "artifacts"));
+  if (succeeded.adapter) {
+    const auto& files = succeeded.adapter->files();
+    RETURN_IF_ERROR(CheckFiles(std::vector<v1::Artifact>(files.begin(), files.end()), "output"));
+  }
+  v1::JobResult result = succeeded.result;
+  result.clear_adapter();
+  result.clear_model();
+  RETURN_IF_ERROR(PublishOutput(context, row, succeeded, result));
+  RETURN_IF_ERROR(
+      context.tables.PutFiles(HolderKind::kJob, absl::StrCat(row.number), succeeded.artifacts));
+  *row.job.mutable_result() = std::move(result);
+  return SetState(context, row, v1::JOB_STATE_SUCCEEDED, {"done"});
+}
+
+absl::Status Fail(VerbContext& context, JobRow& row, const AttemptFailed& failed) {
+  if (failed.failure_class == v1::FAILURE_CLASS_INFRASTRUCTURE) {
+    return LoseAttempt(context, row, failed.error);
+  }
+  return SetState(context, row, v1::JOB_STATE_FAILED,
+                  {failed.error.message(), failed.error, failed.failure_class});
+}
+
+// A worker that stops before its job is done gives it back.
+absl::Status GiveBack(VerbContext& context, JobRow& row) {
+  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
+    return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
+  }
+  google::rpc::Status error;
+  error.set_code(static_cast<int>(absl::StatusCode::kCancelled));
+  error.set_message("the worker gave the job back");
+  return LoseAttempt(context, row, error);
+}
+
+const google::rpc::Status* ErrorOf(const AttemptOutcome& outcome) {
+  const auto* failed = std::get_if<AttemptFailed>(&outcome);
+  return failed == nullptr ? nullptr : &failed->error;
+}
+
+// The state after an attempt whose end was reported before, if `ref` is that attempt's.
+absl::StatusOr<v1::JobState> AnswerAgain(VerbContext& context, const LeaseRef& ref) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(ref.job, "job"));
+  ASSIGN_OR_RETURN(const std::optional<JobRow> row, context.tables.FindJob(id));
+  if (!row) return StaleLease(ref);
+  ASSIGN_OR_RETURN(const auto attempt, context.tables.FindAttempt(row->number, row->job.attempt()));
+  if (!attempt || !attempt->end_reported || attempt->lease_epoch != ref.lease_epoch ||
+      attempt->worker.id != ref.worker.id || attempt->worker.instance != ref.worker.instance) {
+    return StaleLease(ref);
+  }
+  return row->job.state();
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> DoAppendEvents(VerbContext& context, const LeaseRef& lease,
+                                       const EventBatch& batch) {
+  RETURN_IF_ERROR(CheckBatch(batch));
+  ASSIGN_OR_RETURN(HeldJob held, RequireLease(context, lease));
+  JobRow& row = held.row;
+  ASSIGN_OR_RETURN(AttemptRow attempt, RequireAttempt(context, row.number, held.lease.attempt));
+  if (batch.number != attempt.last_batch + 1) return attempt.last_batch;
+  for (const v1::JobEvent& event : batch.events) {
+    RETURN_IF_ERROR(LogEvent(context, row, attempt, event));
+  }
+  NoteProgress(batch, row.job);
+  attempt.last_batch = batch.number;
+  RETURN_IF_ERROR(context.tables.PutAttempt(attempt));
+  RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), &held.lease));
+  return attempt.last_batch;
+}
+
+absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease, int64_t step,
+                                absl::Span<const v1::Artifact> files) {
+  if (step < 1) return FieldViolation("step", "must be 1 or greater");
+  if (files.empty()) return FieldViolation("files", "a checkpoint has at least one file");
+  RETURN_IF_ERROR(CheckFiles(files, "files"));
+  ASSIGN_OR_RETURN(HeldJob held, RequireLease(context, lease));
+  JobRow& row = held.row;
+  const std::string holder = CheckpointHolder(row.number, step);
+  ASSIGN_OR_RETURN(const auto present, context.tables.ListFiles(HolderKind::kCheckpoint, holder));
+  if (SameFiles(present, files)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
+  if (steps.empty() || step > steps[0]) row.failures_in_row = 0;
+  if (present.empty()) {
+    RETURN_IF_ERROR(context.tables.InsertCheckpoint(row.number, step, held.lease.attempt));
+  }
+  RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kCheckpoint, holder, files));
+  ASSIGN_OR_RETURN(const v1::Job specs, context.tables.ReadSpecs(row.number));
+  const auto& policy = specs.resolved_spec().fine_tune().training().checkpoint();
+  RETURN_IF_ERROR(DropCheckpoints(context, row.number, std::max(1, policy.keep_last())));
+  v1::JobEvent event;
+  event.mutable_checkpoint()->set_step(step);
+  for (const v1::Artifact& file : files) {
+    event.mutable_checkpoint()->set_size_bytes(event.checkpoint().size_bytes() + file.size_bytes());
+  }
+  RETURN_IF_ERROR(AddEvent(context, row, std::move(event)));
+  return SaveJob(context, row, row.job.state(), &held.lease);
+}
+
+absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRef& lease,
+                                             int64_t last_batch, const AttemptOutcome& outcome) {
+  absl::StatusOr<HeldJob> held = RequireLease(context, lease);
+  if (ReasonOf(held.status()) == kReasonStaleLease) return AnswerAgain(context, lease);
+  RETURN_IF_ERROR(held.status());
+  JobRow& row = held->row;
+  ASSIGN_OR_RETURN(const AttemptRow attempt,
+                   RequireAttempt(context, row.number, held->lease.attempt));
+  if (attempt.last_batch < last_batch) {
+    return WithReason(absl::FailedPreconditionError(
+                          absl::StrCat("event batches are stored up to ", attempt.last_batch,
+                                       "; the attempt cannot end before batch ", last_batch)),
+                      kReasonEventsMissing);
+  }
+  const v1::JobState previous = row.job.state();
+  RETURN_IF_ERROR(context.tables.DeleteLease(row.number));
+  context.times.Forget(row.number);
+  RETURN_IF_ERROR(EndAttempt(context, row.number, attempt.attempt.number(), ErrorOf(outcome),
+                             /*reported=*/true));
+  if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {
+    RETURN_IF_ERROR(Succeed(context, row, *succeeded));
+  } else if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) {
+    RETURN_IF_ERROR(Fail(context, row, *failed));
+  } else {
+    RETURN_IF_ERROR(GiveBack(context, row));
+  }
+  if (row.job.done()) RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
+  RETURN_IF_ERROR(SaveJob(context, row, previous, &held->lease));
+  return row.job.state();
+}
+
+}  // namespace graft

@@ -1,0 +1,287 @@
+#include "server/store/sqlite_backend.h"
+
+#include <sqlite3.h>
+
+#include <deque>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/mutex.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "server/store/sqlite_file.h"
+#include "server/store/sqlite_tables.h"
+
+namespace graft {
+namespace {
+
+constexpr size_t kMaxGroup = 256;       // Writes in one commit.
+constexpr int kMaxReaders = 8;          // Connections.
+constexpr int kCheckpointPages = 1000;  // Of the WAL; 4 MiB.
+
+// A write that waits for the writer thread.
+struct PendingWrite {
+  const WriteBody* body = nullptr;
+  std::vector<JobChange> changes;
+  absl::Status status;
+  bool done = false;
+};
+
+int NoteWalSize(void* pages, sqlite3*, const char*, int size) {
+  *static_cast<int*>(pages) = size;
+  return SQLITE_OK;
+}
+
+class SqliteBackend : public Backend {
+ public:
+  SqliteBackend(SqliteOptions sqlite, const StoreOptions& options,
+                std::shared_ptr<JobListeners> listeners, UniqueFd lock)
+      : sqlite_(std::move(sqlite)),
+        clock_(*options.clock),
+        on_commit_(options.on_commit),
+        listeners_(std::move(listeners)),
+        instance_(NewJobId()),
+        lock_(std::move(lock)) {}
+
+  absl::Status Open() {
+    RETURN_IF_ERROR(OpenWriterConnection());
+    RETURN_IF_ERROR(Migrate(*writer_, sqlite_.path));
+    ASSIGN_OR_RETURN(commits_, TakeOver(*writer_, instance_, clock_.Now()));
+    thread_ = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "store-writer");
+      RunWriter();
+    });
+    return absl::OkStatus();
+  }
+
+  ~SqliteBackend() override {
+    {
+      MutexLock lock(mutex_);
+      closing_ = true;
+      work_.NotifyAll();
+    }
+    if (thread_.joinable()) thread_.join();
+    {
+      MutexLock lock(mutex_);
+      readers_.clear();
+    }
+    if (writer_ != nullptr) Checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+  }
+
+  absl::Status Write(const WriteBody& body) override;
+  absl::Status Read(const ReadBody& body) override;
+
+ private:
+  void RunWriter();
+  // Runs and commits writes and sets their statuses.
+  void RunGroup(const std::vector<PendingWrite*>& group);
+  // The writes in one transaction. An error is that of the transaction: none of them is stored.
+  absl::Status TryGroup(const std::vector<PendingWrite*>& group);
+  absl::Status RunInSavepoint(PendingWrite& write);
+  absl::Status Commit(int64_t changes_before);
+  // Whether the commit that failed with `error` took place after all: OK, or why not.
+  absl::Status ResolveCommit(const absl::Status& error);
+  absl::Status OpenWriterConnection();
+  void Checkpoint(int mode);
+
+  absl::StatusOr<std::unique_ptr<SqliteDatabase>> TakeReader();
+  void ReturnReader(std::unique_ptr<SqliteDatabase> reader);
+
+  const SqliteOptions sqlite_;
+  Clock& clock_;
+  const std::function<void(absl::Duration, int)> on_commit_;
+  const std::shared_ptr<JobListeners> listeners_;
+  const std::string instance_;
+  const UniqueFd lock_;
+
+  // The writer thread's own, after Open.
+  std::unique_ptr<SqliteDatabase> writer_;
+  int64_t commits_ = 0;
+  int wal_pages_ = 0;
+
+  Mutex mutex_;
+  CondVar work_;      // The queue has grown, or closing.
+  CondVar answered_;  // Some write is done.
+  CondVar reader_free_;
+  std::deque<PendingWrite*> queue_ ABSL_GUARDED_BY(mutex_);
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::unique_ptr<SqliteDatabase>> readers_ ABSL_GUARDED_BY(mutex_);
+  int readers_out_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  std::thread thread_;
+};
+
+absl::Status SqliteBackend::OpenWriterConnection() {
+  writer_ = nullptr;
+  ASSIGN_OR_RETURN(writer_, OpenWriter(sqlite_.path, sqlite_.vfs));
+  sqlite3_wal_hook(writer_->handle(), NoteWalSize, &wal_pages_);
+  return absl::OkStatus();
+}
+
+absl::Status SqliteBackend::Write(const WriteBody& body) {
+  PendingWrite write;
+  write.body = &body;
+  MutexLock lock(mutex_);
+  if (closing_) return absl::UnavailableError("the store is closed");
+  queue_.push_back(&write);
+  work_.NotifyOne();
+  while (!write.done) answered_.Wait(mutex_);
+  return write.status;
+}
+
+void SqliteBackend::RunWriter() {
+  while (true) {
+    std::vector<PendingWrite*> group;
+    {
+      MutexLock lock(mutex_);
+      while (queue_.empty() && !closing_) work_.Wait(mutex_);
+      if (queue_.empty()) return;
+      while (!queue_.empty() && group.size() < kMaxGroup) {
+        group.push_back(queue_.front());
+        queue_.pop_front();
+      }
+    }
+    RunGroup(group);
+    {
+      MutexLock lock(mutex_);
+      for (PendingWrite* write : group) {
+        if (write->status.ok()) listeners_->Enqueue(std::move(write->changes));
+        write->done = true;
+      }
+      answered_.NotifyAll();
+    }
+    listeners_->Deliver();
+    if (wal_pages_ >= kCheckpointPages) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
+  }
+}
+
+void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {
+  const absl::Status status = TryGroup(group);
+  if (status.ok()) return;
+  if (group.size() == 1) {
+    group[0]->status = status;
+    return;
+  }
+  // One of them may have taken the others down with it (a full disk ends the whole transaction).
+  for (PendingWrite* write : group) RunGroup({write});
+}
+
+absl::Status SqliteBackend::TryGroup(const std::vector<PendingWrite*>& group) {
+  if (writer_ == nullptr) RETURN_IF_ERROR(OpenWriterConnection());
+  const absl::Duration begin = Clock::Real().Boottime();
+  const int64_t commits_before = commits_;
+  const int64_t changes_before = writer_->TotalChanges();
+  absl::Status status = writer_->Execute("BEGIN IMMEDIATE");
+  int stored = 0;
+  for (PendingWrite* write : group) {
+    if (status.ok()) status = RunInSavepoint(*write);
+    if (write->status.ok()) ++stored;
+  }
+  if (status.ok()) status = Commit(changes_before);
+  if (!status.ok() && writer_ != nullptr && writer_->InTransaction()) {
+    writer_->Execute("ROLLBACK").IgnoreError();
+  }
+  if (commits_ > commits_before && on_commit_ != nullptr) {
+    on_commit_(Clock::Real().Boottime() - begin, stored);
+  }
+  return status;
+}
+
+absl::Status SqliteBackend::RunInSavepoint(PendingWrite& write) {
+  SqliteTables tables(*writer_);
+  write.changes.clear();
+  RETURN_IF_ERROR(writer_->Execute("SAVEPOINT write"));
+  write.status = (*write.body)(tables, write.changes);
+  if (!writer_->InTransaction()) {
+    return write.status.ok() ? absl::InternalError("a write ended the transaction") : write.status;
+  }
+  if (write.status.ok()) return writer_->Execute("RELEASE write");
+  return writer_->Execute("ROLLBACK TO write; RELEASE write");
+}
+
+absl::Status SqliteBackend::Commit(int64_t changes_before) {
+  // Renewals of leases and refused writes leave nothing to make durable.
+  if (writer_->TotalChanges() == changes_before) return writer_->Execute("COMMIT");
+  RETURN_IF_ERROR(CountCommit(*writer_, instance_, commits_ + 1));
+  const absl::Status status = writer_->Execute("COMMIT");
+  if (!status.ok()) RETURN_IF_ERROR(ResolveCommit(status));
+  ++commits_;
+  return absl::OkStatus();
+}
+
+absl::Status SqliteBackend::ResolveCommit(const absl::Status& error) {
+  // A new connection sees what the log really holds.
+  absl::StatusOr<int64_t> commits = absl::UnknownError("");
+  if (OpenWriterConnection().ok()) commits = ReadCommits(*writer_);
+  if (!commits.ok()) {
+    writer_ = nullptr;
+    return WithReason(absl::UnavailableError(absl::StrCat(
+                          "it is not known whether the change was stored: ", error.message())),
+                      kReasonOutcomeUnknown);
+  }
+  return *commits > commits_ ? absl::OkStatus() : error;
+}
+
+void SqliteBackend::Checkpoint(int mode) {
+  if (writer_ == nullptr) return;
+  // What it could not copy, since a reader still needs it or the disk is full, the next one will.
+  if (sqlite3_wal_checkpoint_v2(writer_->handle(), nullptr, mode, nullptr, nullptr) != SQLITE_OK) {
+    writer_->Error("checkpoint").IgnoreError();  // Ends the process if a sync failed.
+  }
+}
+
+absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteBackend::TakeReader() {
+  {
+    MutexLock lock(mutex_);
+    while (readers_.empty() && readers_out_ >= kMaxReaders) reader_free_.Wait(mutex_);
+    ++readers_out_;
+    if (!readers_.empty()) {
+      std::unique_ptr<SqliteDatabase> reader = std::move(readers_.back());
+      readers_.pop_back();
+      return reader;
+    }
+  }
+  return OpenReader(sqlite_.path, sqlite_.vfs);
+}
+
+void SqliteBackend::ReturnReader(std::unique_ptr<SqliteDatabase> reader) {
+  MutexLock lock(mutex_);
+  --readers_out_;
+  if (reader != nullptr) readers_.push_back(std::move(reader));
+  reader_free_.NotifyOne();
+}
+
+absl::Status SqliteBackend::Read(const ReadBody& body) {
+  absl::StatusOr<std::unique_ptr<SqliteDatabase>> reader = TakeReader();
+  if (!reader.ok()) {
+    ReturnReader(nullptr);
+    return reader.status();
+  }
+  absl::Status status = (*reader)->Execute("BEGIN");
+  if (status.ok()) {
+    SqliteTables tables(**reader);
+    status = body(tables);
+    const absl::Status ended = (*reader)->Execute("ROLLBACK");
+    // A connection that cannot end its snapshot would keep the WAL from ever being reset.
+    if (!ended.ok()) reader->reset();
+  }
+  ReturnReader(*std::move(reader));
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> OpenSqliteBackend(
+    const SqliteOptions& sqlite, const StoreOptions& options,
+    std::shared_ptr<JobListeners> listeners) {
+  ASSIGN_OR_RETURN(UniqueFd lock, LockStoreFile(sqlite.path));
+  auto backend =
+      std::make_unique<SqliteBackend>(sqlite, options, std::move(listeners), std::move(lock));
+  RETURN_IF_ERROR(backend->Open());
+  return backend;
+}
+
+}  // namespace graft

@@ -1,0 +1,184 @@
+// Data sets, models, adapters, files, kept answers and counts. SqliteTables' other methods:
+// sqlite_job_tables.cc, sqlite_log_tables.cc.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "server/store/sqlite_tables.h"
+
+namespace graft {
+namespace {
+
+constexpr char kFindRequest[] =
+    "SELECT body_sha256, answer, create_time_ns FROM requests "
+    "WHERE owner = 'default' AND verb = ?1 AND id = ?2";
+constexpr char kInsertRequest[] =
+    "INSERT INTO requests (verb, id, body_sha256, answer, create_time_ns) "
+    "VALUES (?1, ?2, ?3, ?4, ?5)";
+constexpr char kDeleteRequests[] = "DELETE FROM requests WHERE create_time_ns < ?1";
+
+#define RESOURCE_COLUMNS                                          \
+  "SELECT name, sha256, base_model, job, message FROM resources " \
+  "WHERE owner = 'default' AND kind = ?1"
+constexpr char kInsertResource[] =
+    "INSERT INTO resources (kind, name, sha256, base_model, job, message) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+constexpr char kDeleteResource[] =
+    "DELETE FROM resources WHERE owner = 'default' AND kind = ?1 AND name = ?2";
+constexpr char kFindResource[] = RESOURCE_COLUMNS " AND name = ?2";
+constexpr char kListResources[] = RESOURCE_COLUMNS
+    " AND name > ?2 AND (?3 IS NULL OR base_model = ?3) AND (?4 IS NULL OR job = ?4) "
+    "ORDER BY name LIMIT ?5";
+constexpr char kCountResources[] =
+    "SELECT COUNT(*) FROM resources WHERE owner = 'default' AND kind = ?1";
+
+constexpr char kDeleteFiles[] =
+    "DELETE FROM files WHERE owner = 'default' AND kind = ?1 AND holder = ?2";
+constexpr char kInsertFile[] =
+    "INSERT INTO files (kind, holder, position, path, size_bytes, sha256) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+constexpr char kListFiles[] =
+    "SELECT path, size_bytes, sha256 FROM files "
+    "WHERE owner = 'default' AND kind = ?1 AND holder = ?2 ORDER BY position";
+constexpr char kDistinctBlobs[] = "SELECT DISTINCT sha256 FROM files ORDER BY sha256";
+constexpr char kHasBlob[] = "SELECT 1 FROM files WHERE sha256 = ?1 LIMIT 1";
+
+constexpr char kCountByStateAndMethod[] =
+    "SELECT state, method, jobs, events FROM job_counts WHERE owner = 'default' AND jobs > 0 "
+    "ORDER BY state, method";
+constexpr char kOldestQueued[] =
+    "SELECT create_time_ns FROM jobs WHERE owner = 'default' AND state = 1 ORDER BY number LIMIT 1";
+
+std::optional<ResourceRow> ReadResource(SqliteQuery& query, ResourceKind kind) {
+  if (!query.Next()) return std::nullopt;
+  ResourceRow row;
+  row.ref.kind = kind;
+  row.ref.name = query.Text(0);
+  row.sha256 = query.Text(1);
+  row.base_model = query.Text(2);
+  row.job = query.Text(3);
+  row.message = query.Text(4);
+  return row;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<RequestRow>> SqliteTables::FindRequest(absl::string_view verb,
+                                                                    absl::string_view id) {
+  SqliteQuery query(database_, kFindRequest, verb, id);
+  std::optional<RequestRow> row;
+  if (query.Next()) {
+    row = RequestRow{std::string(verb), std::string(id), query.Text(0), query.Text(1),
+                     absl::FromUnixNanos(query.Int(2))};
+  }
+  RETURN_IF_ERROR(query.status());
+  return row;
+}
+
+absl::Status SqliteTables::InsertRequest(const RequestRow& row) {
+  return database_.Run(kInsertRequest, row.verb, row.id, row.body_sha256, SqliteBlob(row.answer),
+                       absl::ToUnixNanos(row.create_time));
+}
+
+absl::StatusOr<int64_t> SqliteTables::DeleteRequestsBefore(absl::Time time) {
+  RETURN_IF_ERROR(database_.Run(kDeleteRequests, absl::ToUnixNanos(time)));
+  return database_.ChangedRows();
+}
+
+absl::Status SqliteTables::InsertResource(const ResourceRow& row) {
+  return database_.Run(kInsertResource, row.ref.kind, row.ref.name, row.sha256, row.base_model,
+                       row.job, SqliteBlob(row.message));
+}
+
+absl::Status SqliteTables::DeleteResource(const ResourceRef& ref) {
+  return database_.Run(kDeleteResource, ref.kind, ref.name);
+}
+
+absl::StatusOr<std::optional<ResourceRow>> SqliteTables::FindResource(const ResourceRef& ref) {
+  SqliteQuery query(database_, kFindResource, ref.kind, ref.name);
+  std::optional<ResourceRow> row = ReadResource(query, ref.kind);
+  RETURN_IF_ERROR(query.status());
+  return row;
+}
+
+absl::StatusOr<std::vector<ResourceRow>> SqliteTables::ListResources(ResourceKind kind,
+                                                                     const AdapterFilter& filter,
+                                                                     absl::string_view after,
+                                                                     int limit) {
+  SqliteQuery query(database_, kListResources, kind, after, filter.base_model, filter.job, limit);
+  std::vector<ResourceRow> rows;
+  while (std::optional<ResourceRow> row = ReadResource(query, kind)) {
+    rows.push_back(*std::move(row));
+  }
+  RETURN_IF_ERROR(query.status());
+  return rows;
+}
+
+absl::StatusOr<int64_t> SqliteTables::CountResources(ResourceKind kind) {
+  SqliteQuery query(database_, kCountResources, kind);
+  const int64_t count = query.Next() ? query.Int(0) : 0;
+  RETURN_IF_ERROR(query.status());
+  return count;
+}
+
+absl::Status SqliteTables::PutFiles(HolderKind kind, absl::string_view holder,
+                                    absl::Span<const v1::Artifact> files) {
+  RETURN_IF_ERROR(database_.Run(kDeleteFiles, kind, holder));
+  int64_t position = 0;
+  for (const v1::Artifact& file : files) {
+    RETURN_IF_ERROR(database_.Run(kInsertFile, kind, holder, position++, file.path(),
+                                  file.size_bytes(), file.sha256()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<v1::Artifact>> SqliteTables::ListFiles(HolderKind kind,
+                                                                  absl::string_view holder) {
+  SqliteQuery query(database_, kListFiles, kind, holder);
+  std::vector<v1::Artifact> files;
+  while (query.Next()) {
+    v1::Artifact& file = files.emplace_back();
+    file.set_path(query.Text(0));
+    file.set_size_bytes(query.Int(1));
+    file.set_sha256(query.Text(2));
+  }
+  RETURN_IF_ERROR(query.status());
+  return files;
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteTables::DistinctBlobs() {
+  SqliteQuery query(database_, kDistinctBlobs);
+  std::vector<std::string> blobs;
+  while (query.Next()) blobs.push_back(query.Text(0));
+  RETURN_IF_ERROR(query.status());
+  return blobs;
+}
+
+absl::StatusOr<bool> SqliteTables::HasBlob(absl::string_view sha256) {
+  SqliteQuery query(database_, kHasBlob, sha256);
+  const bool found = query.Next();
+  RETURN_IF_ERROR(query.status());
+  return found;
+}
+
+absl::StatusOr<StoreCounts> SqliteTables::Counts() {
+  StoreCounts counts;
+  SqliteQuery jobs(database_, kCountByStateAndMethod);
+  while (jobs.Next()) {
+    counts.jobs.push_back({static_cast<v1::JobState>(jobs.Int(0)), jobs.Text(1), jobs.Int(2)});
+    counts.events += jobs.Int(3);
+  }
+  RETURN_IF_ERROR(jobs.status());
+  SqliteQuery oldest(database_, kOldestQueued);
+  if (oldest.Next() && !oldest.IsNull(0)) {
+    counts.oldest_queued = absl::FromUnixNanos(oldest.Int(0));
+  }
+  RETURN_IF_ERROR(oldest.status());
+  ASSIGN_OR_RETURN(counts.datasets, CountResources(ResourceKind::kDataset));
+  ASSIGN_OR_RETURN(counts.models, CountResources(ResourceKind::kModel));
+  ASSIGN_OR_RETURN(counts.adapters, CountResources(ResourceKind::kAdapter));
+  return counts;
+}
+
+}  // namespace graft

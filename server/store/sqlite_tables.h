@@ -1,0 +1,80 @@
+#pragma once
+
+// Rows in a SQLite database: each method is one or two statements. Transactions are
+// the caller's (sqlite_backend.h). One thread at a time.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/store/sqlite_database.h"
+#include "server/store/tables.h"
+
+namespace graft {
+
+class SqliteTables : public Tables {
+ public:
+  explicit SqliteTables(SqliteDatabase& database) : database_(database) {}
+
+  absl::Status InsertJob(JobRow& row, const v1::Job& specs,
+                         absl::Span<const ResourceRef> uses) override;
+  absl::Status UpdateJob(const JobRow& row) override;
+  absl::Status DeleteJob(int64_t number) override;
+  absl::StatusOr<std::optional<JobRow>> FindJob(absl::string_view id) override;
+  absl::StatusOr<std::optional<JobRow>> FindJob(int64_t number) override;
+  absl::StatusOr<v1::Job> ReadSpecs(int64_t number) override;
+  absl::StatusOr<std::vector<JobRow>> ListJobs(const JobFilter& filter, JobOrder order,
+                                               const std::optional<JobKey>& after,
+                                               int limit) override;
+  absl::StatusOr<int64_t> CountQueuedBefore(const JobKey& key) override;
+  absl::StatusOr<int64_t> CountJobs(v1::JobState state) override;
+  absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) override;
+  absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) override;
+
+  absl::Status AppendEvent(int64_t job, const v1::JobEvent& event) override;
+  absl::StatusOr<std::vector<v1::JobEvent>> ReadEvents(int64_t job, int64_t after, int limit,
+                                                       int64_t max_bytes) override;
+  absl::StatusOr<std::optional<v1::Metrics>> FindLogged(int64_t job, LoggedKind kind,
+                                                        int64_t step) override;
+  absl::Status PutLogged(int64_t job, LoggedKind kind, const v1::Metrics& metrics) override;
+
+  absl::Status PutAttempt(const AttemptRow& row) override;
+  absl::StatusOr<std::optional<AttemptRow>> FindAttempt(int64_t job, int32_t number) override;
+  absl::StatusOr<std::vector<AttemptRow>> ListAttempts(int64_t job) override;
+
+  absl::Status InsertLease(const LeaseRow& row) override;
+  absl::Status DeleteLease(int64_t job) override;
+  absl::StatusOr<std::optional<LeaseRow>> FindLease(int64_t job) override;
+  absl::StatusOr<std::vector<LeaseRow>> ListLeases() override;
+
+  absl::StatusOr<std::vector<int64_t>> ListCheckpoints(int64_t job) override;
+  absl::Status InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) override;
+  absl::Status DeleteCheckpoint(int64_t job, int64_t step) override;
+
+  absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
+                                                        absl::string_view id) override;
+  absl::Status InsertRequest(const RequestRow& row) override;
+  absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Time time) override;
+
+  absl::Status InsertResource(const ResourceRow& row) override;
+  absl::Status DeleteResource(const ResourceRef& ref) override;
+  absl::StatusOr<std::optional<ResourceRow>> FindResource(const ResourceRef& ref) override;
+  absl::StatusOr<std::vector<ResourceRow>> ListResources(ResourceKind kind,
+                                                         const AdapterFilter& filter,
+                                                         absl::string_view after,
+                                                         int limit) override;
+  absl::StatusOr<int64_t> CountResources(ResourceKind kind) override;
+
+  absl::Status PutFiles(HolderKind kind, absl::string_view holder,
+                        absl::Span<const v1::Artifact> files) override;
+  absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
+                                                      absl::string_view holder) override;
+  absl::StatusOr<std::vector<std::string>> DistinctBlobs() override;
+  absl::StatusOr<bool> HasBlob(absl::string_view sha256) override;
+  absl::StatusOr<StoreCounts> Counts() override;
+
+ private:
+  SqliteDatabase& database_;
+};
+
+}  // namespace graft

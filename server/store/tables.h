@@ -1,0 +1,188 @@
+#pragma once
+
+// The rows of the store and the access to them inside one transaction. The domain's verbs
+// (job_verbs.h, lease_verbs.h, report_verbs.h, catalogue_verbs.h) are written once over this; a
+// backend (memory, SQLite) only keeps rows.
+//
+//   JobStore ◀─ TransactionalStore ─▶ verbs ─▶ Tables (abstract) ◀─ MemoryTables, SqliteTables
+//                        └──────────▶ Backend: runs a body in a transaction
+//
+// Not thread-safe: used by the thread that runs the transaction, until the body returns.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/jobs/job_filter.h"
+#include "graft/v1/job.pb.h"
+#include "server/store/job_store.h"
+
+namespace graft {
+
+// What people name in the catalogue. The numbers are stored.
+enum class ResourceKind { kDataset = 1, kModel = 2, kAdapter = 3 };
+
+// Who names blobs. The numbers are stored. A holder is named by a string: resources by their name,
+// jobs by their number, checkpoints by "number/step".
+enum class HolderKind { kDataset = 1, kModel = 2, kAdapter = 3, kJob = 4, kCheckpoint = 5 };
+
+struct ResourceRef {
+  ResourceKind kind = ResourceKind::kDataset;
+  std::string name;
+};
+
+struct JobRow {
+  int64_t number = 0;  // Order of submission, from 1, never used again.
+  v1::Job job;         // Without spec, resolved_spec, attempts and queue_position.
+  int64_t version = 0;
+  int64_t lease_epoch = 0;
+  int32_t failures_in_row = 0;  // Since the newest checkpoint.
+  std::string method;           // MethodName.
+  std::string base_model;
+  // What the job will publish, if anything; nobody else gets the name while it is not done.
+  std::optional<ResourceRef> output;
+};
+
+struct AttemptRow {
+  int64_t job = 0;
+  v1::Attempt attempt;
+  int64_t lease_epoch = 0;
+  WorkerRef worker;
+  int64_t last_batch = 0;
+  bool end_reported = false;  // By the worker; else its lease ended.
+  bool difference_logged = false;
+};
+
+// When a lease ends is not stored: see VolatileTimes.
+struct LeaseRow {
+  int64_t job = 0;
+  int32_t attempt = 0;
+  int32_t rank = 0;  // Of the process in a data-parallel job.
+  WorkerRef worker;
+  int64_t lease_epoch = 0;
+  std::string request_id;
+};
+
+struct RequestRow {
+  std::string verb;
+  std::string id;
+  std::string body_sha256;
+  std::string answer;  // Serialised.
+  absl::Time create_time;
+};
+
+struct ResourceRow {
+  ResourceRef ref;
+  std::string sha256;
+  std::string base_model;  // Of adapters.
+  std::string job;         // That made it; else empty.
+  std::string message;     // Serialised Dataset, Model or Adapter.
+};
+
+// Place in a list of jobs, exclusive.
+struct JobKey {
+  int32_t priority = 0;
+  int64_t number = 0;
+};
+
+// Kinds of logged numbers that a resumed run repeats.
+enum class LoggedKind { kMetrics = 1, kEvaluation = 2, kSamples = 3 };
+
+// Finds return nullopt where there is no row. Writes of rows that refer to a missing job fail with
+// INTERNAL. Other errors are the backend's (see job_store.h).
+class Tables {
+ public:
+  virtual ~Tables() = default;
+
+  // Jobs. InsertJob sets row.number. `specs` holds only spec and resolved_spec. DeleteJob takes the
+  // job's attempts, events, logged numbers, labels and uses with it; not its files.
+  virtual absl::Status InsertJob(JobRow& row, const v1::Job& specs,
+                                 absl::Span<const ResourceRef> uses) = 0;
+  virtual absl::Status UpdateJob(const JobRow& row) = 0;
+  virtual absl::Status DeleteJob(int64_t number) = 0;
+  virtual absl::StatusOr<std::optional<JobRow>> FindJob(absl::string_view id) = 0;
+  virtual absl::StatusOr<std::optional<JobRow>> FindJob(int64_t number) = 0;
+  virtual absl::StatusOr<v1::Job> ReadSpecs(int64_t number) = 0;
+  virtual absl::StatusOr<std::vector<JobRow>> ListJobs(const JobFilter& filter, JobOrder order,
+                                                       const std::optional<JobKey>& after,
+                                                       int limit) = 0;
+  // Queued jobs that run before one of this key.
+  virtual absl::StatusOr<int64_t> CountQueuedBefore(const JobKey& key) = 0;
+  virtual absl::StatusOr<int64_t> CountJobs(v1::JobState state) = 0;
+  // Name of a job that is not done and uses the resource, or will publish it.
+  virtual absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) = 0;
+  virtual absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) = 0;
+
+  virtual absl::Status AppendEvent(int64_t job, const v1::JobEvent& event) = 0;
+  // At most `limit` events, and no more once they take max_bytes.
+  virtual absl::StatusOr<std::vector<v1::JobEvent>> ReadEvents(int64_t job, int64_t after,
+                                                               int limit, int64_t max_bytes) = 0;
+  virtual absl::StatusOr<std::optional<v1::Metrics>> FindLogged(int64_t job, LoggedKind kind,
+                                                                int64_t step) = 0;
+  virtual absl::Status PutLogged(int64_t job, LoggedKind kind, const v1::Metrics& metrics) = 0;
+
+  virtual absl::Status PutAttempt(const AttemptRow& row) = 0;  // Inserts or replaces.
+  virtual absl::StatusOr<std::optional<AttemptRow>> FindAttempt(int64_t job, int32_t number) = 0;
+  virtual absl::StatusOr<std::vector<AttemptRow>> ListAttempts(int64_t job) = 0;
+
+  virtual absl::Status InsertLease(const LeaseRow& row) = 0;
+  virtual absl::Status DeleteLease(int64_t job) = 0;
+  virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(int64_t job) = 0;
+  virtual absl::StatusOr<std::vector<LeaseRow>> ListLeases() = 0;  // By job.
+
+  // Steps of the job's checkpoints, newest first; their files are under HolderKind::kCheckpoint.
+  virtual absl::StatusOr<std::vector<int64_t>> ListCheckpoints(int64_t job) = 0;
+  virtual absl::Status InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) = 0;
+  virtual absl::Status DeleteCheckpoint(int64_t job, int64_t step) = 0;
+
+  virtual absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
+                                                                absl::string_view id) = 0;
+  virtual absl::Status InsertRequest(const RequestRow& row) = 0;
+  virtual absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Time time) = 0;
+
+  virtual absl::Status InsertResource(const ResourceRow& row) = 0;
+  virtual absl::Status DeleteResource(const ResourceRef& ref) = 0;
+  virtual absl::StatusOr<std::optional<ResourceRow>> FindResource(const ResourceRef& ref) = 0;
+  // By name, after `after`.
+  virtual absl::StatusOr<std::vector<ResourceRow>> ListResources(ResourceKind kind,
+                                                                 const AdapterFilter& filter,
+                                                                 absl::string_view after,
+                                                                 int limit) = 0;
+  virtual absl::StatusOr<int64_t> CountResources(ResourceKind kind) = 0;
+
+  // Files (blobs with a path) of a holder, in the order given. PutFiles replaces them.
+  virtual absl::Status PutFiles(HolderKind kind, absl::string_view holder,
+                                absl::Span<const v1::Artifact> files) = 0;
+  virtual absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
+                                                              absl::string_view holder) = 0;
+  virtual absl::StatusOr<std::vector<std::string>> DistinctBlobs() = 0;  // Sorted.
+  virtual absl::StatusOr<bool> HasBlob(absl::string_view sha256) = 0;
+
+  virtual absl::StatusOr<StoreCounts> Counts() = 0;
+};
+
+// What a transaction does. A write may be run again after an error that undid it, so it must set
+// all its results anew. `changes` are told to listeners after the commit.
+using ReadBody = std::function<absl::Status(Tables&)>;
+using WriteBody = std::function<absl::Status(Tables&, std::vector<JobChange>& changes)>;
+
+// Runs transactions. Thread-safe.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  // All of the body's writes or, when it returns an error, none; durable when this returns OK.
+  // Writes run one at a time.
+  virtual absl::Status Write(const WriteBody& body) = 0;
+  // A snapshot; the body must not write.
+  virtual absl::Status Read(const ReadBody& body) = 0;
+};
+
+}  // namespace graft

@@ -1,0 +1,257 @@
+#include "server/store/transactional_store.h"
+
+#include <utility>
+
+#include "common/base/mutex.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "server/store/catalogue_verbs.h"
+#include "server/store/job_verbs.h"
+#include "server/store/lease_verbs.h"
+#include "server/store/report_verbs.h"
+
+namespace graft {
+namespace {
+
+class TransactionalStore : public JobStore {
+ public:
+  TransactionalStore(StoreOptions options, std::shared_ptr<JobListeners> listeners,
+                     std::unique_ptr<Backend> backend)
+      : options_(std::move(options)),
+        listeners_(std::move(listeners)),
+        backend_(std::move(backend)) {}
+
+  absl::StatusOr<v1::Job> InsertJob(const NewJob& job) override {
+    return Write<v1::Job>([&](VerbContext& context) { return DoInsertJob(context, job); });
+  }
+  absl::StatusOr<v1::Job> GetJob(absl::string_view name) override {
+    return Read<v1::Job>([&](VerbContext& context) { return DoGetJob(context, name); });
+  }
+  absl::StatusOr<Page<v1::Job>> ListJobs(const JobQuery& query) override {
+    return Read<Page<v1::Job>>([&](VerbContext& context) { return DoListJobs(context, query); });
+  }
+  absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) override {
+    return Write<v1::Job>(
+        [&](VerbContext& context) { return DoCancelJob(context, name, request); });
+  }
+  absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
+                                       const RequestKey& request) override {
+    return Write<DeletedJob>(
+        [&](VerbContext& context) { return DoDeleteJob(context, name, delete_adapter, request); });
+  }
+  absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(absl::string_view job) override {
+    return Read<std::vector<v1::Artifact>>(
+        [&](VerbContext& context) { return DoListArtifacts(context, job); });
+  }
+
+  absl::StatusOr<std::vector<v1::JobEvent>> ReadEvents(absl::string_view job, int64_t after,
+                                                       int limit) override {
+    return Read<std::vector<v1::JobEvent>>(
+        [&](VerbContext& context) { return DoReadEvents(context, job, after, limit); });
+  }
+  absl::StatusOr<int64_t> WaitForEvents(absl::string_view job, int64_t after,
+                                        absl::Duration timeout) override;
+  std::unique_ptr<Subscription> Subscribe(absl::string_view job, JobListener listener) override {
+    return listeners_->Subscribe(job, std::move(listener));
+  }
+
+  absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) override {
+    return Read<std::vector<QueuedJob>>(
+        [&](VerbContext& context) { return DoQueuedJobs(context, limit); });
+  }
+  absl::Duration NextRetry() override { return times_.NextRetry(options_.clock->Boottime()); }
+  absl::StatusOr<Claim> ClaimJob(const ClaimRequest& request) override {
+    return Write<Claim>([&](VerbContext& context) { return DoClaimJob(context, request); });
+  }
+  absl::StatusOr<Claim> FindClaim(const WorkerRef& worker, absl::string_view request_id) override {
+    return Read<Claim>(
+        [&](VerbContext& context) { return DoFindClaim(context, worker, request_id); });
+  }
+  absl::StatusOr<std::vector<LeaseRenewal>> RenewLeases(
+      const WorkerRef& worker,
+      absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) override {
+    return Write<std::vector<LeaseRenewal>>(
+        [&](VerbContext& context) { return DoRenewLeases(context, worker, job_and_lease_epoch); });
+  }
+  absl::StatusOr<std::vector<std::string>> ExpireLeases() override {
+    return Write<std::vector<std::string>>(
+        [](VerbContext& context) { return DoExpireLeases(context); });
+  }
+  absl::StatusOr<absl::Duration> NextExpiry() override {
+    return Read<absl::Duration>([](VerbContext& context) { return DoNextExpiry(context); });
+  }
+  absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(const WorkerRef& worker) override {
+    return Write<std::vector<std::string>>(
+        [&](VerbContext& context) { return DoReleaseOtherInstances(context, worker); });
+  }
+
+  absl::StatusOr<int64_t> AppendEvents(const LeaseRef& lease, const EventBatch& batch) override {
+    return Write<int64_t>(
+        [&](VerbContext& context) { return DoAppendEvents(context, lease, batch); });
+  }
+  absl::Status CommitCheckpoint(const LeaseRef& lease, int64_t step,
+                                absl::Span<const v1::Artifact> files) override {
+    return WriteStatus(
+        [&](VerbContext& context) { return DoCommitCheckpoint(context, lease, step, files); });
+  }
+  absl::StatusOr<v1::JobState> FinishAttempt(const LeaseRef& lease, int64_t last_batch,
+                                             const AttemptOutcome& outcome) override {
+    return Write<v1::JobState>(
+        [&](VerbContext& context) { return DoFinishAttempt(context, lease, last_batch, outcome); });
+  }
+
+  absl::StatusOr<v1::Dataset> InsertDataset(const v1::Dataset& dataset) override {
+    return Write<v1::Dataset>(
+        [&](VerbContext& context) { return DoInsertDataset(context, dataset); });
+  }
+  absl::StatusOr<v1::Dataset> GetDataset(absl::string_view name) override {
+    return Get<v1::Dataset>(ResourceKind::kDataset, name);
+  }
+  absl::StatusOr<Page<v1::Dataset>> ListDatasets(int page_size,
+                                                 absl::string_view page_token) override {
+    return List<v1::Dataset>(ResourceKind::kDataset, {}, page_size, page_token);
+  }
+  absl::Status DeleteDataset(absl::string_view name) override {
+    return Delete(ResourceKind::kDataset, name);
+  }
+
+  absl::StatusOr<v1::Model> InsertModel(const v1::Model& model) override {
+    return Write<v1::Model>([&](VerbContext& context) { return DoInsertModel(context, model); });
+  }
+  absl::StatusOr<v1::Model> GetModel(absl::string_view name) override {
+    return Get<v1::Model>(ResourceKind::kModel, name);
+  }
+  absl::StatusOr<Page<v1::Model>> ListModels(int page_size, absl::string_view page_token) override {
+    return List<v1::Model>(ResourceKind::kModel, {}, page_size, page_token);
+  }
+  absl::Status DeleteModel(absl::string_view name) override {
+    return Delete(ResourceKind::kModel, name);
+  }
+
+  absl::StatusOr<v1::Adapter> InsertAdapter(const v1::Adapter& adapter) override {
+    return Write<v1::Adapter>(
+        [&](VerbContext& context) { return DoInsertAdapter(context, adapter); });
+  }
+  absl::StatusOr<v1::Adapter> GetAdapter(absl::string_view name) override {
+    return Get<v1::Adapter>(ResourceKind::kAdapter, name);
+  }
+  absl::StatusOr<Page<v1::Adapter>> ListAdapters(const AdapterFilter& filter, int page_size,
+                                                 absl::string_view page_token) override {
+    return List<v1::Adapter>(ResourceKind::kAdapter, filter, page_size, page_token);
+  }
+  absl::Status DeleteAdapter(absl::string_view name) override {
+    return Delete(ResourceKind::kAdapter, name);
+  }
+
+  absl::StatusOr<std::vector<std::string>> ReferencedBlobs() override {
+    return Read<std::vector<std::string>>(
+        [](VerbContext& context) { return context.tables.DistinctBlobs(); });
+  }
+  absl::StatusOr<bool> IsBlobReferenced(absl::string_view sha256) override {
+    return Read<bool>([&](VerbContext& context) { return context.tables.HasBlob(sha256); });
+  }
+  absl::StatusOr<int64_t> PruneRequestIds() override {
+    return Write<int64_t>([](VerbContext& context) {
+      return context.tables.DeleteRequestsBefore(context.Now() -
+                                                 context.options.request_id_lifetime);
+    });
+  }
+  absl::StatusOr<StoreCounts> Counts() override {
+    return Read<StoreCounts>([](VerbContext& context) { return context.tables.Counts(); });
+  }
+
+ private:
+  template <typename T, typename Verb>
+  absl::StatusOr<T> Write(const Verb& verb) {
+    absl::StatusOr<T> result;
+    RETURN_IF_ERROR(backend_->Write([&](Tables& tables, std::vector<JobChange>& changes) {
+      VerbContext context = {tables, options_, times_, changes};
+      result = verb(context);
+      return result.status();
+    }));
+    return result;
+  }
+  template <typename Verb>
+  absl::Status WriteStatus(const Verb& verb) {
+    return backend_->Write([&](Tables& tables, std::vector<JobChange>& changes) {
+      VerbContext context = {tables, options_, times_, changes};
+      return verb(context);
+    });
+  }
+  template <typename T, typename Verb>
+  absl::StatusOr<T> Read(const Verb& verb) {
+    absl::StatusOr<T> result;
+    RETURN_IF_ERROR(backend_->Read([&](Tables& tables) {
+      std::vector<JobChange> none;
+      VerbContext context = {tables, options_, times_, none};
+      result = verb(context);
+      return result.status();
+    }));
+    return result;
+  }
+
+  template <typename T>
+  absl::StatusOr<T> Get(ResourceKind kind, absl::string_view name) {
+    return Read<T>([&](VerbContext& context) {
+      return DoGetResource<T>(context, {kind, std::string(name)});
+    });
+  }
+  template <typename T>
+  absl::StatusOr<Page<T>> List(ResourceKind kind, const AdapterFilter& filter, int page_size,
+                               absl::string_view page_token) {
+    return Read<Page<T>>([&](VerbContext& context) {
+      return DoListResources<T>(context, kind, filter, page_size, page_token);
+    });
+  }
+  absl::Status Delete(ResourceKind kind, absl::string_view name) {
+    RETURN_IF_ERROR(ValidateName(name, "name"));
+    return WriteStatus([&](VerbContext& context) {
+      return DoDeleteResource(context, {kind, std::string(name)});
+    });
+  }
+
+  const StoreOptions options_;
+  const std::shared_ptr<JobListeners> listeners_;
+  VolatileTimes times_;
+  const std::unique_ptr<Backend> backend_;
+};
+
+absl::StatusOr<int64_t> TransactionalStore::WaitForEvents(absl::string_view job, int64_t after,
+                                                          absl::Duration timeout) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(job));
+  Mutex mutex;
+  CondVar changed;
+  bool notified = false;
+  const std::unique_ptr<Subscription> subscription = Subscribe(JobName(id), [&](const JobChange&) {
+    MutexLock lock(mutex);
+    notified = true;
+    changed.NotifyAll();
+  });
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    ASSIGN_OR_RETURN(const v1::Job now, GetJob(JobName(id)));
+    if (now.last_sequence() > after || now.done() || absl::Now() >= deadline) {
+      return now.last_sequence();
+    }
+    MutexLock lock(mutex);
+    while (!notified && absl::Now() < deadline) changed.WaitFor(mutex, deadline - absl::Now());
+    notified = false;
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<JobStore> MakeTransactionalStore(StoreOptions options,
+                                                 std::shared_ptr<JobListeners> listeners,
+                                                 std::unique_ptr<Backend> backend) {
+  return std::make_unique<TransactionalStore>(FillDefaults(std::move(options)),
+                                              std::move(listeners), std::move(backend));
+}
+
+StoreOptions FillDefaults(StoreOptions options) {
+  if (options.new_job_id == nullptr) options.new_job_id = NewJobId;
+  return options;
+}
+
+}  // namespace graft

@@ -1,0 +1,114 @@
+#include "server/store/verb_context.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "common/jobs/timestamps.h"
+
+namespace graft {
+
+absl::StatusOr<JobRow> RequireJob(VerbContext& context, absl::string_view name) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(name));
+  ASSIGN_OR_RETURN(std::optional<JobRow> row, context.tables.FindJob(id));
+  if (!row) return absl::NotFoundError(absl::StrCat("there is no job ", JobName(id)));
+  return *std::move(row);
+}
+
+absl::StatusOr<JobRow> RequireJob(VerbContext& context, int64_t number) {
+  ASSIGN_OR_RETURN(std::optional<JobRow> row, context.tables.FindJob(number));
+  if (!row) return absl::InternalError(absl::StrCat("a row names the missing job ", number));
+  return *std::move(row);
+}
+
+absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row) {
+  v1::Job job = row.job;
+  ASSIGN_OR_RETURN(v1::Job specs, context.tables.ReadSpecs(row.number));
+  job.mutable_spec()->Swap(specs.mutable_spec());
+  job.mutable_resolved_spec()->Swap(specs.mutable_resolved_spec());
+  ASSIGN_OR_RETURN(std::vector<AttemptRow> attempts, context.tables.ListAttempts(row.number));
+  for (AttemptRow& attempt : attempts) *job.add_attempts() = std::move(attempt.attempt);
+  return job;
+}
+
+absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event) {
+  row.job.set_last_sequence(row.job.last_sequence() + 1);
+  event.set_sequence(row.job.last_sequence());
+  event.set_attempt(row.job.attempt());
+  if (!event.has_create_time()) *event.mutable_create_time() = ToTimestamp(context.Now());
+  return context.tables.AppendEvent(row.number, event);
+}
+
+absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
+                      const ChangeReason& reason) {
+  ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));
+  return AddEvent(context, row, std::move(event));
+}
+
+absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
+                     const LeaseRow* lease) {
+  ++row.version;
+  row.job.set_etag(absl::StrCat(row.version));
+  *row.job.mutable_update_time() = ToTimestamp(context.Now());
+  RETURN_IF_ERROR(context.tables.UpdateJob(row));
+  JobChange change;
+  change.job = row.job.name();
+  change.state = row.job.state();
+  change.previous_state = previous;
+  change.last_sequence = row.job.last_sequence();
+  if (lease != nullptr) {
+    change.worker = lease->worker.id;
+    change.lease_epoch = lease->lease_epoch;
+  }
+  context.changes.push_back(std::move(change));
+  return absl::OkStatus();
+}
+
+absl::Status StaleLease(const LeaseRef& lease) {
+  return WithReason(absl::FailedPreconditionError(
+                        absl::StrCat("worker ", lease.worker.id, " does not hold ", lease.job,
+                                     " under lease epoch ", lease.lease_epoch, " any more")),
+                    kReasonStaleLease);
+}
+
+absl::StatusOr<HeldJob> RequireLease(VerbContext& context, const LeaseRef& ref) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(ref.job, "job"));
+  ASSIGN_OR_RETURN(std::optional<JobRow> row, context.tables.FindJob(id));
+  if (!row) return StaleLease(ref);
+  ASSIGN_OR_RETURN(std::optional<LeaseRow> lease, context.tables.FindLease(row->number));
+  if (!lease || lease->lease_epoch != ref.lease_epoch || lease->worker.id != ref.worker.id ||
+      lease->worker.instance != ref.worker.instance) {
+    return StaleLease(ref);
+  }
+  return HeldJob{*std::move(row), *std::move(lease)};
+}
+
+absl::StatusOr<bool> FindAnswer(VerbContext& context, absl::string_view verb, const RequestKey& key,
+                                google::protobuf::Message& answer) {
+  if (key.id.empty()) return false;
+  ASSIGN_OR_RETURN(const std::optional<RequestRow> row, context.tables.FindRequest(verb, key.id));
+  if (!row) return false;
+  if (row->body_sha256 != key.body_sha256) {
+    return WithReason(absl::AlreadyExistsError(absl::StrCat(
+                          "request_id ", key.id, " was used for another ", verb, " request")),
+                      kReasonRequestIdReused);
+  }
+  if (!answer.ParseFromString(row->answer)) {
+    return absl::DataLossError(
+        absl::StrCat("the answer kept for request_id ", key.id, " does not parse"));
+  }
+  return true;
+}
+
+absl::Status KeepAnswer(VerbContext& context, absl::string_view verb, const RequestKey& key,
+                        const google::protobuf::Message& answer) {
+  if (key.id.empty()) return absl::OkStatus();
+  return context.tables.InsertRequest(
+      {std::string(verb), key.id, key.body_sha256, answer.SerializeAsString(), context.Now()});
+}
+
+std::string CheckpointHolder(int64_t job, int64_t step) { return absl::StrCat(job, "/", step); }
+
+}  // namespace graft

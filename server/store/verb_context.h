@@ -1,0 +1,65 @@
+#pragma once
+
+// What every verb works with, and the few steps that many share.
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/jobs/job_state.h"
+#include "google/protobuf/message.h"
+#include "server/store/job_store.h"
+#include "server/store/tables.h"
+#include "server/store/volatile_times.h"
+
+namespace graft {
+
+// One transaction. Reads leave `changes` empty.
+struct VerbContext {
+  Tables& tables;
+  const StoreOptions& options;
+  VolatileTimes& times;
+  std::vector<JobChange>& changes;
+
+  absl::Time Now() const { return options.clock->Now(); }
+  absl::Duration Boottime() const { return options.clock->Boottime(); }
+};
+
+// The row of "jobs/{id}" (or "{id}"). NOT_FOUND, INVALID_ARGUMENT.
+absl::StatusOr<JobRow> RequireJob(VerbContext& context, absl::string_view name);
+absl::StatusOr<JobRow> RequireJob(VerbContext& context, int64_t number);
+// The row's job with specs and attempts.
+absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row);
+
+// Gives the event its sequence and appends it; row.job.last_sequence follows (not yet saved).
+absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event);
+// ChangeState with its event.
+absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
+                      const ChangeReason& reason);
+// Writes the row as a new version and notes the change for listeners. `previous` is the state that
+// it had before the transaction.
+absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
+                     const LeaseRow* lease);
+
+// FAILED_PRECONDITION (STALE_LEASE).
+absl::Status StaleLease(const LeaseRef& lease);
+// The row and lease that `ref` names, if it is the present one. STALE_LEASE also when the job is
+// gone.
+struct HeldJob {
+  JobRow row;
+  LeaseRow lease;
+};
+absl::StatusOr<HeldJob> RequireLease(VerbContext& context, const LeaseRef& ref);
+
+// Answers kept for request_ids. True when `answer` is that of an earlier call. ALREADY_EXISTS
+// (REQUEST_ID_REUSED).
+absl::StatusOr<bool> FindAnswer(VerbContext& context, absl::string_view verb, const RequestKey& key,
+                                google::protobuf::Message& answer);
+absl::Status KeepAnswer(VerbContext& context, absl::string_view verb, const RequestKey& key,
+                        const google::protobuf::Message& answer);
+
+// Holder of a checkpoint's files.
+std::string CheckpointHolder(int64_t job, int64_t step);
+
+}  // namespace graft

@@ -1,0 +1,66 @@
+#pragma once
+
+// Moments that are counted on the monotonic clock and die with the process: ends of leases and of
+// retry back-offs. They are not rows: a restarted server grants every lease a full term and lets
+// waiting retries run at once, and a renewal costs no disk write (so that a full disk loses no
+// lease). Thread-safe; the decisions about leases are taken inside write transactions, which run
+// one at a time.
+
+#include <cstdint>
+#include <map>
+
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+
+namespace graft {
+
+class VolatileTimes {
+ public:
+  // End of the lease; when it is not known (the store was opened anew), it becomes `fallback`.
+  absl::Duration LeaseEnd(int64_t job, int64_t lease_epoch, absl::Duration fallback) {
+    MutexLock lock(mutex_);
+    Lease& lease = leases_[job];
+    if (lease.lease_epoch != lease_epoch) lease = {lease_epoch, fallback};
+    return lease.end;
+  }
+  void SetLeaseEnd(int64_t job, int64_t lease_epoch, absl::Duration end) {
+    MutexLock lock(mutex_);
+    leases_[job] = {lease_epoch, end};
+  }
+  void SetNotBefore(int64_t job, absl::Duration time) {
+    MutexLock lock(mutex_);
+    not_before_[job] = time;
+  }
+  // Zero: at once.
+  absl::Duration NotBefore(int64_t job) {
+    MutexLock lock(mutex_);
+    const auto found = not_before_.find(job);
+    return found == not_before_.end() ? absl::ZeroDuration() : found->second;
+  }
+  // Earliest back-off that ends after `now`.
+  absl::Duration NextRetry(absl::Duration now) {
+    MutexLock lock(mutex_);
+    absl::Duration next = absl::InfiniteDuration();
+    for (const auto& [job, time] : not_before_) {
+      if (time > now && time < next) next = time;
+    }
+    return next;
+  }
+  // The job is neither leased nor waiting any more.
+  void Forget(int64_t job) {
+    MutexLock lock(mutex_);
+    leases_.erase(job);
+    not_before_.erase(job);
+  }
+
+ private:
+  struct Lease {
+    int64_t lease_epoch = 0;
+    absl::Duration end;
+  };
+  Mutex mutex_;
+  std::map<int64_t, Lease> leases_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, absl::Duration> not_before_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace graft
