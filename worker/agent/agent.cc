@@ -1,0 +1,310 @@
+#include "worker/agent/agent.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/log.h"
+#include "worker/agent/cache_limit.h"
+
+namespace graft {
+namespace {
+
+// Until the server's Welcome says its own.
+constexpr absl::Duration kFirstHeartbeatInterval = absl::Milliseconds(500);
+
+// An attempt takes far less from looking up its inputs to having opened them.
+constexpr absl::Duration kCacheMinAge = absl::Hours(1);
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+std::string NewRequestId() {
+  absl::BitGen random;
+  return absl::StrCat("lease-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
+ServerLink::Options WithIdentity(ServerLink::Options options,
+                                 const worker::v1::WorkerIdentity& identity) {
+  options.identity = identity;
+  return options;
+}
+
+}  // namespace
+
+Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLauncher& launcher,
+             Clock& clock, MetricRegistry& metrics)
+    : options_(std::move(options)),
+      launcher_(launcher),
+      clock_(clock),
+      channel_(channel),
+      link_(channel, WithIdentity(options_.link, options_.identity)),
+      inputs_(JoinPath(options_.state_directory, "cache"), link_),
+      attempts_total_(metrics.AddCounter("graft_worker_attempts_total",
+                                         "Attempts that ended here, by their end.", {"result"})),
+      engine_crashes_total_(metrics.AddCounter("graft_engine_crashes_total",
+                                               "Engines that ended without having been told to.")),
+      heartbeats_total_(metrics.AddCounter("graft_worker_heartbeats_total",
+                                           "Heartbeats sent to the server, by code.", {"code"})),
+      busy_slots_gauge_(
+          metrics.AddGauge("graft_worker_busy_slots", "Slots that run a job or a text now.")) {}
+
+Agent::~Agent() { Stop(); }
+
+absl::Status Agent::Start() {
+  const std::string work = JoinPath(options_.state_directory, "work");
+  RETURN_IF_ERROR(RemoveTree(work));
+  RETURN_IF_ERROR(CreateDirectories(work));
+  RETURN_IF_ERROR(CreateDirectories(JoinPath(options_.state_directory, "cache")));
+  command_thread_ = std::thread([this] { FollowCommands(); });
+  pthread_setname_np(command_thread_.native_handle(), "commands");
+  heartbeat_thread_ = std::thread([this] { SendHeartbeats(); });
+  pthread_setname_np(heartbeat_thread_.native_handle(), "heartbeat");
+  slots_.resize(options_.slots);
+  for (Slot& slot : slots_) {
+    const std::string log =
+        JoinPath(work, absl::StrCat("generate-", &slot - slots_.data(), ".log"));
+    slot.generator = std::make_unique<Generator>(log, link_, inputs_, launcher_);
+  }
+  for (Slot& slot : slots_) {
+    slot.thread = std::thread([this, &slot] { RunSlot(slot); });
+    pthread_setname_np(slot.thread.native_handle(), "slot");
+  }
+  return absl::OkStatus();
+}
+
+void Agent::Stop() {
+  stop_.Stop();
+  {
+    MutexLock lock(mutex_);
+    if (command_context_ != nullptr) command_context_->TryCancel();
+    woken_.NotifyAll();
+  }
+  for (const auto& lease : leases_.All()) lease->Abandon();
+  for (Slot& slot : slots_) slot.generator->Interrupt();
+  for (Slot& slot : slots_) {
+    if (slot.thread.joinable()) slot.thread.join();
+  }
+  if (heartbeat_thread_.joinable()) heartbeat_thread_.join();
+  if (command_thread_.joinable()) command_thread_.join();
+}
+
+void Agent::FollowCommands() {
+  worker::v1::ConnectRequest request;
+  request.set_hostname(HostName());
+  request.set_version(options_.version);
+  for (const std::string& device : options_.devices) request.add_devices(device);
+  request.set_slots(options_.slots);
+  bool reachable = true;  // As far as was logged.
+  absl::Duration pause = options_.link.first_delay;
+  while (!stop_.stopped()) {
+    grpc::ClientContext context;
+    {
+      MutexLock lock(mutex_);
+      if (stop_.stopped()) return;
+      command_context_ = &context;
+    }
+    bool welcomed = false;
+    const absl::Status end =
+        link_.FollowCommands(context, request, [&](const worker::v1::Command& command) {
+          if (command.has_welcome()) welcomed = reachable = true;
+          HandleCommand(command);
+        });
+    {
+      MutexLock lock(mutex_);
+      command_context_ = nullptr;
+    }
+    pause = welcomed ? options_.link.first_delay : std::min(pause * 1.5, options_.link.last_delay);
+    if (!stop_.stopped() && (welcomed || reachable)) {
+      Log(LogLevel::kWarning, "the server is away; trying until it is back",
+          {{"reason", std::string(end.message())}});
+      reachable = false;
+    }
+    stop_.WaitFor(pause);
+  }
+}
+
+void Agent::HandleCommand(const worker::v1::Command& command) {
+  if (command.has_welcome()) {
+    inputs_.UseServerBlobs(command.welcome().blobs_directory());
+    {
+      MutexLock lock(mutex_);
+      welcome_ = command.welcome();
+    }
+    Log(LogLevel::kInfo, "connected to the server");
+    WakeSlots();
+  } else if (command.has_work_available()) {
+    WakeSlots();
+  } else if (command.has_cancel_job()) {
+    const auto lease = leases_.Find(command.cancel_job().job(), command.cancel_job().lease_epoch());
+    if (lease != nullptr) lease->Cancel(clock_.Boottime(), options_.cancel_patience);
+  } else if (command.has_generate()) {
+    const absl::Status pushed = generations_.Push(command.generate());
+    if (!pushed.ok()) link_.ReportGenerationError(command.generate().id(), pushed).IgnoreError();
+    WakeSlots();
+  } else if (command.has_cancel_generate()) {
+    if (generations_.Remove(command.cancel_generate().id())) return;
+    for (Slot& slot : slots_) slot.generator->Cancel(command.cancel_generate().id());
+  }
+}
+
+absl::Duration Agent::heartbeat_interval() {
+  MutexLock lock(mutex_);
+  const absl::Duration interval = FromProto(welcome_.heartbeat_interval());
+  return interval > absl::ZeroDuration() ? interval : kFirstHeartbeatInterval;
+}
+
+bool Agent::welcomed() {
+  MutexLock lock(mutex_);
+  return welcome_.has_heartbeat_interval();
+}
+
+void Agent::SendHeartbeats() {
+  while (!stop_.WaitFor(heartbeat_interval())) SendHeartbeat();
+}
+
+void Agent::SendHeartbeat() {
+  worker::v1::HeartbeatRequest request;
+  for (const auto& lease : leases_.All()) {
+    lease->Enforce(clock_.Boottime());
+    auto& held = *request.add_leases();
+    held.set_job(lease->job());
+    held.set_lease_epoch(lease->lease_epoch());
+  }
+  request.set_free_slots(options_.slots - busy_slots_);
+  request.set_engine_restarts_total(engine_crashes_);
+  const absl::Duration sent = clock_.Boottime();
+  const auto response = link_.Heartbeat(request);
+  heartbeats_total_.Add({absl::StatusCodeToString(response.status().code())});
+  if (!response.ok()) return;  // The leases run on until their deadline.
+  absl::Duration margin;
+  {
+    MutexLock lock(mutex_);
+    margin = FromProto(welcome_.lease_margin());
+  }
+  const absl::Duration deadline = sent + FromProto(response->lease_duration()) - margin;
+  for (const auto& renewal : response->renewals()) {
+    const auto lease = leases_.Find(renewal.job(), renewal.lease_epoch());
+    if (lease == nullptr) continue;
+    if (!renewal.held()) {
+      LogJob(LogLevel::kWarning, renewal.job(), "lease lost");
+      lease->Abandon();
+      continue;
+    }
+    lease->Renew(deadline);
+    if (renewal.cancel()) lease->Cancel(clock_.Boottime(), options_.cancel_patience);
+  }
+}
+
+void Agent::WakeSlots() {
+  MutexLock lock(mutex_);
+  ++wake_ups_;
+  woken_.NotifyAll();
+}
+
+int64_t Agent::WaitForWakeUp(int64_t seen, absl::Duration interval) {
+  const absl::Time deadline = absl::Now() + interval;
+  MutexLock lock(mutex_);
+  while (wake_ups_ == seen && !stop_.stopped()) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) break;
+    woken_.WaitFor(mutex_, left);
+  }
+  return wake_ups_;
+}
+
+void Agent::RunSlot(Slot& slot) {
+  JobRunner runner({JoinPath(options_.state_directory, "work"),
+                    JoinPath(options_.state_directory, "cache/tokens")},
+                   link_, inputs_, launcher_);
+  int64_t seen = 0;
+  absl::Time last_work = absl::Now();
+  while (!stop_.stopped()) {
+    // A lease needs the margin that Welcome brings.
+    if (welcomed() && Work(slot, runner)) {
+      last_work = absl::Now();
+      continue;
+    }
+    if (absl::Now() - last_work > options_.generator_idle) slot.generator->Release();
+    // The interval is for a wake-up that was lost with its stream.
+    seen = WaitForWakeUp(seen, heartbeat_interval());
+  }
+  slot.generator->Release();
+}
+
+bool Agent::Work(Slot& slot, JobRunner& runner) {
+  if (auto text = generations_.Pop(); text.has_value()) {
+    busy_slots_gauge_.Set({}, ++busy_slots_);
+    slot.generator->Serve(*text, stop_);
+    busy_slots_gauge_.Set({}, --busy_slots_);
+    return true;
+  }
+  return RunNextJob(slot, runner);
+}
+
+bool Agent::RunNextJob(Slot& slot, JobRunner& runner) {
+  const std::string request_id = NewRequestId();
+  worker::v1::LeaseJobResponse response;
+  absl::Duration sent;
+  const absl::Status leased = link_.Retry(stop_, [&] {
+    sent = clock_.Boottime();
+    ASSIGN_OR_RETURN(response, link_.LeaseJob(request_id));
+    return absl::OkStatus();
+  });
+  if (!leased.ok() && !absl::IsCancelled(leased)) {
+    Log(LogLevel::kError, "the server refuses to lease", {{"error", leased.ToString()}});
+  }
+  if (!leased.ok() || !response.has_lease()) return false;
+  const worker::v1::Lease& lease = response.lease();
+  absl::Duration margin;
+  {
+    MutexLock lock(mutex_);
+    margin = FromProto(welcome_.lease_margin());
+  }
+  slot.generator->Release();  // The job needs the memory.
+  busy_slots_gauge_.Set({}, ++busy_slots_);
+  const auto held = leases_.Add(lease.job(), lease.lease_epoch(),
+                                sent + FromProto(lease.lease_duration()) - margin);
+  const absl::Cleanup done = [&] {
+    leases_.Remove(held);
+    busy_slots_gauge_.Set({}, --busy_slots_);
+  };
+  if (stop_.stopped()) held->Abandon();
+  LogJob(LogLevel::kInfo, lease.job(), "leased",
+         {{"attempt", absl::StrCat(lease.attempt())},
+          {"lease_epoch", absl::StrCat(lease.lease_epoch())},
+          {"from_step", absl::StrCat(lease.checkpoint_step())}});
+  const JobRunner::Outcome outcome = runner.Run(lease, *held, stop_);
+  attempts_total_.Add({outcome.result});
+  if (outcome.engine_crashed) {
+    ++engine_crashes_;
+    engine_crashes_total_.Add({});
+  }
+  LogJob(LogLevel::kInfo, lease.job(), "attempt over", {{"result", outcome.result}});
+  TrimInputs();
+  return true;
+}
+
+void Agent::TrimInputs() {
+  const absl::StatusOr<int64_t> removed = TrimCache(JoinPath(options_.state_directory, "cache"),
+                                                    options_.cache_max_bytes, kCacheMinAge);
+  if (!removed.ok()) {
+    Log(LogLevel::kWarning, "the cache could not be trimmed",
+        {{"error", removed.status().ToString()}});
+  } else if (*removed > 0) {
+    Log(LogLevel::kInfo, "cache trimmed", {{"bytes", absl::StrCat(*removed)}});
+  }
+}
+
+}  // namespace graft

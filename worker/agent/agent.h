@@ -1,0 +1,111 @@
+#pragma once
+
+// The worker: leases jobs from a server and runs them in engines.
+//
+//   Agent ─┬─ command thread: follows Connect; wakes slots, cancels, queues texts to generate
+//          ├─ heartbeat thread: renews all leases, fences or kills what lost its lease
+//          └─ slot threads (1..slots): LeaseJob ▸ JobRunner (engine + outbox) ▸ FinishAttempt; or a
+//          text; or wait
+//
+// It outlives engines that crash and servers that are away: an engine works on until its fence,
+// events wait in the outbox.
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "common/base/stop_signal.h"
+#include "common/telemetry/metrics.h"
+#include "graft/worker/v1/worker.pb.h"
+#include "grpcpp/channel.h"
+#include "worker/agent/engine_launcher.h"
+#include "worker/agent/generator.h"
+#include "worker/agent/held_lease.h"
+#include "worker/agent/input_cache.h"
+#include "worker/agent/job_runner.h"
+#include "worker/agent/server_link.h"
+
+namespace graft {
+
+class Agent {
+ public:
+  struct Options {
+    worker::v1::WorkerIdentity identity;
+    std::string version;
+    std::vector<std::string> devices;
+    int slots = 1;
+    std::string state_directory;  // Below it: work/, cache/.
+    ServerLink::Options link;     // Its identity is filled in.
+    // Of cache/; what was used longest ago is removed beyond it.
+    int64_t cache_max_bytes = 20'000'000'000;
+    // How long an engine may take to heed a cancel before it is killed.
+    absl::Duration cancel_patience = absl::Seconds(30);
+    // A warm engine for texts is ended after this long without one.
+    absl::Duration generator_idle = absl::Minutes(2);
+  };
+  // `launcher`, `clock` and `metrics` must outlive it.
+  Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLauncher& launcher,
+        Clock& clock, MetricRegistry& metrics);
+  // Stops.
+  ~Agent();
+
+  // Empties the work directory of what earlier runs left and starts the threads.
+  absl::Status Start();
+  // Kills the engines, hands the jobs back and joins the threads. Safe to call twice.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Slot {
+    std::unique_ptr<Generator> generator;
+    std::thread thread;
+  };
+
+  void FollowCommands();
+  void HandleCommand(const worker::v1::Command& command);
+  void SendHeartbeats();
+  void SendHeartbeat();
+  void RunSlot(Slot& slot);
+  // Serves a text or a job, if there is one. False: there was nothing to do.
+  bool Work(Slot& slot, JobRunner& runner);
+  bool RunNextJob(Slot& slot, JobRunner& runner);
+  void TrimInputs();
+  void WakeSlots() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Returns after a wake-up that came after `seen`, or the interval; the wake-ups so far.
+  int64_t WaitForWakeUp(int64_t seen, absl::Duration interval) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Duration heartbeat_interval() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool welcomed() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const Options options_;
+  EngineLauncher& launcher_;
+  Clock& clock_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  ServerLink link_;
+  InputCache inputs_;
+  LeaseTable leases_;
+  GenerationQueue generations_;
+  StopSignal stop_;
+  std::atomic<int> busy_slots_ = 0;
+  std::atomic<int64_t> engine_crashes_ = 0;
+
+  MetricFamily<prometheus::Counter>& attempts_total_;
+  MetricFamily<prometheus::Counter>& engine_crashes_total_;
+  MetricFamily<prometheus::Counter>& heartbeats_total_;
+  MetricFamily<prometheus::Gauge>& busy_slots_gauge_;
+
+  Mutex mutex_;
+  CondVar woken_;
+  int64_t wake_ups_ ABSL_GUARDED_BY(mutex_) = 0;
+  worker::v1::Command::Welcome welcome_ ABSL_GUARDED_BY(mutex_);
+  grpc::ClientContext* command_context_ ABSL_GUARDED_BY(mutex_) = nullptr;
+
+  std::vector<Slot> slots_;
+  std::thread command_thread_;
+  std::thread heartbeat_thread_;
+};
+
+}  // namespace graft

@@ -1,0 +1,93 @@
+#include "worker/agent/input_cache.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+// A path of one or more safe components, none of which leads upwards.
+bool IsSafePath(absl::string_view path) {
+  for (absl::string_view part : absl::StrSplit(path, '/')) {
+    if (!IsSafeFileName(part)) return false;
+  }
+  return true;
+}
+
+absl::Status Link(const std::string& target, const std::string& path) {
+  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+  // Points at the blob that was there last time, which may have moved.
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError(errno, "replace", path);
+  if (symlink(target.c_str(), path.c_str()) != 0 && errno != EEXIST) {
+    return FileError(errno, "link", path);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+InputCache::InputCache(std::string directory, ServerLink& link)
+    : directory_(std::move(directory)), link_(link) {}
+
+void InputCache::UseServerBlobs(const std::string& directory) {
+  MutexLock lock(mutex_);
+  server_blobs_ = directory;
+}
+
+absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSignal& stop) {
+  if (!IsSha256Hex(file.sha256())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.path(), ": \"", file.sha256(), "\" is no SHA-256"));
+  }
+  const std::string relative = JoinPath(file.sha256().substr(0, 2), file.sha256());
+  std::string server_blobs;
+  {
+    MutexLock lock(mutex_);
+    server_blobs = server_blobs_;
+  }
+  if (!server_blobs.empty()) {
+    std::string shared = JoinPath(server_blobs, relative);
+    if (access(shared.c_str(), R_OK) == 0) return shared;
+  }
+  std::string cached = JoinPath(JoinPath(directory_, "blobs"), relative);
+  if (FileExists(cached)) {
+    MarkUsed(cached);
+    return cached;
+  }
+  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(cached)));
+  RETURN_IF_ERROR(link_.Retry(stop, [&] { return link_.FetchBlob(file, cached); }));
+  return cached;
+}
+
+absl::StatusOr<std::string> InputCache::Folder(const worker::v1::InputFiles& files,
+                                               StopSignal& stop) {
+  if (!IsSha256Hex(files.sha256())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", files.sha256(), "\" is no SHA-256 of a set of files"));
+  }
+  std::string folder = JoinPath(JoinPath(directory_, "folders"), files.sha256());
+  for (const v1::Artifact& file : files.files()) {
+    if (!IsSafePath(file.path())) {
+      return absl::InvalidArgumentError(absl::StrCat("unsafe file name \"", file.path(), "\""));
+    }
+    ASSIGN_OR_RETURN(const std::string blob, Blob(file, stop));
+    RETURN_IF_ERROR(Link(blob, JoinPath(folder, file.path())));
+  }
+  return folder;
+}
+
+absl::StatusOr<std::string> InputCache::File(const v1::Artifact& file, StopSignal& stop) {
+  worker::v1::InputFiles files;
+  files.set_sha256(file.sha256());
+  *files.add_files() = file;
+  ASSIGN_OR_RETURN(const std::string folder, Folder(files, stop));
+  return JoinPath(folder, file.path());
+}
+
+}  // namespace graft

@@ -1,0 +1,42 @@
+#pragma once
+
+// Brings what a job reads (base model, adapter, data sets, checkpoint) onto this machine, by
+// content hash.
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/base/stop_signal.h"
+#include "graft/worker/v1/worker.pb.h"
+#include "worker/agent/server_link.h"
+
+namespace graft {
+
+// Blobs that are fetched are kept in `directory`/blobs; folders are links to them in
+// `directory`/folders. When the server's own blob directory is readable from here, its files are
+// used in place and nothing is copied. Thread-safe for different contents; the same blob fetched
+// twice at once is merely fetched twice.
+class InputCache {
+ public:
+  InputCache(std::string directory, ServerLink& link);
+
+  // `directory` of Welcome; empty, or one that cannot be read here, means fetching.
+  void UseServerBlobs(const std::string& directory) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A folder that holds the files under their names. INVALID_ARGUMENT: an unsafe name; else as
+  // ServerLink::FetchBlob.
+  absl::StatusOr<std::string> Folder(const worker::v1::InputFiles& files, StopSignal& stop);
+  // A single file under its own name (its ending tells the format).
+  absl::StatusOr<std::string> File(const v1::Artifact& file, StopSignal& stop);
+
+ private:
+  // Where the blob lies now.
+  absl::StatusOr<std::string> Blob(const v1::Artifact& file, StopSignal& stop);
+
+  const std::string directory_;
+  ServerLink& link_;
+  Mutex mutex_;
+  std::string server_blobs_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace graft

@@ -1,0 +1,146 @@
+#include "worker/agent/outbox.h"
+
+#include <pthread.h>
+
+#include <optional>
+
+#include "absl/cleanup/cleanup.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/log.h"
+
+namespace graft {
+
+Outbox::Outbox(ServerLink& link, HeldLease& lease, StopSignal& stop)
+    : link_(link), lease_(lease), stop_(stop), thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), "outbox");
+}
+
+Outbox::~Outbox() {
+  finished_.Stop();
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void Outbox::AddEvent(v1::JobEvent event) {
+  MutexLock lock(mutex_);
+  while (items_.size() >= kMaxQueuedEvents && failure_.ok() && !closed_) changed_.Wait(mutex_);
+  if (!failure_.ok()) return;  // Nobody will hear it.
+  items_.emplace_back(std::move(event));
+  changed_.NotifyAll();
+}
+
+void Outbox::SetProgress(const engine::v1::Progress& progress) {
+  MutexLock lock(mutex_);
+  progress_ = progress;
+  progress_changed_ = true;
+  changed_.NotifyAll();
+}
+
+void Outbox::AddCheckpoint(std::string directory, const engine::v1::CheckpointWritten& checkpoint) {
+  MutexLock lock(mutex_);
+  items_.emplace_back(Checkpoint{std::move(directory), checkpoint});
+  changed_.NotifyAll();
+}
+
+absl::StatusOr<int64_t> Outbox::Drain() {
+  finished_.Stop();  // No more collecting: what is there goes out now.
+  MutexLock lock(mutex_);
+  while (failure_.ok() && (!items_.empty() || sending_)) changed_.Wait(mutex_);
+  closed_ = true;
+  changed_.NotifyAll();
+  if (!failure_.ok()) return failure_;
+  return batch_;
+}
+
+bool Outbox::WaitForWork() {
+  MutexLock lock(mutex_);
+  while (items_.empty() && !progress_changed_ && !closed_) changed_.Wait(mutex_);
+  sending_ = !closed_;
+  return sending_;
+}
+
+void Outbox::Run() {
+  while (WaitForWork()) {
+    finished_.WaitFor(kBatchDelay);
+    if (const absl::Status status = SendFront(); !status.ok()) {
+      if (IsStaleLease(status)) lease_.Abandon();
+      LogJob(LogLevel::kWarning, lease_.job(), "cannot report",
+             {{"error", std::string(status.message())}});
+      MutexLock lock(mutex_);
+      failure_ = status;
+      items_.clear();
+      changed_.NotifyAll();
+      return;
+    }
+  }
+}
+
+absl::Status Outbox::SendFront() {
+  std::vector<v1::JobEvent> events;
+  std::optional<Checkpoint> checkpoint;
+  {
+    MutexLock lock(mutex_);
+    while (!items_.empty() && events.size() < kMaxBatchEvents) {
+      if (auto* event = std::get_if<v1::JobEvent>(&items_.front())) {
+        events.push_back(std::move(*event));
+      } else {
+        if (!events.empty()) break;
+        checkpoint = std::move(std::get<Checkpoint>(items_.front()));
+      }
+      items_.pop_front();
+      if (checkpoint.has_value()) break;
+    }
+  }
+  const absl::Cleanup done = [this] {
+    MutexLock lock(mutex_);
+    sending_ = false;
+    changed_.NotifyAll();
+  };
+  if (checkpoint.has_value()) return SendCheckpoint(*checkpoint);
+  return SendBatch(std::move(events));
+}
+
+absl::Status Outbox::SendBatch(std::vector<v1::JobEvent> events) {
+  worker::v1::ReportEventsRequest request;
+  request.set_job(lease_.job());
+  request.set_lease_epoch(lease_.lease_epoch());
+  request.set_batch(batch_ + 1);
+  for (v1::JobEvent& event : events) *request.add_events() = std::move(event);
+  {
+    MutexLock lock(mutex_);
+    request.set_step(progress_.step());
+    request.set_total_steps(progress_.total_steps());
+    request.set_epoch(progress_.epoch());
+    request.set_eta_seconds(progress_.eta_seconds());
+    request.set_stage(progress_.stage());
+    progress_changed_ = false;
+  }
+  RETURN_IF_ERROR(link_.Retry(stop_, [&] { return link_.ReportEvents(request).status(); }));
+  ++batch_;
+  return absl::OkStatus();
+}
+
+absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
+  const std::vector<v1::Artifact> files(checkpoint.written.files().begin(),
+                                        checkpoint.written.files().end());
+  const absl::Status uploaded =
+      link_.Retry(stop_, [&] { return link_.UploadMissing(checkpoint.directory, files); });
+  if (absl::IsNotFound(uploaded)) {
+    LogJob(LogLevel::kInfo, lease_.job(), "checkpoint gone before its upload",
+           {{"step", absl::StrCat(checkpoint.written.step())}});
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(uploaded);
+  worker::v1::CommitCheckpointRequest request;
+  request.set_job(lease_.job());
+  request.set_lease_epoch(lease_.lease_epoch());
+  request.set_step(checkpoint.written.step());
+  *request.mutable_files() = checkpoint.written.files();
+  return link_.Retry(stop_, [&] { return link_.CommitCheckpoint(request); });
+}
+
+}  // namespace graft

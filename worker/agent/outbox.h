@@ -1,0 +1,83 @@
+#pragma once
+
+// What a job's engine said, on its way to the server: in order, in numbered batches, each sent
+// until it is acknowledged.
+
+#include <deque>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/base/mutex.h"
+#include "common/base/stop_signal.h"
+#include "graft/engine/v1/engine.pb.h"
+#include "worker/agent/held_lease.h"
+#include "worker/agent/server_link.h"
+
+namespace graft {
+
+// One for an attempt; owns one thread. Add… are for the thread that reads the engine. While the
+// server is away, events wait here; when kMaxQueuedEvents wait, Add blocks, and with it the engine:
+// memory stays bounded and nothing is lost.
+//
+// A checkpoint is committed after every event before it, so that a run that resumes from it repeats
+// exactly the events that are missing from the log.
+class Outbox {
+ public:
+  static constexpr size_t kMaxQueuedEvents = 20000;
+  static constexpr size_t kMaxBatchEvents = 256;
+  // Events are collected for this long before a batch is sent: what a watcher sees is at most this
+  // much older.
+  static constexpr absl::Duration kBatchDelay = absl::Milliseconds(100);
+
+  Outbox(ServerLink& link, HeldLease& lease, StopSignal& stop);
+  ~Outbox();
+
+  void AddEvent(v1::JobEvent event) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetProgress(const engine::v1::Progress& progress) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The files lie below `directory`. A checkpoint that is no longer there when its turn comes was
+  // followed by a newer one.
+  void AddCheckpoint(std::string directory, const engine::v1::CheckpointWritten& checkpoint)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The last call: waits until everything is with the server and returns the number of the last
+  // batch. FAILED_PRECONDITION: the lease is stale (it was abandoned). CANCELLED: the worker is
+  // stopping.
+  absl::StatusOr<int64_t> Drain() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Checkpoint {
+    std::string directory;
+    engine::v1::CheckpointWritten written;
+  };
+  using Item = std::variant<v1::JobEvent, Checkpoint>;
+
+  void Run();
+  // Blocks until there is something to send, and takes the right to send it; false when it is over.
+  bool WaitForWork() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Sends what is in front of the queue: a batch of events with the latest progress, or a
+  // checkpoint.
+  absl::Status SendFront() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SendBatch(std::vector<v1::JobEvent> events) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SendCheckpoint(const Checkpoint& checkpoint);
+
+  ServerLink& link_;
+  HeldLease& lease_;
+  StopSignal& stop_;
+  StopSignal finished_;  // Ends the thread's pauses.
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<Item> items_ ABSL_GUARDED_BY(mutex_);
+  engine::v1::Progress progress_ ABSL_GUARDED_BY(mutex_);
+  bool progress_changed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool sending_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  int64_t batch_ = 0;  // The thread's own; read after it was joined or while nothing is sent.
+  std::thread thread_;
+};
+
+}  // namespace graft

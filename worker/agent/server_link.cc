@@ -1,0 +1,199 @@
+#include "worker/agent/server_link.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/status.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace graft {
+namespace {
+
+constexpr size_t kChunkBytes = 512 << 10;
+// A blob may be large and the link slow, but a transfer that takes this long has died.
+constexpr absl::Duration kTransferTimeout = absl::Hours(2);
+
+bool IsTransient(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kDeadlineExceeded ||
+         status.code() == absl::StatusCode::kResourceExhausted;
+}
+
+template <typename Request, typename Response, typename Method>
+absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method method,
+                                   const Request& request, absl::Duration timeout) {
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  Response response;
+  RETURN_IF_ERROR(FromGrpcStatus((stub.*method)(&context, request, &response)));
+  return response;
+}
+
+}  // namespace
+
+bool IsStaleLease(const absl::Status& status) {
+  const auto payload = status.GetPayload(absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo"));
+  google::rpc::ErrorInfo info;
+  return payload.has_value() && info.ParseFromString(std::string(*payload)) &&
+         info.reason() == "STALE_LEASE";
+}
+
+ServerLink::ServerLink(std::shared_ptr<grpc::Channel> channel, Options options)
+    : options_(std::move(options)), stub_(worker::v1::WorkerService::NewStub(std::move(channel))) {}
+
+absl::Status ServerLink::Retry(StopSignal& stop, const std::function<absl::Status()>& call) const {
+  absl::BitGen random;
+  absl::Duration delay = options_.first_delay;
+  while (!stop.stopped()) {
+    const absl::Status status = call();
+    if (!IsTransient(status)) return status;
+    stop.WaitFor(delay * absl::Uniform(random, 0.5, 1.0));
+    delay = std::min(delay * 1.5, options_.last_delay);
+  }
+  return absl::CancelledError("the worker is stopping");
+}
+
+absl::StatusOr<worker::v1::HeartbeatResponse> ServerLink::Heartbeat(
+    worker::v1::HeartbeatRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::HeartbeatRequest, worker::v1::HeartbeatResponse>(
+      *stub_, &worker::v1::WorkerService::Stub::Heartbeat, request, options_.call_timeout);
+}
+
+absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(const std::string& request_id) {
+  worker::v1::LeaseJobRequest request;
+  *request.mutable_worker() = options_.identity;
+  request.set_request_id(request_id);
+  return CallUnary<worker::v1::LeaseJobRequest, worker::v1::LeaseJobResponse>(
+      *stub_, &worker::v1::WorkerService::Stub::LeaseJob, request, options_.call_timeout);
+}
+
+absl::StatusOr<worker::v1::ReportEventsResponse> ServerLink::ReportEvents(
+    worker::v1::ReportEventsRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::ReportEventsRequest, worker::v1::ReportEventsResponse>(
+      *stub_, &worker::v1::WorkerService::Stub::ReportEvents, request, options_.call_timeout);
+}
+
+absl::Status ServerLink::CommitCheckpoint(worker::v1::CommitCheckpointRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::CommitCheckpointRequest, google::protobuf::Empty>(
+             *stub_, &worker::v1::WorkerService::Stub::CommitCheckpoint, request,
+             options_.call_timeout)
+      .status();
+}
+
+absl::StatusOr<worker::v1::FinishAttemptResponse> ServerLink::FinishAttempt(
+    worker::v1::FinishAttemptRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::FinishAttemptRequest, worker::v1::FinishAttemptResponse>(
+      *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request, options_.call_timeout);
+}
+
+absl::Status ServerLink::UploadMissing(const std::string& directory,
+                                       const std::vector<v1::Artifact>& files) {
+  worker::v1::HasBlobsRequest request;
+  for (const v1::Artifact& file : files) request.add_sha256(file.sha256());
+  ASSIGN_OR_RETURN(
+      const worker::v1::HasBlobsResponse response,
+      (CallUnary<worker::v1::HasBlobsRequest, worker::v1::HasBlobsResponse>(
+          *stub_, &worker::v1::WorkerService::Stub::HasBlobs, request, options_.call_timeout)));
+  for (const v1::Artifact& file : files) {
+    const auto& missing = response.missing();
+    if (std::find(missing.begin(), missing.end(), file.sha256()) == missing.end()) continue;
+    RETURN_IF_ERROR(Annotate(UploadBlob(JoinPath(directory, file.path()), file), file.path()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact& artifact) {
+  ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  google::protobuf::Empty empty;
+  auto stream = stub_->UploadBlob(&context, &empty);
+  worker::v1::UploadBlobRequest message;
+  message.mutable_metadata()->set_sha256(artifact.sha256());
+  message.mutable_metadata()->set_size_bytes(artifact.size_bytes());
+  bool open = stream->Write(message);
+  std::string buffer(kChunkBytes, '\0');
+  for (int64_t offset = 0; open && offset < artifact.size_bytes();) {
+    ASSIGN_OR_RETURN(
+        const size_t count,
+        ReadAt(file.get(), offset, absl::MakeSpan(buffer.data(), buffer.size()), path));
+    if (count == 0) break;  // Shorter than it was: the server refuses the hash.
+    message.set_data(buffer.data(), count);
+    open = stream->Write(message);
+    offset += static_cast<int64_t>(count);
+  }
+  stream->WritesDone();
+  return FromGrpcStatus(stream->Finish());
+}
+
+absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::string& path) {
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  worker::v1::FetchBlobRequest request;
+  request.set_sha256(artifact.sha256());
+  auto stream = stub_->FetchBlob(&context, request);
+  Sha256 hash;
+  worker::v1::BlobChunk chunk;
+  while (stream->Read(&chunk)) {
+    hash.Update(chunk.data());
+    if (const absl::Status status = file.Append(chunk.data()); !status.ok()) {
+      context.TryCancel();
+      stream->Finish();
+      return status;
+    }
+  }
+  RETURN_IF_ERROR(FromGrpcStatus(stream->Finish()));
+  if (hash.Hex() != artifact.sha256()) {
+    return absl::DataLossError(absl::StrCat("blob ", artifact.sha256(), " arrived as ", hash.Hex(),
+                                            " (", file.size_bytes(), " bytes)"));
+  }
+  return file.Commit();
+}
+
+absl::Status ServerLink::FollowCommands(
+    grpc::ClientContext& context, worker::v1::ConnectRequest request,
+    const std::function<void(const worker::v1::Command&)>& on_command) {
+  *request.mutable_worker() = options_.identity;
+  auto stream = stub_->Connect(&context, request);
+  worker::v1::Command command;
+  while (stream->Read(&command)) on_command(command);
+  return FromGrpcStatus(stream->Finish());
+}
+
+absl::Status ServerLink::ReportGeneration(
+    const std::string& id, const std::function<bool(worker::v1::ReportGenerationRequest&)>& next) {
+  grpc::ClientContext context;
+  google::protobuf::Empty empty;
+  auto stream = stub_->ReportGeneration(&context, &empty);
+  worker::v1::ReportGenerationRequest message;
+  message.set_id(id);
+  *message.mutable_worker() = options_.identity;
+  while (next(message)) {
+    if (!stream->Write(message)) break;
+    message.Clear();
+  }
+  stream->WritesDone();
+  return FromGrpcStatus(stream->Finish());
+}
+
+absl::Status ServerLink::ReportGenerationError(const std::string& id, const absl::Status& error) {
+  bool sent = false;
+  return ReportGeneration(id, [&](worker::v1::ReportGenerationRequest& message) {
+    *message.mutable_error() = ToRpcStatus(error);
+    return !std::exchange(sent, true);
+  });
+}
+
+}  // namespace graft

@@ -1,0 +1,75 @@
+#pragma once
+
+// The worker's side of graft.worker.v1: each call with its deadline, its retry and its way of
+// failing, so that the agent above deals with absl::Status alone.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/stop_signal.h"
+#include "graft/worker/v1/worker.grpc.pb.h"
+#include "grpcpp/channel.h"
+
+namespace graft {
+
+// True for the status of a call that was made under a lease that is no longer held.
+bool IsStaleLease(const absl::Status& status);
+
+// Thread-safe; blocks.
+class ServerLink {
+ public:
+  struct Options {
+    worker::v1::WorkerIdentity identity;
+    absl::Duration call_timeout = absl::Seconds(30);
+    // Back-off between tries: grows from the first to the last by half, with jitter.
+    absl::Duration first_delay = absl::Milliseconds(100);
+    absl::Duration last_delay = absl::Seconds(3);
+  };
+  ServerLink(std::shared_ptr<grpc::Channel> channel, Options options);
+
+  // Calls `call` until it succeeds, fails for good, or `stop` is set (then CANCELLED). Only
+  // UNAVAILABLE, DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED are tried again: every call of this
+  // protocol may safely be repeated.
+  absl::Status Retry(StopSignal& stop, const std::function<absl::Status()>& call) const;
+
+  // One try each. The identity is filled in here.
+  absl::StatusOr<worker::v1::HeartbeatResponse> Heartbeat(worker::v1::HeartbeatRequest request);
+  absl::StatusOr<worker::v1::LeaseJobResponse> LeaseJob(const std::string& request_id);
+  absl::StatusOr<worker::v1::ReportEventsResponse> ReportEvents(
+      worker::v1::ReportEventsRequest request);
+  absl::Status CommitCheckpoint(worker::v1::CommitCheckpointRequest request);
+  absl::StatusOr<worker::v1::FinishAttemptResponse> FinishAttempt(
+      worker::v1::FinishAttemptRequest request);
+
+  // Uploads those of the files (paths below `directory`) that the server does not have. NOT_FOUND:
+  // a file is gone.
+  absl::Status UploadMissing(const std::string& directory, const std::vector<v1::Artifact>& files);
+  // Fetches a blob into the file `path`, which appears whole, with the right hash, or not at all.
+  absl::Status FetchBlob(const v1::Artifact& artifact, const std::string& path);
+
+  // Follows the command stream until it ends; returns why. `on_command` is called on this thread.
+  // `context` lets another thread end it by TryCancel.
+  absl::Status FollowCommands(grpc::ClientContext& context, worker::v1::ConnectRequest request,
+                              const std::function<void(const worker::v1::Command&)>& on_command);
+
+  // The tokens of one Generate command. `next` fills in the next message and returns false at the
+  // end.
+  absl::Status ReportGeneration(
+      const std::string& id, const std::function<bool(worker::v1::ReportGenerationRequest&)>& next);
+
+  // The end of a Generate command that this worker cannot serve.
+  absl::Status ReportGenerationError(const std::string& id, const absl::Status& error);
+
+ private:
+  absl::Status UploadBlob(const std::string& path, const v1::Artifact& artifact);
+
+  const Options options_;
+  const std::unique_ptr<worker::v1::WorkerService::Stub> stub_;
+};
+
+}  // namespace graft

@@ -1,0 +1,176 @@
+// graft-worker: runs the jobs of a graft-server on this machine.
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/random/random.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/version.h"
+#include "common/telemetry/exposer.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "worker/agent/agent.h"
+
+namespace graft {
+namespace {
+
+struct Flags {
+  std::string server = "unix:///run/graft/workers.sock";
+  std::string state;
+  std::string engine;
+  std::string device = "cpu";
+  double cache_gb = 20;
+  int slots = 1;
+  std::string http;
+  std::string log_file;
+  std::string log_level = "info";
+  bool log_json = false;
+};
+
+std::string Random(const char* prefix) {
+  absl::BitGen random;
+  return absl::StrCat(prefix, absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
+// The program `name` in this program's own directory.
+std::string Beside(const std::string& name) {
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
+  return JoinPath(DirectoryOf(absl::string_view(path, std::max<ssize_t>(length, 0))), name);
+}
+
+std::string DefaultState() {
+  const char* data = std::getenv("XDG_STATE_HOME");
+  if (data != nullptr && *data != '\0') return absl::StrCat(data, "/graft-worker");
+  const char* home = std::getenv("HOME");
+  return absl::StrCat(home == nullptr ? "." : home, "/.local/state/graft-worker");
+}
+
+// The lock stays with the process; it is what makes the id in the directory this worker's alone.
+absl::StatusOr<UniqueFd> LockState(const std::string& state) {
+  RETURN_IF_ERROR(CreateDirectories(state));
+  const std::string path = JoinPath(state, "lock");
+  ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(path, O_RDWR | O_CREAT));
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another graft-worker uses ", state, "; give this one a --state of its own"));
+  }
+  return lock;
+}
+
+absl::StatusOr<std::string> WorkerId(const std::string& state) {
+  const std::string path = JoinPath(state, "id");
+  if (FileExists(path)) {
+    ASSIGN_OR_RETURN(const std::string id, ReadFile(path, 256));
+    return std::string(absl::StripAsciiWhitespace(id));
+  }
+  const std::string id = Random("w-");
+  RETURN_IF_ERROR(WriteFileAtomically(path, absl::StrCat(id, "\n")));
+  return id;
+}
+
+absl::Status Serve(const Flags& flags) {
+  LogOptions log;
+  log.program = "worker";
+  log.json = flags.log_json;
+  log.file = flags.log_file;
+  RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
+  RETURN_IF_ERROR(StartLogging(log));
+  ASSIGN_OR_RETURN(const UniqueFd lock, LockState(flags.state));
+  if (access(flags.engine.c_str(), X_OK) != 0) {
+    return absl::NotFoundError(
+        absl::StrCat(flags.engine, " is no program; --engine names graft-engine"));
+  }
+  Agent::Options options;
+  ASSIGN_OR_RETURN(const std::string id, WorkerId(flags.state));
+  options.identity.set_id(id);
+  options.identity.set_instance(Random(""));
+  options.version = kVersion;
+  options.devices = {flags.device};
+  options.slots = flags.slots;
+  options.state_directory = flags.state;
+  options.cache_max_bytes = static_cast<int64_t>(flags.cache_gb * 1e9);
+
+  // Before any thread: all of them leave these signals to this one.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  MetricRegistry metrics;
+  std::unique_ptr<MetricsExposer> exposer;
+  if (!flags.http.empty()) {
+    ASSIGN_OR_RETURN(exposer, MetricsExposer::Start(flags.http, metrics));
+    Log(LogLevel::kInfo, "metrics", {{"address", exposer->address()}});
+  }
+  const auto launcher = MakeProcessEngineLauncher(flags.engine, flags.device);
+  Agent agent(options, grpc::CreateChannel(flags.server, grpc::InsecureChannelCredentials()),
+              *launcher, Clock::Real(), metrics);
+  RETURN_IF_ERROR(agent.Start());
+  Log(LogLevel::kInfo, "worker started",
+      {{"id", id}, {"server", flags.server}, {"slots", absl::StrCat(flags.slots)}});
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal_number)}});
+  agent.Stop();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace graft
+
+int main(int argc, char** argv) {
+  graft::Flags flags;
+  flags.state = graft::DefaultState();
+  flags.engine = graft::Beside("graft-engine");
+  CLI::App app{
+      "Runs the jobs of a graft-server on this machine, each in a graft-engine of its own.\n"
+      "A server started with --workers N starts local ones by itself.\n\n"
+      "Example: graft-worker --server unix:///srv/graft/workers.sock --slots 2"};
+  app.set_version_flag("--version", graft::kVersion);
+  app.add_option("--server", flags.server, "Address of the server's listener for workers")
+      ->capture_default_str();
+  app.add_option("--state", flags.state,
+                 "Directory for this worker's id, its cache and its running attempts")
+      ->capture_default_str();
+  app.add_option("--cache-gb", flags.cache_gb,
+                 "Room for fetched inputs and tokenised data; beyond it, what was used longest ago "
+                 "goes (but nothing used within the hour)")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--engine", flags.engine, "The program graft-engine")->capture_default_str();
+  app.add_option("--device", flags.device, "Where the engine computes: cpu, cuda or cuda:N")
+      ->capture_default_str();
+  app.add_option("--slots", flags.slots, "Jobs at once")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--http", flags.http,
+                 "Serve /metrics at this HOST:PORT (port 0: any free one); default: not at all");
+  app.add_option("--log-file", flags.log_file, "Append the log here instead of standard error");
+  app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
+      ->capture_default_str();
+  app.add_flag("--log-json", flags.log_json, "Log lines as JSON objects");
+  CLI11_PARSE(app, argc, argv);
+  const absl::Status status = graft::Serve(flags);
+  if (!status.ok()) {
+    std::fprintf(stderr, "graft-worker: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}
