@@ -1,0 +1,203 @@
+#include "worker/engine/data/data_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/data/tokenise.h"
+#include "worker/engine/failure.h"
+
+namespace graft {
+namespace {
+
+// Changes whenever the ids of the same data and settings would be others.
+constexpr absl::string_view kFormat = "graft token file 1";
+
+// Which rows of a plain-text data set a file holds, when some are held out.
+struct TextPart {
+  std::string name;  // Of the split, for the cache's key; empty: all rows.
+  std::function<bool(int64_t)> keep_row;
+};
+
+absl::StatusOr<std::string> DataHash(const DataSetFile& file) {
+  if (!file.sha256.empty()) return file.sha256;
+  return Sha256HexOfFile(file.path);
+}
+
+// Strings are written with their lengths, so that no two settings give the same text.
+std::string CacheKey(absl::string_view data_sha256, const DataConfig& config, int64_t max_rows,
+                     const DataContext& context, absl::string_view part) {
+  std::string key;
+  const auto add = [&key](absl::string_view value) {
+    absl::StrAppend(&key, value.size(), ":", value, "\n");
+  };
+  add(kFormat);
+  add(data_sha256);
+  add(context.tokenizer_sha256);
+  add(absl::StrCat(context.max_total_tokens));
+  add(absl::StrCat(max_rows));
+  add(part);
+  if (config.text_field.empty()) {
+    add("pairs");
+    add(config.source_field);
+    add(config.target_field);
+    add(config.prompt_template);
+    add(absl::StrCat(config.max_source_tokens));
+    add(absl::StrCat(config.max_target_tokens));
+  } else {
+    add("text");
+    add(config.text_field);
+  }
+  return Sha256Hex(key);
+}
+
+absl::StatusOr<std::shared_ptr<const TokenFile>> OpenPart(const DataSetFile& file,
+                                                          const DataConfig& config,
+                                                          int64_t max_rows,
+                                                          const DataContext& context,
+                                                          const TextPart& part, StopToken& stop) {
+  ASSIGN_OR_RETURN(const std::string data_sha256, DataHash(file));
+  RETURN_IF_ERROR(CreateDirectories(context.cache_directory));
+  const std::string path =
+      JoinPath(context.cache_directory,
+               absl::StrCat(CacheKey(data_sha256, config, max_rows, context, part.name), ".ids"));
+  if (FileExists(path)) {
+    absl::StatusOr<std::shared_ptr<const TokenFile>> cached = TokenFile::Open(path);
+    MarkUsed(path);
+    if (cached.ok() || !absl::IsDataLoss(cached.status())) return cached;
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<TokenFileWriter> writer, TokenFileWriter::Create(path));
+  const TokeniseOptions options = {config, context.max_total_tokens, max_rows, context.threads,
+                                   part.keep_row};
+  ASSIGN_OR_RETURN(const TokenCounts counts,
+                   Tokenise(file, *context.tokenizer, options, *writer, stop));
+  RETURN_IF_ERROR(writer->Commit(counts));
+  return TokenFile::Open(path);
+}
+
+int64_t HeldOutCount(double fraction, int64_t rows) {
+  return static_cast<int64_t>(std::ceil(fraction * static_cast<double>(rows)));
+}
+
+absl::Status CheckSplit(const std::string& label, int64_t rows, int64_t held_out) {
+  if (held_out > 0 && held_out < rows) return absl::OkStatus();
+  return WithFailureClass(
+      absl::InvalidArgumentError(absl::StrCat(
+          "data.validation_fraction: it holds ", held_out, " of the ", rows, " rows of ", label,
+          " out; at least one row must be left to train on and one to validate on")),
+      FailureClass::kConfig);
+}
+
+// Pairs: both sets are views of one token file.
+absl::Status HoldOutPairs(const DataSetFile& file, const DataConfig& config, uint64_t seed,
+                          const DataContext& context, StopToken& stop, TrainingData* data) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> all,
+                   OpenTokenised(file, config, config.max_train_rows, context, stop));
+  const int64_t held_out = HeldOutCount(config.validation_fraction, all->size());
+  RETURN_IF_ERROR(CheckSplit(file.label(), all->size(), held_out));
+  std::vector<int64_t> order = HeldOutOrder(all->size(), seed);
+  std::vector<int64_t> validation(order.end() - held_out, order.end());
+  order.resize(order.size() - static_cast<size_t>(held_out));
+  std::sort(order.begin(), order.end());
+  std::sort(validation.begin(), validation.end());
+  if (config.max_validation_rows > 0 &&
+      config.max_validation_rows < static_cast<int64_t>(validation.size())) {
+    validation.resize(static_cast<size_t>(config.max_validation_rows));
+  }
+  data->train_counts = all->counts();
+  data->train = std::make_shared<RowSubset>(all, std::move(order));
+  data->validation = std::make_shared<RowSubset>(all, validation);
+  data->validation_file = file;
+  data->validation_rows = std::move(validation);
+  return absl::OkStatus();
+}
+
+// Plain text is packed, so each part needs a file of its own.
+absl::Status HoldOutText(const DataSetFile& file, const DataConfig& config, uint64_t seed,
+                         const DataContext& context, StopToken& stop, TrainingData* data) {
+  ASSIGN_OR_RETURN(int64_t rows, CountRows(file, config, stop));
+  if (config.max_train_rows > 0) rows = std::min(rows, config.max_train_rows);
+  const int64_t held_out = HeldOutCount(config.validation_fraction, rows);
+  RETURN_IF_ERROR(CheckSplit(file.label(), rows, held_out));
+  const std::vector<int64_t> order = HeldOutOrder(rows, seed);
+  std::vector<bool> is_held_out(static_cast<size_t>(rows), false);
+  for (int64_t i = rows - held_out; i < rows; ++i) {
+    is_held_out[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+  }
+  const std::string split = absl::StrCat(config.validation_fraction, " seed ", seed);
+  const TextPart train = {absl::StrCat("all but ", split),
+                          [&](int64_t row) { return !is_held_out[static_cast<size_t>(row)]; }};
+  const TextPart validation = {absl::StrCat("held out ", split), [&](int64_t row) {
+                                 return static_cast<bool>(is_held_out[static_cast<size_t>(row)]);
+                               }};
+  ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> train_file,
+                   OpenPart(file, config, config.max_train_rows, context, train, stop));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> validation_file,
+                   OpenPart(file, config, config.max_train_rows, context, validation, stop));
+  data->train = train_file;
+  data->train_counts = train_file->counts();
+  data->validation = validation_file;
+  data->validation_counts = validation_file->counts();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const TokenFile>> OpenTokenised(const DataSetFile& file,
+                                                               const DataConfig& config,
+                                                               int64_t max_rows,
+                                                               const DataContext& context,
+                                                               StopToken& stop) {
+  return OpenPart(file, config, max_rows, context, TextPart(), stop);
+}
+
+absl::StatusOr<TrainingData> PrepareTrainingData(const DataSetFile& train,
+                                                 const DataSetFile& validation,
+                                                 const DataConfig& config, uint64_t seed,
+                                                 const DataContext& context, StopToken& stop) {
+  TrainingData data;
+  if (config.validation_fraction > 0) {
+    RETURN_IF_ERROR(config.text_field.empty()
+                        ? HoldOutPairs(train, config, seed, context, stop, &data)
+                        : HoldOutText(train, config, seed, context, stop, &data));
+    return data;
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> train_file,
+                   OpenTokenised(train, config, config.max_train_rows, context, stop));
+  data.train = train_file;
+  data.train_counts = train_file->counts();
+  if (validation.path.empty()) return data;
+  ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> validation_file,
+                   OpenTokenised(validation, config, config.max_validation_rows, context, stop));
+  data.validation = validation_file;
+  data.validation_counts = validation_file->counts();
+  if (config.text_field.empty()) {
+    data.validation_file = validation;
+    data.validation_rows.resize(static_cast<size_t>(validation_file->size()));
+    std::iota(data.validation_rows.begin(), data.validation_rows.end(), int64_t{0});
+  }
+  return data;
+}
+
+std::vector<int64_t> HeldOutOrder(int64_t n, uint64_t seed) {
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  uint64_t state = seed;
+  for (int64_t i = n - 1; i > 0; --i) {
+    uint64_t x = (state += 0x9E3779B97F4A7C15u);
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    x ^= x >> 31;
+    const auto j = static_cast<int64_t>(static_cast<uint64_t>(
+        (static_cast<unsigned __int128>(x) * static_cast<uint64_t>(i + 1)) >> 64));
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(j)]);
+  }
+  return order;
+}
+
+}  // namespace graft

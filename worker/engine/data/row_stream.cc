@@ -1,0 +1,56 @@
+#include "worker/engine/data/row_stream.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/failure.h"
+
+namespace graft {
+
+absl::Status DataError(const absl::Status& status, absl::string_view label) {
+  absl::Status annotated = Annotate(status, label);
+  return absl::IsInvalidArgument(annotated)
+             ? WithFailureClass(std::move(annotated), FailureClass::kData)
+             : annotated;
+}
+
+absl::StatusOr<RowStream> RowStream::Open(const DataSetFile& file, const DataConfig& config) {
+  DataFields fields;
+  if (config.text_field.empty()) {
+    fields.source_field = config.source_field;
+    fields.target_field = config.target_field;
+  } else {
+    fields.text_field = config.text_field;
+  }
+  absl::StatusOr<DataReader> reader = DataReader::Open(file.path, fields);
+  if (!reader.ok()) return DataError(reader.status(), file.label());
+  return RowStream(*std::move(reader), file.label());
+}
+
+absl::StatusOr<bool> RowStream::Next(DataRow* row) {
+  absl::StatusOr<bool> have = reader_.Next(row);
+  if (!have.ok()) return DataError(have.status(), label_);
+  rows_ += *have;
+  return have;
+}
+
+absl::StatusOr<std::vector<DataRow>> ReadRows(const DataSetFile& file, const DataConfig& config,
+                                              const std::vector<int64_t>& rows, int64_t max_count) {
+  size_t count = rows.size();
+  if (max_count >= 0) count = std::min(count, static_cast<size_t>(max_count));
+  ASSIGN_OR_RETURN(RowStream stream, RowStream::Open(file, config));
+  std::vector<DataRow> picked;
+  DataRow row;
+  while (picked.size() < count) {
+    ASSIGN_OR_RETURN(const bool have, stream.Next(&row));
+    if (!have) {
+      return absl::DataLossError(
+          absl::StrCat(file.label(), ": has fewer rows than when the job began"));
+    }
+    if (stream.rows() - 1 == rows[picked.size()]) picked.push_back(row);
+  }
+  return picked;
+}
+
+}  // namespace graft

@@ -1,0 +1,133 @@
+#pragma once
+
+// What the engine is told to do, as plain values with every default already filled in: the one
+// place where protobuf's messages and the engine's torch code meet (neither sees the other's
+// headers). The bridge in worker/engine/run fills these from graft.v1.JobSpec; fields mean what
+// proto/graft/v1/spec.proto says.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace graft {
+
+enum class Precision { kAuto, kFp32, kBf16, kFp64 };
+enum class Schedule { kLinear, kCosine, kConstant };
+enum class DivergencePolicy { kStop, kSkip };
+
+struct DataConfig {
+  std::string source_field = "document";
+  std::string target_field = "summary";
+  std::string text_field;  // Not empty: plain text, every token a label.
+  std::string prompt_template = "{source}\nTL;DR:";
+  int64_t max_source_tokens = 512;
+  int64_t max_target_tokens = 128;
+  double validation_fraction = 0;  // 0: validation rows come from a file of their own.
+  int64_t max_train_rows = 0;      // 0: all.
+  int64_t max_validation_rows = 0;
+};
+
+// A set of parts; `full` stands alone.
+struct MethodConfig {
+  struct Lora {
+    int64_t rank = 8;
+    double alpha = 16;
+    double dropout = 0;
+    std::vector<std::string> target_modules = {"c_attn"};
+    std::vector<int64_t> layers;  // Empty: all that last_layers does not train whole.
+    bool use_rslora = false;
+  };
+  struct SoftPrompt {
+    enum class Init { kRandom, kVocabulary, kText, kRandomUnit };
+    int64_t num_virtual_tokens = 20;
+    Init init = Init::kVocabulary;
+    std::string init_text;
+    std::vector<int32_t> init_text_ids;  // init_text's tokens; the data part fills them.
+  };
+  struct LastLayers {
+    int64_t num_layers = 2;
+    bool include_final_norm = true;
+    bool include_lm_head = false;
+  };
+  std::optional<Lora> lora;
+  std::optional<SoftPrompt> soft_prompt;
+  std::optional<LastLayers> last_layers;
+  bool full = false;
+};
+
+struct TrainingConfig {
+  struct LearningRates {  // Peak values, a part each.
+    double lora = 2e-4;
+    double soft_prompt = 3e-2;
+    double last_layers = 1e-4;
+    double full = 5e-5;
+  };
+  struct EarlyStopping {
+    std::string metric = "eval/loss";
+    int64_t patience = 2;  // 0: never stop early.
+    double min_delta = 0;
+  };
+  int64_t epochs = 10;
+  int64_t max_steps = 0;  // > 0: overrides epochs.
+  int64_t batch_size = 8;
+  int64_t gradient_accumulation_steps = 1;
+  LearningRates learning_rates;
+  Schedule schedule = Schedule::kLinear;
+  int64_t warmup_steps = 0;
+  double warmup_ratio = 0;  // Used when warmup_steps is 0: ceil(ratio * total steps).
+  double weight_decay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double max_grad_norm = 1.0;  // 0: no clipping.
+  uint64_t seed = 42;
+  Precision precision = Precision::kAuto;
+  int threads = 2;
+  // Embedding dropout acts wherever it is > 0. The other two act in the blocks from the lowest one
+  // with trained base weights on (in all blocks when no base weight trains).
+  double embedding_dropout = 0;
+  double attention_dropout = 0;
+  double residual_dropout = 0;
+  int64_t eval_every_steps = 0;  // 0: at each epoch's end.
+  EarlyStopping early_stopping;
+  int64_t checkpoint_every_steps = 0;  // 0: at each evaluation.
+  int64_t checkpoint_keep_last = 2;
+  DivergencePolicy on_divergence = DivergencePolicy::kStop;
+};
+
+struct GenerationConfig {
+  bool do_sample = false;
+  double temperature = 1.0;
+  int64_t top_k = 0;  // 0: all.
+  double top_p = 1.0;
+  uint64_t seed = 42;
+};
+
+struct EvaluationConfig {
+  int64_t max_samples = 32;  // -1: all; 0: no generation.
+  int64_t max_new_tokens = 128;
+  GenerationConfig generation;
+  bool use_stemmer = true;
+  int64_t generation_batch_size = 16;
+  bool lead3_baseline = true;
+  bool untuned_baseline = false;
+  int64_t sample_events = 2;
+};
+
+struct FineTuneConfig {
+  DataConfig data;
+  MethodConfig method;
+  TrainingConfig training;
+  EvaluationConfig evaluation;
+};
+
+struct EvaluateConfig {
+  DataConfig data;
+  EvaluationConfig evaluation;
+  Precision precision = Precision::kAuto;
+  int threads = 2;
+  int64_t batch_size = 8;
+};
+
+}  // namespace graft

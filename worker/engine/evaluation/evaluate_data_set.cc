@@ -1,0 +1,146 @@
+#include "worker/engine/evaluation/evaluate_data_set.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "common/base/status_macros.h"
+#include "common/text/rouge.h"
+#include "common/text/sentences.h"
+#include "worker/engine/evaluation/fingerprint.h"
+#include "worker/engine/evaluation/predictions.h"
+#include "worker/engine/evaluation/rouge_table.h"
+#include "worker/engine/evaluation/summaries.h"
+#include "worker/engine/training/validation_loss.h"
+
+namespace graft {
+namespace {
+
+// Batches of rows that are generated for before they are scored and written: enough that rows of
+// like length find each other.
+constexpr int64_t kBatchesAtOnce = 8;
+
+class EvaluationRun {
+ public:
+  EvaluationRun(const Gpt2Network& network, const EvaluateDataSetOptions& options, StopToken& stop)
+      : network_(network), options_(options), evaluation_(options.config.evaluation), stop_(stop) {}
+
+  absl::StatusOr<EvaluationEvent> Run() {
+    const auto start = std::chrono::steady_clock::now();
+    RETURN_IF_ERROR(AddLoss(network_, *options_.tokens, "eval/", &event_.num_loss_tokens));
+    if (options_.untuned != nullptr) {
+      int64_t tokens = 0;
+      RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/", &tokens));
+    }
+    if (options_.config.data.text_field.empty() && evaluation_.max_samples != 0) {
+      RETURN_IF_ERROR(GenerateAll());
+    }
+    event_.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    event_.is_best = true;
+    return event_;
+  }
+
+ private:
+  absl::Status AddLoss(const Gpt2Network& network, const TokenFile& tokens,
+                       const std::string& prefix, int64_t* num_tokens) {
+    ASSIGN_OR_RETURN(const ValidationLoss loss,
+                     ComputeValidationLoss(network, tokens, options_.config.batch_size, stop_));
+    event_.values[prefix + "loss"] = loss.loss;
+    event_.values[prefix + "perplexity"] = std::exp(loss.loss);
+    *num_tokens = loss.num_tokens;
+    return absl::OkStatus();
+  }
+
+  absl::Status GenerateAll() {
+    total_ = options_.tokens->size();
+    if (evaluation_.max_samples > 0) total_ = std::min(total_, evaluation_.max_samples);
+    ASSIGN_OR_RETURN(PredictionWriter writer, PredictionWriter::Create(options_.predictions_path));
+    ASSIGN_OR_RETURN(RowStream stream, RowStream::Open(options_.data, options_.config.data));
+    std::vector<DataRow> rows;
+    while (done_ < total_) {
+      RETURN_IF_ERROR(ReadSome(stream, &rows));
+      RETURN_IF_ERROR(GenerateSome(rows, writer));
+      done_ += static_cast<int64_t>(rows.size());
+      if (options_.on_progress) options_.on_progress(done_, total_);
+    }
+    RETURN_IF_ERROR(writer.Commit());
+    table_.Summarise("eval/", &event_.values);
+    lead3_table_.Summarise("lead3/", &event_.values);
+    untuned_table_.Summarise("untuned/", &event_.values);
+    SetScoringSettings(options_.config.data, evaluation_, &event_);
+    event_.num_samples = table_.size();
+    event_.samples_sha256 = hash_.Hex();
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadSome(RowStream& stream, std::vector<DataRow>* rows) {
+    const int64_t count =
+        std::min(total_ - done_, kBatchesAtOnce * evaluation_.generation_batch_size);
+    rows->resize(static_cast<size_t>(count));
+    for (DataRow& row : *rows) {
+      ASSIGN_OR_RETURN(const bool have, stream.Next(&row));
+      if (!have) return absl::DataLossError(options_.data.label() + ": has lost rows");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status GenerateSome(const std::vector<DataRow>& rows, PredictionWriter& writer) {
+    const SummaryOptions options = {options_.tokenizer, options_.config.data, evaluation_};
+    ASSIGN_OR_RETURN(const std::vector<Summary> summaries,
+                     Summarise(network_, options, rows, done_, stop_));
+    std::vector<Summary> untuned;
+    if (options_.untuned != nullptr) {
+      ASSIGN_OR_RETURN(untuned, Summarise(*options_.untuned, options, rows, done_, stop_));
+    }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      Prediction prediction;
+      prediction.index = done_ + static_cast<int64_t>(i);
+      prediction.row = &rows[i];
+      prediction.prediction = Score(rows[i], summaries[i].text, table_);
+      prediction.new_tokens = summaries[i].new_tokens;
+      prediction.ended = summaries[i].ended;
+      prediction.prompt_tokens = summaries[i].prompt_tokens;
+      prediction.source_tokens_cut = summaries[i].source_tokens_cut;
+      if (evaluation_.lead3_baseline) {
+        prediction.lead3 = Score(rows[i], LeadSentences(rows[i].source, 3), lead3_table_);
+      }
+      if (!untuned.empty()) prediction.untuned = Score(rows[i], untuned[i].text, untuned_table_);
+      hash_.Add(rows[i].targets);
+      event_.truncated_sources += summaries[i].source_tokens_cut > 0;
+      RETURN_IF_ERROR(writer.Append(prediction));
+    }
+    return absl::OkStatus();
+  }
+
+  ScoredText Score(const DataRow& row, std::string text, RougeTable& table) const {
+    ScoredText scored = {std::move(text), {}};
+    scored.scores = ScoreRouge(row.targets, scored.text, {evaluation_.use_stemmer});
+    table.Add(scored.scores);
+    return scored;
+  }
+
+  const Gpt2Network& network_;
+  const EvaluateDataSetOptions& options_;
+  const EvaluationConfig& evaluation_;
+  StopToken& stop_;
+  int64_t total_ = 0;
+  int64_t done_ = 0;
+  RougeTable table_, lead3_table_, untuned_table_;
+  SamplesHash hash_;
+  EvaluationEvent event_;
+};
+
+}  // namespace
+
+absl::StatusOr<EvaluationEvent> EvaluateDataSet(const Gpt2Network& network,
+                                                const EvaluateDataSetOptions& options,
+                                                StopToken& stop) {
+  return EvaluationRun(network, options, stop).Run();
+}
+
+}  // namespace graft

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/text/bpe.h"
+#include "worker/engine/data/row_stream.h"
+#include "worker/engine/data/token_file.h"
+#include "worker/engine/engine_spec.h"
+#include "worker/engine/gpt2/network.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+struct EvaluateDataSetOptions {
+  EvaluateConfig config;
+  DataSetFile data;
+  const BpeTokenizer* tokenizer = nullptr;
+  const TokenFile* tokens = nullptr;          // Of `data`, for the network.
+  const Gpt2Network* untuned = nullptr;       // Scored too when not nullptr: the base model,
+  const TokenFile* untuned_tokens = nullptr;  // with the tokens cut for it.
+  std::string predictions_path;  // Every row, one JSON object a line (docs/FORMATS.md).
+  std::function<void(int64_t done, int64_t total)> on_progress;
+};
+
+// A whole evaluate job: loss and perplexity over all rows, texts generated for the first
+// max_samples of them, their ROUGE with intervals, and the baselines that are asked for, under
+// eval/…, lead3/… and untuned/…. Memory for some rows only, whatever the data set's size. Errors as
+// of the parts.
+absl::StatusOr<EvaluationEvent> EvaluateDataSet(const Gpt2Network& network,
+                                                const EvaluateDataSetOptions& options,
+                                                StopToken& stop);
+
+}  // namespace graft

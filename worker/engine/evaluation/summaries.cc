@@ -1,0 +1,52 @@
+#include "worker/engine/evaluation/summaries.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/text/example_builder.h"
+#include "common/text/unicode.h"
+#include "worker/engine/generation/generator.h"
+
+namespace graft {
+
+absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
+                                               const SummaryOptions& options,
+                                               std::span<const DataRow> rows, int64_t first_row,
+                                               StopToken& stop) {
+  const int64_t positions = network.n_positions() - network.num_virtual_tokens();
+  const int64_t max_new_tokens = options.evaluation.max_new_tokens;
+  ASSIGN_OR_RETURN(
+      const ExampleBuilder builder,
+      ExampleBuilder::Create(*options.tokenizer,
+                             {options.data.prompt_template, options.data.max_source_tokens,
+                              options.data.max_target_tokens, positions}));
+  std::vector<Summary> summaries(rows.size());
+  std::vector<std::vector<int32_t>> prompts(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    absl::StatusOr<TokenPrompt> prompt =
+        builder.BuildPrompt(rows[i].source, positions - max_new_tokens);
+    if (!prompt.ok()) return Annotate(prompt.status(), absl::StrCat("line ", rows[i].line));
+    summaries[i].prompt_tokens = static_cast<int64_t>(prompt->ids.size());
+    summaries[i].source_tokens_cut = prompt->source_tokens_cut;
+    prompts[i] = std::move(prompt->ids);
+  }
+  GeneratorOptions generator;
+  generator.generation = options.evaluation.generation;
+  generator.max_new_tokens = max_new_tokens;
+  generator.batch_size = options.evaluation.generation_batch_size;
+  generator.end_of_text_id = options.tokenizer->end_of_text_id();
+  generator.first_row = first_row;
+  ASSIGN_OR_RETURN(const std::vector<Generated> generated,
+                   Generate(network, prompts, generator, stop));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string text = ToValidUtf8(options.tokenizer->DecodeWithoutSpecial(generated[i].ids));
+    summaries[i].text = std::string(absl::StripAsciiWhitespace(text));
+    summaries[i].new_tokens = static_cast<int64_t>(generated[i].ids.size());
+    summaries[i].ended = generated[i].ended;
+  }
+  return summaries;
+}
+
+}  // namespace graft

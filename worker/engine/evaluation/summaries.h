@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/text/bpe.h"
+#include "common/text/data_reader.h"
+#include "worker/engine/engine_spec.h"
+#include "worker/engine/gpt2/network.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+struct SummaryOptions {
+  const BpeTokenizer* tokenizer = nullptr;
+  DataConfig data;
+  EvaluationConfig evaluation;
+};
+
+// A text that the model made for a row.
+struct Summary {
+  std::string text;  // Valid UTF-8, without space at both ends and without special tokens.
+  int64_t new_tokens = 0;
+  bool ended = false;  // By <|endoftext|>, else by max_new_tokens.
+  int64_t prompt_tokens = 0;
+  int64_t source_tokens_cut = 0;
+};
+
+// Generates for every row, generation_batch_size at a time; `first_row` is the index of the first
+// of them in the evaluation (sampling depends on it). A prompt is cut to what the model has room
+// for beside the soft prompt and max_new_tokens. Codes of ExampleBuilder and Generate.
+absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
+                                               const SummaryOptions& options,
+                                               std::span<const DataRow> rows, int64_t first_row,
+                                               StopToken& stop);
+
+}  // namespace graft

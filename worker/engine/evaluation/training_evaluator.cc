@@ -1,0 +1,79 @@
+#include "worker/engine/evaluation/training_evaluator.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/evaluation/fingerprint.h"
+#include "worker/engine/evaluation/rouge_table.h"
+#include "worker/engine/evaluation/summaries.h"
+#include "worker/engine/training/validation_loss.h"
+
+namespace graft {
+namespace {
+
+// Events carry at most this much of a text.
+constexpr size_t kMaxSampleBytes = 4096;
+
+std::string Shorten(std::string text) {
+  if (text.size() <= kMaxSampleBytes) return text;
+  size_t end = kMaxSampleBytes;
+  while ((text[end] & 0xC0) == 0x80) --end;  // Not within a character.
+  text.resize(end);
+  return absl::StrCat(text, "…");
+}
+
+}  // namespace
+
+TrainingEvaluator::TrainingEvaluator(TrainingEvaluatorOptions options, EventSink& sink)
+    : options_(std::move(options)), sink_(sink) {}
+
+TrainingEvaluator::~TrainingEvaluator() = default;
+
+absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& network,
+                                                            int64_t step, StopToken& stop) {
+  if (options_.on_stage) options_.on_stage(Stage::kEvaluating);
+  EvaluationEvent event;
+  ASSIGN_OR_RETURN(const ValidationLoss loss,
+                   ComputeValidationLoss(network, *options_.validation, options_.batch_size, stop));
+  event.values["eval/loss"] = loss.loss;
+  event.values["eval/perplexity"] = std::exp(loss.loss);
+  event.num_loss_tokens = loss.num_tokens;
+  if (options_.evaluation.max_samples != 0 && !options_.validation_rows.empty()) {
+    RETURN_IF_ERROR(Generate(network, step, stop, &event));
+  }
+  if (options_.on_stage) options_.on_stage(Stage::kTraining);
+  return event;
+}
+
+absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t step, StopToken& stop,
+                                         EvaluationEvent* event) {
+  if (rows_.empty()) {
+    ASSIGN_OR_RETURN(rows_, ReadRows(options_.validation_file, options_.data,
+                                     options_.validation_rows, options_.evaluation.max_samples));
+  }
+  SetScoringSettings(options_.data, options_.evaluation, event);
+  ASSIGN_OR_RETURN(
+      const std::vector<Summary> summaries,
+      Summarise(network, {options_.tokenizer, options_.data, options_.evaluation}, rows_, 0, stop));
+  RougeTable table;
+  SamplesHash hash;
+  std::vector<SampleTextEvent> texts;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    table.Add(ScoreRouge(rows_[i].targets, summaries[i].text, {options_.evaluation.use_stemmer}));
+    hash.Add(rows_[i].targets);
+    event->truncated_sources += summaries[i].source_tokens_cut > 0;
+    if (static_cast<int64_t>(i) < options_.evaluation.sample_events) {
+      texts.push_back({options_.validation_rows[i], Shorten(rows_[i].source),
+                       Shorten(rows_[i].targets[0]), Shorten(summaries[i].text)});
+    }
+  }
+  table.Summarise("eval/", &event->values);
+  event->num_samples = table.size();
+  event->samples_sha256 = hash.Hex();
+  if (!texts.empty()) sink_.OnSamples(step, texts);
+  return absl::OkStatus();
+}
+
+}  // namespace graft

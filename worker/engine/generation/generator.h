@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/engine_spec.h"
+#include "worker/engine/gpt2/network.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+struct GeneratorOptions {
+  GenerationConfig generation;
+  int64_t max_new_tokens = 128;
+  int64_t batch_size = 16;
+  int32_t end_of_text_id = 0;
+  // Index of the first prompt, for sampling: prompt i draws as row first_row + i.
+  int64_t first_row = 0;
+};
+
+struct Generated {
+  std::vector<int32_t> ids;  // New tokens, without <|endoftext|>.
+  bool ended = false;        // By <|endoftext|>, else by max_new_tokens.
+};
+
+// Told of every new token, rows of a batch in turn; `id` is never <|endoftext|>.
+using TokenCallback = std::function<void(int64_t prompt, int32_t id)>;
+
+// Continues every prompt, greedily or sampled, until <|endoftext|> or max_new_tokens. Prompts of
+// similar length go through the network together, finished rows leave the batch, and each row gets
+// what it would get alone; results are in the order of the prompts. An empty prompt begins with
+// <|endoftext|> (as transformers begins with bos) unless there is a soft prompt.
+//   INVALID_ARGUMENT  a prompt, the soft prompt and max_new_tokens exceed n_positions together, or
+//                     an id is outside the vocabulary
+//   CANCELLED         by `stop`, which is asked before every decode step
+absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
+                                                std::span<const std::vector<int32_t>> prompts,
+                                                const GeneratorOptions& options, StopToken& stop,
+                                                const TokenCallback& on_token = nullptr);
+
+}  // namespace graft

@@ -1,0 +1,54 @@
+#include "worker/engine/gpt2/model.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/gpt2/tensor_io.h"
+
+namespace graft {
+namespace {
+
+absl::StatusOr<at::Tensor> LoadTensor(const ModelFolder& folder, const std::string& name,
+                                      const Gpt2Model::Options& options) {
+  const TensorView* view = folder.Find(name);
+  if (view == nullptr) return absl::InternalError(absl::StrCat("no tensor ", name));
+  ASSIGN_OR_RETURN(at::Tensor stored, TensorFromView(*view));
+  if (stored.numel() > 0) {
+    const auto [least, greatest] = at::aminmax(stored);
+    if (!std::isfinite(least.item<double>()) || !std::isfinite(greatest.item<double>())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", name, " holds NaN or infinite values"));
+    }
+  }
+  return stored.to(options.device, options.dtype);
+}
+
+}  // namespace
+
+Gpt2Model::Gpt2Model(Gpt2Config config, Gpt2Network network)
+    : config_(std::move(config)), network_(std::move(network)) {}
+
+absl::StatusOr<std::unique_ptr<Gpt2Model>> Gpt2Model::Load(const std::string& directory,
+                                                           const Options& options) {
+  ASSIGN_OR_RETURN(ModelFolder folder, ModelFolder::Open(directory));
+  const Gpt2Config& config = folder.config();
+  Gpt2Network network;
+  network.num_heads = config.n_head;
+  network.layer_norm_epsilon = config.layer_norm_epsilon;
+  network.blocks.resize(config.n_layer);
+  for (const NamedTensor& named : NamedTensors(network, !config.tie_word_embeddings)) {
+    absl::StatusOr<at::Tensor> tensor = LoadTensor(folder, named.name, options);
+    if (!tensor.ok()) return Annotate(tensor.status(), directory);
+    *named.tensor = *std::move(tensor);
+  }
+  if (config.tie_word_embeddings) network.lm_head = network.wte;
+  return std::make_unique<Gpt2Model>(config, std::move(network));
+}
+
+int64_t Gpt2Model::num_parameters() const { return Gpt2ParameterCount(config_); }
+
+}  // namespace graft

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace graft {
+
+struct LayerNormTensors {
+  at::Tensor weight;  // [C]
+  at::Tensor bias;    // [C]
+};
+
+// A Conv1D as published: weight [in, out], y = x W + b.
+struct Conv1dTensors {
+  at::Tensor weight;
+  at::Tensor bias;  // [out]
+};
+
+// The four Conv1D layers of a block, in the order of the forward pass.
+enum Conv1dSite { kAttnCAttn = 0, kAttnCProj = 1, kMlpCFc = 2, kMlpCProj = 3, kConv1dSites = 4 };
+// "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj".
+const char* Conv1dSiteName(int site);
+
+// y += scale * dropout(x) A^T B^T (Hu et al. 2021), in the dtype of the network.
+struct LoraTensors {
+  at::Tensor a;  // [r, in]
+  at::Tensor b;  // [out, r]
+  double scale = 1;
+  double dropout = 0;  // In training only.
+};
+
+struct BlockTensors {
+  LayerNormTensors ln_1;
+  LayerNormTensors ln_2;
+  std::array<Conv1dTensors, kConv1dSites> conv;
+  std::array<std::optional<LoraTensors>, kConv1dSites> lora;
+};
+
+// All tensors that one forward pass of GPT-2 uses, and the two numbers that they do not tell. A
+// value: copies share the tensors. Gpt2Model gives the base model's; AdapterSet::Bind puts its
+// trained tensors over them. What requires a gradient is trained, everything else is frozen, and
+// autograd then saves and computes nothing for it.
+struct Gpt2Network {
+  int64_t num_heads = 0;
+  double layer_norm_epsilon = 1e-5;
+  at::Tensor wte;  // [V, C]
+  at::Tensor wpe;  // [n_positions, C]
+  std::vector<BlockTensors> blocks;
+  LayerNormTensors ln_f;
+  at::Tensor lm_head;      // [V, C]; the same tensor as wte when the head is tied.
+  at::Tensor soft_prompt;  // [P, C], or undefined.
+
+  int64_t num_layers() const { return static_cast<int64_t>(blocks.size()); }
+  int64_t vocab_size() const { return wte.size(0); }
+  int64_t n_positions() const { return wpe.size(0); }
+  int64_t width() const { return wte.size(1); }
+  int64_t num_virtual_tokens() const { return soft_prompt.defined() ? soft_prompt.size(0) : 0; }
+  at::Device device() const { return wte.device(); }
+  at::ScalarType dtype() const { return wte.scalar_type(); }
+};
+
+// The base model's tensors by their published names without prefix ("wte.weight",
+// "h.0.ln_1.weight"), in the order of Gpt2TensorShapes; lm_head.weight only if with_lm_head. The
+// blocks must be there, the tensors need not be yet.
+struct NamedTensor {
+  std::string name;
+  at::Tensor* tensor = nullptr;
+};
+std::vector<NamedTensor> NamedTensors(Gpt2Network& network, bool with_lm_head);
+
+}  // namespace graft

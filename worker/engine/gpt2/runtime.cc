@@ -1,0 +1,126 @@
+#include "worker/engine/gpt2/runtime.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/cpu/Utils.h>
+#include <c10/util/Exception.h>
+#include <dlfcn.h>
+#include <malloc.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "worker/engine/failure.h"
+
+namespace graft {
+namespace {
+
+// Freed memory is kept up to this size; beyond, the top of the heap goes back to the kernel.
+constexpr int kTrimThresholdBytes = 1 << 30;
+
+bool CpuHas(const char* capability) {
+  const auto capabilities = at::cpu::get_cpu_capabilities();
+  const auto found = capabilities.find(capability);
+  return found != capabilities.end() && found->second.isBool() && found->second.toBool();
+}
+
+// Asks the CUDA runtime that LibTorch brought along; its headers are not needed to build.
+int CudaComputeMajor(int index) {
+  using GetAttribute = int (*)(int* value, int attribute, int device);
+  constexpr int kComputeCapabilityMajor = 75;  // cudaDevAttrComputeCapabilityMajor
+  const auto get = reinterpret_cast<GetAttribute>(dlsym(RTLD_DEFAULT, "cudaDeviceGetAttribute"));
+  int major = 0;
+  return get != nullptr && get(&major, kComputeCapabilityMajor, index) == 0 ? major : 0;
+}
+
+// Marked, since a full disk has the same code.
+absl::Status OutOfMemory(absl::string_view message) {
+  return WithFailureClass(absl::ResourceExhaustedError(message), FailureClass::kOutOfMemory);
+}
+
+}  // namespace
+
+void ConfigureRuntime(int threads) {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
+  mallopt(M_TOP_PAD, 64 << 20);
+  // Read by cuBLAS when CUDA starts; without it its sums are not deterministic.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::set_num_threads(threads);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  // Otherwise every fresh tensor would be filled with NaN first.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+absl::StatusOr<c10::Device> ResolveDevice(const std::string& name) {
+  if (name == "cpu") return c10::Device(c10::kCPU);
+  const int count =
+      at::globalContext().hasCUDA()
+          ? static_cast<int>(
+                at::globalContext().getAcceleratorHooksInterface(c10::kCUDA).deviceCount())
+          : 0;
+  if (name == "auto" || name.empty()) {
+    return count > 0 ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
+  }
+  absl::string_view rest = name;
+  int index = 0;
+  if (!absl::ConsumePrefix(&rest, "cuda") ||
+      (!rest.empty() && (!absl::ConsumePrefix(&rest, ":") || !absl::SimpleAtoi(rest, &index)))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("device: \"", name, "\" is none of auto, cpu, cuda, cuda:N"));
+  }
+  if (index < 0 || index >= count) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("device: ", name, " is not there; this engine sees ", count, " GPUs"));
+  }
+  return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+bool HasNativeBf16(c10::Device device) {
+  if (device.is_cuda()) return CudaComputeMajor(device.index()) >= 8;
+  return CpuHas("avx512_bf16") || CpuHas("amx_bf16");
+}
+
+c10::ScalarType ResolvePrecision(Precision precision, c10::Device device) {
+  switch (precision) {
+    case Precision::kFp32:
+      return c10::ScalarType::Float;
+    case Precision::kBf16:
+      return c10::ScalarType::BFloat16;
+    case Precision::kFp64:
+      return c10::ScalarType::Double;
+    case Precision::kAuto:
+      break;
+  }
+  return HasNativeBf16(device) ? c10::ScalarType::BFloat16 : c10::ScalarType::Float;
+}
+
+const char* PrecisionName(c10::ScalarType dtype) {
+  if (dtype == c10::ScalarType::Double) return "fp64";
+  return dtype == c10::ScalarType::BFloat16 ? "bf16" : "fp32";
+}
+
+absl::Status CatchTorchErrors(const std::function<absl::Status()>& body) {
+  try {
+    return body();
+  } catch (const c10::OutOfMemoryError& error) {
+    return OutOfMemory(absl::StrCat("out of GPU memory: ", error.what_without_backtrace()));
+  } catch (const c10::Error& error) {
+    const absl::string_view text = error.what_without_backtrace();
+    // The CPU's allocator throws a plain c10::Error; its text is all there is to tell it by.
+    if (absl::StrContains(text, "DefaultCPUAllocator")) {
+      return OutOfMemory(absl::StrCat("out of memory: ", text));
+    }
+    return absl::InternalError(absl::StrCat("LibTorch: ", text));
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory("out of memory");
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+}
+
+}  // namespace graft

@@ -1,0 +1,39 @@
+#pragma once
+
+// How LibTorch is set up in an engine process, and the boundary at which its exceptions end.
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/engine/engine_spec.h"
+
+namespace graft {
+
+// Call once, before any tensor is made. Fixes the number of CPU threads (sums depend on it), asks
+// for deterministic kernels, and tells glibc to keep freed blocks: giving large ones back to the
+// kernel on every free costs a third of the speed.
+void ConfigureRuntime(int threads);
+
+// "cpu", "cuda", "cuda:N", or "auto": the first GPU if LibTorch sees one, else the CPU.
+// INVALID_ARGUMENT for anything else; FAILED_PRECONDITION when there is no such GPU.
+absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
+
+// Does the hardware multiply bf16 natively (AVX512_BF16 or AMX; compute capability ≥ 8.0)?
+bool HasNativeBf16(c10::Device device);
+
+// kAuto becomes bf16 where that is native, else fp32.
+c10::ScalarType ResolvePrecision(Precision precision, c10::Device device);
+// "fp32", "bf16", "fp64".
+const char* PrecisionName(c10::ScalarType dtype);
+
+// Runs `body`; what LibTorch throws becomes a Status: RESOURCE_EXHAUSTED, marked
+// FailureClass kOutOfMemory, when memory ran out (the CPU's allocator too), INTERNAL for everything
+// else. After any other CUDA error the process must end: such errors stick.
+absl::Status CatchTorchErrors(const std::function<absl::Status()>& body);
+
+}  // namespace graft

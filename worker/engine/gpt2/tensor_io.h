@@ -1,0 +1,30 @@
+#pragma once
+
+// Between LibTorch's tensors and the torch-free views of files: the only place.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/formats/tensor_view.h"
+
+namespace graft {
+
+// A copy of the file's tensor, converted. UNIMPLEMENTED for element types that models and adapters
+// do not use (8-bit floats, unsigned integers over 8 bits).
+absl::StatusOr<at::Tensor> TensorFromView(const TensorView& view, at::ScalarType dtype,
+                                          at::Device device);
+// The same in the file's own element type, on the CPU.
+absl::StatusOr<at::Tensor> TensorFromView(const TensorView& view);
+
+// Name, shape and element type as a file says them. The tensor must be of a type that
+// TensorFromView reads.
+TensorInfo InfoOf(const std::string& name, const at::Tensor& tensor);
+
+// Bytes of a contiguous CPU tensor; valid while the tensor lives.
+std::span<const std::byte> BytesOf(const at::Tensor& tensor);
+
+}  // namespace graft

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+// What other threads want of a running job: to stop, or to work until a moment only (promises.md,
+// rule 3). Poll belongs to the training thread, the rest to any.
+class JobControl : public StopToken {
+ public:
+  explicit JobControl(Clock& clock = Clock::Real()) : clock_(clock) {}
+
+  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+  // A moment of CLOCK_BOOTTIME; 0: no limit.
+  void SetFence(int64_t boottime_ns) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // CANCELLED after Cancel. Blocks from the fence on, until it is moved ahead or the job cancelled.
+  absl::Status Poll() override ABSL_LOCKS_EXCLUDED(mutex_);
+
+  bool cancelled() const { return cancelled_; }
+
+ private:
+  bool Fenced() const;
+
+  Clock& clock_;
+  // Written under the mutex, so that no wake-up is lost; read without, once a step.
+  std::atomic<bool> cancelled_ = false;
+  std::atomic<int64_t> fence_ns_ = std::numeric_limits<int64_t>::max();
+  Mutex mutex_;
+  CondVar changed_;
+};
+
+}  // namespace graft

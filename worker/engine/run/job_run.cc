@@ -1,0 +1,145 @@
+#include "worker/engine/run/job_run.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/formats/adapter_parts.h"
+#include "common/formats/manifest.h"
+#include "common/jobs/job_spec.h"
+#include "worker/engine/run/result_files.h"
+#include "worker/engine/run/spec_bridge.h"
+
+namespace graft {
+namespace {
+
+// The same message gives the same bytes.
+std::string Deterministic(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+absl::Status AddArtifacts(const std::string& directory, const std::vector<std::string>& paths,
+                          google::protobuf::RepeatedPtrField<v1::Artifact>* artifacts) {
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(const ManifestFile file, DescribeFile(directory, path));
+    v1::Artifact& artifact = *artifacts->Add();
+    artifact.set_path(file.path);
+    artifact.set_size_bytes(file.size_bytes);
+    artifact.set_sha256(file.sha256);
+  }
+  return absl::OkStatus();
+}
+
+// Which parts there are decides how PEFT loads them.
+absl::StatusOr<std::string> Snippet(const v1::FineTuneSpec& spec, const std::string& base) {
+  AdapterParts parts;
+  if (spec.method().has_lora()) parts.lora.emplace();
+  if (spec.method().has_last_layers()) parts.saved_modules = {"ln_f"};
+  parts.num_virtual_tokens = NumVirtualTokens(spec.method());
+  AdapterWriteOptions options;
+  options.base_model_name = base;
+  return PeftSnippet(parts, options, spec.output_name());
+}
+
+FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& spec) {
+  FineTuneRequest request;
+  request.config = ToConfig(spec);
+  request.dropout = ToDropoutChoice(spec.training());
+  request.base_model_directory = run.base_model_directory();
+  request.base_model_name =
+      run.base_model_name().empty() ? run.base_model_directory() : run.base_model_name();
+  request.init_from_directory = run.adapter_directory();
+  request.train = {run.train_file(), spec.data().train_sha256(), spec.data().train()};
+  request.validation = {run.validation_file(), spec.data().validation_sha256(),
+                        spec.data().validation()};
+  request.cache_directory = run.cache_directory();
+  request.output_directory = JoinPath(run.work_directory(), "output");
+  request.checkpoint_directory = JoinPath(run.work_directory(), "checkpoints");
+  request.resume_from = run.checkpoint_directory();
+  request.identity = Deterministic(spec);
+  return request;
+}
+
+absl::Status FineTune(const engine::v1::Run& run, EngineSession& session, ProtoEventSink& sink,
+                      StopToken& stop, engine::v1::Finished* finished) {
+  const v1::FineTuneSpec& spec = run.resolved_spec().fine_tune();
+  const FineTuneRequest request = MakeRequest(run, spec);
+  ASSIGN_OR_RETURN(FineTuneOutcome outcome, session.FineTune(request, sink, stop));
+  v1::JobResult& result = *finished->mutable_result();
+  (spec.method().has_full() ? *result.mutable_model() : *result.mutable_adapter()) =
+      spec.output_name();
+  result.set_best_step(outcome.best_step);
+  result.mutable_metrics()->insert(outcome.best.values.begin(), outcome.best.values.end());
+  if (outcome.best.num_samples > 0) *result.mutable_fingerprint() = FingerprintOf(outcome.best);
+  result.set_train_seconds(outcome.seconds);
+  result.set_trainable_parameters(outcome.trainable_parameters);
+  result.set_stopped_early(outcome.stopped_early);
+  RETURN_IF_ERROR(
+      AddArtifacts(request.output_directory, outcome.files, finished->mutable_output()));
+  int64_t size_bytes = 0;
+  for (const v1::Artifact& file : finished->output()) size_bytes += file.size_bytes();
+  result.set_adapter_size_bytes(size_bytes);
+  if (!spec.method().has_full()) {
+    ASSIGN_OR_RETURN(*finished->mutable_peft_snippet(), Snippet(spec, request.base_model_name));
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(request.output_directory, kGraftJson),
+                                      GraftJson(run, outcome, *finished)));
+  return AddArtifacts(request.output_directory, {kGraftJson}, finished->mutable_output());
+}
+
+absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoEventSink& sink,
+                      StopToken& stop, engine::v1::Finished* finished) {
+  const v1::EvaluateSpec& spec = run.resolved_spec().evaluate();
+  EvaluateRequest request;
+  request.config = ToConfig(spec);
+  request.base_model_directory = run.base_model_directory();
+  request.adapter_directory = run.adapter_directory();
+  request.data = {run.validation_file(), spec.data().validation_sha256(), spec.data().validation()};
+  request.cache_directory = run.cache_directory();
+  request.artifacts_directory = JoinPath(run.work_directory(), "artifacts");
+  request.on_progress = [&](int64_t done, int64_t total) { sink.OnRows(done, total); };
+  ASSIGN_OR_RETURN(EvaluateOutcome outcome, session.Evaluate(request, sink, stop));
+  v1::JobResult& result = *finished->mutable_result();
+  result.mutable_metrics()->insert(outcome.result.values.begin(), outcome.result.values.end());
+  if (outcome.result.num_samples > 0) *result.mutable_fingerprint() = FingerprintOf(outcome.result);
+  result.set_train_seconds(0);
+  result.set_trainable_parameters(outcome.trainable_parameters);
+  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(request.artifacts_directory, kResultsJson),
+                                      ResultsJson(run, outcome)));
+  outcome.files.push_back(kResultsJson);
+  return AddArtifacts(request.artifacts_directory, outcome.files, finished->mutable_artifacts());
+}
+
+}  // namespace
+
+engine::v1::Finished FailedToRun(const absl::Status& status) {
+  engine::v1::Finished finished;
+  *finished.mutable_status() = StatusToProto(status);
+  if (!status.ok() && !absl::IsCancelled(status)) {
+    finished.set_failure_class(ToProto(FailureClassOf(status)));
+  }
+  return finished;
+}
+
+engine::v1::Finished RunJob(const engine::v1::Run& run, EngineSession& session,
+                            ProtoEventSink& sink, StopToken& stop) {
+  engine::v1::Finished finished;
+  const absl::Status status = run.resolved_spec().has_evaluate()
+                                  ? Evaluate(run, session, sink, stop, &finished)
+                                  : FineTune(run, session, sink, stop, &finished);
+  if (!status.ok()) return FailedToRun(status);
+  *finished.mutable_status() = StatusToProto(status);
+  return finished;
+}
+
+}  // namespace graft

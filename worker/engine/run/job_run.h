@@ -1,0 +1,20 @@
+#pragma once
+
+// One job from its Run message to its Finished message.
+
+#include "graft/engine/v1/engine.pb.h"
+#include "worker/engine/run/proto_sink.h"
+#include "worker/engine/session/session.h"
+
+namespace graft {
+
+// Runs `run` (its spec must be resolved) and describes what came of it: status with failure class,
+// or result and files below work_directory/output and work_directory/artifacts, graft.json or
+// results.json among them. Blocks until it is over; the thread is the session's.
+engine::v1::Finished RunJob(const engine::v1::Run& run, EngineSession& session,
+                            ProtoEventSink& sink, StopToken& stop);
+
+// A Finished that says no more than `status`.
+engine::v1::Finished FailedToRun(const absl::Status& status);
+
+}  // namespace graft

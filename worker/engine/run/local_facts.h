@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "graft/v1/spec.pb.h"
+#include "worker/engine/run/standalone.h"
+
+namespace graft {
+
+// A job whose inputs are files of this machine.
+struct LocalJob {
+  v1::JobSpec resolved;
+  // Absolute paths; empty when the job has none.
+  std::string base_model;
+  std::string adapter;
+  std::string train;
+  std::string validation;
+};
+
+// Finds the inputs, takes the facts that common/jobs asks for from the files themselves, and
+// resolves the spec with them. In the resolved spec inputs are called by the last part of their
+// path.
+absl::StatusOr<LocalJob> ResolveLocally(const StandaloneOptions& options);
+
+}  // namespace graft

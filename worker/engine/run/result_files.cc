@@ -1,0 +1,147 @@
+#include "worker/engine/run/result_files.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/base/file.h"
+#include "common/base/version.h"
+#include "worker/engine/run/spec_bridge.h"
+
+namespace graft {
+namespace {
+
+// Keeps the order in which fields are written.
+using Json = nlohmann::ordered_json;
+
+constexpr int kIndent = 2;
+constexpr char kPeftConfig[] = "adapter_config.json";
+constexpr int64_t kMaxGraftJsonBytes = 16 << 20;
+
+Json MessageJson(const google::protobuf::Message& message) {
+  return Json::parse(ToJson(message, false));
+}
+
+Json ExecutionJson(const std::string& device, const std::string& precision, int threads) {
+  return {{"device", device}, {"precision", precision}, {"threads", threads}};
+}
+
+Json DataJson(const v1::DataSpec& data) {
+  Json json = Json::object();
+  if (!data.train().empty()) {
+    json["train"] = {{"name", data.train()}, {"sha256", data.train_sha256()}};
+  }
+  if (!data.validation().empty()) {
+    json["validation"] = {{"name", data.validation()}, {"sha256", data.validation_sha256()}};
+  }
+  if (data.has_validation_fraction()) json["validation_fraction"] = data.validation_fraction();
+  return json;
+}
+
+Json FilesJson(const engine::v1::Finished& finished) {
+  Json files = Json::array();
+  for (const v1::Artifact& file : finished.output()) {
+    files.push_back(
+        {{"path", file.path()}, {"size_bytes", file.size_bytes()}, {"sha256", file.sha256()}});
+  }
+  return files;
+}
+
+}  // namespace
+
+std::vector<std::string> PeftDirectories(const engine::v1::Finished& finished) {
+  std::vector<std::string> directories;
+  for (const char* directory : {"", "lora", "soft_prompt"}) {
+    const std::string path = JoinPath(directory, kPeftConfig);
+    for (const v1::Artifact& file : finished.output()) {
+      if (file.path() == (*directory == '\0' ? kPeftConfig : path))
+        directories.push_back(directory);
+    }
+  }
+  return directories;
+}
+
+std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome,
+                      const engine::v1::Finished& finished) {
+  const v1::FineTuneSpec& spec = run.resolved_spec().fine_tune();
+  Json json;
+  json["graft_format"] = 1;
+  json["kind"] = spec.method().has_full() ? "model" : "adapter";
+  json["name"] = spec.output_name();
+  json["display_name"] = run.display_name();
+  json["engine_version"] = std::string(kVersion);
+  json["base_model"] = {{"name", spec.base_model()}, {"sha256", spec.base_model_sha256()}};
+  json["data"] = DataJson(spec.data());
+  Json lineage = Json::object();
+  if (!spec.init_from().empty()) {
+    lineage["init_from"] = {{"name", spec.init_from()}, {"sha256", spec.init_from_sha256()}};
+  }
+  json["lineage"] = lineage;
+  json["execution"] = ExecutionJson(outcome.device, outcome.precision, spec.training().threads());
+  json["result"] = {{"steps", outcome.steps},
+                    {"best_step", outcome.best_step},
+                    {"stopped_early", outcome.stopped_early},
+                    {"trainable_parameters", outcome.trainable_parameters},
+                    {"train_seconds", outcome.seconds},
+                    {"metrics", outcome.best.values}};
+  if (outcome.best.num_samples > 0) {
+    json["result"]["fingerprint"] = MessageJson(FingerprintOf(outcome.best));
+  }
+  if (!spec.method().has_full()) json["load_order"] = PeftDirectories(finished);
+  json["files"] = FilesJson(finished);
+  json["resolved_spec"] = MessageJson(run.resolved_spec());
+  return json.dump(kIndent) + "\n";
+}
+
+std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outcome) {
+  const v1::EvaluateSpec& spec = run.resolved_spec().evaluate();
+  Json json;
+  json["graft_format"] = 1;
+  json["display_name"] = run.display_name();
+  json["engine_version"] = std::string(kVersion);
+  json["base_model"] = {{"name", spec.base_model()}, {"sha256", spec.base_model_sha256()}};
+  if (!spec.adapter().empty()) {
+    json["adapter"] = {{"name", spec.adapter()}, {"sha256", spec.adapter_sha256()}};
+  }
+  json["data"] = DataJson(spec.data());
+  json["execution"] = ExecutionJson(outcome.device, outcome.precision, spec.threads());
+  json["metrics"] = outcome.result.values;
+  json["num_samples"] = outcome.result.num_samples;
+  json["num_loss_tokens"] = outcome.result.num_loss_tokens;
+  json["seconds"] = outcome.seconds;
+  if (outcome.result.num_samples > 0) {
+    json["fingerprint"] = MessageJson(FingerprintOf(outcome.result));
+  }
+  json["resolved_spec"] = MessageJson(run.resolved_spec());
+  return json.dump(kIndent) + "\n";
+}
+
+std::string PromptTemplateOf(const std::string& adapter_directory) {
+  const std::string fallback = DataConfig().prompt_template;
+  if (adapter_directory.empty()) return fallback;
+  const absl::StatusOr<std::string> text =
+      ReadFile(JoinPath(adapter_directory, kGraftJson), kMaxGraftJsonBytes);
+  if (!text.ok()) return fallback;
+  const Json json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  const Json::json_pointer path("/resolved_spec/fine_tune/data/prompt_template");
+  if (!json.is_object() || !json.contains(path) || !json[path].is_string()) return fallback;
+  return json[path].get<std::string>();
+}
+
+std::string ToJson(const google::protobuf::Message& message, bool pretty) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.add_whitespace = pretty;
+  std::string json;
+  // It fails only for values of google.protobuf.Any, of which there are none here.
+  (void)google::protobuf::util::MessageToJsonString(message, &json, options);
+  return json;
+}
+
+absl::Status FromJson(const std::string& json, google::protobuf::Message* message) {
+  const auto status = google::protobuf::util::JsonStringToMessage(json, message);
+  if (status.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::string(status.message()));
+}
+
+}  // namespace graft

@@ -1,0 +1,183 @@
+#include "worker/engine/run/spec_bridge.h"
+
+namespace graft {
+namespace {
+
+// Sets *target when the message says so; otherwise its default stays.
+template <typename To, typename From>
+void Take(bool has, const From& value, To& target) {
+  if (has) target = static_cast<To>(value);
+}
+#define GRAFT_TAKE(message, field, target) Take(message.has_##field(), message.field(), target)
+
+Precision ToPrecision(v1::Precision precision) {
+  switch (precision) {
+    case v1::PRECISION_FP32:
+      return Precision::kFp32;
+    case v1::PRECISION_BF16:
+      return Precision::kBf16;
+    case v1::PRECISION_FP64:
+      return Precision::kFp64;
+    default:
+      return Precision::kAuto;
+  }
+}
+
+Schedule ToSchedule(v1::Schedule schedule) {
+  switch (schedule) {
+    case v1::SCHEDULE_COSINE:
+      return Schedule::kCosine;
+    case v1::SCHEDULE_CONSTANT:
+      return Schedule::kConstant;
+    default:
+      return Schedule::kLinear;
+  }
+}
+
+MethodConfig::SoftPrompt::Init ToInit(v1::SoftPrompt::Init init) {
+  using Init = MethodConfig::SoftPrompt::Init;
+  switch (init) {
+    case v1::SoftPrompt::INIT_RANDOM:
+      return Init::kRandom;
+    case v1::SoftPrompt::INIT_TEXT:
+      return Init::kText;
+    case v1::SoftPrompt::INIT_RANDOM_UNIT:
+      return Init::kRandomUnit;
+    default:
+      return Init::kVocabulary;
+  }
+}
+
+MethodConfig ToConfig(const v1::Method& spec) {
+  MethodConfig config;
+  if (spec.has_lora()) {
+    MethodConfig::Lora& lora = config.lora.emplace();
+    GRAFT_TAKE(spec.lora(), rank, lora.rank);
+    GRAFT_TAKE(spec.lora(), alpha, lora.alpha);
+    GRAFT_TAKE(spec.lora(), dropout, lora.dropout);
+    if (spec.lora().target_modules_size() > 0) {
+      lora.target_modules = {spec.lora().target_modules().begin(),
+                             spec.lora().target_modules().end()};
+    }
+    lora.layers = {spec.lora().layers().begin(), spec.lora().layers().end()};
+    lora.use_rslora = spec.lora().use_rslora();
+  }
+  if (spec.has_soft_prompt()) {
+    MethodConfig::SoftPrompt& prompt = config.soft_prompt.emplace();
+    GRAFT_TAKE(spec.soft_prompt(), num_virtual_tokens, prompt.num_virtual_tokens);
+    prompt.init = ToInit(spec.soft_prompt().init());
+    prompt.init_text = spec.soft_prompt().init_text();
+  }
+  if (spec.has_last_layers()) {
+    MethodConfig::LastLayers& layers = config.last_layers.emplace();
+    GRAFT_TAKE(spec.last_layers(), num_layers, layers.num_layers);
+    GRAFT_TAKE(spec.last_layers(), include_final_norm, layers.include_final_norm);
+    GRAFT_TAKE(spec.last_layers(), include_lm_head, layers.include_lm_head);
+  }
+  config.full = spec.has_full();
+  return config;
+}
+
+TrainingConfig ToConfig(const v1::TrainingSpec& spec) {
+  TrainingConfig config;
+  GRAFT_TAKE(spec, epochs, config.epochs);
+  GRAFT_TAKE(spec, max_steps, config.max_steps);
+  GRAFT_TAKE(spec, batch_size, config.batch_size);
+  GRAFT_TAKE(spec, gradient_accumulation_steps, config.gradient_accumulation_steps);
+  if (spec.has_learning_rate()) {
+    const double rate = spec.learning_rate();
+    config.learning_rates = {rate, rate, rate, rate};
+  }
+  config.schedule = ToSchedule(spec.schedule());
+  GRAFT_TAKE(spec, warmup_steps, config.warmup_steps);
+  GRAFT_TAKE(spec, warmup_ratio, config.warmup_ratio);
+  GRAFT_TAKE(spec, weight_decay, config.weight_decay);
+  GRAFT_TAKE(spec, beta1, config.beta1);
+  GRAFT_TAKE(spec, beta2, config.beta2);
+  GRAFT_TAKE(spec, eps, config.eps);
+  GRAFT_TAKE(spec, max_grad_norm, config.max_grad_norm);
+  GRAFT_TAKE(spec, seed, config.seed);
+  config.precision = ToPrecision(spec.precision());
+  GRAFT_TAKE(spec, threads, config.threads);
+  GRAFT_TAKE(spec, eval_every_steps, config.eval_every_steps);
+  GRAFT_TAKE(spec.early_stopping(), metric, config.early_stopping.metric);
+  GRAFT_TAKE(spec.early_stopping(), patience, config.early_stopping.patience);
+  GRAFT_TAKE(spec.early_stopping(), min_delta, config.early_stopping.min_delta);
+  GRAFT_TAKE(spec.checkpoint(), every_steps, config.checkpoint_every_steps);
+  GRAFT_TAKE(spec.checkpoint(), keep_last, config.checkpoint_keep_last);
+  config.on_divergence = spec.on_divergence() == v1::DIVERGENCE_POLICY_SKIP
+                             ? DivergencePolicy::kSkip
+                             : DivergencePolicy::kStop;
+  return config;
+}
+
+EvaluationConfig ToConfig(const v1::EvaluationSpec& spec) {
+  EvaluationConfig config;
+  GRAFT_TAKE(spec, max_samples, config.max_samples);
+  GRAFT_TAKE(spec, max_new_tokens, config.max_new_tokens);
+  config.generation = ToGenerationConfig(spec.generation());
+  GRAFT_TAKE(spec, use_stemmer, config.use_stemmer);
+  GRAFT_TAKE(spec, generation_batch_size, config.generation_batch_size);
+  GRAFT_TAKE(spec, lead3_baseline, config.lead3_baseline);
+  GRAFT_TAKE(spec, untuned_baseline, config.untuned_baseline);
+  GRAFT_TAKE(spec, sample_events, config.sample_events);
+  return config;
+}
+
+}  // namespace
+
+DataConfig ToDataConfig(const v1::DataSpec& spec) {
+  DataConfig config;
+  GRAFT_TAKE(spec, source_field, config.source_field);
+  GRAFT_TAKE(spec, target_field, config.target_field);
+  GRAFT_TAKE(spec, text_field, config.text_field);
+  GRAFT_TAKE(spec, prompt_template, config.prompt_template);
+  GRAFT_TAKE(spec, max_source_tokens, config.max_source_tokens);
+  GRAFT_TAKE(spec, max_target_tokens, config.max_target_tokens);
+  GRAFT_TAKE(spec, validation_fraction, config.validation_fraction);
+  GRAFT_TAKE(spec, max_train_rows, config.max_train_rows);
+  GRAFT_TAKE(spec, max_validation_rows, config.max_validation_rows);
+  return config;
+}
+
+FineTuneConfig ToConfig(const v1::FineTuneSpec& resolved) {
+  FineTuneConfig config = {ToDataConfig(resolved.data()), ToConfig(resolved.method()),
+                           ToConfig(resolved.training()), ToConfig(resolved.evaluation())};
+  TrainingConfig::LearningRates& rates = config.training.learning_rates;
+  const v1::Method& method = resolved.method();
+  GRAFT_TAKE(method.lora(), learning_rate, rates.lora);
+  GRAFT_TAKE(method.soft_prompt(), learning_rate, rates.soft_prompt);
+  GRAFT_TAKE(method.last_layers(), learning_rate, rates.last_layers);
+  GRAFT_TAKE(method.full(), learning_rate, rates.full);
+  return config;
+}
+
+EvaluateConfig ToConfig(const v1::EvaluateSpec& resolved) {
+  EvaluateConfig config;
+  config.data = ToDataConfig(resolved.data());
+  config.evaluation = ToConfig(resolved.evaluation());
+  config.precision = ToPrecision(resolved.precision());
+  GRAFT_TAKE(resolved, threads, config.threads);
+  GRAFT_TAKE(resolved, batch_size, config.batch_size);
+  return config;
+}
+
+GenerationConfig ToGenerationConfig(const v1::GenerationOptions& options) {
+  GenerationConfig config;
+  config.do_sample = options.do_sample();
+  GRAFT_TAKE(options, temperature, config.temperature);
+  GRAFT_TAKE(options, top_k, config.top_k);
+  GRAFT_TAKE(options, top_p, config.top_p);
+  GRAFT_TAKE(options, seed, config.seed);
+  return config;
+}
+
+DropoutChoice ToDropoutChoice(const v1::TrainingSpec& resolved) {
+  DropoutChoice choice;
+  GRAFT_TAKE(resolved, embedding_dropout, choice.embedding);
+  GRAFT_TAKE(resolved, attention_dropout, choice.attention);
+  GRAFT_TAKE(resolved, residual_dropout, choice.residual);
+  return choice;
+}
+
+}  // namespace graft

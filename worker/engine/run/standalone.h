@@ -1,0 +1,44 @@
+#pragma once
+
+// graft-engine without a server: files in, files out. A spec's names of models, data sets and
+// adapters may be paths; the spec is resolved by common/jobs, as a server does it.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "graft/engine/v1/engine.pb.h"
+#include "graft/v1/event.pb.h"
+#include "graft/v1/spec.pb.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+struct StandaloneOptions {
+  v1::JobSpec spec;  // With names or paths.
+  // Paths; empty: the spec's own name is the path.
+  std::string base_model;
+  std::string adapter;  // init_from, or the adapter to evaluate.
+  std::string train;
+  std::string validation;
+  std::string output;  // Directory of everything that comes out; made when missing.
+  std::string cache;   // Of token ids; empty: output/cache.
+  std::string device = "cpu";
+  int threads = 2;      // When the spec does not say.
+  bool resume = false;  // From the newest checkpoint in `output`, if there is one.
+};
+
+// The job as a worker would be told it: spec resolved, paths found. INVALID_ARGUMENT naming the
+// spec's field; NOT_FOUND; FAILED_PRECONDITION when `output` holds a result already. Codes of
+// common/base/file.h and common/formats/model_folder.h.
+absl::StatusOr<engine::v1::Run> PrepareStandaloneRun(const StandaloneOptions& options);
+
+// Runs it. Events are numbered from 1 and end with a change to a final state. Afterwards `output`
+// holds adapter/ (model/ for a full job) or artifacts/, and checkpoints/ and cache/.
+engine::v1::Finished RunStandalone(const StandaloneOptions& options,
+                                   const std::function<void(const v1::JobEvent&)>& on_event,
+                                   StopToken& stop);
+
+}  // namespace graft

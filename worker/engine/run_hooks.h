@@ -1,0 +1,102 @@
+#pragma once
+
+// The seam between the engine's loops and whoever runs them: what happened goes out through
+// EventSink, whether to go on comes in through StopToken. Plain values, no torch, no protobuf.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace graft {
+
+enum class Stage { kLoading, kTraining, kEvaluating, kSaving };
+
+// Sent whenever the stage changes; numbers that are not yet known are 0, names empty.
+struct StageEvent {
+  Stage stage = Stage::kLoading;
+  int64_t total_steps = 0;
+  int64_t trainable_parameters = 0;
+  int64_t total_parameters = 0;
+  std::string device;     // "cpu", "cuda:0"
+  std::string precision;  // What is really used: "fp32", "bf16", "fp64".
+  int threads = 0;
+};
+
+// One optimiser step. `step` counts updates done, from 1; `epoch` is passes over the data.
+struct StepEvent {
+  int64_t step = 0;
+  double epoch = 0;
+  int64_t total_steps = 0;
+  double loss = 0;       // Mean over the step's label tokens.
+  double grad_norm = 0;  // Global L2 norm before clipping.
+  double learning_rate =
+      0;  // The one used; in a hybrid that of its first part (lora, soft_prompt).
+  double tokens_per_second = 0;  // Real tokens (no pads, no virtual ones).
+};
+
+// One evaluation; `values` carries the metric names of design.md ("eval/loss", "eval/rougeL" ...).
+struct EvaluationEvent {
+  int64_t step = 0;
+  double epoch = 0;
+  std::map<std::string, double> values;
+  int64_t num_samples = 0;
+  int64_t num_loss_tokens = 0;
+  bool is_best = false;
+  double seconds = 0;
+  // What the scores were made of (graft.v1.ScoringFingerprint).
+  bool use_stemmer = true;
+  std::string sentence_splitter;
+  std::string decoding;
+  int64_t max_new_tokens = 0;
+  int64_t max_source_tokens = 0;
+  std::string samples_sha256;
+  int64_t truncated_sources = 0;
+};
+
+// A whole checkpoint lies in `directory`, synced; `files` are names below it.
+struct CheckpointEvent {
+  int64_t step = 0;
+  std::string directory;
+  std::vector<std::string> files;
+  int64_t size_bytes = 0;
+};
+
+struct SampleTextEvent {
+  int64_t row = 0;
+  std::string source;
+  std::string reference;
+  std::string prediction;
+};
+
+// Called on the engine's training thread only, in order; must not block for long.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void OnStage(const StageEvent& event) = 0;
+  virtual void OnStep(const StepEvent& event) = 0;
+  virtual void OnEvaluation(const EvaluationEvent& event) = 0;
+  virtual void OnCheckpoint(const CheckpointEvent& event) = 0;
+  virtual void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) = 0;
+  // `code` is UPPER_SNAKE and stable: ROWS_TRUNCATED, UPDATE_SKIPPED ...
+  virtual void OnWarning(const std::string& code, const std::string& text) = 0;
+};
+
+// Asked before every micro-batch and every decode step.
+class StopToken {
+ public:
+  virtual ~StopToken() = default;
+  // OK: go on. CANCELLED: stop now. Blocks while the fence (promises.md, rule 3) has been reached,
+  // until it is moved or the job is cancelled.
+  virtual absl::Status Poll() = 0;
+};
+
+// Never stops.
+class NoStop : public StopToken {
+ public:
+  absl::Status Poll() override { return absl::OkStatus(); }
+};
+
+}  // namespace graft

@@ -1,0 +1,160 @@
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/evaluation/training_evaluator.h"
+#include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/session/session_impl.h"
+#include "worker/engine/training/trainer.h"
+
+namespace graft {
+namespace {
+
+// Changes when the same run would give other numbers: an older run's checkpoints then do not
+// continue.
+constexpr char kTrainingRevision[] = "graft training 1";
+
+int64_t NumVirtualTokens(const MethodConfig& method) {
+  return method.soft_prompt ? method.soft_prompt->num_virtual_tokens : 0;
+}
+
+// What the spec leaves open is the model's own where it trains, else 0: the embeddings only with
+// `full`, attention and residuals with trained blocks.
+void ResolveDropout(const DropoutChoice& choice, const Gpt2Config& model,
+                    const MethodConfig& method, TrainingConfig* training) {
+  const bool blocks_train =
+      method.full || (method.last_layers && method.last_layers->num_layers > 0);
+  training->embedding_dropout = choice.embedding.value_or(method.full ? model.embd_pdrop : 0);
+  training->attention_dropout = choice.attention.value_or(blocks_train ? model.attn_pdrop : 0);
+  training->residual_dropout = choice.residual.value_or(blocks_train ? model.resid_pdrop : 0);
+}
+
+void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const DataConfig& config,
+                   EventSink& sink) {
+  if (counts.sources_cut > 0 || counts.targets_cut > 0) {
+    sink.OnWarning("ROWS_TRUNCATED",
+                   absl::StrCat(file.label(), ": of ", counts.rows, " rows, ", counts.sources_cut,
+                                " sources were cut to prompts of ", config.max_source_tokens,
+                                " tokens or what the model has room for, and ", counts.targets_cut,
+                                " targets to ", config.max_target_tokens, " tokens"));
+  }
+  if (counts.empty_sources > 0 || counts.empty_targets > 0) {
+    sink.OnWarning("ROWS_EMPTY",
+                   absl::StrCat(file.label(), ": ", counts.empty_sources, " sources and ",
+                                counts.empty_targets, " targets are empty"));
+  }
+}
+
+}  // namespace
+
+// What a fine-tune job holds, from its base model to its result.
+struct EngineSession::Impl::FineTuneRun {
+  const FineTuneRequest& request;
+  EventSink& sink;
+  StopToken& stop;
+  FineTuneConfig config;
+  std::shared_ptr<const LoadedModel> base;
+  std::unique_ptr<AdapterSet> adapter;
+  TrainingData data;
+  StageEvent stage;
+
+  void EnterStage(Stage next) {
+    stage.stage = next;
+    sink.OnStage(stage);
+  }
+
+  absl::Status MakeAdapter() {
+    if (config.method.soft_prompt) {
+      MethodConfig::SoftPrompt& prompt = *config.method.soft_prompt;
+      absl::StatusOr<std::vector<int32_t>> ids = base->tokenizer->Encode(prompt.init_text);
+      if (!ids.ok()) return Annotate(ids.status(), "method.soft_prompt.init_text");
+      prompt.init_text_ids = *std::move(ids);
+    }
+    ASSIGN_OR_RETURN(adapter,
+                     AdapterSet::Create(*base->model, config.method, config.training.seed));
+    if (request.init_from_directory.empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> initial,
+                     LoadAdapter(*base->model, request.init_from_directory));
+    return Annotate(adapter->CopyFrom(*initial), "init_from");
+  }
+
+  // A checkpoint continues a run only when all of this is the same.
+  std::string Fingerprint() const {
+    return Sha256Hex(absl::StrCat(kTrainingRevision, "\n", stage.device, "\n", stage.precision,
+                                  "\n", stage.threads, "\n", base->tokenizer_sha256, "\n",
+                                  request.identity));
+  }
+
+  absl::StatusOr<TrainingResult> Train() {
+    std::unique_ptr<TrainingEvaluator> evaluator;
+    if (data.validation != nullptr) {
+      TrainingEvaluatorOptions options;
+      options.tokenizer = base->tokenizer.get();
+      options.validation = data.validation.get();
+      options.batch_size = config.training.batch_size;
+      options.data = config.data;
+      options.evaluation = config.evaluation;
+      options.validation_file = data.validation_file;
+      options.validation_rows = data.validation_rows;
+      options.on_stage = [this](Stage next) { EnterStage(next); };
+      evaluator = std::make_unique<TrainingEvaluator>(std::move(options), sink);
+    }
+    TrainerOptions options;
+    options.config = config.training;
+    options.checkpoint_directory = request.checkpoint_directory;
+    options.resume_from = request.resume_from;
+    options.fingerprint = Fingerprint();
+    return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
+  }
+};
+
+absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, EventSink& sink,
+                                           StopToken& stop, FineTuneOutcome* outcome) {
+  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}};
+  const TrainingConfig& training = run.config.training;
+  UseThreads(training.threads);
+  run.stage.device = DeviceName();
+  run.stage.threads = training.threads;
+  run.stage.precision = PrecisionName(ResolvePrecision(training.precision, device_));
+  run.EnterStage(Stage::kLoading);
+  RETURN_IF_ERROR(MakeEmptyDirectory(request.output_directory));
+  RETURN_IF_ERROR(CreateDirectories(request.checkpoint_directory));
+  ASSIGN_OR_RETURN(run.base, Load(request.base_model_directory, training.precision));
+  ResolveDropout(request.dropout, run.base->model->config(), run.config.method,
+                 &run.config.training);
+  RETURN_IF_ERROR(run.MakeAdapter());
+  ASSIGN_OR_RETURN(
+      run.data,
+      PrepareTrainingData(request.train, request.validation, run.config.data, training.seed,
+                          MakeDataContext(*run.base, request.cache_directory,
+                                          NumVirtualTokens(run.config.method), training.threads),
+                          stop));
+  WarnAboutCuts(request.train, run.data.train_counts, run.config.data, sink);
+  WarnAboutCuts(request.validation, run.data.validation_counts, run.config.data, sink);
+  run.stage.total_steps = TotalSteps(training, run.data.train->size());
+  run.stage.trainable_parameters = run.adapter->num_trained_parameters();
+  run.stage.total_parameters = run.base->model->num_parameters();
+  run.EnterStage(Stage::kTraining);
+
+  const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(const TrainingResult result, run.Train());
+  outcome->seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  run.EnterStage(Stage::kSaving);
+  ASSIGN_OR_RETURN(outcome->files,
+                   run.adapter->Save(request.output_directory,
+                                     {request.base_model_name, request.base_model_directory}));
+  outcome->steps = result.steps;
+  outcome->best_step = result.best_step;
+  outcome->stopped_early = result.stopped_early;
+  outcome->best = result.best;
+  outcome->trainable_parameters = run.stage.trainable_parameters;
+  outcome->device = run.stage.device;
+  outcome->precision = run.stage.precision;
+  return absl::OkStatus();
+}
+
+}  // namespace graft

@@ -1,0 +1,120 @@
+#include "worker/engine/session/session.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/session/session_impl.h"
+
+namespace graft {
+
+EngineSession::EngineSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+EngineSession::~EngineSession() = default;
+
+absl::StatusOr<std::unique_ptr<EngineSession>> EngineSession::Create(
+    const SessionOptions& options) {
+  std::unique_ptr<Impl> impl;
+  RETURN_IF_ERROR(CatchTorchErrors([&]() -> absl::Status {
+    ConfigureRuntime(options.threads);
+    ASSIGN_OR_RETURN(const c10::Device device, ResolveDevice(options.device));
+    impl = std::make_unique<Impl>(device, options.threads);
+    return absl::OkStatus();
+  }));
+  return std::unique_ptr<EngineSession>(new EngineSession(std::move(impl)));
+}
+
+std::vector<std::string> EngineSession::Devices() {
+  std::vector<std::string> devices = {"cpu"};
+  for (int i = 0;; ++i) {
+    const std::string name = absl::StrCat("cuda:", i);
+    if (!ResolveDevice(name).ok()) return devices;
+    devices.push_back(name);
+  }
+}
+
+bool EngineSession::HasNativeBf16() { return graft::HasNativeBf16(c10::Device(c10::kCPU)); }
+
+absl::StatusOr<FineTuneOutcome> EngineSession::FineTune(const FineTuneRequest& request,
+                                                        EventSink& sink, StopToken& stop) {
+  FineTuneOutcome outcome;
+  RETURN_IF_ERROR(impl_->Guarded([&] { return impl_->FineTune(request, sink, stop, &outcome); }));
+  return outcome;
+}
+
+absl::StatusOr<EvaluateOutcome> EngineSession::Evaluate(const EvaluateRequest& request,
+                                                        EventSink& sink, StopToken& stop) {
+  EvaluateOutcome outcome;
+  RETURN_IF_ERROR(impl_->Guarded([&] { return impl_->Evaluate(request, sink, stop, &outcome); }));
+  return outcome;
+}
+
+absl::StatusOr<GenerateOutcome> EngineSession::Generate(const GenerateRequest& request,
+                                                        const TextCallback& on_text,
+                                                        StopToken& stop) {
+  GenerateOutcome outcome;
+  RETURN_IF_ERROR(
+      impl_->Guarded([&] { return impl_->Generate(request, on_text, stop, &outcome); }));
+  return outcome;
+}
+
+absl::Status EngineSession::DumpLogits(const LogitsRequest& request, StopToken& stop) {
+  return impl_->Guarded([&] { return impl_->DumpLogits(request, stop); });
+}
+
+absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(
+    const std::string& directory, Precision precision) {
+  Gpt2Model::Options options;
+  options.device = device_;
+  options.dtype = ResolvePrecision(precision, device_);
+  if (model_ != nullptr && model_->directory == directory &&
+      model_->model->dtype() == options.dtype) {
+    return model_;
+  }
+  model_.reset();  // Before, so that two models are never in memory.
+  ASSIGN_OR_RETURN(model_, LoadModel(directory, options));
+  return model_;
+}
+
+absl::Status EngineSession::Impl::Guarded(const std::function<absl::Status()>& body) {
+  absl::Status status = CatchTorchErrors(body);
+  if (absl::IsResourceExhausted(status)) model_.reset();
+  return status;
+}
+
+void EngineSession::Impl::UseThreads(int threads) {
+  at::set_num_threads(threads > 0 ? threads : threads_);
+}
+
+DataContext EngineSession::Impl::MakeDataContext(const LoadedModel& base,
+                                                 const std::string& cache_directory,
+                                                 int64_t num_virtual_tokens, int threads) const {
+  DataContext context;
+  context.tokenizer = base.tokenizer.get();
+  context.tokenizer_sha256 = base.tokenizer_sha256;
+  context.cache_directory = cache_directory;
+  context.max_total_tokens = base.model->config().n_positions - num_virtual_tokens;
+  context.threads = threads;
+  return context;
+}
+
+absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
+                                                        const std::string& directory) {
+  if (directory.empty()) return std::unique_ptr<AdapterSet>();
+  absl::StatusOr<std::unique_ptr<AdapterSet>> adapter = AdapterSet::Load(base, directory);
+  if (!adapter.ok()) return Annotate(adapter.status(), directory);
+  return adapter;
+}
+
+absl::Status MakeEmptyDirectory(const std::string& path) {
+  RETURN_IF_ERROR(CreateDirectories(path));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
+  if (names.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(path, ": is not empty"));
+}
+
+}  // namespace graft

@@ -1,0 +1,146 @@
+#pragma once
+
+// One engine's work, from files to files: loads base model and data, trains or evaluates or
+// generates, writes what comes of it. The torch half ends here: this header has neither torch nor
+// protobuf, and no exception of LibTorch passes it.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/engine/data/data_set.h"
+#include "worker/engine/engine_spec.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+// Dropout of the model as the spec sets it; open: the config's own values where the trunk trains
+// (full, last_layers), else 0.
+struct DropoutChoice {
+  std::optional<double> embedding;
+  std::optional<double> attention;
+  std::optional<double> residual;
+};
+
+struct FineTuneRequest {
+  FineTuneConfig config;
+  DropoutChoice dropout;
+  std::string base_model_directory;
+  std::string base_model_name;      // For PEFT's base_model_name_or_path.
+  std::string init_from_directory;  // An adapter's; empty: none.
+  DataSetFile train;
+  DataSetFile validation;  // Path empty: none of its own.
+  std::string cache_directory;
+  std::string output_directory;      // Made; must not exist or be empty.
+  std::string checkpoint_directory;  // Made; checkpoints go to {step}/ in it.
+  std::string resume_from;           // A checkpoint's directory; empty: from the beginning.
+  // What the checkpoints belong to: the resolved spec and the base model's hash, as text.
+  std::string identity;
+};
+
+struct FineTuneOutcome {
+  int64_t steps = 0;
+  int64_t best_step = 0;
+  bool stopped_early = false;
+  EvaluationEvent best;  // Of best_step; no values without a validation set.
+  int64_t trainable_parameters = 0;
+  double seconds = 0;  // Of training and its evaluations.
+  std::string device;
+  std::string precision;
+  std::vector<std::string> files;  // Below output_directory.
+};
+
+struct EvaluateRequest {
+  EvaluateConfig config;
+  std::string base_model_directory;
+  std::string adapter_directory;  // Empty: the untuned model.
+  DataSetFile data;
+  std::string cache_directory;
+  std::string artifacts_directory;  // Made; predictions.jsonl goes here.
+  // Told about every batch: rows done and rows in all. May be empty.
+  std::function<void(int64_t done, int64_t total)> on_progress;
+};
+
+struct EvaluateOutcome {
+  EvaluationEvent result;
+  int64_t trainable_parameters = 0;  // Of the adapter.
+  double seconds = 0;
+  std::string device;
+  std::string precision;
+  std::vector<std::string> files;  // Below artifacts_directory.
+};
+
+inline constexpr int64_t kDefaultNewTokens = 128;
+
+struct GenerateRequest {
+  std::string base_model_directory;
+  std::string adapter_directory;
+  std::string prompt;
+  // Puts the prompt as {source} into this template; empty: the prompt is taken as it is.
+  std::string prompt_template;
+  // Open: kDefaultNewTokens, or half of what a shorter model has room for.
+  std::optional<int64_t> max_new_tokens;
+  GenerationConfig generation;
+  Precision precision = Precision::kAuto;
+};
+
+struct GenerateOutcome {
+  bool ended = false;  // By <|endoftext|>, else by max_new_tokens.
+  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens_cut = 0;
+  int64_t new_tokens = 0;
+};
+
+// Text may be empty while a character is incomplete; id -1 comes last, with what is left of it.
+using TextCallback = std::function<void(int32_t id, const std::string& text)>;
+
+struct LogitsRequest {
+  std::string base_model_directory;
+  std::string adapter_directory;
+  std::vector<std::vector<int32_t>> rows;
+  Precision precision = Precision::kFp32;
+  std::string output_file;  // safetensors: logits.{row} [T, V] F32.
+};
+
+struct SessionOptions {
+  std::string device = "cpu";  // "cpu", "cuda", "cuda:N"
+  int threads = 2;             // Of requests that do not say themselves.
+};
+
+// Everything runs on the calling thread, which must always be the same one. A request sets the
+// number of threads that it asks for. Codes: those of the parts, marked with their FailureClass
+// where the code alone would say another; RESOURCE_EXHAUSTED (kOutOfMemory) for memory;
+// INTERNAL for whatever else LibTorch throws.
+class EngineSession {
+ public:
+  // INVALID_ARGUMENT: no such device; UNAVAILABLE: this build or machine does not have it.
+  static absl::StatusOr<std::unique_ptr<EngineSession>> Create(const SessionOptions& options);
+  ~EngineSession();
+
+  // Names of the devices that this build finds, the processor first.
+  static std::vector<std::string> Devices();
+  // Does the processor multiply bf16 natively?
+  static bool HasNativeBf16();
+
+  absl::StatusOr<FineTuneOutcome> FineTune(const FineTuneRequest& request, EventSink& sink,
+                                           StopToken& stop);
+  absl::StatusOr<EvaluateOutcome> Evaluate(const EvaluateRequest& request, EventSink& sink,
+                                           StopToken& stop);
+  absl::StatusOr<GenerateOutcome> Generate(const GenerateRequest& request,
+                                           const TextCallback& on_text, StopToken& stop);
+  // For verification against other implementations.
+  absl::Status DumpLogits(const LogitsRequest& request, StopToken& stop);
+
+ private:
+  class Impl;
+  explicit EngineSession(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace graft

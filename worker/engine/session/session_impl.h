@@ -1,0 +1,56 @@
+#pragma once
+
+// The torch half of EngineSession; included by this folder's sources only.
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "worker/engine/adapters/adapter_set.h"
+#include "worker/engine/session/loaded_model.h"
+#include "worker/engine/session/session.h"
+
+namespace graft {
+
+class EngineSession::Impl {
+ public:
+  Impl(c10::Device device, int threads) : device_(device), threads_(threads) {}
+
+  absl::Status FineTune(const FineTuneRequest& request, EventSink& sink, StopToken& stop,
+                        FineTuneOutcome* outcome);
+  absl::Status Evaluate(const EvaluateRequest& request, EventSink& sink, StopToken& stop,
+                        EvaluateOutcome* outcome);
+  absl::Status Generate(const GenerateRequest& request, const TextCallback& on_text,
+                        StopToken& stop, GenerateOutcome* outcome);
+  absl::Status DumpLogits(const LogitsRequest& request, StopToken& stop);
+
+  // Turns what LibTorch throws into a Status, and gives back what is held between requests when
+  // memory ran out.
+  absl::Status Guarded(const std::function<absl::Status()>& body);
+
+ private:
+  struct FineTuneRun;
+
+  // The model of the last request again, if it is the same one.
+  absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& directory,
+                                                          Precision precision);
+  std::string DeviceName() const { return device_.str(); }
+  void UseThreads(int threads);
+  DataContext MakeDataContext(const LoadedModel& base, const std::string& cache_directory,
+                              int64_t num_virtual_tokens, int threads) const;
+
+  const c10::Device device_;
+  const int threads_;
+  std::shared_ptr<const LoadedModel> model_;
+};
+
+// The adapter of a directory, or nullptr for an empty path.
+absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
+                                                        const std::string& directory);
+
+// Makes a directory that must be empty or not exist yet. FAILED_PRECONDITION when it holds files.
+absl::Status MakeEmptyDirectory(const std::string& path);
+
+}  // namespace graft

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+
+#include "worker/engine/engine_spec.h"
+
+namespace graft {
+
+// How a run is cut into optimiser steps: a pass over the data is ceil(rows / batch_size)
+// micro-batches, gradient_accumulation_steps of them a step; the last of both may be smaller.
+struct StepPlan {
+  int64_t num_rows = 0;
+  int64_t rows_per_step = 0;
+  int64_t steps_per_epoch = 0;
+  int64_t total_steps = 0;
+  int64_t warmup_steps = 0;
+
+  // Rows [begin, end) of the epoch's order that step k (from 0) uses, and its epoch.
+  int64_t epoch(int64_t step) const { return step / steps_per_epoch; }
+  int64_t begin(int64_t step) const { return step % steps_per_epoch * rows_per_step; }
+  int64_t end(int64_t step) const;
+  // Passes over the data after `steps` steps, as a fraction.
+  double epochs_done(int64_t steps) const;
+  // Is step k the last one of its epoch?
+  bool ends_epoch(int64_t step) const { return (step + 1) % steps_per_epoch == 0; }
+};
+StepPlan MakeStepPlan(const TrainingConfig& config, int64_t num_rows);
+
+// The peak learning rate's factor in step k (from 0) of N with W steps of warm-up: k/W for k < W,
+// then linear (N-k)/(N-W); cosine (1 + cos(pi (k-W)/(N-W)))/2; constant 1. As in transformers'
+// get_*_schedule_with_warmup.
+double ScheduleFactor(Schedule schedule, int64_t step, const StepPlan& plan);
+
+}  // namespace graft

@@ -1,0 +1,436 @@
+#include "worker/engine/training/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
+
+#include <chrono>
+#include <cmath>
+#include <span>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/gpt2/forward.h"
+#include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/training/adamw.h"
+#include "worker/engine/training/batch.h"
+#include "worker/engine/training/schedule.h"
+#include "worker/engine/training/training_state.h"
+
+namespace graft {
+namespace {
+
+// Rows that an error names at the most.
+constexpr size_t kMaxRowsInError = 16;
+
+double PeakRate(const TrainingConfig::LearningRates& rates, AdapterPart part) {
+  switch (part) {
+    case AdapterPart::kLora:
+      return rates.lora;
+    case AdapterPart::kSoftPrompt:
+      return rates.soft_prompt;
+    case AdapterPart::kLastLayers:
+      return rates.last_layers;
+    case AdapterPart::kFull:
+      break;
+  }
+  return rates.full;
+}
+
+struct StepNumbers {
+  double loss = 0;
+  double grad_norm = 0;
+  int64_t tokens = 0;
+  bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
+};
+
+class TrainerRun {
+ public:
+  TrainerRun(const TrainerOptions& options, const ExampleSource& train, AdapterSet& adapter,
+             Evaluator* evaluator, EventSink& sink, StopToken& stop)
+      : options_(options),
+        config_(options.config),
+        train_(train),
+        adapter_(adapter),
+        evaluator_(evaluator),
+        sink_(sink),
+        stop_(stop) {}
+
+  absl::StatusOr<TrainingResult> Run();
+
+ private:
+  absl::Status CheckRows() const;
+  void StartState();
+  absl::Status Resume();
+  absl::Status MatchState(const TrainingState& loaded) const;
+  const std::vector<int64_t>& Order(int64_t epoch);
+  absl::Status Step();
+  absl::StatusOr<StepNumbers> AccumulateGradients(std::span<const int64_t> rows);
+  DropoutPlan MakeDropoutPlan(int64_t micro_batch) const;
+  absl::Status Update(const StepNumbers& numbers, std::span<const int64_t> rows);
+  absl::Status Diverged(const StepNumbers& numbers, std::span<const int64_t> rows);
+  void ApplyAdamW(double factor);
+  void ClearGradients();
+  bool EvaluationIsDue() const;
+  bool CheckpointIsDue() const;
+  absl::Status Evaluate();
+  absl::Status WriteCheckpoint();
+  absl::Status RemoveOldCheckpoints();
+  TrainingResult Finish();
+  bool Done() const { return state_.step >= plan_.total_steps || state_.early_stopping.stop; }
+
+  const TrainerOptions& options_;
+  const TrainingConfig& config_;
+  const ExampleSource& train_;
+  AdapterSet& adapter_;
+  Evaluator* const evaluator_;
+  EventSink& sink_;
+  StopToken& stop_;
+
+  StepPlan plan_;
+  TrainingState state_;
+  std::vector<int64_t> order_;
+  int64_t order_epoch_ = -1;
+};
+
+absl::StatusOr<TrainingResult> TrainerRun::Run() {
+  if (train_.size() == 0) return absl::InvalidArgumentError("the training set has no rows");
+  RETURN_IF_ERROR(CheckRows());
+  plan_ = MakeStepPlan(config_, train_.size());
+  StartState();
+  if (!options_.resume_from.empty()) RETURN_IF_ERROR(Resume());
+  if (!options_.checkpoint_directory.empty()) RETURN_IF_ERROR(RemoveOldCheckpoints());
+  while (!Done()) {
+    RETURN_IF_ERROR(Step());
+    const bool evaluated = evaluator_ != nullptr && EvaluationIsDue();
+    if (evaluated) RETURN_IF_ERROR(Evaluate());
+    if (!options_.checkpoint_directory.empty() && CheckpointIsDue()) {
+      RETURN_IF_ERROR(WriteCheckpoint());
+    }
+  }
+  return Finish();
+}
+
+absl::Status TrainerRun::CheckRows() const {
+  const Gpt2Network network = adapter_.Bind();
+  const int64_t limit = network.n_positions() - network.num_virtual_tokens();
+  for (int64_t row = 0; row < train_.size(); ++row) {
+    const int64_t length = static_cast<int64_t>(train_.Get(row).ids.size());
+    if (length > limit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", row, " of the training set has ", length, " tokens; ", limit,
+                       " fit the model beside ", network.num_virtual_tokens(), " virtual ones"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void TrainerRun::StartState() {
+  state_.fingerprint = options_.fingerprint;
+  state_.num_rows = train_.size();
+  c10::NoGradGuard no_grad;
+  for (const TrainedTensor& trained : adapter_.tensors()) {
+    state_.names.push_back(trained.name);
+    state_.trained.push_back(trained.tensor);
+    state_.exp_avgs.push_back(at::zeros_like(trained.tensor));
+    state_.exp_avg_sqs.push_back(at::zeros_like(trained.tensor));
+  }
+}
+
+absl::Status TrainerRun::MatchState(const TrainingState& loaded) const {
+  const auto differs = [&](const std::string& what) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("checkpoint ", options_.resume_from, " is of another run: ", what));
+  };
+  if (loaded.fingerprint != state_.fingerprint) {
+    return differs(
+        absl::StrCat("its fingerprint is ", loaded.fingerprint, ", not ", state_.fingerprint));
+  }
+  if (loaded.optimizer != state_.optimizer) return differs("another optimiser");
+  if (loaded.num_rows != state_.num_rows) return differs("another number of rows");
+  if (loaded.names != state_.names) return differs("other trained tensors");
+  if (loaded.step < 0 || loaded.epoch != plan_.epoch(loaded.step) ||
+      loaded.position != plan_.begin(loaded.step)) {
+    return differs("another position in the data");
+  }
+  for (size_t i = 0; i < state_.names.size(); ++i) {
+    for (const at::Tensor& tensor :
+         {loaded.trained[i], loaded.exp_avgs[i], loaded.exp_avg_sqs[i]}) {
+      if (tensor.sizes() != state_.trained[i].sizes() ||
+          tensor.scalar_type() != state_.trained[i].scalar_type()) {
+        return differs(absl::StrCat("tensor ", state_.names[i], " has another shape or type"));
+      }
+    }
+  }
+  if (!loaded.best_tensors.empty() && loaded.best_tensors.size() != state_.names.size()) {
+    return differs("incomplete best tensors");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainerRun::Resume() {
+  ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from));
+  RETURN_IF_ERROR(MatchState(loaded));
+  c10::NoGradGuard no_grad;
+  for (size_t i = 0; i < state_.names.size(); ++i) {
+    state_.trained[i].copy_(loaded.trained[i]);
+    loaded.trained[i] = state_.trained[i];
+    for (auto* list : {&loaded.exp_avgs, &loaded.exp_avg_sqs}) {
+      (*list)[i] = (*list)[i].to(state_.trained[i].device());
+    }
+    if (!loaded.best_tensors.empty()) {
+      loaded.best_tensors[i] = loaded.best_tensors[i].to(state_.trained[i].device());
+    }
+  }
+  state_ = std::move(loaded);
+  return absl::OkStatus();
+}
+
+// Per epoch a torch.randperm seeded with seed + epoch, as the reference (accelerate's seedable
+// sampler) has it.
+const std::vector<int64_t>& TrainerRun::Order(int64_t epoch) {
+  if (epoch != order_epoch_) {
+    const at::Tensor permutation = at::randperm(
+        train_.size(), at::detail::createCPUGenerator(config_.seed + epoch), at::kLong);
+    const int64_t* values = permutation.const_data_ptr<int64_t>();
+    order_.assign(values, values + train_.size());
+    order_epoch_ = epoch;
+  }
+  return order_;
+}
+
+absl::Status TrainerRun::Step() {
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t step = state_.step;
+  const std::span<const int64_t> rows =
+      std::span(Order(plan_.epoch(step)))
+          .subspan(plan_.begin(step), plan_.end(step) - plan_.begin(step));
+  ASSIGN_OR_RETURN(const StepNumbers numbers, AccumulateGradients(rows));
+  RETURN_IF_ERROR(Update(numbers, rows));
+  state_.step = step + 1;
+  state_.epoch = plan_.epoch(state_.step);
+  state_.position = plan_.begin(state_.step);
+  state_.tokens += numbers.tokens;
+  if (!numbers.finite()) return absl::OkStatus();
+
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  StepEvent event;
+  event.step = state_.step;
+  event.epoch = plan_.epochs_done(state_.step);
+  event.total_steps = plan_.total_steps;
+  event.loss = numbers.loss;
+  event.grad_norm = numbers.grad_norm;
+  event.learning_rate = PeakRate(config_.learning_rates, adapter_.tensors()[0].part) *
+                        ScheduleFactor(config_.schedule, step, plan_);
+  event.tokens_per_second = static_cast<double>(numbers.tokens) / seconds.count();
+  sink_.OnStep(event);
+  return absl::OkStatus();
+}
+
+// The loss is the mean over all label tokens of the step, whatever micro-batch they are in.
+absl::StatusOr<StepNumbers> TrainerRun::AccumulateGradients(std::span<const int64_t> rows) {
+  const int64_t virtual_tokens =
+      adapter_.method().soft_prompt ? adapter_.method().soft_prompt->num_virtual_tokens : 0;
+  const int64_t labels = CountLabels(train_, rows, virtual_tokens);
+  if (labels == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("step ", state_.step + 1, " has no label: rows ",
+                     absl::StrJoin(rows.first(std::min(rows.size(), kMaxRowsInError)), ", "),
+                     " of the training set have empty targets"));
+  }
+  ClearGradients();
+  StepNumbers numbers;
+  at::Tensor loss_sum;
+  const size_t batch_size = config_.batch_size;
+  for (size_t begin = 0; begin < rows.size(); begin += batch_size) {
+    RETURN_IF_ERROR(stop_.Poll());
+    const std::span<const int64_t> part =
+        rows.subspan(begin, std::min(batch_size, rows.size() - begin));
+    const Gpt2Network network = adapter_.Bind();
+    const Batch batch = MakeBatch(train_, part, virtual_tokens, network.device());
+    numbers.tokens += batch.num_tokens;
+    if (batch.num_labels() == 0) continue;
+    const DropoutPlan dropout = MakeDropoutPlan(static_cast<int64_t>(begin / batch_size));
+    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, &dropout);
+    const at::Tensor loss =
+        LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(labels));
+    loss.backward();
+    c10::NoGradGuard no_grad;
+    loss_sum = loss_sum.defined() ? loss_sum + loss : loss.clone();
+  }
+  const at::Tensor norm = GradientNorm(state_.trained);
+  if (config_.max_grad_norm > 0) ClipGradients(state_.trained, norm, config_.max_grad_norm);
+  numbers.loss = loss_sum.item<double>();
+  numbers.grad_norm = norm.item<double>();
+  return numbers;
+}
+
+DropoutPlan TrainerRun::MakeDropoutPlan(int64_t micro_batch) const {
+  DropoutPlan plan;
+  plan.embedding = config_.embedding_dropout;
+  plan.attention = config_.attention_dropout;
+  plan.residual = config_.residual_dropout;
+  const bool base_trains =
+      adapter_.method().full ||
+      (adapter_.method().last_layers && adapter_.method().last_layers->num_layers > 0);
+  plan.first_block = base_trains ? adapter_.first_trained_block() : 0;
+  plan.seed = config_.seed;
+  plan.step = state_.step;
+  plan.micro_batch = micro_batch;
+  return plan;
+}
+
+absl::Status TrainerRun::Update(const StepNumbers& numbers, std::span<const int64_t> rows) {
+  if (!numbers.finite()) {
+    ClearGradients();
+    return Diverged(numbers, rows);
+  }
+  ApplyAdamW(ScheduleFactor(config_.schedule, state_.step, plan_));
+  ClearGradients();
+  return absl::OkStatus();
+}
+
+absl::Status TrainerRun::Diverged(const StepNumbers& numbers, std::span<const int64_t> rows) {
+  const std::string text = absl::StrCat(
+      "step ", state_.step + 1, ": loss ", numbers.loss, ", gradient norm ", numbers.grad_norm,
+      ", on rows ", absl::StrJoin(rows.first(std::min(rows.size(), kMaxRowsInError)), ", "),
+      rows.size() > kMaxRowsInError ? ", ..." : "", " of the training set");
+  if (config_.on_divergence == DivergencePolicy::kStop) {
+    return absl::OutOfRangeError(
+        absl::StrCat("diverged at ", text, "; a smaller learning rate may help"));
+  }
+  sink_.OnWarning("UPDATE_SKIPPED", text);
+  return absl::OkStatus();
+}
+
+void TrainerRun::ApplyAdamW(double factor) {
+  ++state_.updates;
+  const AdamWOptions adamw{config_.beta1, config_.beta2, config_.eps};
+  for (AdapterPart part : {AdapterPart::kLora, AdapterPart::kSoftPrompt, AdapterPart::kLastLayers,
+                           AdapterPart::kFull}) {
+    for (bool decays : {true, false}) {
+      AdamWGroup group;
+      group.learning_rate = PeakRate(config_.learning_rates, part) * factor;
+      group.weight_decay = decays ? config_.weight_decay : 0;
+      for (size_t i = 0; i < state_.trained.size(); ++i) {
+        const TrainedTensor& trained = adapter_.tensors()[i];
+        if (trained.part != part || trained.decays != decays) continue;
+        group.tensors.push_back(state_.trained[i]);
+        group.exp_avgs.push_back(state_.exp_avgs[i]);
+        group.exp_avg_sqs.push_back(state_.exp_avg_sqs[i]);
+      }
+      AdamWStep(adamw, state_.updates, group);
+    }
+  }
+}
+
+void TrainerRun::ClearGradients() {
+  for (at::Tensor& tensor : state_.trained) tensor.mutable_grad().reset();
+}
+
+bool TrainerRun::EvaluationIsDue() const {
+  if (state_.step >= plan_.total_steps) return true;
+  if (config_.eval_every_steps > 0) return state_.step % config_.eval_every_steps == 0;
+  return plan_.ends_epoch(state_.step - 1);
+}
+
+bool TrainerRun::CheckpointIsDue() const {
+  if (config_.checkpoint_every_steps > 0) {
+    return state_.step % config_.checkpoint_every_steps == 0;
+  }
+  return EvaluationIsDue();
+}
+
+absl::Status TrainerRun::Evaluate() {
+  const auto start = std::chrono::steady_clock::now();
+  absl::StatusOr<EvaluationEvent> evaluated = absl::InternalError("not evaluated");
+  {
+    c10::NoGradGuard no_grad;
+    const Gpt2Network network = adapter_.Bind();
+    evaluated = evaluator_->Evaluate(network, state_.step, stop_);
+  }
+  RETURN_IF_ERROR(evaluated.status());
+  EvaluationEvent event = *std::move(evaluated);
+  event.step = state_.step;
+  event.epoch = plan_.epochs_done(state_.step);
+  ASSIGN_OR_RETURN(event.is_best,
+                   UpdateEarlyStopping(config_.early_stopping, event, state_.early_stopping));
+  event.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  state_.last = event;
+  if (event.is_best) {
+    state_.best = event;
+    c10::NoGradGuard no_grad;
+    state_.best_tensors.resize(state_.trained.size());
+    for (size_t i = 0; i < state_.trained.size(); ++i) {
+      state_.best_tensors[i] = state_.trained[i].clone();
+    }
+  }
+  sink_.OnEvaluation(event);
+  return absl::OkStatus();
+}
+
+absl::Status TrainerRun::WriteCheckpoint() {
+  CheckpointEvent event;
+  event.step = state_.step;
+  event.directory = JoinPath(options_.checkpoint_directory, absl::StrCat(state_.step));
+  event.files = TrainingStateFiles();
+  ASSIGN_OR_RETURN(event.size_bytes, SaveTrainingState(state_, event.directory));
+  RETURN_IF_ERROR(RemoveOldCheckpoints());
+  sink_.OnCheckpoint(event);
+  return absl::OkStatus();
+}
+
+// Keeps the newest checkpoint_keep_last up to this step, and the one that this run began from.
+absl::Status TrainerRun::RemoveOldCheckpoints() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                   ListDirectory(options_.checkpoint_directory));
+  std::vector<int64_t> steps;
+  for (const std::string& name : names) {
+    int64_t step = 0;
+    if (absl::SimpleAtoi(name, &step)) steps.push_back(step);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  const size_t keep = std::max<int64_t>(1, config_.checkpoint_keep_last);
+  for (size_t i = keep; i < steps.size(); ++i) {
+    const std::string path = JoinPath(options_.checkpoint_directory, absl::StrCat(steps[i]));
+    if (path != options_.resume_from) RETURN_IF_ERROR(RemoveTree(path));
+  }
+  return absl::OkStatus();
+}
+
+TrainingResult TrainerRun::Finish() {
+  TrainingResult result;
+  result.steps = state_.step;
+  result.best_step = state_.best.step > 0 ? state_.best.step : state_.step;
+  result.stopped_early = state_.early_stopping.stop && state_.step < plan_.total_steps;
+  result.best = state_.best;
+  result.last = state_.last;
+  c10::NoGradGuard no_grad;
+  for (size_t i = 0; i < state_.best_tensors.size(); ++i) {
+    state_.trained[i].copy_(state_.best_tensors[i]);
+  }
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
+                                     AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
+                                     StopToken& stop) {
+  TrainingResult result;
+  RETURN_IF_ERROR(CatchTorchErrors([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(result, TrainerRun(options, train, adapter, evaluator, sink, stop).Run());
+    return absl::OkStatus();
+  }));
+  return result;
+}
+
+int64_t TotalSteps(const TrainingConfig& config, int64_t num_rows) {
+  return num_rows > 0 ? MakeStepPlan(config, num_rows).total_steps : 0;
+}
+
+}  // namespace graft

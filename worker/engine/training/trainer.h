@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/engine/adapters/adapter_set.h"
+#include "worker/engine/data/example_source.h"
+#include "worker/engine/engine_spec.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+// Scores the network on the validation set; worker/engine/evaluation implements it. `values` must
+// hold "eval/loss" and the metric of early stopping; step, epoch and is_best are the trainer's.
+class Evaluator {
+ public:
+  virtual ~Evaluator() = default;
+  virtual absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
+                                                   StopToken& stop) = 0;
+};
+
+struct TrainerOptions {
+  TrainingConfig config;
+  // Checkpoints go to checkpoint_directory/{step}/; the directory must exist. Empty: none.
+  std::string checkpoint_directory;
+  std::string resume_from;  // A checkpoint's directory; empty: from the beginning.
+  // What else makes a checkpoint valid for this run (hashes of spec, base and data, device, dtype,
+  // threads): a checkpoint with another fingerprint is refused.
+  std::string fingerprint;
+};
+
+struct TrainingResult {
+  int64_t steps = 0;      // Optimiser updates done.
+  int64_t best_step = 0;  // Whose tensors the adapter now holds; the last one without evaluation.
+  bool stopped_early = false;
+  EvaluationEvent best;  // Of best_step; empty without evaluation.
+  EvaluationEvent last;
+};
+
+// Trains `adapter` on `train` and leaves the best evaluation's tensors in it. training.md says what
+// a step is. All arguments outlive the call; `evaluator` may be nullptr (no validation set).
+//   CANCELLED            stop said so; the newest checkpoint lies on disk.
+//   INVALID_ARGUMENT     empty data, a row longer than the model, no label in a whole step
+//   DATA_LOSS            resume_from is corrupt or incomplete (file and tensor named)
+//   FAILED_PRECONDITION  resume_from belongs to another run
+//   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop
+//   codes of file.h      a checkpoint could not be written
+absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
+                                     AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
+                                     StopToken& stop);
+
+// Optimiser steps of a run: what TrainingConfig and the number of rows give.
+int64_t TotalSteps(const TrainingConfig& config, int64_t num_rows);
+
+}  // namespace graft

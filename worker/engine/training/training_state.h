@@ -1,0 +1,54 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/engine/run_hooks.h"
+#include "worker/engine/training/early_stopping.h"
+
+namespace graft {
+
+// Everything that a run is at the end of an optimiser step; what is not in here follows from the
+// configuration. Random numbers are a function of (seed, step, micro-batch, purpose), so no
+// generator is saved, and the data order of (seed, epoch), so a position is enough.
+struct TrainingState {
+  std::string fingerprint;  // TrainerOptions::fingerprint.
+  std::string optimizer = "fused_adamw";
+  int64_t step = 0;      // Optimiser steps done, skipped updates included.
+  int64_t updates = 0;   // Updates that AdamW made.
+  int64_t num_rows = 0;  // Of the training set.
+  int64_t epoch = 0;     // Pass over the data that the next step belongs to, from 0.
+  int64_t position = 0;  // Rows of that pass's order that are used up.
+  int64_t tokens = 0;    // Real tokens trained on.
+  EarlyStoppingState early_stopping;
+  EvaluationEvent best;  // step 0: none yet.
+  EvaluationEvent last;
+
+  // One entry per trained tensor, in AdapterSet's order.
+  std::vector<std::string> names;
+  std::vector<at::Tensor> trained;
+  std::vector<at::Tensor> exp_avgs;
+  std::vector<at::Tensor> exp_avg_sqs;
+  std::vector<at::Tensor> best_tensors;  // Empty: no evaluation yet.
+};
+
+// Files of a checkpoint: state.safetensors, state.json, and SHA256SUMS over both (sha256sum -c).
+//
+// Writes `state` to `directory`, which appears whole or not at all and is read back before this
+// returns OK. An older directory of that name is replaced. Codes of common/base/file.h; DATA_LOSS
+// when what was read back is not what was written. Returns the size in bytes.
+absl::StatusOr<int64_t> SaveTrainingState(const TrainingState& state, const std::string& directory);
+
+// Reads it back, on the CPU. DATA_LOSS naming the file when anything is missing or differs from its
+// hash; NOT_FOUND when there is no such directory.
+absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory);
+
+// Names of the files, for CheckpointEvent.
+std::vector<std::string> TrainingStateFiles();
+
+}  // namespace graft

@@ -1,0 +1,45 @@
+#include "worker/engine/training/validation_loss.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "common/base/status_macros.h"
+#include "worker/engine/gpt2/forward.h"
+#include "worker/engine/training/batch.h"
+
+namespace graft {
+
+absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
+                                                     const ExampleSource& source,
+                                                     int64_t batch_size, StopToken& stop) {
+  c10::NoGradGuard no_grad;
+  std::vector<int64_t> order(source.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return source.Get(a).ids.size() < source.Get(b).ids.size();
+  });
+  const int64_t prompt = network.num_virtual_tokens();
+  ValidationLoss result;
+  double sum = 0;
+  for (size_t begin = 0; begin < order.size(); begin += batch_size) {
+    RETURN_IF_ERROR(stop.Poll());
+    const size_t count = std::min<size_t>(batch_size, order.size() - begin);
+    const Batch batch =
+        MakeBatch(source, std::span(order).subspan(begin, count), prompt, network.device());
+    if (batch.num_labels() == 0) continue;
+    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
+    sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
+    result.num_tokens += batch.num_labels();
+  }
+  if (result.num_tokens == 0) {
+    return absl::InvalidArgumentError("the validation set has no label: all targets are empty");
+  }
+  result.loss = sum / static_cast<double>(result.num_tokens);
+  return result;
+}
+
+}  // namespace graft

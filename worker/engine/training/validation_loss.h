@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "worker/engine/data/example_source.h"
+#include "worker/engine/gpt2/network.h"
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+struct ValidationLoss {
+  double loss = 0;  // Mean over all label tokens of all rows.
+  int64_t num_tokens = 0;
+};
+
+// Loss over a whole data set in evaluation mode, without gradients. Rows go in order of length,
+// batch_size at a time; the result does not depend on the seed. CANCELLED by `stop`, which is asked
+// before every batch; INVALID_ARGUMENT when there is no label at all.
+absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
+                                                     const ExampleSource& source,
+                                                     int64_t batch_size, StopToken& stop);
+
+}  // namespace graft
