@@ -1,0 +1,358 @@
+#include "client/api_client.h"
+
+#include <algorithm>
+
+#include "absl/random/random.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/file_transfer.h"
+#include "client/retry.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/status.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+
+namespace graft {
+namespace {
+
+// A transfer may take long, but not for ever.
+constexpr absl::Duration kTransferTimeout = absl::Hours(6);
+
+std::string NewRequestId() {
+  absl::BitGen random;
+  return absl::StrCat("cli-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
+template <typename Request, typename Response, typename Stub>
+absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                           Response*),
+                              const Request& request) {
+  Response response;
+  RETURN_IF_ERROR(RetryUnavailable(options.patience, [&] {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + options.call_timeout));
+    return FromGrpcStatus((stub.*method)(&context, request, &response));
+  }));
+  return response;
+}
+
+template <typename Request>
+Request Named(const std::string& name) {
+  Request request;
+  request.set_name(name);
+  return request;
+}
+
+// Sends a folder with its metadata first; on a broken stream the server's status says more than
+// ours.
+template <typename Request, typename Response>
+absl::StatusOr<Response> SendWithMetadata(grpc::ClientWriter<Request>& stream, Request metadata,
+                                          Response& response, const std::string& directory,
+                                          const std::vector<std::string>& files,
+                                          const std::function<void(int64_t)>& on_progress) {
+  int64_t sent = 0;
+  absl::Status read = absl::OkStatus();
+  if (stream.Write(metadata)) {
+    Request message;
+    read = SendFolder(directory, files, [&](const v1::FileChunk& chunk) {
+      *message.mutable_chunk() = chunk;
+      sent += static_cast<int64_t>(chunk.data().size());
+      if (on_progress) on_progress(sent);
+      return stream.Write(message);
+    });
+  }
+  stream.WritesDone();
+  const absl::Status status = FromGrpcStatus(stream.Finish());
+  RETURN_IF_ERROR(read);
+  RETURN_IF_ERROR(status);
+  return response;
+}
+
+bool BelongsToModel(const std::string& name) {
+  return name == "config.json" || name == "generation_config.json" || name == "vocab.json" ||
+         name == "merges.txt" || name == "tokenizer.json" || name == "tokenizer_config.json" ||
+         name == "special_tokens_map.json" || name == "added_tokens.json" ||
+         name == "model.safetensors.index.json" ||
+         (absl::EndsWith(name, ".safetensors") && !absl::StrContains(name, '/'));
+}
+
+}  // namespace
+
+class ApiClient::StreamScope {
+ public:
+  StreamScope(ApiClient& client, grpc::ClientContext& context)
+      : client_(client), context_(context) {
+    MutexLock lock(client_.mutex_);
+    client_.streams_.insert(&context_);
+    if (client_.cancelled_) context_.TryCancel();
+  }
+  ~StreamScope() {
+    MutexLock lock(client_.mutex_);
+    client_.streams_.erase(&context_);
+  }
+
+ private:
+  ApiClient& client_;
+  grpc::ClientContext& context_;
+};
+
+void ApiClient::CancelStreams() {
+  MutexLock lock(mutex_);
+  cancelled_ = true;
+  for (grpc::ClientContext* context : streams_) context->TryCancel();
+}
+
+std::unique_ptr<ApiClient> ApiClient::Connect(const std::string& address, Options options) {
+  grpc::ChannelArguments arguments;
+  // An absent server is noticed, and a returned one found, within a second or two.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  return std::make_unique<ApiClient>(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), options);
+}
+
+ApiClient::ApiClient(std::shared_ptr<grpc::Channel> channel, Options options)
+    : options_(options),
+      channel_(std::move(channel)),
+      jobs_(v1::JobService::NewStub(channel_)),
+      datasets_(v1::DatasetService::NewStub(channel_)),
+      adapters_(v1::AdapterService::NewStub(channel_)),
+      models_(v1::ModelService::NewStub(channel_)) {}
+
+absl::StatusOr<v1::Job> ApiClient::CreateJob(v1::CreateJobRequest request) {
+  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  return Call(options_, *jobs_, &v1::JobService::Stub::CreateJob, request);
+}
+
+absl::StatusOr<v1::Job> ApiClient::GetJob(const std::string& name) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::GetJob, Named<v1::GetJobRequest>(name));
+}
+
+absl::StatusOr<v1::ListJobsResponse> ApiClient::ListJobs(const v1::ListJobsRequest& request) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::ListJobs, request);
+}
+
+absl::StatusOr<v1::Job> ApiClient::CancelJob(const std::string& name) {
+  auto request = Named<v1::CancelJobRequest>(name);
+  request.set_request_id(NewRequestId());
+  return Call(options_, *jobs_, &v1::JobService::Stub::CancelJob, request);
+}
+
+absl::Status ApiClient::DeleteJob(const std::string& name, bool delete_adapter) {
+  auto request = Named<v1::DeleteJobRequest>(name);
+  request.set_request_id(NewRequestId());
+  request.set_delete_adapter(delete_adapter);
+  return Call(options_, *jobs_, &v1::JobService::Stub::DeleteJob, request).status();
+}
+
+absl::StatusOr<v1::ListJobArtifactsResponse> ApiClient::ListJobArtifacts(const std::string& name) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::ListJobArtifacts,
+              Named<v1::ListJobArtifactsRequest>(name));
+}
+
+absl::Status ApiClient::WatchJob(const std::string& name, int64_t after_sequence,
+                                 const std::function<bool(const v1::WatchJobResponse&)>& on_message,
+                                 const std::function<void(const absl::Status&)>& on_reconnect) {
+  v1::WatchJobRequest request;
+  request.set_name(name);
+  request.set_after_sequence(after_sequence);
+  bool seen = false;  // Only a server that was once there is waited for long.
+  for (;;) {
+    bool progressed = false;
+    bool stopped = false;
+    const absl::Status status =
+        RetryUnavailable(seen ? options_.watch_patience : options_.patience, [&]() -> absl::Status {
+          grpc::ClientContext context;
+          const StreamScope scope(*this, context);
+          auto stream = jobs_->WatchJob(&context, request);
+          v1::WatchJobResponse response;
+          while (!stopped && stream->Read(&response)) {
+            if (response.has_event()) request.set_after_sequence(response.event().sequence());
+            progressed = seen = true;
+            stopped = !on_message(response);
+            if (stopped) context.TryCancel();
+          }
+          const absl::Status end = FromGrpcStatus(stream->Finish());
+          if (stopped) return absl::OkStatus();
+          // A stream that brought something begins a new patience.
+          return progressed && absl::IsUnavailable(end) ? absl::AbortedError(end.message()) : end;
+        });
+    if (!absl::IsAborted(status)) return status;
+    if (on_reconnect) on_reconnect(status);
+  }
+}
+
+absl::Status ApiClient::DownloadJobArtifact(const std::string& name, const std::string& artifact,
+                                            const std::string& path) {
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  auto request = Named<v1::DownloadJobArtifactRequest>(name);
+  request.set_path(artifact);
+  auto stream = jobs_->DownloadJobArtifact(&context, request);
+  v1::FileChunk chunk;
+  absl::Status written = absl::OkStatus();
+  while (written.ok() && stream->Read(&chunk)) written = file.Append(chunk.data());
+  if (!written.ok()) context.TryCancel();
+  const absl::Status status = FromGrpcStatus(stream->Finish());
+  RETURN_IF_ERROR(written);
+  RETURN_IF_ERROR(status);
+  return file.Commit();
+}
+
+absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(
+    const std::string& name, const std::string& path,
+    const std::function<void(int64_t)>& on_progress) {
+  v1::UploadDatasetRequest message;
+  message.mutable_metadata()->set_name(name);
+  message.mutable_metadata()->set_file_name(BaseName(path));
+  ASSIGN_OR_RETURN(const int64_t size, FileSize(path));
+  message.mutable_metadata()->set_size_bytes(size);
+  ASSIGN_OR_RETURN(*message.mutable_metadata()->mutable_sha256(), Sha256HexOfFile(path));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  v1::Dataset dataset;
+  auto stream = datasets_->UploadDataset(&context, &dataset);
+  int64_t sent = 0;
+  absl::Status read = absl::OkStatus();
+  if (stream->Write(message)) {
+    read = SendFile(path, [&](const std::string& piece) {
+      message.set_data(piece);
+      sent += static_cast<int64_t>(piece.size());
+      if (on_progress) on_progress(sent);
+      return stream->Write(message);
+    });
+  }
+  stream->WritesDone();
+  const absl::Status status = FromGrpcStatus(stream->Finish());
+  RETURN_IF_ERROR(read);
+  RETURN_IF_ERROR(status);
+  return dataset;
+}
+
+absl::StatusOr<v1::Dataset> ApiClient::GetDataset(const std::string& name) {
+  return Call(options_, *datasets_, &v1::DatasetService::Stub::GetDataset,
+              Named<v1::GetDatasetRequest>(name));
+}
+
+absl::StatusOr<v1::ListDatasetsResponse> ApiClient::ListDatasets(
+    const v1::ListDatasetsRequest& request) {
+  return Call(options_, *datasets_, &v1::DatasetService::Stub::ListDatasets, request);
+}
+
+absl::Status ApiClient::DeleteDataset(const std::string& name) {
+  return Call(options_, *datasets_, &v1::DatasetService::Stub::DeleteDataset,
+              Named<v1::DeleteDatasetRequest>(name))
+      .status();
+}
+
+absl::StatusOr<v1::PreviewDatasetResponse> ApiClient::PreviewDataset(
+    const v1::PreviewDatasetRequest& request) {
+  return Call(options_, *datasets_, &v1::DatasetService::Stub::PreviewDataset, request);
+}
+
+absl::StatusOr<v1::Adapter> ApiClient::GetAdapter(const std::string& name) {
+  return Call(options_, *adapters_, &v1::AdapterService::Stub::GetAdapter,
+              Named<v1::GetAdapterRequest>(name));
+}
+
+absl::StatusOr<v1::ListAdaptersResponse> ApiClient::ListAdapters(
+    const v1::ListAdaptersRequest& request) {
+  return Call(options_, *adapters_, &v1::AdapterService::Stub::ListAdapters, request);
+}
+
+absl::Status ApiClient::DownloadAdapter(const std::string& name, const std::string& directory) {
+  ASSIGN_OR_RETURN(FolderWriter folder, FolderWriter::Create(directory));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  auto stream = adapters_->DownloadAdapter(&context, Named<v1::DownloadAdapterRequest>(name));
+  v1::FileChunk chunk;
+  absl::Status written = absl::OkStatus();
+  while (written.ok() && stream->Read(&chunk)) written = folder.Write(chunk);
+  if (!written.ok()) context.TryCancel();
+  const absl::Status status = FromGrpcStatus(stream->Finish());
+  RETURN_IF_ERROR(written);
+  RETURN_IF_ERROR(status);
+  return folder.Commit();
+}
+
+absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,
+                                                     const std::string& base_model,
+                                                     const std::string& directory) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> files, FilesBelow(directory));
+  v1::ImportAdapterRequest metadata;
+  metadata.mutable_metadata()->set_name(name);
+  metadata.mutable_metadata()->set_base_model(base_model);
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  v1::Adapter adapter;
+  auto stream = adapters_->ImportAdapter(&context, &adapter);
+  return SendWithMetadata(*stream, metadata, adapter, directory, files, {});
+}
+
+absl::Status ApiClient::DeleteAdapter(const std::string& name) {
+  return Call(options_, *adapters_, &v1::AdapterService::Stub::DeleteAdapter,
+              Named<v1::DeleteAdapterRequest>(name))
+      .status();
+}
+
+absl::Status ApiClient::Generate(
+    const v1::GenerateRequest& request,
+    const std::function<bool(const v1::GenerateResponse&)>& on_message) {
+  bool stopped = false;
+  bool begun = false;
+  return RetryUnavailable(options_.patience, [&]() -> absl::Status {
+    grpc::ClientContext context;
+    const StreamScope scope(*this, context);
+    auto stream = adapters_->Generate(&context, request);
+    v1::GenerateResponse response;
+    while (!stopped && stream->Read(&response)) {
+      begun = true;
+      stopped = !on_message(response);
+      if (stopped) context.TryCancel();
+    }
+    const absl::Status end = FromGrpcStatus(stream->Finish());
+    if (stopped) return absl::OkStatus();
+    // What was printed cannot be taken back: a text that broke off is not begun again.
+    return begun && absl::IsUnavailable(end) ? absl::AbortedError(end.message()) : end;
+  });
+}
+
+absl::StatusOr<v1::Model> ApiClient::GetModel(const std::string& name) {
+  return Call(options_, *models_, &v1::ModelService::Stub::GetModel,
+              Named<v1::GetModelRequest>(name));
+}
+
+absl::StatusOr<v1::ListModelsResponse> ApiClient::ListModels(const v1::ListModelsRequest& request) {
+  return Call(options_, *models_, &v1::ModelService::Stub::ListModels, request);
+}
+
+absl::StatusOr<v1::Model> ApiClient::ImportModel(const std::string& name,
+                                                 const std::string& directory,
+                                                 const std::function<void(int64_t)>& on_progress) {
+  ASSIGN_OR_RETURN(std::vector<std::string> files, FilesBelow(directory));
+  files.erase(std::remove_if(files.begin(), files.end(),
+                             [](const std::string& name) { return !BelongsToModel(name); }),
+              files.end());
+  if (std::find(files.begin(), files.end(), "config.json") == files.end()) {
+    return absl::InvalidArgumentError(directory +
+                                      " is no Hugging Face model folder: config.json is missing");
+  }
+  v1::ImportModelRequest metadata;
+  metadata.mutable_metadata()->set_name(name);
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  v1::Model model;
+  auto stream = models_->ImportModel(&context, &model);
+  return SendWithMetadata(*stream, metadata, model, directory, files, on_progress);
+}
+
+absl::Status ApiClient::DeleteModel(const std::string& name) {
+  return Call(options_, *models_, &v1::ModelService::Stub::DeleteModel,
+              Named<v1::DeleteModelRequest>(name))
+      .status();
+}
+
+}  // namespace graft

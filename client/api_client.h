@@ -1,0 +1,110 @@
+#pragma once
+
+// The C++ client of graft.v1: each RPC with its deadline and its retry, streams that resume,
+// transfers of whole files and folders. All failures are absl::Status, with the server's details as
+// payloads.
+//
+//   auto client = graft::ApiClient::Connect("127.0.0.1:50051");
+//   ASSIGN_OR_RETURN(graft::v1::Job job, client->CreateJob(request));
+//   RETURN_IF_ERROR(client->WatchJob(job.name(), 0, [](const auto& response) { …; return true; }));
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "graft/v1/adapter.grpc.pb.h"
+#include "graft/v1/dataset.grpc.pb.h"
+#include "graft/v1/job.grpc.pb.h"
+#include "graft/v1/model.grpc.pb.h"
+#include "grpcpp/channel.h"
+
+namespace graft {
+
+// Thread-safe; blocks. UNAVAILABLE is tried again a few times within `patience`; a request that
+// changes something carries a request_id, so that trying again does it once.
+class ApiClient {
+ public:
+  struct Options {
+    absl::Duration call_timeout = absl::Seconds(30);
+    // How long an absent server is waited for, per call.
+    absl::Duration patience = absl::Seconds(2);
+    // How long WatchJob waits for a server that went away in the middle.
+    absl::Duration watch_patience = absl::Minutes(10);
+  };
+  // Does not connect yet: the first call does.
+  static std::unique_ptr<ApiClient> Connect(const std::string& address, Options options);
+  explicit ApiClient(std::shared_ptr<grpc::Channel> channel, Options options);
+
+  // Ends WatchJob and Generate calls in other threads, now and from now on; they return CANCELLED.
+  void CancelStreams() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::StatusOr<v1::Job> CreateJob(v1::CreateJobRequest request);
+  absl::StatusOr<v1::Job> GetJob(const std::string& name);
+  absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request);
+  absl::StatusOr<v1::Job> CancelJob(const std::string& name);
+  absl::Status DeleteJob(const std::string& name, bool delete_adapter);
+  absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
+
+  // Calls on_message for every event after `after_sequence` and every heartbeat, until the job is
+  // done or on_message returns false. A stream that breaks is opened again after the last event
+  // that was seen: each event comes once, in order. `on_reconnect` (may be empty) is told why the
+  // stream broke.
+  absl::Status WatchJob(const std::string& name, int64_t after_sequence,
+                        const std::function<bool(const v1::WatchJobResponse&)>& on_message,
+                        const std::function<void(const absl::Status&)>& on_reconnect = {});
+
+  // Writes the artifact into the file `path`, which appears whole or not at all.
+  absl::Status DownloadJobArtifact(const std::string& name, const std::string& artifact,
+                                   const std::string& path);
+
+  // Uploads a local file. `on_progress` (may be empty) gets the bytes sent.
+  absl::StatusOr<v1::Dataset> UploadDataset(const std::string& name, const std::string& path,
+                                            const std::function<void(int64_t)>& on_progress = {});
+  absl::StatusOr<v1::Dataset> GetDataset(const std::string& name);
+  absl::StatusOr<v1::ListDatasetsResponse> ListDatasets(const v1::ListDatasetsRequest& request);
+  absl::Status DeleteDataset(const std::string& name);
+  absl::StatusOr<v1::PreviewDatasetResponse> PreviewDataset(
+      const v1::PreviewDatasetRequest& request);
+
+  absl::StatusOr<v1::Adapter> GetAdapter(const std::string& name);
+  absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(const v1::ListAdaptersRequest& request);
+  // Writes the adapter's files below `directory`, which must not exist; it appears whole or not at
+  // all.
+  absl::Status DownloadAdapter(const std::string& name, const std::string& directory);
+  // All files of a PEFT folder, subfolders included.
+  absl::StatusOr<v1::Adapter> ImportAdapter(const std::string& name, const std::string& base_model,
+                                            const std::string& directory);
+  absl::Status DeleteAdapter(const std::string& name);
+  // Calls on_message for each piece of text; returning false ends the call.
+  absl::Status Generate(const v1::GenerateRequest& request,
+                        const std::function<bool(const v1::GenerateResponse&)>& on_message);
+
+  absl::StatusOr<v1::Model> GetModel(const std::string& name);
+  absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request);
+  // The files of a Hugging Face folder that make a model: config, weights, tokenizer.
+  absl::StatusOr<v1::Model> ImportModel(const std::string& name, const std::string& directory,
+                                        const std::function<void(int64_t)>& on_progress = {});
+  absl::Status DeleteModel(const std::string& name);
+
+ private:
+  // Makes a stream's context known to CancelStreams for as long as it lives.
+  class StreamScope;
+
+  const Options options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::JobService::Stub> jobs_;
+  const std::unique_ptr<v1::DatasetService::Stub> datasets_;
+  const std::unique_ptr<v1::AdapterService::Stub> adapters_;
+  const std::unique_ptr<v1::ModelService::Stub> models_;
+  Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<grpc::ClientContext*> streams_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace graft

@@ -1,0 +1,357 @@
+// graft datasets, models, adapters.
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/method.h"
+
+namespace graft {
+namespace {
+
+struct NoOptions {};
+
+// One page after another of a List method, item by item.
+template <typename Request, typename Response, typename Items>
+absl::Status ForEach(ApiClient& client, absl::StatusOr<Response> (ApiClient::*list)(const Request&),
+                     Request request, const Items& on_items) {
+  do {
+    ASSIGN_OR_RETURN(const Response response, (client.*list)(request));
+    on_items(response);
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return absl::OkStatus();
+}
+
+void PrintTable(const CliContext& context, const Table& table) {
+  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+}
+
+std::string StemOf(const std::string& path) {
+  std::string stem = BaseName(path);
+  return stem.substr(0, stem.find_last_of('.'));
+}
+
+// "  12.3 MB of 45.6 MB" redrawn on a terminal.
+std::function<void(int64_t)> UploadMeter(const CliContext& context, int64_t total) {
+  if (context.json || isatty(STDERR_FILENO) == 0) return {};
+  return [total](int64_t sent) {
+    std::fprintf(stderr, "\r\033[K  %s of %s%s", FormatBytes(sent).c_str(),
+                 FormatBytes(total).c_str(), sent >= total ? "\r\033[K" : "");
+  };
+}
+
+struct UploadOptions {
+  std::string path;
+  std::string name;
+};
+
+absl::Status RunUpload(CliContext& context, const UploadOptions& options) {
+  const std::string name = options.name.empty() ? StemOf(options.path) : options.name;
+  ASSIGN_OR_RETURN(const int64_t size, FileSize(options.path));
+  ASSIGN_OR_RETURN(const v1::Dataset dataset,
+                   context.client->UploadDataset(name, options.path, UploadMeter(context, size)));
+  if (context.json) {
+    std::puts(ToJson(dataset).c_str());
+  } else {
+    std::printf("%s: %s rows, %s, fields: %s\n", dataset.name().c_str(),
+                FormatCount(dataset.num_rows()).c_str(), FormatBytes(dataset.size_bytes()).c_str(),
+                absl::StrJoin(dataset.fields(), ", ").c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunDatasets(CliContext& context, const NoOptions&) {
+  Table table({"DATASET", "ROWS>", "SIZE>", "FIELDS", "CREATED"});
+  RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListDatasets, v1::ListDatasetsRequest(),
+                          [&](const v1::ListDatasetsResponse& response) {
+                            for (const v1::Dataset& dataset : response.datasets()) {
+                              if (context.json) std::puts(ToJson(dataset).c_str());
+                              table.AddRow({dataset.name(), FormatCount(dataset.num_rows()),
+                                            FormatBytes(dataset.size_bytes()),
+                                            absl::StrJoin(dataset.fields(), ", "),
+                                            FormatTime(dataset.create_time())});
+                            }
+                          }));
+  PrintTable(context, table);
+  return absl::OkStatus();
+}
+
+struct PreviewOptions {
+  std::string name;
+  std::string base_model;
+  int rows = 3;
+  std::string source_field;
+  std::string target_field;
+  std::string prompt_template;
+};
+
+absl::Status RunPreview(CliContext& context, const PreviewOptions& options) {
+  v1::PreviewDatasetRequest request;
+  request.set_name(options.name);
+  request.set_base_model(options.base_model);
+  request.set_num_rows(options.rows);
+  if (!options.source_field.empty()) request.mutable_data()->set_source_field(options.source_field);
+  if (!options.target_field.empty()) request.mutable_data()->set_target_field(options.target_field);
+  if (!options.prompt_template.empty()) {
+    request.mutable_data()->set_prompt_template(options.prompt_template);
+  }
+  ASSIGN_OR_RETURN(const v1::PreviewDatasetResponse response,
+                   context.client->PreviewDataset(request));
+  if (context.json) {
+    std::puts(ToJson(response).c_str());
+    return absl::OkStatus();
+  }
+  for (const auto& example : response.examples()) {
+    std::printf("line %lld: %d prompt tokens (%d cut), %d target tokens (%d cut)\n",
+                static_cast<long long>(example.line()), example.num_prompt_tokens(),
+                example.source_tokens_cut(), example.ids_size() - example.num_prompt_tokens(),
+                example.target_tokens_cut());
+    std::printf("  prompt: %s\n", OneLine(example.prompt(), 200).c_str());
+    std::printf("  target: %s\n", OneLine(example.target(), 200).c_str());
+    std::printf("  ids:    %s\n", OneLine(absl::StrJoin(example.ids(), " "), 200).c_str());
+  }
+  return absl::OkStatus();
+}
+
+struct NameOptions {
+  std::string name;
+};
+
+absl::Status RunDeleteDataset(CliContext& context, const NameOptions& options) {
+  return context.client->DeleteDataset(options.name);
+}
+
+struct AddModelOptions {
+  std::string name;
+  std::string directory;
+};
+
+absl::Status RunAddModel(CliContext& context, const AddModelOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Model model,
+                   context.client->ImportModel(options.name, options.directory));
+  if (context.json) {
+    std::puts(ToJson(model).c_str());
+  } else {
+    std::printf("%s: %s parameters, %d layers, width %d, %s\n", model.name().c_str(),
+                FormatCount(model.num_parameters()).c_str(), model.n_layer(), model.n_embd(),
+                model.dtype().c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunModels(CliContext& context, const NoOptions&) {
+  Table table({"MODEL", "PARAMETERS>", "LAYERS>", "WIDTH>", "HEADS>", "CONTEXT>", "VOCABULARY>",
+               "DTYPE", "FROM"});
+  RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListModels, v1::ListModelsRequest(),
+                          [&](const v1::ListModelsResponse& response) {
+                            for (const v1::Model& model : response.models()) {
+                              if (context.json) std::puts(ToJson(model).c_str());
+                              table.AddRow(
+                                  {model.name(), FormatCount(model.num_parameters()),
+                                   absl::StrCat(model.n_layer()), absl::StrCat(model.n_embd()),
+                                   absl::StrCat(model.n_head()), absl::StrCat(model.n_positions()),
+                                   FormatCount(model.vocab_size()), model.dtype(),
+                                   model.job().empty() ? "imported" : model.job()});
+                            }
+                          }));
+  PrintTable(context, table);
+  return absl::OkStatus();
+}
+
+absl::Status RunDeleteModel(CliContext& context, const NameOptions& options) {
+  return context.client->DeleteModel(options.name);
+}
+
+struct ListAdaptersOptions {
+  std::string base_model;
+};
+
+absl::Status RunAdapters(CliContext& context, const ListAdaptersOptions& options) {
+  v1::ListAdaptersRequest request;
+  if (!options.base_model.empty()) {
+    request.set_filter(absl::StrCat("base_model = \"", options.base_model, "\""));
+  }
+  Table table({"ADAPTER", "BASE MODEL", "METHOD", "TRAINED>", "SIZE>", "FROM", "CREATED"});
+  RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListAdapters, request,
+                          [&](const v1::ListAdaptersResponse& response) {
+                            for (const v1::Adapter& adapter : response.adapters()) {
+                              if (context.json) std::puts(ToJson(adapter).c_str());
+                              table.AddRow({adapter.name(), adapter.base_model(),
+                                            MethodName(adapter.method()),
+                                            FormatCount(adapter.trainable_parameters()),
+                                            FormatBytes(adapter.size_bytes()),
+                                            adapter.job().empty() ? "imported" : adapter.job(),
+                                            FormatTime(adapter.create_time())});
+                            }
+                          }));
+  PrintTable(context, table);
+  return absl::OkStatus();
+}
+
+absl::Status RunShowAdapter(CliContext& context, const NameOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Adapter adapter, context.client->GetAdapter(options.name));
+  if (context.json) {
+    std::puts(ToJson(adapter, true).c_str());
+    return absl::OkStatus();
+  }
+  std::printf("%s: %s on %s, %s parameters, %s\n", adapter.name().c_str(),
+              MethodName(adapter.method()).c_str(), adapter.base_model().c_str(),
+              FormatCount(adapter.trainable_parameters()).c_str(),
+              FormatBytes(adapter.size_bytes()).c_str());
+  if (!adapter.directory().empty()) std::printf("on the server: %s\n", adapter.directory().c_str());
+  for (const auto& file : adapter.files()) {
+    std::printf("  %-40s %s\n", file.path().c_str(), FormatBytes(file.size_bytes()).c_str());
+  }
+  if (!adapter.peft_snippet().empty()) {
+    std::printf("\nin Python:\n\n%s\n", adapter.peft_snippet().c_str());
+  }
+  return absl::OkStatus();
+}
+
+struct DownloadOptions {
+  std::string name;
+  std::string directory;
+};
+
+absl::Status RunDownload(CliContext& context, const DownloadOptions& options) {
+  const std::string directory = options.directory.empty() ? options.name : options.directory;
+  RETURN_IF_ERROR(context.client->DownloadAdapter(options.name, directory));
+  if (!context.json) std::printf("%s\n", directory.c_str());
+  return absl::OkStatus();
+}
+
+struct ImportOptions {
+  std::string directory;
+  std::string name;
+  std::string base_model;
+};
+
+absl::Status RunImport(CliContext& context, const ImportOptions& options) {
+  ASSIGN_OR_RETURN(
+      const v1::Adapter adapter,
+      context.client->ImportAdapter(options.name, options.base_model, options.directory));
+  if (context.json) {
+    std::puts(ToJson(adapter).c_str());
+  } else {
+    std::printf("%s: %s on %s\n", adapter.name().c_str(), MethodName(adapter.method()).c_str(),
+                adapter.base_model().c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunDeleteAdapter(CliContext& context, const NameOptions& options) {
+  return context.client->DeleteAdapter(options.name);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value) {
+  if (!FileExists(value)) return value;
+  ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(value));
+  const std::string name = absl::StrCat(StemOf(value), "-", sha256.substr(0, 8));
+  const auto known = context.client->GetDataset(name);
+  if (known.ok()) return name;
+  if (!absl::IsNotFound(known.status())) return known.status();
+  ASSIGN_OR_RETURN(const int64_t size, FileSize(value));
+  RETURN_IF_ERROR(context.client->UploadDataset(name, value, UploadMeter(context, size)).status());
+  std::fprintf(stderr, "graft: uploaded %s as %s\n", value.c_str(), name.c_str());
+  return name;
+}
+
+void AddDatasetCommands(CLI::App& app, RunCommand& run) {
+  CLI::App* datasets = app.add_subcommand("datasets", "Data sets: upload, list, preview, delete");
+  datasets->require_subcommand(1)->fallthrough();
+  auto upload = std::make_shared<UploadOptions>();
+  CLI::App* upload_command =
+      AddCommand(*datasets, run, "upload", "Upload JSON lines or CSV; every row is checked",
+                 "graft datasets upload articles.jsonl --name articles", upload, RunUpload);
+  upload_command->add_option("file", upload->path, "The file")
+      ->required()
+      ->check(CLI::ExistingFile);
+  upload_command->add_option("--name", upload->name, "Default: the file's name without its ending");
+  AddCommand(*datasets, run, "list", "List data sets", "graft datasets list",
+             std::make_shared<NoOptions>(), RunDatasets);
+  auto preview = std::make_shared<PreviewOptions>();
+  CLI::App* preview_command =
+      AddCommand(*datasets, run, "preview", "Show the first rows as they would train, in tokens",
+                 "graft datasets preview articles --base-model gpt2", preview, RunPreview);
+  preview_command->add_option("dataset", preview->name, "Its name")->required();
+  preview_command->add_option("--base-model", preview->base_model, "Whose tokenizer")->required();
+  preview_command->add_option("--rows", preview->rows, "How many")->check(CLI::Range(1, 20));
+  preview_command->add_option("--source-field", preview->source_field, "Default: document");
+  preview_command->add_option("--target-field", preview->target_field, "Default: summary");
+  preview_command->add_option("--prompt-template", preview->prompt_template,
+                              "Default: {source}\\nTL;DR:");
+  auto remove = std::make_shared<NameOptions>();
+  AddCommand(*datasets, run, "delete", "Delete a data set that no unfinished job uses",
+             "graft datasets delete articles", remove, RunDeleteDataset)
+      ->add_option("dataset", remove->name, "Its name")
+      ->required();
+}
+
+void AddModelCommands(CLI::App& app, RunCommand& run) {
+  CLI::App* models = app.add_subcommand("models", "Base models: add, list, delete");
+  models->require_subcommand(1)->fallthrough();
+  auto add = std::make_shared<AddModelOptions>();
+  CLI::App* add_command = AddCommand(*models, run, "add", "Add a Hugging Face GPT-2 folder",
+                                     "graft models add gpt2 ~/models/gpt2", add, RunAddModel);
+  add_command->add_option("name", add->name, "The name that jobs will use")->required();
+  add_command->add_option("folder", add->directory, "config.json, model.safetensors, vocab.json, …")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  AddCommand(*models, run, "list", "List base models", "graft models list",
+             std::make_shared<NoOptions>(), RunModels);
+  auto remove = std::make_shared<NameOptions>();
+  AddCommand(*models, run, "delete", "Delete a model that nothing uses", "graft models delete gpt2",
+             remove, RunDeleteModel)
+      ->add_option("model", remove->name, "Its name")
+      ->required();
+}
+
+void AddAdapterCommands(CLI::App& app, RunCommand& run) {
+  CLI::App* adapters =
+      app.add_subcommand("adapters", "Adapters: list, show, download, import, delete");
+  adapters->require_subcommand(1)->fallthrough();
+  auto list = std::make_shared<ListAdaptersOptions>();
+  AddCommand(*adapters, run, "list", "List adapters", "graft adapters list --base-model gpt2", list,
+             RunAdapters)
+      ->add_option("--base-model", list->base_model, "Only those on this model");
+  auto show = std::make_shared<NameOptions>();
+  AddCommand(*adapters, run, "show", "Show an adapter's files and how to load it",
+             "graft adapters show news-lora", show, RunShowAdapter)
+      ->add_option("adapter", show->name, "Its name")
+      ->required();
+  auto download = std::make_shared<DownloadOptions>();
+  CLI::App* download_command =
+      AddCommand(*adapters, run, "download", "Download an adapter as PEFT loads it",
+                 "graft adapters download news-lora --to ./news-lora", download, RunDownload);
+  download_command->add_option("adapter", download->name, "Its name")->required();
+  download_command->add_option("--to", download->directory,
+                               "A folder that does not exist; default: the adapter's name");
+  auto import = std::make_shared<ImportOptions>();
+  CLI::App* import_command = AddCommand(
+      *adapters, run, "import", "Import a PEFT folder",
+      "graft adapters import ./my-lora --name my-lora --base-model gpt2", import, RunImport);
+  import_command->add_option("folder", import->directory, "adapter_config.json, …")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  import_command->add_option("--name", import->name, "Its name here")->required();
+  import_command->add_option("--base-model", import->base_model, "The model it belongs to")
+      ->required();
+  auto remove = std::make_shared<NameOptions>();
+  AddCommand(*adapters, run, "delete", "Delete an adapter that no unfinished job uses",
+             "graft adapters delete news-lora", remove, RunDeleteAdapter)
+      ->add_option("adapter", remove->name, "Its name")
+      ->required();
+}
+
+}  // namespace graft

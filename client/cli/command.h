@@ -1,0 +1,70 @@
+#pragma once
+
+// What every command of the CLI is made with.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "client/api_client.h"
+#include "client/cli/interrupt.h"
+
+namespace graft {
+
+// The options that stand before or after any command, and the client they lead to.
+struct CliContext {
+  std::string server = "127.0.0.1:50051";
+  bool json = false;
+  double timeout_seconds = 30;
+  // Made before a command runs.
+  std::unique_ptr<ApiClient> client;
+  std::unique_ptr<InterruptWaiter> interrupts;
+};
+
+// Commands register themselves at `app` and, when they are chosen, set `run`. Their options live as
+// long as the app.
+using RunCommand = std::function<absl::Status(CliContext&)>;
+void AddJobCommands(CLI::App& app, RunCommand& run);
+void AddSubmitCommand(CLI::App& app, RunCommand& run);
+void AddEvalCommand(CLI::App& app, RunCommand& run);
+void AddCompareCommand(CLI::App& app, RunCommand& run);
+void AddRougeCommand(CLI::App& app, RunCommand& run);
+void AddGenerateCommand(CLI::App& app, RunCommand& run);
+void AddDatasetCommands(CLI::App& app, RunCommand& run);
+void AddModelCommands(CLI::App& app, RunCommand& run);
+void AddAdapterCommands(CLI::App& app, RunCommand& run);
+
+// A subcommand with an example in its help. `run` gets `body` when the command is chosen; `options`
+// is shared with it.
+template <typename Options>
+CLI::App* AddCommand(CLI::App& app, RunCommand& run, const std::string& name,
+                     const std::string& description, const std::string& example,
+                     const std::shared_ptr<Options>& options,
+                     absl::Status (*body)(CliContext&, const Options&)) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->footer("Example:\n  " + example);
+  command->fallthrough();
+  command->callback([&run, options, body] {
+    run = [options, body](CliContext& context) { return body(context, *options); };
+  });
+  return command;
+}
+
+// Follows a job on the terminal (or as plain lines, or as JSON) to its end. FAILED_PRECONDITION,
+// with nothing more to print, when the job did not succeed; CANCELLED when Ctrl-C ended the
+// watching.
+absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence);
+
+// Statuses whose text is already on the screen.
+absl::Status AlreadyPrinted(absl::StatusCode code);
+bool IsAlreadyPrinted(const absl::Status& status);
+
+// A data set's name for the argument `value`: itself, or, where it is the path of a file here, that
+// of the data set that the file is uploaded as ("articles-1a2b3c4d": its stem and the beginning of
+// its hash; uploaded once).
+absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value);
+
+}  // namespace graft

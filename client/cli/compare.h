@@ -1,0 +1,40 @@
+#pragma once
+
+// Jobs side by side, and how sure their differences are.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graft/v1/adapter.pb.h"
+#include "graft/v1/job.pb.h"
+
+namespace graft {
+
+// One row of a comparison: an evaluation, or a fine-tune job with its best validation.
+struct ComparedJob {
+  v1::Job job;
+  // Of an evaluate job with an adapter that a job made: that job. Else null or the job itself.
+  const v1::Job* training = nullptr;
+  std::string label;  // "lora r=8", "untuned", or the display name.
+};
+
+// "rougeLsum" F of each row of predictions.jsonl, by row index. INVALID_ARGUMENT names the line
+// that is none.
+absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predictions_path,
+                                                     const std::string& rouge_type);
+
+// Table of all jobs: method, trained parameters, loss, ROUGE-1/2/L/Lsum with the 95 % interval of
+// Lsum, training seconds, adapter size; a row for lead-3 where an evaluation scored it.
+std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
+                            const std::map<std::string, v1::Adapter>& adapters);
+
+// "lora - untuned: rougeLsum +0.512 [+0.498, +0.527], 120 rows" for every job after the first
+// against the first. Only rows that both scored count; jobs whose references differ are named as
+// not comparable.
+absl::StatusOr<std::string> PairedDifferences(const std::vector<ComparedJob>& jobs,
+                                              const std::vector<std::map<int64_t, double>>& scores,
+                                              const std::string& rouge_type);
+
+}  // namespace graft

@@ -1,0 +1,102 @@
+// graft generate.
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+struct GenerateOptions {
+  std::string prompt;
+  std::string base_model;
+  std::string adapter;
+  bool apply_template = false;
+  int max_new_tokens = 128;
+  bool sample = false;
+  double temperature = 1;
+  int top_k = 0;
+  double top_p = 1;
+  uint64_t seed = 42;
+};
+
+v1::GenerateRequest ToRequest(const GenerateOptions& options) {
+  v1::GenerateRequest request;
+  request.set_base_model(options.base_model);
+  request.set_adapter(options.adapter);
+  request.set_prompt(options.prompt);
+  if (options.prompt == "-") {
+    request.set_prompt(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+  }
+  request.set_apply_template(options.apply_template);
+  request.set_max_new_tokens(options.max_new_tokens);
+  v1::GenerationOptions& generation = *request.mutable_generation();
+  generation.set_do_sample(options.sample);
+  if (options.sample) {
+    generation.set_temperature(options.temperature);
+    generation.set_top_k(options.top_k);
+    generation.set_top_p(options.top_p);
+    generation.set_seed(options.seed);
+  }
+  return request;
+}
+
+absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
+  context.interrupts->EndStreamsFirst();
+  bool ended_line = true;
+  v1::GenerateResponse last;
+  const absl::Status status =
+      context.client->Generate(ToRequest(options), [&](const v1::GenerateResponse& response) {
+        if (context.json) {
+          std::puts(ToJson(response).c_str());
+        } else if (!response.text().empty()) {
+          std::fputs(response.text().c_str(), stdout);
+          ended_line = response.text().back() == '\n';
+        }
+        std::fflush(stdout);
+        last = response;
+        return true;
+      });
+  if (!ended_line) std::puts("");
+  if (context.interrupts->interrupted()) return AlreadyPrinted(absl::StatusCode::kCancelled);
+  RETURN_IF_ERROR(status);
+  if (!context.json && isatty(STDERR_FILENO) != 0) {
+    std::fprintf(stderr, "(%d tokens after %d of prompt%s; %s)\n", last.new_tokens(),
+                 last.prompt_tokens(), last.prompt_tokens_cut() > 0 ? ", prompt cut" : "",
+                 last.finish_reason().c_str());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddGenerateCommand(CLI::App& app, RunCommand& run) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = AddCommand(
+      app, run, "generate", "Generate text, token by token",
+      "graft generate --base-model gpt2 --adapter news-lora --apply-template - < article.txt",
+      options, RunGenerate);
+  command->add_option("prompt", options->prompt, "The prompt; - reads it from standard input")
+      ->required();
+  command->add_option("--base-model", options->base_model,
+                      "Name of the base model; may be left out with --adapter");
+  command->add_option("--adapter", options->adapter, "Name of the adapter [none]");
+  command->add_flag("--apply-template", options->apply_template,
+                    "Put the prompt into the template that the adapter was trained with");
+  command->add_option("--max-new-tokens", options->max_new_tokens)
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_flag("--sample", options->sample, "Sample instead of greedy");
+  command->add_option("--temperature", options->temperature)->capture_default_str();
+  command->add_option("--top-k", options->top_k, "0: all")->capture_default_str();
+  command->add_option("--top-p", options->top_p)->capture_default_str();
+  command->add_option("--seed", options->seed)->capture_default_str();
+}
+
+}  // namespace graft

@@ -1,0 +1,263 @@
+// graft jobs, show, watch, cancel, delete, artifacts.
+
+#include <cstdio>
+#include <limits>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/method.h"
+
+namespace graft {
+namespace {
+
+std::string StateText(v1::JobState state) {
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_"));
+}
+
+const v1::JobSpec& SpecOf(const v1::Job& job) {
+  return job.has_resolved_spec() ? job.resolved_spec() : job.spec();
+}
+
+std::string MetricText(const v1::Job& job, const std::string& name, int decimals) {
+  const auto& metrics =
+      job.result().metrics().empty() ? job.last_metrics() : job.result().metrics();
+  const auto found = metrics.find(name);
+  return found == metrics.end() ? "-" : FormatNumber(found->second, decimals);
+}
+
+struct ListOptions {
+  std::string filter;
+  std::string order_by;
+  std::string state;
+  std::string study;
+  int limit = 50;
+};
+
+absl::Status RunJobs(CliContext& context, const ListOptions& options) {
+  std::vector<std::string> terms;
+  if (!options.filter.empty()) terms.push_back(options.filter);
+  if (!options.state.empty()) {
+    terms.push_back(absl::StrCat("state = \"", absl::AsciiStrToUpper(options.state), "\""));
+  }
+  if (!options.study.empty()) terms.push_back(absl::StrCat("study = \"", options.study, "\""));
+  v1::ListJobsRequest request;
+  request.set_filter(absl::StrJoin(terms, " AND "));
+  request.set_order_by(options.order_by);
+  Table table({"JOB", "NAME", "METHOD", "STATE", "STEP>", "LOSS>", "RLSUM>", "CREATED"});
+  for (int shown = 0; shown < options.limit;) {
+    request.set_page_size(std::min(options.limit - shown, 1000));
+    ASSIGN_OR_RETURN(const v1::ListJobsResponse response, context.client->ListJobs(request));
+    for (const v1::Job& job : response.jobs()) {
+      ++shown;
+      if (context.json) {
+        std::puts(ToJson(job).c_str());
+        continue;
+      }
+      const std::string steps = job.total_steps() > 0
+                                    ? absl::StrCat(job.step(), "/", job.total_steps())
+                                    : absl::StrCat(job.step());
+      std::string state = StateText(job.state());
+      if (job.queue_position() > 0) absl::StrAppend(&state, " #", job.queue_position());
+      table.AddRow({job.name(), OneLine(job.display_name(), 32), MethodName(SpecOf(job)), state,
+                    steps, MetricText(job, "eval/loss", 4), MetricText(job, "eval/rougeLsum", 3),
+                    FormatTime(job.create_time())});
+    }
+    request.set_page_token(response.next_page_token());
+    if (response.next_page_token().empty()) break;
+  }
+  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
+struct NameOptions {
+  std::string name;
+};
+
+void PrintField(const char* name, const std::string& value) {
+  if (!value.empty()) std::printf("%-14s %s\n", name, value.c_str());
+}
+
+void PrintAttempts(const v1::Job& job) {
+  Table table({"ATTEMPT>", "WORKER", "DEVICE", "PRECISION", "THREADS>", "FROM STEP>", "STARTED",
+               "ENDED BY"});
+  for (const v1::Attempt& attempt : job.attempts()) {
+    table.AddRow({absl::StrCat(attempt.number()), attempt.worker(), attempt.device(),
+                  attempt.precision(), absl::StrCat(attempt.threads()),
+                  absl::StrCat(attempt.resumed_from_step()), FormatTime(attempt.start_time()),
+                  OneLine(attempt.error().message(), 60)});
+  }
+  if (!job.attempts().empty()) std::printf("\n%s", table.ToString().c_str());
+}
+
+void PrintMetrics(const v1::Job& job) {
+  const auto& values = job.result().metrics().empty() ? job.last_metrics() : job.result().metrics();
+  std::map<std::string, double> sorted(values.begin(), values.end());
+  Table table({"METRIC", "VALUE>"});
+  for (const auto& [name, value] : sorted) {
+    // The interval and its parts are in --json; here they would drown the rest.
+    if (absl::EndsWith(name, "_low") || absl::EndsWith(name, "_high") ||
+        absl::EndsWith(name, "_precision") || absl::EndsWith(name, "_recall")) {
+      continue;
+    }
+    table.AddRow({name, absl::StrCat(value)});
+  }
+  if (!sorted.empty()) std::printf("\n%s", table.ToString().c_str());
+}
+
+absl::Status RunShow(CliContext& context, const NameOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(options.name));
+  if (context.json) {
+    std::puts(ToJson(job, true).c_str());
+    return absl::OkStatus();
+  }
+  PrintField("job", job.name());
+  PrintField("name", job.display_name());
+  PrintField("study", job.study());
+  for (const auto& [key, value] : job.labels()) PrintField("label", absl::StrCat(key, "=", value));
+  PrintField("method", MethodName(SpecOf(job)));
+  PrintField("state", absl::StrCat(StateText(job.state()), job.state_reason().empty() ? "" : ": ",
+                                   job.state_reason()));
+  if (job.queue_position() > 0) PrintField("queue", absl::StrCat("place ", job.queue_position()));
+  if (job.priority() != 0) PrintField("priority", absl::StrCat(job.priority()));
+  PrintField("progress", absl::StrCat("step ", job.step(), " of ", job.total_steps(), ", epoch ",
+                                      FormatNumber(job.epoch(), 2)));
+  PrintField("created", FormatTime(job.create_time()));
+  if (job.has_start_time()) PrintField("started", FormatTime(job.start_time()));
+  if (job.has_end_time()) PrintField("ended", FormatTime(job.end_time()));
+  if (job.has_error()) PrintField("error", job.error().message());
+  PrintField("adapter", job.result().adapter());
+  PrintField("model", job.result().model());
+  if (job.result().best_step() > 0) {
+    PrintField("best step", absl::StrCat(job.result().best_step(),
+                                         job.result().stopped_early() ? ", stopped early" : ""));
+  }
+  PrintAttempts(job);
+  PrintMetrics(job);
+  return absl::OkStatus();
+}
+
+struct WatchOptions {
+  std::string name;
+  int64_t after = 0;
+};
+
+absl::Status RunWatch(CliContext& context, const WatchOptions& options) {
+  return FollowJob(context, options.name, options.after);
+}
+
+absl::Status RunCancel(CliContext& context, const NameOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name));
+  if (context.json) {
+    std::puts(ToJson(job).c_str());
+  } else {
+    std::printf("%s is %s\n", job.name().c_str(), StateText(job.state()).c_str());
+  }
+  return absl::OkStatus();
+}
+
+struct DeleteOptions {
+  std::string name;
+  bool delete_adapter = false;
+};
+
+absl::Status RunDelete(CliContext& context, const DeleteOptions& options) {
+  RETURN_IF_ERROR(context.client->DeleteJob(options.name, options.delete_adapter));
+  if (!context.json) std::printf("deleted %s\n", options.name.c_str());
+  return absl::OkStatus();
+}
+
+struct ArtifactOptions {
+  std::string job;
+  std::string path;
+  std::string to;
+};
+
+absl::Status RunListArtifacts(CliContext& context, const ArtifactOptions& options) {
+  ASSIGN_OR_RETURN(const v1::ListJobArtifactsResponse response,
+                   context.client->ListJobArtifacts(options.job));
+  Table table({"FILE", "SIZE>", "SHA-256"});
+  for (const v1::Artifact& artifact : response.artifacts()) {
+    if (context.json) std::puts(ToJson(artifact).c_str());
+    table.AddRow({artifact.path(), FormatBytes(artifact.size_bytes()), artifact.sha256()});
+  }
+  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
+absl::Status RunDownloadArtifact(CliContext& context, const ArtifactOptions& options) {
+  const std::string to = options.to.empty() ? BaseName(options.path) : options.to;
+  RETURN_IF_ERROR(context.client->DownloadJobArtifact(options.job, options.path, to));
+  if (!context.json) std::printf("%s\n", to.c_str());
+  return absl::OkStatus();
+}
+
+void AddArtifactCommands(CLI::App& app, RunCommand& run) {
+  CLI::App* artifacts =
+      app.add_subcommand("artifacts", "Files that a job left: predictions, results, metrics");
+  artifacts->require_subcommand(1)->fallthrough();
+  auto list = std::make_shared<ArtifactOptions>();
+  AddCommand(*artifacts, run, "list", "List a job's files", "graft artifacts list jobs/k3f9", list,
+             RunListArtifacts)
+      ->add_option("job", list->job, "Its name")
+      ->required();
+  auto download = std::make_shared<ArtifactOptions>();
+  CLI::App* command = AddCommand(*artifacts, run, "download", "Download one of a job's files",
+                                 "graft artifacts download jobs/k3f9 predictions.jsonl", download,
+                                 RunDownloadArtifact);
+  command->add_option("job", download->job, "Its name")->required();
+  command->add_option("file", download->path, "As list names it")->required();
+  command->add_option("--to", download->to, "Where to put it; default: its own name, here");
+}
+
+}  // namespace
+
+void AddJobCommands(CLI::App& app, RunCommand& run) {
+  auto list = std::make_shared<ListOptions>();
+  CLI::App* jobs = AddCommand(app, run, "jobs", "List jobs, newest first",
+                              "graft jobs --state running --limit 10", list, RunJobs);
+  jobs->add_option("--filter", list->filter,
+                   "Terms joined by AND: state, study, labels.KEY, method, base_model, done");
+  jobs->add_option("--state", list->state, "Only jobs in this state");
+  jobs->add_option("--study", list->study, "Only jobs of this study");
+  jobs->add_option("--order-by", list->order_by,
+                   "\"create_time desc\" (default), \"create_time\" or \"priority desc\"");
+  jobs->add_option("--limit", list->limit, "At most this many")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+
+  auto show = std::make_shared<NameOptions>();
+  AddCommand(app, run, "show", "Show one job: state, attempts, metrics", "graft show jobs/k3f9",
+             show, RunShow)
+      ->add_option("job", show->name, "Its name")
+      ->required();
+
+  auto watch = std::make_shared<WatchOptions>();
+  CLI::App* watch_command =
+      AddCommand(app, run, "watch", "Follow a job from its first event to its end",
+                 "graft watch jobs/k3f9", watch, RunWatch);
+  watch_command->add_option("job", watch->name, "Its name")->required();
+  watch_command->add_option("--after", watch->after, "Leave out events up to this sequence number");
+
+  auto cancel = std::make_shared<NameOptions>();
+  AddCommand(app, run, "cancel", "Cancel a queued or running job", "graft cancel jobs/k3f9", cancel,
+             RunCancel)
+      ->add_option("job", cancel->name, "Its name")
+      ->required();
+
+  auto remove = std::make_shared<DeleteOptions>();
+  CLI::App* delete_command =
+      AddCommand(app, run, "delete", "Delete a job that is done; its adapter stays",
+                 "graft delete jobs/k3f9", remove, RunDelete);
+  delete_command->add_option("job", remove->name, "Its name")->required();
+  delete_command->add_flag("--with-adapter", remove->delete_adapter, "Delete its adapter, too");
+  AddArtifactCommands(app, run);
+}
+
+}  // namespace graft

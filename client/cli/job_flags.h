@@ -1,0 +1,42 @@
+#pragma once
+
+// The flags that describe a job. Each stands for one field of graft.v1.Job; a flag that is given
+// several values makes one job for each, and several such flags one for each combination.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "graft/v1/job.pb.h"
+
+namespace graft {
+
+// A flag and the field it sets.
+struct JobFlag {
+  const char* name;  // "--rank".
+  const char* path;  // "spec.fine_tune.method.lora.rank"; null for --method, which makes its parts.
+  const char* help;
+  const char* group;  // Heading in the help text.
+  bool list = false;  // The field itself takes a list: commas separate its elements, not jobs.
+};
+const std::vector<JobFlag>& FineTuneFlags();
+const std::vector<JobFlag>& EvaluateFlags();
+
+// What was given for each flag, by its name. Filled in by CLI11; must live as long as the command.
+struct JobFlagValues {
+  std::map<std::string, std::string> values;
+  std::vector<std::string> labels;  // "key=value".
+  std::string file;
+};
+void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagValues& values);
+
+// The jobs that the flags (over the file, if one is given) describe. With more than one, each is
+// labelled with its own values, named after them, and belongs to a study (made up from `study_name`
+// unless given). INVALID_ARGUMENT names the flag.
+absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& flags,
+                                                   const JobFlagValues& values,
+                                                   const std::string& study_name);
+
+}  // namespace graft

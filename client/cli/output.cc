@@ -1,0 +1,145 @@
+#include "client/cli/output.h"
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/jobs/status_details.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace graft {
+namespace {
+
+bool IsContinuationByte(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
+
+}  // namespace
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kExitDone;
+    case absl::StatusCode::kInvalidArgument:
+      return kExitUsage;
+    case absl::StatusCode::kNotFound:
+      return kExitNotFound;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitUnreachable;
+    default:
+      return kExitFailed;
+  }
+}
+
+std::string ErrorText(const absl::Status& status) {
+  std::string text = "graft: ";
+  const auto violations = FieldViolationsOf(status);
+  if (violations.empty()) return absl::StrCat(text, status.message(), "\n");
+  absl::StrAppend(&text, "the request cannot work:\n");
+  for (const auto& violation : violations) {
+    absl::StrAppend(&text, "  ", violation.field(), ": ", violation.description(), "\n");
+  }
+  return text;
+}
+
+Table::Table(std::vector<std::string> header) {
+  for (std::string& name : header) {
+    right_aligned_.push_back(!name.empty() && name.back() == '>');
+    if (right_aligned_.back()) name.pop_back();
+  }
+  rows_.push_back(std::move(header));
+}
+
+void Table::AddRow(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+
+std::string Table::ToString() const {
+  std::vector<size_t> widths(right_aligned_.size(), 0);
+  for (const auto& row : rows_) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
+  }
+  std::string text;
+  for (const auto& row : rows_) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - DisplayWidth(row[i]), ' ');
+      if (i > 0) line += "  ";
+      line += right_aligned_[i] ? padding + row[i] : row[i] + padding;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    absl::StrAppend(&text, line, "\n");
+  }
+  return text;
+}
+
+std::string ToJson(const google::protobuf::Message& message, bool pretty) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.add_whitespace = pretty;
+  std::string json;
+  if (!google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return "{}";
+  return json;
+}
+
+std::string FormatBytes(int64_t bytes) {
+  if (bytes < 1000) return absl::StrCat(bytes, " B");
+  double value = static_cast<double>(bytes);
+  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
+  int unit = 0;
+  while (value >= 999.5 && unit < 4) {
+    value /= 1000;
+    ++unit;
+  }
+  return absl::StrFormat("%.*f %s", value < 10 ? 1 : 0, value, units[unit]);
+}
+
+std::string FormatCount(int64_t count) {
+  std::string digits = absl::StrCat(std::abs(count));
+  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) digits.insert(i, ",");
+  return (count < 0 ? "-" : "") + digits;
+}
+
+std::string FormatSeconds(double seconds) {
+  if (!(seconds >= 0)) return "-";
+  if (seconds < 60) return absl::StrFormat("%.1fs", seconds);
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole < 3600) return absl::StrFormat("%dm%02ds", whole / 60, whole % 60);
+  return absl::StrFormat("%dh%02dm", whole / 3600, whole / 60 % 60);
+}
+
+std::string FormatNumber(double value, int decimals) {
+  if (std::isnan(value)) return "-";
+  return absl::StrFormat("%.*f", decimals, value);
+}
+
+std::string FormatTime(const google::protobuf::Timestamp& time) {
+  if (time.seconds() == 0) return "-";
+  const time_t seconds = time.seconds();
+  tm local;
+  localtime_r(&seconds, &local);
+  char text[32];
+  strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local);
+  return text;
+}
+
+size_t DisplayWidth(const std::string& text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char byte) { return !IsContinuationByte(byte); });
+}
+
+std::string OneLine(const std::string& text, size_t width) {
+  std::string line;
+  const bool cut = DisplayWidth(text) > width;
+  size_t columns = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (!IsContinuationByte(text[i])) {
+      if (cut && columns + 1 == width) return line + "…";
+      ++columns;
+    }
+    const bool control = static_cast<unsigned char>(text[i]) < 0x20;
+    line += text[i] == '\n' ? ' ' : control ? '?' : text[i];
+  }
+  return line;
+}
+
+}  // namespace graft

@@ -1,0 +1,59 @@
+#pragma once
+
+// How the CLI speaks: tables, numbers, JSON, errors.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/timestamp.pb.h"
+
+namespace graft {
+
+// Exit codes that scripts can use.
+enum ExitCode {
+  kExitDone = 0,
+  kExitFailed = 1,
+  kExitUsage = 2,
+  kExitNotFound = 3,
+  kExitUnreachable = 4,
+};
+// INVALID_ARGUMENT is usage, NOT_FOUND not found, UNAVAILABLE and DEADLINE_EXCEEDED unreachable;
+// every other failure is failed.
+ExitCode ExitCodeOf(const absl::Status& status);
+
+// For standard error: the message, or a line for each field that was wrong.
+std::string ErrorText(const absl::Status& status);
+
+// Rows under a header, columns as wide as their widest cell. Numbers are right-aligned where the
+// column's header ends in '>' (which is not printed).
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header);
+  // As many cells as the header has.
+  void AddRow(std::vector<std::string> cells);
+  std::string ToString() const;
+
+ private:
+  std::vector<bool> right_aligned_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// One line of proto JSON with the field names of the .proto, defaults left out; with `pretty`,
+// indented.
+std::string ToJson(const google::protobuf::Message& message, bool pretty = false);
+
+std::string FormatBytes(int64_t bytes);                // "1.2 MB"
+std::string FormatCount(int64_t count);                // "1,234,567"
+std::string FormatSeconds(double seconds);             // "4.2s", "1m23s", "2h05m"
+std::string FormatNumber(double value, int decimals);  // Fixed; "-" for NaN.
+std::string FormatTime(
+    const google::protobuf::Timestamp& time);  // Local, "2026-01-31 12:00:00"; "-" when unset.
+// As many columns as a terminal shows for UTF-8 text without wide characters.
+size_t DisplayWidth(const std::string& text);
+// The text on one line, cut to `width` columns with "…".
+std::string OneLine(const std::string& text, size_t width);
+
+}  // namespace graft

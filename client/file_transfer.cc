@@ -1,0 +1,135 @@
+#include "client/file_transfer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+absl::Status CollectFiles(const std::string& directory, const std::string& prefix,
+                          std::vector<std::string>& names) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> entries, ListDirectory(directory));
+  for (const std::string& entry : entries) {
+    if (absl::StartsWith(entry, ".")) continue;
+    const std::string path = JoinPath(directory, entry);
+    struct stat about;
+    if (stat(path.c_str(), &about) != 0) return FileError(errno, "look at", path);
+    if (S_ISDIR(about.st_mode)) {
+      RETURN_IF_ERROR(CollectFiles(path, prefix + entry + "/", names));
+    } else if (S_ISREG(about.st_mode)) {
+      names.push_back(prefix + entry);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A download's paths come from outside: no component may lead out of the folder.
+bool IsSafePath(const std::string& path) {
+  const std::vector<std::string> parts = absl::StrSplit(path, '/');
+  return std::all_of(parts.begin(), parts.end(), [](const auto& p) { return IsSafeFileName(p); });
+}
+
+}  // namespace
+
+absl::Status SendFile(const std::string& path,
+                      const std::function<bool(const std::string& piece)>& send) {
+  ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
+  std::string piece;
+  for (int64_t offset = 0;;) {
+    piece.resize(kTransferChunkBytes);
+    ASSIGN_OR_RETURN(const size_t count,
+                     ReadAt(file.get(), offset, absl::MakeSpan(piece.data(), piece.size()), path));
+    if (count == 0) return absl::OkStatus();
+    piece.resize(count);
+    if (!send(piece)) return absl::OkStatus();
+    offset += static_cast<int64_t>(count);
+  }
+}
+
+absl::Status SendFolder(const std::string& directory, const std::vector<std::string>& names,
+                        const std::function<bool(const v1::FileChunk&)>& send) {
+  if (names.empty()) return absl::InvalidArgumentError(directory + " holds no files");
+  for (const std::string& name : names) {
+    const std::string path = JoinPath(directory, name);
+    v1::FileChunk chunk;
+    ASSIGN_OR_RETURN(const int64_t size, FileSize(path));
+    chunk.set_path(name);
+    chunk.set_size_bytes(size);
+    bool open = size > 0 || send(chunk);
+    RETURN_IF_ERROR(SendFile(path, [&](const std::string& piece) {
+      chunk.set_data(piece);
+      open = send(chunk);
+      chunk.clear_path();
+      chunk.clear_size_bytes();
+      return open;
+    }));
+    if (!open) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& directory) {
+  std::vector<std::string> names;
+  RETURN_IF_ERROR(CollectFiles(directory, "", names));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<FolderWriter> FolderWriter::Create(std::string directory) {
+  while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
+  if (DirectoryExists(directory) || FileExists(directory)) {
+    return absl::AlreadyExistsError(directory + " is there already; choose another place");
+  }
+  std::string temporary = directory + ".partial";
+  RETURN_IF_ERROR(RemoveTree(temporary));
+  RETURN_IF_ERROR(CreateDirectories(temporary));
+  return FolderWriter(std::move(directory), std::move(temporary));
+}
+
+FolderWriter::~FolderWriter() {
+  file_.reset();
+  if (!temporary_.empty()) RemoveTree(temporary_).IgnoreError();
+}
+
+absl::Status FolderWriter::FinishFile() {
+  if (!file_.has_value()) return absl::OkStatus();
+  if (file_->size_bytes() != announced_bytes_) {
+    return absl::DataLossError(absl::StrCat(name_, ": ", file_->size_bytes(), " bytes came, ",
+                                            announced_bytes_, " were announced"));
+  }
+  RETURN_IF_ERROR(file_->Commit());
+  file_.reset();
+  return absl::OkStatus();
+}
+
+absl::Status FolderWriter::Write(const v1::FileChunk& chunk) {
+  if (!chunk.path().empty()) {
+    RETURN_IF_ERROR(FinishFile());
+    if (!IsSafePath(chunk.path())) {
+      return absl::DataLossError("the server sent the unsafe file name \"" + chunk.path() + "\"");
+    }
+    name_ = chunk.path();
+    announced_bytes_ = chunk.size_bytes();
+    const std::string path = JoinPath(temporary_, name_);
+    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+    ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+    file_.emplace(std::move(file));
+  }
+  if (!file_.has_value()) return absl::DataLossError("the server sent data before a file's name");
+  return file_->Append(chunk.data());
+}
+
+absl::Status FolderWriter::Commit() {
+  RETURN_IF_ERROR(FinishFile());
+  RETURN_IF_ERROR(RenameAndSync(temporary_, directory_));
+  temporary_.clear();
+  return absl::OkStatus();
+}
+
+}  // namespace graft

@@ -1,0 +1,57 @@
+#pragma once
+
+// Files and folders in pieces: what uploads send and downloads write.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/base/file.h"
+#include "graft/v1/job.pb.h"
+
+namespace graft {
+
+inline constexpr size_t kTransferChunkBytes = 512 << 10;
+
+// Reads a file piece by piece; `send` returns false when the receiver is gone (which is not an
+// error of the file).
+absl::Status SendFile(const std::string& path,
+                      const std::function<bool(const std::string& piece)>& send);
+
+// Sends the files `names` below `directory` as FileChunks. INVALID_ARGUMENT: none.
+absl::Status SendFolder(const std::string& directory, const std::vector<std::string>& names,
+                        const std::function<bool(const v1::FileChunk&)>& send);
+
+// Names of all regular files below a folder, subfolders included ("lora/adapter_config.json"),
+// sorted. Hidden ones are left out.
+absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& directory);
+
+// Writes the chunks of a download below a folder that appears whole or not at all.
+class FolderWriter {
+ public:
+  // ALREADY_EXISTS: `directory` is there.
+  static absl::StatusOr<FolderWriter> Create(std::string directory);
+  FolderWriter(FolderWriter&&) = default;
+  ~FolderWriter();
+
+  absl::Status Write(const v1::FileChunk& chunk);
+  // DATA_LOSS: a file is shorter than it was announced.
+  absl::Status Commit();
+
+ private:
+  FolderWriter(std::string directory, std::string temporary)
+      : directory_(std::move(directory)), temporary_(std::move(temporary)) {}
+  absl::Status FinishFile();
+
+  std::string directory_;
+  std::string temporary_;
+  std::string name_;  // Of the file being written.
+  int64_t announced_bytes_ = 0;
+  std::optional<AtomicFile> file_;
+};
+
+}  // namespace graft
