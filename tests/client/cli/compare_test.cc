@@ -1,0 +1,66 @@
+#include "client/cli/compare.h"
+
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/fakes/temp_dir.h"
+
+namespace graft {
+namespace {
+
+using ::testing::HasSubstr;
+
+ComparedJob Evaluation(const std::string& label, const std::string& samples) {
+  ComparedJob compared;
+  compared.label = label;
+  (*compared.job.mutable_result()->mutable_metrics())["eval/rougeLsum"] = 0.5;
+  compared.job.mutable_result()->mutable_fingerprint()->set_samples_sha256(samples);
+  return compared;
+}
+
+TEST(CompareTest, ReadsTheScoreOfEachRow) {
+  const TempDir directory;
+  const std::string path = directory.Path("predictions.jsonl");
+  ASSERT_TRUE(WriteFileAtomically(path,
+                                  "{\"index\": 0, \"rougeLsum\": {\"f\": 0.25}}\n"
+                                  "{\"index\": 2, \"rougeLsum\": {\"f\": 0.5}}\n")
+                  .ok());
+  const auto scores = ReadScores(path, "rougeLsum");
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_EQ(*scores, (std::map<int64_t, double>{{0, 0.25}, {2, 0.5}}));
+  EXPECT_THAT(std::string(ReadScores(path, "rouge9").status().message()), HasSubstr("line 1"));
+}
+
+TEST(CompareTest, DifferencesArePairedByRow) {
+  const std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
+  const auto text =
+      PairedDifferences(jobs, {{{0, 0.1}, {1, 0.9}, {2, 0.3}}, {{0, 0.2}, {1, 1.0}}}, "rougeLsum");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, "tuned - base: rougeLsum +0.100, 95 % interval +0.100 to +0.100 (2 rows)\n");
+}
+
+TEST(CompareTest, DifferentReferencesAreNotCompared) {
+  const std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "y")};
+  const auto text = PairedDifferences(jobs, {{{0, 0.1}}, {{0, 0.2}}}, "rougeLsum");
+  ASSERT_TRUE(text.ok());
+  EXPECT_THAT(*text, HasSubstr("not comparable"));
+}
+
+TEST(CompareTest, TheTableHasTrainingFiguresAndLead3) {
+  v1::Job training;
+  training.mutable_result()->set_trainable_parameters(24576);
+  training.mutable_result()->set_train_seconds(30);
+  training.mutable_result()->set_adapter("a");
+  v1::Adapter adapter;
+  adapter.set_size_bytes(102'400);
+  std::vector<ComparedJob> jobs = {Evaluation("lora", "x")};
+  jobs[0].training = &training;
+  (*jobs[0].job.mutable_result()->mutable_metrics())["lead3/rouge1"] = 0.4;
+  const std::string table = ComparisonTable(jobs, {{"a", adapter}});
+  for (const char* cell : {"lora", "24,576", "0.500", "30.0s", "102 kB", "lead-3", "0.400"}) {
+    EXPECT_THAT(table, HasSubstr(cell));
+  }
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,65 @@
+#include "client/cli/output.h"
+
+#include "absl/status/status.h"
+#include "common/jobs/status_details.h"
+#include "graft/v1/job.pb.h"
+#include "gtest/gtest.h"
+
+namespace graft {
+namespace {
+
+TEST(OutputTest, TablesAlignByDisplayWidthAndTrimTheirLines) {
+  Table table({"NAME", "SIZE>", "NOTE"});
+  table.AddRow({"é", "5", ""});
+  table.AddRow({"longer", "1,000", "x"});
+  EXPECT_EQ(table.ToString(),
+            "NAME     SIZE  NOTE\n"
+            "é           5\n"
+            "longer  1,000  x\n");
+}
+
+TEST(OutputTest, ExitCodesTellScriptsWhatHappened) {
+  EXPECT_EQ(ExitCodeOf(absl::OkStatus()), kExitDone);
+  EXPECT_EQ(ExitCodeOf(absl::InvalidArgumentError("")), kExitUsage);
+  EXPECT_EQ(ExitCodeOf(absl::NotFoundError("")), kExitNotFound);
+  EXPECT_EQ(ExitCodeOf(absl::UnavailableError("")), kExitUnreachable);
+  EXPECT_EQ(ExitCodeOf(absl::ResourceExhaustedError("")), kExitFailed);
+}
+
+TEST(OutputTest, EveryViolatedFieldGetsItsLine) {
+  Violations violations;
+  violations.Add("job.spec.a", "must be 1 or more");
+  violations.Add("job.spec.b", "is unknown");
+  EXPECT_EQ(ErrorText(violations.ToStatus()),
+            "graft: the request cannot work:\n"
+            "  job.spec.a: must be 1 or more\n"
+            "  job.spec.b: is unknown\n");
+  EXPECT_EQ(ErrorText(absl::NotFoundError("no job x")), "graft: no job x\n");
+}
+
+TEST(OutputTest, NumbersReadWell) {
+  EXPECT_EQ(FormatBytes(999), "999 B");
+  EXPECT_EQ(FormatBytes(1234), "1.2 kB");
+  EXPECT_EQ(FormatBytes(45'600'000), "46 MB");
+  EXPECT_EQ(FormatCount(1234567), "1,234,567");
+  EXPECT_EQ(FormatCount(-1000), "-1,000");
+  EXPECT_EQ(FormatCount(12), "12");
+  EXPECT_EQ(FormatSeconds(4.24), "4.2s");
+  EXPECT_EQ(FormatSeconds(83), "1m23s");
+  EXPECT_EQ(FormatSeconds(7500), "2h05m");
+}
+
+TEST(OutputTest, OneLineCutsAtCharactersAndShowsNoControls) {
+  EXPECT_EQ(OneLine("a\nb\tc", 10), "a b?c");
+  EXPECT_EQ(OneLine("ééééé", 4), "ééé…");
+  EXPECT_EQ(OneLine("ééééé", 5), "ééééé");
+}
+
+TEST(OutputTest, JsonKeepsTheNamesOfTheProto) {
+  v1::Job job;
+  job.set_display_name("x");
+  EXPECT_EQ(ToJson(job), R"({"display_name":"x"})");
+}
+
+}  // namespace
+}  // namespace graft

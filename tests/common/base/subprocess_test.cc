@@ -1,0 +1,83 @@
+#include "common/base/subprocess.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "common/base/file.h"
+#include "common/base/unique_fd.h"
+#include "gtest/gtest.h"
+#include "tests/fakes/temp_dir.h"
+
+namespace graft {
+namespace {
+
+SubprocessOptions Shell(const std::string& script) {
+  SubprocessOptions options;
+  options.argv = {"/bin/sh", "-c", script};
+  return options;
+}
+
+TEST(SubprocessTest, ReportsExitCodeAndSignal) {
+  auto failed = Subprocess::Start(Shell("exit 3"));
+  ASSERT_TRUE(failed.ok()) << failed.status();
+  EXPECT_EQ(failed->Wait().code, 3);
+  auto killed = Subprocess::Start(Shell("kill -9 $$"));
+  ASSERT_TRUE(killed.ok());
+  EXPECT_EQ(killed->Wait().signal, SIGKILL);
+  EXPECT_EQ(killed->Wait().ToString(), "signal 9 (Killed)");
+}
+
+TEST(SubprocessTest, AMissingProgramIsNotFoundAtTheStart) {
+  SubprocessOptions options;
+  options.argv = {"/no/such/program"};
+  EXPECT_EQ(Subprocess::Start(options).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(SubprocessTest, TheChildGetsDescriptorThreeAndItsEnvironment) {
+  int fds[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+  UniqueFd ours(fds[0]);
+  UniqueFd theirs(fds[1]);
+  SubprocessOptions options = Shell("printf \"$GREETING\" >&3");
+  options.environment["GREETING"] = "hello";
+  options.inherited_fd = theirs.get();
+  auto child = Subprocess::Start(options);
+  ASSERT_TRUE(child.ok());
+  EXPECT_TRUE(child->Wait().success());
+  char buffer[16];
+  EXPECT_EQ(std::string(buffer, read(ours.get(), buffer, sizeof(buffer))), "hello");
+}
+
+TEST(SubprocessTest, OtherDescriptorsAreClosedInTheChild) {
+  UniqueFd leak(dup(2));
+  auto child = Subprocess::Start(Shell("test ! -e /proc/self/fd/" + std::to_string(leak.get())));
+  ASSERT_TRUE(child.ok());
+  EXPECT_TRUE(child->Wait().success());
+}
+
+TEST(SubprocessTest, ARunningChildIsKilledWithItsOwner) {
+  pid_t pid;
+  {
+    auto child = Subprocess::Start(Shell("exec tail -f /dev/null"));
+    ASSERT_TRUE(child.ok());
+    pid = child->pid();
+    EXPECT_FALSE(child->WaitFor(absl::Milliseconds(1)).has_value());
+  }
+  EXPECT_EQ(kill(pid, 0), -1);
+}
+
+TEST(SubprocessTest, OutputGoesToTheNamedFile) {
+  const TempDir directory;
+  const std::string path = directory.Path("output");
+  SubprocessOptions options = Shell("echo out; echo err >&2");
+  options.stdout_path = options.stderr_path = path;
+  auto child = Subprocess::Start(options);
+  ASSERT_TRUE(child.ok());
+  child->Wait();
+  EXPECT_EQ(ReadFile(path, 100).value(), "out\nerr\n");
+}
+
+}  // namespace
+}  // namespace graft

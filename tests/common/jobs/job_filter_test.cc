@@ -1,0 +1,133 @@
+#include "common/jobs/job_filter.h"
+
+#include "common/base/limits.h"
+#include "common/jobs/method.h"
+#include "common/jobs/status_details.h"
+#include "common/jobs/step_count.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+TEST(JobFilterTest, TermsAreRead) {
+  const auto filter = ParseJobFilter(
+      R"( state = "RUNNING" AND study=s-1 AND labels.team = "a \"b\" \\ AND" AND method = lora+last_layers
+          AND base_model = "m" AND done = false AND display_name = "" )");
+  ASSERT_TRUE(filter.ok()) << filter.status();
+  EXPECT_EQ(filter->state, v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(filter->study, "s-1");
+  EXPECT_THAT(filter->labels, ElementsAre(Pair("team", "a \"b\" \\ AND")));
+  EXPECT_EQ(filter->method, "lora+last_layers");
+  EXPECT_EQ(filter->base_model, "m");
+  EXPECT_EQ(filter->done, false);
+  EXPECT_EQ(filter->display_name, "");
+}
+
+TEST(JobFilterTest, EmptyFilterHoldsForAll) {
+  const auto filter = ParseJobFilter("  ");
+  ASSERT_TRUE(filter.ok());
+  EXPECT_FALSE(filter->state || filter->done || filter->study || filter->method ||
+               filter->base_model || filter->display_name);
+  EXPECT_TRUE(filter->labels.empty());
+}
+
+TEST(JobFilterTest, WhatDoesNotParseIsRefusedWithItsPlace) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"colour = red", "unknown field colour"},
+      {"state = SLEEPING", "no such state: SLEEPING"},
+      {"state = RUNNING OR done = true", "expected AND"},
+      {"state = RUNNING done = true", "expected AND"},
+      {"state RUNNING", "expected ="},
+      {"state =", "expected a value at byte 8"},
+      {"= RUNNING", "expected a field at byte 1"},
+      {"state = \"RUNNING", "expected a closing quote"},
+      {"state = \"RUNNING\\", "expected a closing quote"},
+      {"study = a AND study = b", "names study twice"},
+      {"study = a AND", "expected a field"},
+      {"done = maybe", "true or false"},
+      {"labels. = x", "unknown field labels."},
+      {std::string(kMaxFilterBytes + 1, ' '), "longer than"},
+  };
+  for (const auto& [text, message] : cases) {
+    const absl::Status status = ParseJobFilter(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+    ASSERT_EQ(FieldViolationsOf(status).size(), 1u);
+    EXPECT_EQ(FieldViolationsOf(status)[0].field(), "filter");
+  }
+}
+
+TEST(JobFilterTest, TermsAreBounded) {
+  std::string text = "labels.k0 = v";
+  for (int i = 1; i < kMaxFilterTerms; ++i) text += " AND labels.k" + std::to_string(i) + " = v";
+  EXPECT_TRUE(ParseJobFilter(text).ok());
+  EXPECT_FALSE(ParseJobFilter(text + " AND study = s").ok());
+}
+
+TEST(JobFilterTest, AdaptersHaveTheirOwnTerms) {
+  const auto filter = ParseAdapterFilter("base_model = m AND job = \"jobs/a\"");
+  ASSERT_TRUE(filter.ok());
+  EXPECT_EQ(filter->base_model, "m");
+  EXPECT_EQ(filter->job, "jobs/a");
+  EXPECT_FALSE(ParseAdapterFilter("state = RUNNING").ok());
+}
+
+TEST(JobFilterTest, OrdersAreThree) {
+  EXPECT_EQ(*ParseJobOrder(""), JobOrder::kNewestFirst);
+  EXPECT_EQ(*ParseJobOrder("create_time desc"), JobOrder::kNewestFirst);
+  EXPECT_EQ(*ParseJobOrder(" create_time "), JobOrder::kOldestFirst);
+  EXPECT_EQ(*ParseJobOrder("priority desc"), JobOrder::kPriority);
+  EXPECT_EQ(ParseJobOrder("name").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(StepCountTest, LastBatchAndLastWindowOfAnEpochAreKept) {
+  v1::TrainingSpec training;
+  training.set_batch_size(8);
+  training.set_gradient_accumulation_steps(1);
+  training.set_epochs(3);
+  EXPECT_EQ(StepsPerEpoch(1, training), 1);
+  EXPECT_EQ(StepsPerEpoch(8, training), 1);
+  EXPECT_EQ(StepsPerEpoch(9, training), 2);
+  EXPECT_EQ(TotalSteps(9, training), 6);
+  training.set_gradient_accumulation_steps(4);
+  EXPECT_EQ(StepsPerEpoch(33, training), 2);  // 5 micro-batches: 4 + 1.
+  training.set_max_steps(7);
+  EXPECT_EQ(TotalSteps(33, training), 7);
+}
+
+TEST(StepCountTest, SharesAreRoundedUpButNotByRoundingErrors) {
+  v1::TrainingSpec training;
+  training.set_warmup_ratio(0.1);
+  EXPECT_EQ(WarmupSteps(30, training), 3);  // 0.1 * 30 is 3.0000000000000004 in doubles.
+  EXPECT_EQ(WarmupSteps(31, training), 4);
+  EXPECT_EQ(WarmupSteps(0, training), 0);
+  training.clear_warmup_ratio();
+  training.set_warmup_steps(5);
+  EXPECT_EQ(WarmupSteps(100, training), 5);
+  EXPECT_EQ(HeldOutRows(10, 0.2), 2);
+  EXPECT_EQ(HeldOutRows(11, 0.2), 3);
+  EXPECT_EQ(HeldOutRows(1, 0.5), 1);
+}
+
+TEST(MethodNameTest, PartsAreJoinedInAFixedOrder) {
+  v1::Method method;
+  EXPECT_EQ(MethodName(method), "");
+  method.mutable_last_layers();
+  method.mutable_lora();
+  EXPECT_EQ(MethodName(method), "lora+last_layers");
+  method.mutable_soft_prompt();
+  EXPECT_EQ(MethodName(method), "lora+soft_prompt+last_layers");
+  v1::JobSpec spec;
+  spec.mutable_fine_tune()->mutable_method()->mutable_full();
+  EXPECT_EQ(MethodName(spec), "full");
+  spec.mutable_evaluate();
+  EXPECT_EQ(MethodName(spec), "evaluate");
+}
+
+}  // namespace
+}  // namespace graft

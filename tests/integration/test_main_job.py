@@ -1,0 +1,99 @@
+"""The main job through the whole service: every method trains, reports and leaves an adapter."""
+
+import json
+
+import pytest
+
+from conftest import ASSETS
+
+METHODS = {
+    "lora": ["--method", "lora"],
+    "lora-two-layers": ["--method", "lora", "--lora-layers", "1,3", "--target-modules", "c_attn,mlp.c_proj"],
+    "soft_prompt": ["--method", "soft_prompt", "--num-virtual-tokens", "5"],
+    "last_layers": ["--method", "last_layers"],
+    "norm-alone": ["--method", "last_layers", "--num-layers", "0"],
+    "head-alone": ["--method", "last_layers", "--num-layers", "0", "--include-final-norm", "false", "--include-lm-head", "true"],
+    "hybrid": ["--method", "lora+soft_prompt+last_layers", "--num-layers", "1", "--num-virtual-tokens", "5"],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_and_leaves_an_adapter(loaded, name):
+    job = loaded.wait_for(loaded.submit(*METHODS[name], "--output-name", f"out-{name}"))
+    assert job["result"]["adapter"] == f"out-{name}"
+    assert job["step"] == "6" and job["total_steps"] == "6"
+    assert float(job["result"]["metrics"]["eval/loss"]) > 0
+    target = loaded.directory / "downloaded"
+    loaded.cli("adapters", "download", f"out-{name}", "--to", target)
+    files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    folders = ("lora/", "soft_prompt/") if name == "hybrid" else ("",)
+    for folder in folders:
+        assert {folder + "adapter_config.json", folder + "adapter_model.safetensors"} <= files
+    assert {"graft.json", "metrics.jsonl", "trainer_state.json", "README.md"} <= files
+    assert any("tfevents" in file for file in files)
+    assert len(json.loads((target / "trainer_state.json").read_text())["log_history"]) >= 6
+    steps = [row["step"] for row in map(json.loads, (target / "metrics.jsonl").read_text().splitlines()) if "train/loss" in row.get("values", row)]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_full_job_publishes_a_model_that_trains_on(loaded):
+    job = loaded.wait_for(loaded.submit("--method", "full", "--output-name", "tuned", "--max-steps", "2", "--eval-every-steps", "2"))
+    assert job["result"]["model"] == "tuned"
+    assert "tuned" in [model["name"] for model in loaded.json("models", "list")]
+    loaded.wait_for(loaded.submit("--base-model", "tuned", "--max-steps", "2", "--eval-every-steps", "2"))
+
+
+def test_evaluation_stores_every_prediction_and_compares(loaded):
+    loaded.wait_for(loaded.submit("--output-name", "a"))
+    names = [loaded.json("eval", "--base-model", "tiny", "--data", "valid", "--max-new-tokens", "8", *extra)[0]["name"]
+             for extra in ([], ["--adapter", "a"])]
+    for name in names:
+        job = loaded.wait_for(name)
+        assert {"eval/loss", "eval/perplexity", "eval/rougeLsum", "eval/rougeLsum_low", "lead3/rougeLsum"} <= job["result"]["metrics"].keys()
+        path = loaded.directory / "predictions.jsonl"
+        loaded.cli("artifacts", "download", name, "predictions.jsonl", "--to", path)
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [row["index"] for row in rows] == list(range(8))
+    output = loaded.cli("compare", *names).stdout
+    assert "lead-3" in output and "95 % interval" in output
+
+
+def test_generation_streams_text_with_and_without_an_adapter(loaded):
+    loaded.wait_for(loaded.submit("--output-name", "a"))
+    for extra in ([], ["--adapter", "a"]):
+        messages = loaded.json("generate", "--base-model", "tiny", *extra, "--max-new-tokens", "12", "--apply-template", "The council met.")
+        assert messages[-1]["done"] and 0 < messages[-1]["new_tokens"] <= 12
+        assert messages[-1]["prompt_tokens"] > 3
+
+
+def test_an_adapter_comes_back_by_import(loaded):
+    loaded.wait_for(loaded.submit("--output-name", "a"))
+    loaded.cli("adapters", "download", "a", "--to", loaded.directory / "a")
+    loaded.cli("adapters", "import", loaded.directory / "a", "--name", "b", "--base-model", "tiny")
+    for name in ("a", "b"):
+        assert loaded.json("adapters", "show", name)[0]["method"]["lora"]["rank"] == 8
+    texts = [loaded.cli("generate", "--adapter", name, "--max-new-tokens", "10", "The council met.").stdout for name in ("a", "b")]
+    assert texts[0] == texts[1]
+
+
+def test_a_list_makes_a_study(loaded):
+    jobs = loaded.json("submit", "--base-model", "tiny", "--method", "lora", "--rank", "2,4", "--train", "train", "--validation", "valid",
+                       "--max-steps", "1", "--eval-samples", "0")
+    assert [job["labels"]["rank"] for job in jobs] == ["2", "4"] and jobs[0]["study"] == jobs[1]["study"]
+    for job in jobs:
+        loaded.wait_for(job["name"])
+    assert "rank=4" in loaded.cli("compare", "--study", jobs[0]["study"]).stdout
+
+
+def test_a_job_file_is_the_same_as_flags(loaded):
+    path = loaded.directory / "job.yaml"
+    path.write_text("display_name: from a file\nlabels: {team: news}\nspec:\n  fine_tune:\n    base_model: tiny\n"
+                    "    data: {train: train, validation: valid}\n    method: {lora: {rank: 4}}\n"
+                    "    training: {max_steps: 1}\n    evaluation: {max_samples: 0}\n")
+    job = loaded.json("submit", "--file", path)[0]
+    assert job["resolved_spec"]["fine_tune"]["method"]["lora"]["rank"] == 4 and job["labels"] == {"team": "news"}
+    loaded.wait_for(job["name"])
+
+
+def test_the_bundled_model_is_what_the_demo_needs():
+    assert (ASSETS / "model/model.safetensors").stat().st_size + sum(path.stat().st_size for path in (ASSETS / "data").iterdir()) < 5e6

@@ -1,0 +1,292 @@
+// graft-train-tool: gives the engine's training loop and forward pass to the parity tests, which
+// run transformers and PEFT beside it. Reads one JSON command a line on stdin, answers one JSON
+// line each. For tests only.
+//
+//   {"op": "load", "model": FOLDER, "precision": "fp32"|"fp64"|"bf16", "threads": N}
+//   {"op": "train", "method": {…}, "training": {…}, "rows": [[[ID…], PROMPT_TOKENS]…],
+//    "adapter": FOLDER, "weights": FOLDER, "scratch": FOLDER}
+//       → {"steps": [[LOSS, GRAD_NORM, LEARNING_RATE]…], "names": […]}
+//     adapter: its values come first, before the first step. weights: {k}.safetensors in it
+//     replaces the trained tensors before step k. scratch: step/{k}/state.safetensors is left
+//     there for each step k from 1, and initial.safetensors.
+//   {"op": "gradients", "method", "rows", "adapter", "out": FILE} → {"loss": X}
+//     of the mean over all labels, rows in one batch.
+//   {"op": "hidden", "adapter", "ids": [[ID…]…], "out": FILE}
+//     hidden.{l} [B, P + T, C] after l blocks, logits [B, P + T, V]; P virtual tokens.
+// What fails answers {"error": MESSAGE}.
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/formats/safetensors.h"
+#include "tests/parity/line_tool.h"
+#include "worker/engine/adapters/adapter_set.h"
+#include "worker/engine/gpt2/forward.h"
+#include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/gpt2/tensor_io.h"
+#include "worker/engine/training/batch.h"
+#include "worker/engine/training/trainer.h"
+
+namespace graft {
+namespace {
+
+using Json = nlohmann::json;
+using Named = std::vector<std::pair<std::string, at::Tensor>>;
+
+class JsonRows : public ExampleSource {
+ public:
+  explicit JsonRows(const Json& rows)
+      : rows_(rows.get<std::vector<std::pair<std::vector<int32_t>, int64_t>>>()) {}
+  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  Example Get(int64_t index) const override {
+    return {rows_.at(index).first, rows_.at(index).second};
+  }
+
+ private:
+  std::vector<std::pair<std::vector<int32_t>, int64_t>> rows_;
+};
+
+absl::Status WriteTensors(const Named& tensors, const std::string& path) {
+  std::vector<TensorView> views;
+  Named kept;
+  for (const auto& [name, tensor] : tensors) {
+    kept.emplace_back(name, tensor.detach().to(at::kCPU).contiguous());
+    const TensorInfo info = InfoOf(name, kept.back().second);
+    TensorView view;
+    view.name = info.name;
+    view.dtype = info.dtype;
+    view.shape = info.shape;
+    view.bytes = BytesOf(kept.back().second);
+    views.push_back(std::move(view));
+  }
+  return WriteSafetensorsFile(path, views);
+}
+
+Named Trained(const AdapterSet& adapter) {
+  Named tensors;
+  for (const TrainedTensor& trained : adapter.tensors()) {
+    tensors.emplace_back(trained.name, trained.tensor);
+  }
+  return tensors;
+}
+
+absl::Status CopyIn(const std::string& path, const AdapterSet& adapter) {
+  ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
+  c10::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : Trained(adapter)) {
+    const TensorView* view = file.Find(name);
+    if (view == nullptr) return absl::NotFoundError(absl::StrCat(path, ": has no ", name));
+    ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(*view));
+    tensor.copy_(value);
+  }
+  return absl::OkStatus();
+}
+
+// Notes the numbers of each step, and puts given weights in place before it begins.
+class Steps : public EventSink, public StopToken {
+ public:
+  Steps(const AdapterSet& adapter, std::string weights)
+      : adapter_(adapter), weights_(std::move(weights)) {}
+
+  absl::Status Poll() override {
+    if (weights_.empty() || !begins_) return absl::OkStatus();
+    begins_ = false;
+    return CopyIn(absl::StrCat(weights_, "/", numbers.size() + 1, ".safetensors"), adapter_);
+  }
+  void OnStep(const StepEvent& event) override {
+    numbers.push_back({event.loss, event.grad_norm, event.learning_rate});
+    begins_ = true;
+  }
+  void OnStage(const StageEvent&) override {}
+  void OnEvaluation(const EvaluationEvent&) override {}
+  void OnCheckpoint(const CheckpointEvent&) override {}
+  void OnSamples(int64_t, const std::vector<SampleTextEvent>&) override {}
+  void OnWarning(const std::string&, const std::string&) override {}
+
+  std::vector<std::vector<double>> numbers;
+
+ private:
+  const AdapterSet& adapter_;
+  const std::string weights_;
+  bool begins_ = true;
+};
+
+MethodConfig MethodOf(const Json& json) {
+  MethodConfig method;
+  method.full = json.contains("full");
+  if (json.contains("lora")) {
+    const Json& from = json["lora"];
+    MethodConfig::Lora& lora = method.lora.emplace();
+    lora.rank = from.value("rank", lora.rank);
+    lora.alpha = from.value("alpha", lora.alpha);
+    lora.target_modules = from.value("target_modules", lora.target_modules);
+    lora.layers = from.value("layers", lora.layers);
+    lora.use_rslora = from.value("use_rslora", lora.use_rslora);
+  }
+  if (json.contains("soft_prompt")) {
+    using Init = MethodConfig::SoftPrompt::Init;
+    static const auto& inits = *new std::map<std::string, Init>{
+        {"random", Init::kRandom}, {"vocabulary", Init::kVocabulary}, {"text", Init::kText}};
+    const Json& from = json["soft_prompt"];
+    MethodConfig::SoftPrompt& prompt = method.soft_prompt.emplace();
+    prompt.num_virtual_tokens = from.value("num_virtual_tokens", prompt.num_virtual_tokens);
+    prompt.init = inits.at(from.value("init", "vocabulary"));
+    prompt.init_text_ids = from.value("init_text_ids", prompt.init_text_ids);
+  }
+  if (json.contains("last_layers")) {
+    const Json& from = json["last_layers"];
+    MethodConfig::LastLayers& last = method.last_layers.emplace();
+    last.num_layers = from.value("num_layers", last.num_layers);
+    last.include_final_norm = from.value("include_final_norm", last.include_final_norm);
+    last.include_lm_head = from.value("include_lm_head", last.include_lm_head);
+  }
+  return method;
+}
+
+TrainingConfig TrainingOf(const Json& json) {
+  static const auto& schedules =
+      *new std::map<std::string, Schedule>{{"linear", Schedule::kLinear},
+                                           {"cosine", Schedule::kCosine},
+                                           {"constant", Schedule::kConstant}};
+  TrainingConfig config;
+  config.max_steps = json.value("max_steps", config.max_steps);
+  config.batch_size = json.value("batch_size", config.batch_size);
+  config.gradient_accumulation_steps =
+      json.value("gradient_accumulation_steps", config.gradient_accumulation_steps);
+  config.schedule = schedules.at(json.value("schedule", "linear"));
+  config.warmup_steps = json.value("warmup_steps", config.warmup_steps);
+  config.warmup_ratio = json.value("warmup_ratio", config.warmup_ratio);
+  config.weight_decay = json.value("weight_decay", config.weight_decay);
+  config.beta1 = json.value("beta1", config.beta1);
+  config.max_grad_norm = json.value("max_grad_norm", config.max_grad_norm);
+  config.seed = json.value("seed", config.seed);
+  config.checkpoint_every_steps = 1;
+  config.checkpoint_keep_last = 1 << 20;
+  return config;
+}
+
+class Tool {
+ public:
+  absl::StatusOr<Json> Run(const Json& command) {
+    const std::string op = command.at("op").get<std::string>();
+    if (op == "load") return Load(command);
+    if (model_ == nullptr) return absl::FailedPreconditionError("no model is loaded");
+    if (op == "train") return RunTraining(command);
+    if (op == "gradients") return Gradients(command);
+    if (op == "hidden") return Hidden(command);
+    return absl::InvalidArgumentError("unknown op " + op);
+  }
+
+ private:
+  absl::StatusOr<Json> Load(const Json& command) {
+    static const auto& types = *new std::map<std::string, at::ScalarType>{
+        {"fp32", at::kFloat}, {"fp64", at::kDouble}, {"bf16", at::kBFloat16}};
+    ConfigureRuntime(command.value("threads", 1));
+    model_.reset();
+    ASSIGN_OR_RETURN(model_, Gpt2Model::Load(command.at("model"),
+                                             {at::kCPU, types.at(command.at("precision"))}));
+    return Json{{"parameters", model_->num_parameters()}};
+  }
+
+  absl::StatusOr<std::unique_ptr<AdapterSet>> MakeAdapter(const Json& command) {
+    const TrainingConfig training = TrainingOf(command.value("training", Json::object()));
+    ASSIGN_OR_RETURN(std::unique_ptr<AdapterSet> adapter,
+                     AdapterSet::Create(*model_, MethodOf(command.at("method")), training.seed));
+    const std::string folder = command.value("adapter", "");
+    if (folder.empty()) return adapter;
+    ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> given, AdapterSet::Load(*model_, folder));
+    RETURN_IF_ERROR(adapter->CopyFrom(*given));
+    return adapter;
+  }
+
+  absl::StatusOr<Json> RunTraining(const Json& command) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter, MakeAdapter(command));
+    const std::string scratch = command.at("scratch");
+    RETURN_IF_ERROR(WriteTensors(Trained(*adapter), JoinPath(scratch, "initial.safetensors")));
+    TrainerOptions options;
+    options.config = TrainingOf(command.at("training"));
+    options.checkpoint_directory = JoinPath(scratch, "step");
+    RETURN_IF_ERROR(CreateDirectories(options.checkpoint_directory));
+    Steps steps(*adapter, command.value("weights", ""));
+    RETURN_IF_ERROR(
+        Train(options, JsonRows(command.at("rows")), *adapter, nullptr, steps, steps).status());
+    Json names = Json::array();
+    for (const TrainedTensor& trained : adapter->tensors()) names.push_back(trained.name);
+    return Json{{"steps", steps.numbers}, {"names", names}};
+  }
+
+  absl::StatusOr<Json> Gradients(const Json& command) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter, MakeAdapter(command));
+    const JsonRows source(command.at("rows"));
+    std::vector<int64_t> rows(source.size());
+    std::iota(rows.begin(), rows.end(), 0);
+    const Gpt2Network network = adapter->Bind();
+    const Batch batch = MakeBatch(source, rows, network.num_virtual_tokens(), at::kCPU);
+    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
+    const at::Tensor loss =
+        LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(batch.num_labels()));
+    loss.backward();
+    Named gradients;
+    for (const auto& [name, tensor] : Trained(*adapter)) {
+      gradients.emplace_back(name,
+                             tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor));
+    }
+    RETURN_IF_ERROR(WriteTensors(gradients, command.at("out")));
+    return Json{{"loss", loss.item<double>()}};
+  }
+
+  absl::StatusOr<Json> Hidden(const Json& command) {
+    c10::NoGradGuard no_grad;
+    std::unique_ptr<AdapterSet> adapter;
+    if (command.contains("adapter")) {
+      ASSIGN_OR_RETURN(adapter, AdapterSet::Load(*model_, command["adapter"]));
+    }
+    const Gpt2Network network = adapter ? adapter->Bind() : model_->network();
+    const auto rows = command.at("ids").get<std::vector<std::vector<int64_t>>>();
+    std::vector<at::Tensor> ids;
+    for (const std::vector<int64_t>& row : rows) ids.push_back(at::tensor(row, at::kLong));
+    const at::Tensor batch = at::stack(ids);
+    const int64_t total = network.num_virtual_tokens() + batch.size(1);
+    const at::Tensor positions = at::arange(batch.size(0) * total, at::kLong);
+    Named tensors;
+    at::Tensor state;
+    for (int64_t layers = 0; layers <= network.num_layers(); ++layers) {
+      Gpt2Network shorter = network;
+      shorter.blocks.resize(layers);
+      state = HiddenStates(shorter, batch, positions, nullptr);
+      tensors.emplace_back(absl::StrCat("hidden.", layers), state.view({batch.size(0), total, -1}));
+    }
+    tensors.emplace_back("logits", Logits(network, state).view({batch.size(0), total, -1}));
+    RETURN_IF_ERROR(WriteTensors(tensors, command.at("out")));
+    return Json::object();
+  }
+
+  std::unique_ptr<Gpt2Model> model_;
+};
+
+}  // namespace
+}  // namespace graft
+
+int main() {
+  graft::Tool tool;
+  return graft::AnswerLines([&](const graft::Json& command) {
+    absl::StatusOr<graft::Json> result = graft::Json();
+    const absl::Status status = graft::CatchTorchErrors([&] {
+      result = tool.Run(command);
+      return result.status();
+    });
+    return status.ok() ? result : status;
+  });
+}

@@ -1,0 +1,115 @@
+#include "server/process/local_workers.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/process/process_lock.h"
+#include "tests/fakes/temp_dir.h"
+#include "tests/server/process/wait_until.h"
+
+namespace graft {
+namespace {
+
+using ::testing::HasSubstr;
+
+class LocalWorkersTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // What a worker shows of itself: it holds state/lock, its command line names its state, SIGTERM
+    // ends it.
+    const std::string script = directory_.Path("graft-worker");
+    ASSERT_TRUE(WriteFileAtomically(script,
+                                    "#!/bin/sh\n"
+                                    "echo \"$@\"\n"
+                                    "while [ $# -gt 0 ]; do\n"
+                                    "  [ \"$1\" = --state ] && state=$2\n"
+                                    "  shift\n"
+                                    "done\n"
+                                    "exec flock -n -F \"$state/lock\" tail -f \"$state/../seen\"\n")
+                    .ok());
+    ASSERT_EQ(::chmod(script.c_str(), 0755), 0);
+    ASSERT_TRUE(CreateDirectories(Workers()).ok());
+    ASSERT_TRUE(WriteFileAtomically(JoinPath(Workers(), "seen"), "").ok());
+    options_.count = 2;
+    options_.program = script;
+    options_.server_address = "unix:/run/x.sock";
+    options_.directory = Workers();
+    options_.check_interval = absl::Milliseconds(5);
+    options_.first_restart_delay = absl::Milliseconds(1);
+  }
+  void TearDown() override { LocalWorkers::StopAll(Workers(), absl::Seconds(10)); }
+
+  std::string Workers() { return directory_.Path("workers"); }
+  std::string State(int number) { return JoinPath(Workers(), absl::StrCat(number)); }
+  bool Runs(int number) { return IsLocked(JoinPath(State(number), "lock")); }
+  pid_t Pid(int number) {
+    int32_t pid = 0;
+    const auto text = ReadFile(JoinPath(State(number), "pid"), 64);
+    return text.ok() && absl::SimpleAtoi(*text, &pid) ? pid : 0;
+  }
+
+  const TempDir directory_;
+  LocalWorkersOptions options_;
+};
+
+TEST_F(LocalWorkersTest, StartsTheWorkersAndStopsThem) {
+  const auto workers = LocalWorkers::Start(options_);
+  ASSERT_TRUE(workers.ok()) << workers.status();
+  ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2); }));
+  const auto log = ReadFile(JoinPath(State(1), "worker.log"), 1 << 16);
+  EXPECT_THAT(*log, HasSubstr("--server unix:/run/x.sock --state " + State(1)));
+  (*workers)->Stop(absl::Seconds(10));
+  EXPECT_FALSE(Runs(1) || Runs(2));
+}
+
+TEST_F(LocalWorkersTest, AKilledWorkerIsStartedAgain) {
+  const auto workers = LocalWorkers::Start(options_);
+  ASSERT_TRUE(workers.ok()) << workers.status();
+  ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Pid(1) > 0; }));
+  const pid_t first = Pid(1);
+  ASSERT_EQ(::kill(first, SIGKILL), 0);
+  EXPECT_TRUE(WaitUntil([&] { return Runs(1) && Pid(1) != first; }));
+  (*workers)->Stop(absl::Seconds(10));
+}
+
+TEST_F(LocalWorkersTest, WorkersSurviveTheirServerAndCountForTheNext) {
+  {
+    const auto workers = LocalWorkers::Start(options_);
+    ASSERT_TRUE(workers.ok()) << workers.status();
+    ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2) && Pid(1) > 0 && Pid(2) > 0; }));
+  }
+  ASSERT_TRUE(Runs(1) && Runs(2));
+  const pid_t survivor = Pid(1);
+  ASSERT_EQ(::kill(Pid(2), SIGKILL), 0);
+  const auto next = LocalWorkers::Start(options_);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_TRUE(WaitUntil([&] { return Runs(2); }));
+  EXPECT_EQ(Pid(1), survivor) << "not started twice";
+  (*next)->Stop(absl::Seconds(10));
+  EXPECT_FALSE(Runs(1)) << "survivors are stopped too";
+}
+
+TEST_F(LocalWorkersTest, StopAllEndsThemFromOutside) {
+  const auto workers = LocalWorkers::Start(options_);
+  ASSERT_TRUE(workers.ok()) << workers.status();
+  ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2) && Pid(1) > 0 && Pid(2) > 0; }));
+  EXPECT_EQ(LocalWorkers::StopAll(directory_.Path("nothing"), absl::Seconds(1)), 0);
+  options_.count = 0;
+  EXPECT_EQ(LocalWorkers::StopAll(Workers(), absl::Seconds(10)), 2);
+}
+
+TEST_F(LocalWorkersTest, AProgramThatIsNotThereIsNamed) {
+  options_.program = directory_.Path("nobody");
+  const auto workers = LocalWorkers::Start(options_);
+  EXPECT_EQ(workers.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(workers.status().message()), HasSubstr("nobody"));
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,313 @@
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/file.h"
+#include "common/formats/adapter_parts.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/server/rpc/fake_worker.h"
+#include "tests/server/rpc/test_server.h"
+
+namespace graft {
+namespace {
+
+using ::testing::HasSubstr;
+using worker::v1::Command;
+
+// Writes a PEFT directory of a LoRA of rank 2 on c_attn, for a model of width `width`.
+std::string WriteLora(const TempDir& directory, int64_t width) {
+  AdapterParts parts;
+  parts.lora = AdapterParts::Lora{.rank = 2};
+  Gpt2Config gpt2 = TinyConfig();
+  gpt2.n_embd = width;
+  gpt2.n_inner = 4 * width;
+  std::vector<TensorInfo> tensors;
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string module = absl::StrCat("h.", layer, ".attn.c_attn");
+    tensors.push_back({module + ".lora_A", DType::kF32, {2, width}});
+    tensors.push_back({module + ".lora_B", DType::kF32, {3 * width, 2}});
+  }
+  std::vector<std::byte> buffer(1 << 16, std::byte{1});
+  const auto source = [&](const TensorInfo& tensor) -> absl::StatusOr<std::span<const std::byte>> {
+    ASSIGN_OR_RETURN(const int64_t bytes, TensorSizeBytes(tensor.dtype, tensor.shape));
+    return std::span<const std::byte>(buffer.data(), bytes);
+  };
+  const std::string folder = directory.Path(absl::StrCat("lora", width));
+  const auto written = WriteAdapter(folder, gpt2, parts, tensors, source, {.base_model_name = "x"});
+  EXPECT_TRUE(written.ok()) << written.status();
+  return folder;
+}
+
+class AdapterServiceTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<v1::Adapter> Import(const std::string& name, const std::string& base_model,
+                                     const std::string& folder) {
+    const auto context = CallContext();
+    v1::Adapter adapter;
+    const auto writer = server_.adapters().ImportAdapter(context.get(), &adapter);
+    v1::ImportAdapterRequest message;
+    message.mutable_metadata()->set_name(name);
+    message.mutable_metadata()->set_base_model(base_model);
+    writer->Write(message);
+    const std::vector<std::string> paths = *ListDirectory(folder);
+    for (const std::string& path : paths) {
+      v1::FileChunk* chunk = message.mutable_chunk();
+      chunk->set_path(path);
+      chunk->set_data(*ReadFile(JoinPath(folder, path), 1 << 20));
+      chunk->set_size_bytes(static_cast<int64_t>(chunk->data().size()));
+      if (!writer->Write(message)) break;
+    }
+    writer->WritesDone();
+    const absl::Status status = FromGrpcStatus(writer->Finish());
+    if (!status.ok()) return status;
+    return adapter;
+  }
+
+  TestServer server_;
+};
+
+TEST_F(AdapterServiceTest, AnImportedAdapterIsCheckedListedAndDownloaded) {
+  const std::string folder = WriteLora(server_.directory(), 8);
+  const auto adapter = Import("theirs", "tiny", folder);
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_EQ(adapter->method().lora().rank(), 2);
+  EXPECT_EQ(adapter->base_model(), "tiny");
+  EXPECT_EQ(adapter->trainable_parameters(), 2 * (2 * 8 + 24 * 2));
+  EXPECT_TRUE(FileExists(JoinPath(adapter->directory(), "adapter_model.safetensors")));
+
+  v1::ListAdaptersRequest list;
+  list.set_filter("base_model = \"tiny\"");
+  v1::ListAdaptersResponse listed;
+  const auto list_context = CallContext();
+  ASSERT_TRUE(server_.adapters().ListAdapters(list_context.get(), list, &listed).ok());
+  ASSERT_EQ(listed.adapters_size(), 1);
+  EXPECT_EQ(listed.adapters(0).name(), "theirs");
+
+  v1::DownloadAdapterRequest download;
+  download.set_name("theirs");
+  const auto context = CallContext();
+  const auto reader = server_.adapters().DownloadAdapter(context.get(), download);
+  std::map<std::string, std::string> files;
+  std::string path;
+  v1::FileChunk chunk;
+  while (reader->Read(&chunk)) {
+    if (!chunk.path().empty()) path = chunk.path();
+    files[path] += chunk.data();
+  }
+  ASSERT_TRUE(reader->Finish().ok());
+  ASSERT_EQ(files.size(), ListDirectory(folder)->size());
+  for (const auto& [name, bytes] : files) {
+    EXPECT_EQ(bytes, *ReadFile(JoinPath(folder, name), 1 << 20)) << name;
+  }
+}
+
+TEST_F(AdapterServiceTest, AnAdapterOfAnotherWidthIsRefusedByTensor) {
+  const auto adapter = Import("wide", "tiny", WriteLora(server_.directory(), 16));
+  EXPECT_EQ(adapter.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(adapter.status().message()), HasSubstr("lora_A"));
+  EXPECT_EQ(server_.store().GetAdapter("wide").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(AdapterServiceTest, ATruncatedAdapterIsRefusedByFile) {
+  const std::string folder = WriteLora(server_.directory(), 8);
+  const std::string weights = JoinPath(folder, "adapter_model.safetensors");
+  const std::string bytes = *ReadFile(weights, 1 << 20);
+  ASSERT_TRUE(WriteFileAtomically(weights, bytes.substr(0, bytes.size() / 2)).ok());
+  const auto adapter = Import("half", "tiny", folder);
+  EXPECT_EQ(adapter.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(adapter.status().message()), HasSubstr("adapter_model.safetensors"));
+}
+
+TEST_F(AdapterServiceTest, AnImportForAnUnknownModelIsRefusedAtOnce) {
+  const auto adapter = Import("theirs", "gpt5", WriteLora(server_.directory(), 8));
+  EXPECT_EQ(adapter.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(FieldViolationsOf(adapter.status()).at(0).field(), "metadata.base_model");
+}
+
+TEST_F(AdapterServiceTest, ADeletedAdapterLeavesNoDirectory) {
+  const auto adapter = Import("theirs", "tiny", WriteLora(server_.directory(), 8));
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  v1::DeleteAdapterRequest request;
+  request.set_name("theirs");
+  google::protobuf::Empty empty;
+  const auto context = CallContext();
+  ASSERT_TRUE(server_.adapters().DeleteAdapter(context.get(), request, &empty).ok());
+  EXPECT_FALSE(FileExists(JoinPath(adapter->directory(), "adapter_config.json")));
+}
+
+class GenerateTest : public AdapterServiceTest {
+ protected:
+  struct Call {
+    std::unique_ptr<grpc::ClientContext> context = CallContext();
+    std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader;
+
+    std::string ReadAll() {
+      std::string text;
+      v1::GenerateResponse response;
+      while (reader->Read(&response)) text += response.text();
+      return text;
+    }
+    absl::Status Finish() { return FromGrpcStatus(reader->Finish()); }
+  };
+
+  Call Generate(const v1::GenerateRequest& request) {
+    Call call;
+    call.reader = server_.adapters().Generate(call.context.get(), request);
+    return call;
+  }
+
+  static v1::GenerateRequest Prompt() {
+    v1::GenerateRequest request;
+    request.set_base_model("tiny");
+    request.set_prompt("Once");
+    return request;
+  }
+
+  // Serves one text as a worker does.
+  absl::Status Serve(FakeWorker& worker, const std::string& id,
+                     const std::vector<std::string>& pieces, const absl::Status& error = {}) {
+    const auto context = CallContext();
+    google::protobuf::Empty empty;
+    const auto writer = worker.stub().ReportGeneration(context.get(), &empty);
+    worker::v1::ReportGenerationRequest message;
+    message.set_id(id);
+    *message.mutable_worker() = worker.identity();
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      message.mutable_response()->set_text(pieces[i]);
+      message.mutable_response()->set_done(error.ok() && i + 1 == pieces.size());
+      writer->Write(message);
+    }
+    if (!error.ok()) {
+      *message.mutable_error() = ToRpcStatus(error);
+      writer->Write(message);
+    }
+    writer->WritesDone();
+    return FromGrpcStatus(writer->Finish());
+  }
+};
+
+TEST_F(GenerateTest, WithoutWorkersItIsUnavailable) {
+  Call call = Generate(Prompt());
+  EXPECT_EQ(call.Finish().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GenerateTest, TokensComeFromAnIdleWorker) {
+  FakeWorker worker(server_);
+  worker.Connect();
+  Call call = Generate(Prompt());
+  const Command command = worker.NextCommand(Command::kGenerate);
+  EXPECT_EQ(command.generate().request().prompt(), "Once");
+  EXPECT_GT(command.generate().base_model().files_size(), 0);
+  ASSERT_TRUE(Serve(worker, command.generate().id(), {" upon", " a", " time"}).ok());
+  EXPECT_EQ(call.ReadAll(), " upon a time");
+  EXPECT_TRUE(call.Finish().ok());
+}
+
+TEST_F(GenerateTest, AnAdapterBringsItsBaseModel) {
+  ASSERT_TRUE(Import("theirs", "tiny", WriteLora(server_.directory(), 8)).ok());
+  FakeWorker worker(server_);
+  worker.Connect();
+  v1::GenerateRequest request = Prompt();
+  request.clear_base_model();
+  request.set_adapter("theirs");
+  Call call = Generate(request);
+  const Command command = worker.NextCommand(Command::kGenerate);
+  EXPECT_EQ(command.generate().request().base_model(), "tiny");
+  EXPECT_GT(command.generate().adapter().files_size(), 0);
+  ASSERT_TRUE(Serve(worker, command.generate().id(), {"x"}).ok());
+  EXPECT_EQ(call.ReadAll(), "x");
+}
+
+TEST_F(GenerateTest, TheEnginesErrorReachesTheUser) {
+  FakeWorker worker(server_);
+  worker.Connect();
+  Call call = Generate(Prompt());
+  const Command command = worker.NextCommand(Command::kGenerate);
+  ASSERT_TRUE(Serve(worker, command.generate().id(), {" upon"},
+                    absl::ResourceExhaustedError("out of memory"))
+                  .ok());
+  EXPECT_EQ(call.ReadAll(), " upon");
+  const absl::Status end = call.Finish();
+  EXPECT_EQ(end.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(end.message(), "out of memory");
+}
+
+TEST_F(GenerateTest, TooManyAreRefusedWithATimeToRetry) {
+  FakeWorker worker(server_);
+  worker.Connect();
+  std::vector<Call> calls;
+  calls.push_back(Generate(Prompt()));
+  const Command command = worker.NextCommand(Command::kGenerate);  // The only slot is taken.
+  ASSERT_TRUE(command.has_generate());
+  for (int i = 0; i < 3; ++i) calls.push_back(Generate(Prompt()));
+  // Two may wait; one of the three is refused, whichever came last.
+  while (server_.rpc().context().broker.queued() < 2) std::this_thread::yield();
+  ASSERT_TRUE(Serve(worker, command.generate().id(), {"x"}).ok());
+  for (int i = 0; i < 2; ++i) {
+    const Command next = worker.NextCommand(Command::kGenerate);
+    ASSERT_TRUE(Serve(worker, next.generate().id(), {"x"}).ok());
+  }
+  int refused = 0;
+  for (Call& call : calls) {
+    call.ReadAll();
+    const absl::Status end = call.Finish();
+    if (end.ok()) continue;
+    ++refused;
+    EXPECT_EQ(end.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_GT(RetryDelayOf(end), absl::ZeroDuration());
+  }
+  EXPECT_LE(refused, 1);
+}
+
+TEST_F(GenerateTest, AUserWhoGoesAwayStopsTheWorker) {
+  FakeWorker worker(server_);
+  worker.Connect();
+  Call call = Generate(Prompt());
+  const Command command = worker.NextCommand(Command::kGenerate);
+  call.context->TryCancel();
+  EXPECT_EQ(worker.NextCommand(Command::kCancelGenerate).cancel_generate().id(),
+            command.generate().id());
+  EXPECT_EQ(call.Finish().code(), absl::StatusCode::kCancelled);
+  const absl::Status told = Serve(worker, command.generate().id(), {"x"});
+  EXPECT_EQ(told.code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(GenerateTest, BadRequestsAreRefusedByField) {
+  struct Case {
+    void (*change)(v1::GenerateRequest&);
+    absl::StatusCode code;
+    const char* field;
+  };
+  const Case cases[] = {
+      {[](v1::GenerateRequest& request) { request.clear_base_model(); },
+       absl::StatusCode::kInvalidArgument, "base_model"},
+      {[](v1::GenerateRequest& request) { request.set_base_model("gpt5"); },
+       absl::StatusCode::kNotFound, "base_model"},
+      {[](v1::GenerateRequest& request) { request.set_adapter("nobody"); },
+       absl::StatusCode::kNotFound, "adapter"},
+      {[](v1::GenerateRequest& request) { request.clear_prompt(); },
+       absl::StatusCode::kInvalidArgument, "prompt"},
+      {[](v1::GenerateRequest& request) { request.set_max_new_tokens(0); },
+       absl::StatusCode::kInvalidArgument, "max_new_tokens"},
+      {[](v1::GenerateRequest& request) { request.set_max_new_tokens(64); },
+       absl::StatusCode::kInvalidArgument, "max_new_tokens"},
+      {[](v1::GenerateRequest& request) { request.mutable_generation()->set_top_p(2); },
+       absl::StatusCode::kInvalidArgument, "generation.top_p"},
+  };
+  for (const Case& bad : cases) {
+    v1::GenerateRequest request = Prompt();
+    bad.change(request);
+    Call call = Generate(request);
+    const absl::Status end = call.Finish();
+    EXPECT_EQ(end.code(), bad.code) << end;
+    ASSERT_FALSE(FieldViolationsOf(end).empty()) << bad.field;
+    EXPECT_EQ(FieldViolationsOf(end)[0].field(), bad.field);
+  }
+}
+
+}  // namespace
+}  // namespace graft

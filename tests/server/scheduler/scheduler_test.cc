@@ -1,0 +1,143 @@
+#include "server/scheduler/scheduler.h"
+
+#include <set>
+#include <thread>
+
+#include "server/scheduler/scheduler_loop.h"
+#include "tests/server/store/store_fixture.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  JobStore& store() { return fixture_.store(); }
+  std::string Lease(const WorkerRef& worker, const std::string& request_id = "") {
+    const auto claim = scheduler_.LeaseJob(worker, request_id);
+    EXPECT_OK(claim);
+    return claim.ok() && *claim ? (*claim)->job.name() : "";
+  }
+  Upkeep Tick() {
+    const auto upkeep = scheduler_.Tick();
+    EXPECT_OK(upkeep);
+    return upkeep.ok() ? *upkeep : Upkeep();
+  }
+  absl::Duration Until(absl::Duration moment) { return moment - fixture_.clock().Boottime(); }
+
+  StoreFixture fixture_{StoreKind::kMemory};
+  Scheduler scheduler_{fixture_.store(), fixture_.clock()};
+};
+
+QueuedJob Queued(const std::string& name, int priority, int64_t number,
+                 absl::Duration not_before = absl::ZeroDuration()) {
+  QueuedJob job;
+  job.name = name;
+  job.priority = priority;
+  job.number = number;
+  job.not_before = not_before;
+  return job;
+}
+
+TEST_F(SchedulerTest, RankIsPriorityThenSubmissionWithoutWhatMustWait) {
+  const auto ranked =
+      RankQueue({Queued("a", 0, 4), Queued("b", 1, 5), Queued("c", 0, 3), Queued("d", 1, 6),
+                 Queued("e", 9, 1, absl::Seconds(11)), Queued("f", 8, 2, absl::Seconds(10))},
+                absl::Seconds(10));
+  std::vector<std::string> names;
+  for (const QueuedJob& job : ranked) names.push_back(job.name);
+  EXPECT_THAT(names, ElementsAre("f", "b", "d", "c", "a"));
+}
+
+TEST_F(SchedulerTest, TenJobsRunInTheOrderOfPriorityAndSubmission) {
+  for (const int priority : {0, 3, 1, 0, 3, 2, 1, 0, 2, 3}) fixture_.Submit(priority);
+  std::vector<std::string> order;
+  for (int i = 0; i < 10; ++i) order.push_back(Lease(i % 2 == 0 ? kWorker : kOtherWorker));
+  EXPECT_THAT(order, ElementsAre("jobs/j2", "jobs/j5", "jobs/j10", "jobs/j6", "jobs/j9", "jobs/j3",
+                                 "jobs/j7", "jobs/j1", "jobs/j4", "jobs/j8"));
+  EXPECT_EQ(Lease(kWorker), "");
+}
+
+TEST_F(SchedulerTest, RepeatedRequestGetsTheSameLease) {
+  fixture_.Submit();
+  fixture_.Submit();
+  EXPECT_EQ(Lease(kWorker, "r1"), "jobs/j1");
+  EXPECT_EQ(Lease(kWorker, "r1"), "jobs/j1");
+  EXPECT_EQ(Lease(kOtherWorker, "r1"), "jobs/j2");
+}
+
+TEST_F(SchedulerTest, ExpiredLeaseIsRetriedAfterItsBackOff) {
+  fixture_.Submit();
+  ASSERT_EQ(Lease(kWorker), "jobs/j1");
+  EXPECT_EQ(Until(Tick().next), absl::Seconds(60));
+  fixture_.clock().Advance(absl::Seconds(59));
+  EXPECT_THAT(Tick().expired, IsEmpty());
+  fixture_.clock().Advance(absl::Seconds(1));
+  const Upkeep upkeep = Tick();
+  EXPECT_THAT(upkeep.expired, ElementsAre("jobs/j1"));
+  EXPECT_FALSE(upkeep.work_available);
+  EXPECT_EQ(Until(upkeep.next), absl::Seconds(1));
+  EXPECT_EQ(Lease(kOtherWorker), "");
+  fixture_.clock().Advance(absl::Seconds(1));
+  EXPECT_TRUE(Tick().work_available);
+  EXPECT_EQ(Lease(kOtherWorker), "jobs/j1");
+}
+
+TEST_F(SchedulerTest, IdleSchedulerOnlyWaitsToForgetOldAnswers) {
+  const Upkeep upkeep = Tick();
+  EXPECT_THAT(upkeep.expired, IsEmpty());
+  EXPECT_FALSE(upkeep.work_available);
+  EXPECT_EQ(Until(upkeep.next), absl::Hours(1));
+}
+
+TEST_F(SchedulerTest, ManyWorkersNeverShareAJob) {
+  constexpr int kJobs = 200;
+  for (int i = 0; i < kJobs; ++i) fixture_.Submit(i % 3);
+  Mutex mutex;
+  std::multiset<std::string> leased;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      const WorkerRef worker = {absl::StrCat("w-", t), "i"};
+      for (std::string job = Lease(worker); !job.empty(); job = Lease(worker)) {
+        MutexLock lock(mutex);
+        leased.insert(job);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(std::set<std::string>(leased.begin(), leased.end()).size(), size_t{kJobs});
+  EXPECT_THAT(leased, SizeIs(kJobs));
+}
+
+TEST_F(SchedulerTest, LoopTicksWhenAJobIsQueuedAndWhenItsLeaseEnds) {
+  Mutex mutex;
+  CondVar changed;
+  int work_seen = 0;
+  std::vector<std::string> expired;
+  SchedulerLoop loop(
+      store(), fixture_.clock(), scheduler_, [&](const absl::StatusOr<Upkeep>& upkeep) {
+        EXPECT_OK(upkeep);
+        MutexLock lock(mutex);
+        work_seen += upkeep->work_available;
+        expired.insert(expired.end(), upkeep->expired.begin(), upkeep->expired.end());
+        changed.NotifyAll();
+      });
+  fixture_.Submit();
+  {
+    MutexLock lock(mutex);
+    while (work_seen == 0) changed.Wait(mutex);
+  }
+  ASSERT_EQ(Lease(kWorker), "jobs/j1");
+  fixture_.clock().Advance(absl::Seconds(60));
+  loop.Wake();
+  MutexLock lock(mutex);
+  while (expired.empty()) changed.Wait(mutex);
+  EXPECT_THAT(expired, ElementsAre("jobs/j1"));
+}
+
+}  // namespace
+}  // namespace graft

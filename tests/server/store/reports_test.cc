@@ -1,0 +1,336 @@
+#include <limits>
+
+#include "common/base/limits.h"
+#include "tests/server/store/store_fixture.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class ReportsTest : public StoreTest {
+ protected:
+  int64_t Append(const LeaseRef& lease, int64_t number, std::vector<v1::JobEvent> events) {
+    const auto last = store().AppendEvents(lease, StoreFixture::Batch(number, std::move(events)));
+    EXPECT_OK(last);
+    return last.ok() ? *last : -1;
+  }
+  // A second attempt at the job of `lease`, whose worker was lost.
+  LeaseRef Resume(const LeaseRef& lease) {
+    EXPECT_OK(store().ReleaseOtherInstances({lease.worker.id, "restarted"}));
+    fixture_.clock().Advance(absl::Seconds(60));
+    const auto claim = fixture_.ClaimNext(kOtherWorker);
+    EXPECT_OK(claim);
+    return claim.ok() ? fixture_.LeaseOf(*claim, kOtherWorker) : LeaseRef();
+  }
+  void ExpectGapFree(const std::string& job) {
+    int64_t expected = 0;
+    for (const v1::JobEvent& event : fixture_.Events(job)) {
+      EXPECT_EQ(event.sequence(), ++expected);
+    }
+    EXPECT_EQ(fixture_.Get(job).last_sequence(), expected);
+  }
+};
+INSTANTIATE_ON_EVERY_STORE(ReportsTest);
+
+TEST_P(ReportsTest, BatchesAreStoredOnceInOrder) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  EXPECT_EQ(Append(lease, 2, {StoreFixture::LossEvent(2, 2)}), 0);  // A gap: not stored.
+  EXPECT_EQ(Append(lease, 1, {StoreFixture::LossEvent(1, 3), StoreFixture::LossEvent(2, 2)}), 1);
+  EXPECT_EQ(Append(lease, 1, {StoreFixture::LossEvent(1, 3)}), 1);  // A repetition: dropped.
+  EXPECT_EQ(Append(lease, 2, {StoreFixture::LossEvent(3, 1)}), 2);
+  const auto events = fixture_.Events(lease.job, 2);
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_EQ(events[0].metrics().step(), 1);
+  EXPECT_EQ(events[2].metrics().step(), 3);
+  EXPECT_EQ(events[0].attempt(), 1);
+  ExpectGapFree(lease.job);
+}
+
+TEST_P(ReportsTest, ProgressAndExecutionAreSeenOnTheJob) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  v1::JobEvent stage;
+  stage.mutable_stage_change()->set_stage(v1::JOB_STAGE_TRAINING);
+  stage.mutable_stage_change()->set_device("cpu");
+  stage.mutable_stage_change()->set_precision("fp32");
+  stage.mutable_stage_change()->set_threads(2);
+  stage.mutable_stage_change()->set_engine_version("0.1.0");
+  EventBatch batch = StoreFixture::Batch(1, {stage, StoreFixture::LossEvent(5, 1.5)});
+  batch.stage = v1::JOB_STAGE_TRAINING;
+  batch.step = 5;
+  batch.total_steps = 10;
+  batch.epoch = 0.5;
+  batch.eta_seconds = 7;
+  ASSERT_OK(store().AppendEvents(lease, batch));
+  const v1::Job job = fixture_.Get(lease.job);
+  EXPECT_EQ(job.stage(), v1::JOB_STAGE_TRAINING);
+  EXPECT_EQ(job.step(), 5);
+  EXPECT_EQ(job.total_steps(), 10);
+  EXPECT_EQ(job.epoch(), 0.5);
+  EXPECT_EQ(job.eta_seconds(), 7);
+  EXPECT_EQ(job.last_metrics().at("train/loss"), 1.5);
+  EXPECT_EQ(job.attempts(0).device(), "cpu");
+  EXPECT_EQ(job.attempts(0).precision(), "fp32");
+  EXPECT_EQ(job.attempts(0).threads(), 2);
+  EXPECT_EQ(job.attempts(0).engine_version(), "0.1.0");
+}
+
+TEST_P(ReportsTest, StepsRepeatedAfterResumeAreDroppedAndDifferencesToldOnce) {
+  const LeaseRef first = fixture_.Start(kWorker);
+  Append(first, 1, {StoreFixture::LossEvent(1, 3), StoreFixture::LossEvent(2, 2)});
+  const LeaseRef second = Resume(first);
+  const int64_t before = fixture_.Get(first.job).last_sequence();
+  // Equal: dropped without a word. New numbers of a logged step are kept.
+  v1::JobEvent more = StoreFixture::LossEvent(2, 2);
+  (*more.mutable_metrics()->mutable_values())["eval/loss"] = 9;
+  EXPECT_EQ(Append(second, 1, {StoreFixture::LossEvent(1, 3), more}), 1);
+  auto events = fixture_.Events(first.job, before);
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_THAT(events[0].metrics().values(), SizeIs(1));
+  EXPECT_EQ(events[0].metrics().values().at("eval/loss"), 9);
+  // Different: one warning an attempt.
+  EXPECT_EQ(Append(second, 2,
+                   {StoreFixture::LossEvent(1, 3.5), StoreFixture::LossEvent(2, 2.5),
+                    StoreFixture::LossEvent(3, 1)}),
+            2);
+  events = fixture_.Events(first.job, before + 1);
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_EQ(events[0].warning().code(), "METRICS_DIFFER");
+  EXPECT_THAT(events[0].warning().text(), HasSubstr("step 1 was repeated with another train/loss"));
+  EXPECT_EQ(events[1].metrics().step(), 3);
+  ExpectGapFree(first.job);
+}
+
+TEST_P(ReportsTest, ComparisonIsOfBitsAndLeavesSpeedsAlone) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const LeaseRef first = fixture_.Start(kWorker);
+  v1::JobEvent event = StoreFixture::LossEvent(1, nan);
+  (*event.mutable_metrics()->mutable_values())["train/tokens_per_second"] = 10;
+  Append(first, 1, {event, StoreFixture::LossEvent(2, 0.0)});
+  const LeaseRef second = Resume(first);
+  const int64_t before = fixture_.Get(first.job).last_sequence();
+  (*event.mutable_metrics()->mutable_values())["train/tokens_per_second"] = 20;
+  Append(second, 1, {event});
+  EXPECT_THAT(fixture_.Events(first.job, before), IsEmpty());
+  Append(second, 2, {StoreFixture::LossEvent(2, -0.0)});
+  EXPECT_THAT(fixture_.Events(first.job, before), SizeIs(1));
+}
+
+TEST_P(ReportsTest, RepeatedEvaluationsAndSamplesAreLoggedOnce) {
+  const LeaseRef first = fixture_.Start(kWorker);
+  v1::JobEvent evaluation;
+  evaluation.mutable_evaluation()->set_step(4);
+  (*evaluation.mutable_evaluation()->mutable_values())["eval/loss"] = 1;
+  v1::JobEvent samples;
+  samples.mutable_samples()->set_step(4);
+  samples.mutable_samples()->add_texts()->set_prediction("p");
+  Append(first, 1, {StoreFixture::LossEvent(4, 2), evaluation, samples});
+  const LeaseRef second = Resume(first);
+  const int64_t before = fixture_.Get(first.job).last_sequence();
+  Append(second, 1, {StoreFixture::LossEvent(4, 2), evaluation, samples});
+  EXPECT_THAT(fixture_.Events(first.job, before), IsEmpty());
+  (*evaluation.mutable_evaluation()->mutable_values())["eval/loss"] = 1.5;
+  Append(second, 2, {evaluation});
+  ASSERT_THAT(fixture_.Events(first.job, before), SizeIs(1));
+  EXPECT_TRUE(fixture_.Events(first.job, before)[0].has_warning());
+}
+
+TEST_P(ReportsTest, BrokenBatchesAreRefusedWhole) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  v1::JobEvent state;
+  state.mutable_state_change()->set_to(v1::JOB_STATE_SUCCEEDED);
+  v1::JobEvent large;
+  large.mutable_log()->set_text(std::string(kMaxEventBytes + 1, 'x'));
+  const std::vector<EventBatch> broken = {
+      StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 1), state}),
+      StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 1), v1::JobEvent()}),
+      StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 1), large}),
+      StoreFixture::Batch(0, {}),
+      StoreFixture::Batch(1, std::vector<v1::JobEvent>(kMaxEventsPerBatch + 1)),
+  };
+  for (const EventBatch& batch : broken) {
+    EXPECT_EQ(store().AppendEvents(lease, batch).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_THAT(fixture_.Events(lease.job), SizeIs(2));
+}
+
+TEST_P(ReportsTest, NextAttemptResumesFromTheNewestCheckpoint) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  for (const int64_t step : {10, 20, 30}) {
+    ASSERT_OK(store().CommitCheckpoint(
+        lease, step,
+        {StoreFixture::File("state", char('3' + step / 10)), StoreFixture::File("best", '9')}));
+  }
+  const auto events = fixture_.Events(lease.job);
+  EXPECT_EQ(events.back().checkpoint().step(), 30);
+  EXPECT_EQ(events.back().checkpoint().size_bytes(), 200);
+  // keep_last is 2.
+  EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '4')));
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '5')));
+  // The same again changes nothing.
+  ASSERT_OK(store().CommitCheckpoint(
+      lease, 30, {StoreFixture::File("state", '6'), StoreFixture::File("best", '9')}));
+  EXPECT_THAT(fixture_.Events(lease.job), SizeIs(events.size()));
+
+  Resume(lease);
+  const v1::Job job = fixture_.Get(lease.job);
+  EXPECT_EQ(job.attempts(1).resumed_from_step(), 30);
+  EXPECT_EQ(job.step(), 30);
+  EXPECT_THAT(job.state_reason(), HasSubstr("from step 30"));
+  const auto claim = store().FindClaim(kOtherWorker, "");
+  ASSERT_OK(claim);
+  EXPECT_EQ(claim->checkpoint_step, 30);
+  ASSERT_THAT(claim->checkpoint, SizeIs(2));
+  EXPECT_EQ(claim->checkpoint[0].path(), "state");
+  EXPECT_EQ(claim->checkpoint[0].sha256(), std::string(64, '6'));
+}
+
+TEST_P(ReportsTest, CheckpointWithoutFilesOrStepIsRefused) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  v1::Artifact nameless = StoreFixture::File("", '1');
+  v1::Artifact hashless = StoreFixture::File("state", '1');
+  hashless.set_sha256("zz");
+  EXPECT_EQ(store().CommitCheckpoint(lease, 1, {}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store().CommitCheckpoint(lease, 0, {StoreFixture::File("state", '1')}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store().CommitCheckpoint(lease, 1, {nameless}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store().CommitCheckpoint(lease, 1, {hashless}).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(ReportsTest, SuccessPublishesTheAdapterAndEndsTheJobTogether) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().CommitCheckpoint(lease, 10, {StoreFixture::File("state", '2')}));
+  Append(lease, 1, {StoreFixture::LossEvent(1, 1)});
+  const auto state = store().FinishAttempt(lease, 1, StoreFixture::Success());
+  ASSERT_OK(state);
+  EXPECT_EQ(*state, v1::JOB_STATE_SUCCEEDED);
+  const v1::Job job = fixture_.Get(lease.job);
+  EXPECT_TRUE(job.done());
+  EXPECT_EQ(job.result().adapter(), "j1");
+  EXPECT_EQ(job.result().best_step(), 7);
+  EXPECT_EQ(job.result().adapter_size_bytes(), 100);
+  EXPECT_TRUE(job.attempts(0).has_end_time());
+  const auto adapter = store().GetAdapter("j1");
+  ASSERT_OK(adapter);
+  EXPECT_EQ(adapter->job(), lease.job);
+  EXPECT_EQ(adapter->base_model(), "gpt2");
+  EXPECT_EQ(adapter->base_model_sha256(), std::string(64, 'a'));
+  EXPECT_EQ(adapter->method().lora().rank(), 8);
+  EXPECT_EQ(adapter->metrics().at("eval/loss"), 0.5);
+  EXPECT_EQ(adapter->trainable_parameters(), 123);
+  const auto artifacts = store().ListArtifacts(lease.job);
+  ASSERT_OK(artifacts);
+  ASSERT_THAT(*artifacts, SizeIs(1));
+  EXPECT_EQ((*artifacts)[0].path(), "predictions.jsonl");
+  // The adapter's and the artifact's blobs stay, the checkpoint's go.
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '7')));
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '8')));
+  EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '2')));
+  ExpectGapFree(lease.job);
+  // The same call again answers the same; another worker's does not.
+  EXPECT_EQ(*store().FinishAttempt(lease, 1, StoreFixture::Success()), v1::JOB_STATE_SUCCEEDED);
+  LeaseRef other = lease;
+  other.worker = kOtherWorker;
+  EXPECT_EQ(ReasonOf(store().FinishAttempt(other, 1, StoreFixture::Success()).status()),
+            kReasonStaleLease);
+  EXPECT_EQ(*store().NextExpiry(), absl::InfiniteDuration());
+}
+
+TEST_P(ReportsTest, FullJobPublishesAModel) {
+  NewJob new_job = StoreFixture::LoraJob();
+  v1::FineTuneSpec& spec = *new_job.job.mutable_resolved_spec()->mutable_fine_tune();
+  spec.mutable_method()->Clear();
+  spec.mutable_method()->mutable_full();
+  spec.set_output_name("pretrained");
+  ASSERT_OK(store().InsertJob(new_job));
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  AttemptSucceeded outcome;
+  outcome.model.emplace().set_sha256(std::string(64, '9'));
+  outcome.model->set_n_embd(32);
+  *outcome.model->add_files() = StoreFixture::File("model.safetensors", '6');
+  ASSERT_OK(store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, outcome));
+  EXPECT_EQ(fixture_.Get("jobs/j1").result().model(), "pretrained");
+  const auto model = store().GetModel("pretrained");
+  ASSERT_OK(model);
+  EXPECT_EQ(model->job(), "jobs/j1");
+  EXPECT_EQ(model->size_bytes(), 100);
+  EXPECT_EQ(model->n_embd(), 32);
+}
+
+TEST_P(ReportsTest, EndWaitsForItsEvents) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Append(lease, 1, {StoreFixture::LossEvent(1, 1)});
+  const auto early = store().FinishAttempt(lease, 2, StoreFixture::Success());
+  EXPECT_EQ(early.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(early.status()), kReasonEventsMissing);
+  EXPECT_EQ(store().GetAdapter("j1").status().code(), absl::StatusCode::kNotFound);
+  Append(lease, 2, {StoreFixture::LossEvent(2, 1)});
+  EXPECT_OK(store().FinishAttempt(lease, 2, StoreFixture::Success()));
+}
+
+TEST_P(ReportsTest, FailureClassDecidesAboutRetry) {
+  for (const v1::FailureClass failure_class :
+       {v1::FAILURE_CLASS_CONFIG, v1::FAILURE_CLASS_DATA, v1::FAILURE_CLASS_OUT_OF_MEMORY,
+        v1::FAILURE_CLASS_DIVERGED, v1::FAILURE_CLASS_INTERNAL}) {
+    const LeaseRef lease = fixture_.Start(kWorker);
+    const auto state =
+        store().FinishAttempt(lease, 0, StoreFixture::Failure(failure_class, "line 17"));
+    ASSERT_OK(state);
+    EXPECT_EQ(*state, v1::JOB_STATE_FAILED);
+    const v1::Job job = fixture_.Get(lease.job);
+    EXPECT_EQ(job.failure_class(), failure_class);
+    EXPECT_EQ(job.error().message(), "line 17");
+    EXPECT_EQ(job.attempts(0).error().message(), "line 17");
+  }
+  const LeaseRef lease = fixture_.Start(kWorker);
+  const auto outcome = StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "engine killed");
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, outcome), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, outcome), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(fixture_.Get(lease.job).attempts(0).error().message(), "engine killed");
+  EXPECT_EQ(store().NextRetry() - fixture_.clock().Boottime(), absl::Seconds(1));
+}
+
+TEST_P(ReportsTest, CancelAgainstCompletionHasOneEnd) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().CancelJob(lease.job, {}));
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, StoreFixture::Success()), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_OK(store().GetAdapter("j1"));
+  const LeaseRef failing = fixture_.Start(kWorker);
+  ASSERT_OK(store().CancelJob(failing.job, {}));
+  EXPECT_EQ(*store().FinishAttempt(
+                failing, 0, StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "killed")),
+            v1::JOB_STATE_CANCELLED);
+}
+
+TEST_P(ReportsTest, WorkerThatGivesAJobBackHasItQueuedAgain) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, AttemptCancelled{}), v1::JOB_STATE_QUEUED);
+  EXPECT_THAT(fixture_.Get(lease.job).state_reason(), HasSubstr("gave the job back"));
+}
+
+TEST_P(ReportsTest, EventsAreReadInPieces) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  std::vector<v1::JobEvent> many;
+  for (int64_t step = 1; step <= 100; ++step) many.push_back(StoreFixture::LossEvent(step, 1));
+  Append(lease, 1, many);
+  const auto piece = store().ReadEvents(lease.job, 50, 10);
+  ASSERT_OK(piece);
+  ASSERT_THAT(*piece, SizeIs(10));
+  EXPECT_EQ(piece->front().sequence(), 51);
+  EXPECT_THAT(*store().ReadEvents(lease.job, 102, 10), IsEmpty());
+  // Large events make short pieces: about a mebibyte, at least one.
+  std::vector<v1::JobEvent> large(3);
+  for (v1::JobEvent& event : large) event.mutable_log()->set_text(std::string(700'000, 'x'));
+  Append(lease, 2, large);
+  EXPECT_THAT(*store().ReadEvents(lease.job, 102, 1000), SizeIs(2));
+}
+
+}  // namespace
+}  // namespace graft

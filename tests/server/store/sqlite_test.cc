@@ -1,0 +1,377 @@
+// What only the SQLite store promises: that it lasts, that it has one owner, and what happens when
+// the disk fails.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "server/store/catalogue_verbs.h"
+#include "server/store/job_verbs.h"
+#include "server/store/schema.h"
+#include "server/store/sqlite_backend.h"
+#include "server/store/transactional_store.h"
+#include "tests/fakes/fault_vfs.h"
+#include "tests/server/store/store_fixture.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class SqliteTest : public ::testing::Test {
+ protected:
+  ~SqliteTest() override { ResetFaults(); }
+  JobStore& store() { return fixture_.store(); }
+  std::string path() const { return JoinPath(fixture_.root(), "graft.db"); }
+  absl::Status OpenStatus(const std::string& uri) {
+    return OpenJobStore(uri, fixture_.options()).status();
+  }
+  StoreFixture fixture_{StoreKind::kSqlite};
+};
+
+void ExecuteSql(const std::string& path, const std::string& sql) {
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(database);
+  sqlite3_close(database);
+}
+
+TEST_F(SqliteTest, EverythingIsThereAfterReopening) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().AppendEvents(lease, StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 2)})));
+  ASSERT_OK(store().CommitCheckpoint(lease, 1, {StoreFixture::File("state", '5')}));
+  fixture_.Submit(3);
+  const v1::Job before = fixture_.Get("jobs/j1");
+  const auto events = fixture_.Events("jobs/j1");
+  fixture_.Reopen();
+  EXPECT_EQ(fixture_.Get("jobs/j1").DebugString(), before.DebugString());
+  EXPECT_EQ(fixture_.Get("jobs/j2").queue_position(), 1);
+  ASSERT_EQ(fixture_.Events("jobs/j1").size(), events.size());
+  // The worker goes on under its lease, and the sequence without a gap.
+  ASSERT_OK(store().AppendEvents(lease, StoreFixture::Batch(2, {StoreFixture::LossEvent(2, 2)})));
+  EXPECT_EQ(fixture_.Events("jobs/j1").back().sequence(), static_cast<int64_t>(events.size()) + 1);
+  ASSERT_OK(store().FinishAttempt(lease, 2, StoreFixture::Success()));
+  fixture_.Reopen();
+  EXPECT_OK(store().GetAdapter("j1"));
+  EXPECT_EQ(store().Counts()->events, static_cast<int64_t>(events.size()) + 3);
+}
+
+TEST_F(SqliteTest, RestartGrantsEveryLeaseAFullTerm) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  fixture_.clock().Advance(absl::Seconds(1000));
+  fixture_.Reopen();
+  EXPECT_THAT(*store().ExpireLeases(), IsEmpty());
+  fixture_.clock().Advance(absl::Seconds(59));
+  EXPECT_THAT(*store().ExpireLeases(), IsEmpty());
+  fixture_.clock().Advance(absl::Seconds(1));
+  EXPECT_THAT(*store().ExpireLeases(), ElementsAre("jobs/j1"));
+}
+
+TEST_F(SqliteTest, SecondServerIsRefusedWithTheFirstOnesProcess) {
+  const absl::Status status = OpenStatus(fixture_.uri());
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(status), kReasonStoreOwned);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("in use by another graft-server (process ", ::getpid(), ")")));
+  fixture_.Submit();  // The first is untouched.
+}
+
+TEST_F(SqliteTest, ServerThatLostItsFileStopsWriting) {
+  // As if the lock file had been deleted and a second server started.
+  ExecuteSql(path(), "UPDATE store_state SET instance = 'another'");
+  const auto refused = store().InsertJob(StoreFixture::LoraJob());
+  EXPECT_EQ(ReasonOf(refused.status()), kReasonStoreOwned);
+  EXPECT_THAT(store().ListJobs({})->items, IsEmpty());
+}
+
+TEST_F(SqliteTest, OtherFilesAreRefused) {
+  const std::string newer = JoinPath(fixture_.root(), "newer.db");
+  ASSERT_OK(OpenStatus("sqlite:" + newer));
+  ExecuteSql(newer, absl::StrCat("PRAGMA user_version = ", SchemaSteps().size() + 1));
+  const absl::Status too_new = OpenStatus("sqlite:" + newer);
+  EXPECT_EQ(too_new.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(too_new), kReasonStoreNewer);
+
+  const std::string foreign = JoinPath(fixture_.root(), "foreign.db");
+  ExecuteSql(foreign, "CREATE TABLE t (a)");
+  EXPECT_EQ(OpenStatus("sqlite:" + foreign).code(), absl::StatusCode::kDataLoss);
+
+  const std::string text = JoinPath(fixture_.root(), "text.db");
+  ASSERT_OK(WriteFileAtomically(text, std::string(5000, 'x')));
+  EXPECT_EQ(OpenStatus("sqlite:" + text).code(), absl::StatusCode::kDataLoss);
+
+  for (const char* uri : {"", "sqlite:", "postgres://x", "memory"}) {
+    EXPECT_EQ(OpenStatus(uri).code(), absl::StatusCode::kInvalidArgument) << uri;
+  }
+}
+
+TEST_F(SqliteTest, StoreIsMadeWithItsDirectory) {
+  EXPECT_OK(OpenStatus("sqlite:" + JoinPath(fixture_.root(), "new/deep/graft.db")));
+}
+
+TEST_F(SqliteTest, WaitingWritersShareCommits) {
+  std::atomic<int> commits = 0, changes = 0;
+  fixture_.options().on_commit = [&](absl::Duration, int count) {
+    ++commits;
+    changes += count;
+  };
+  std::atomic<int> ids = 0;
+  fixture_.options().new_job_id = [&] { return absl::StrCat("c", ++ids); };
+  fixture_.Reopen();
+  constexpr int kThreads = 16, kJobsEach = 10;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kJobsEach; ++i) EXPECT_OK(store().InsertJob(StoreFixture::LoraJob()));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(store().QueuedJobs(1000)->size(), size_t{kThreads * kJobsEach});
+  EXPECT_EQ(changes, kThreads * kJobsEach);
+  EXPECT_LT(commits, kThreads * kJobsEach / 2);
+}
+
+TEST_F(SqliteTest, RefusedWriteInAGroupLeavesTheOthersAlone) {
+  std::vector<std::thread> threads;
+  std::atomic<int> stored = 0, refused = 0;
+  std::atomic<int> ids = 0;
+  fixture_.options().new_job_id = [&] { return absl::StrCat("g", ++ids); };
+  fixture_.Reopen();
+  for (int t = 0; t < 16; ++t) {
+    threads.emplace_back([&, t] {
+      NewJob job = StoreFixture::LoraJob();
+      job.request = {"same", t % 2 == 0 ? "even" : absl::StrCat("odd", t)};
+      const auto answer = store().InsertJob(job);
+      if (answer.ok()) ++stored;
+      if (ReasonOf(answer.status()) == kReasonRequestIdReused) ++refused;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(stored + refused, 16);
+  EXPECT_THAT(store().ListJobs({})->items, SizeIs(1));
+}
+
+TEST_F(SqliteTest, RenewalsAndRefusalsWriteNothing) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  std::atomic<int> commits = 0;
+  fixture_.options().on_commit = [&](absl::Duration, int) { ++commits; };
+  fixture_.Reopen();
+  EXPECT_TRUE((*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].held);
+  EXPECT_FALSE(store().CancelJob("none", {}).ok());
+  EXPECT_THAT(*store().ExpireLeases(), IsEmpty());
+  EXPECT_EQ(commits, 0);
+}
+
+// ---- Failing disks ----------------------------------------------------------------------------
+
+// A store on the VFS whose writes and syncs fail when told to.
+class FaultTest : public SqliteTest {
+ protected:
+  FaultTest() { OpenFaulty(); }
+  void OpenFaulty() {
+    faulty_.reset();
+    auto listeners = std::make_shared<JobListeners>();
+    auto backend = OpenSqliteBackend({JoinPath(fixture_.root(), "faulty.db"), FaultVfs()},
+                                     fixture_.options(), listeners);
+    ASSERT_OK(backend);
+    faulty_ = MakeTransactionalStore(fixture_.options(), listeners, *std::move(backend));
+    StoreFixture::Fill(*faulty_);
+  }
+  size_t NumJobs() { return faulty_->ListJobs({})->items.size(); }
+
+  std::unique_ptr<JobStore> faulty_;
+};
+
+TEST_F(FaultTest, FullDiskRefusesWritesLetsReadsGoOnAndRecovers) {
+  ASSERT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
+  const LeaseRef lease = {"jobs/j1", 1, kWorker};
+  ASSERT_OK(faulty_->ClaimJob({"jobs/j1", (*faulty_->QueuedJobs(1))[0].version, kWorker, ""}));
+  Faults().write_error = SQLITE_FULL;
+  for (int i = 0; i < 3; ++i) {
+    const auto refused = faulty_->InsertJob(StoreFixture::LoraJob());
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_EQ(ReasonOf(refused.status()), kReasonDiskFull);
+    EXPECT_EQ(NumJobs(), 1u);
+  }
+  EXPECT_TRUE((*faulty_->RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].held);
+  ResetFaults();
+  EXPECT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
+  EXPECT_EQ(NumJobs(), 2u);
+}
+
+TEST_F(FaultTest, FailedWriteAtAnyPointStoresAllOrNothing) {
+  size_t expected = 0;
+  int failures = 0;
+  for (int writes = 0; writes < 40; ++writes) {
+    Faults().writes_before = writes;
+    Faults().write_error = SQLITE_IOERR_WRITE;
+    const auto job = faulty_->InsertJob(StoreFixture::LoraJob());
+    ResetFaults();
+    if (job.ok()) {
+      ++expected;
+    } else {
+      ++failures;
+      EXPECT_EQ(job.status().code(), absl::StatusCode::kUnavailable) << job.status();
+    }
+    EXPECT_EQ(NumJobs(), expected) << "after " << writes << " writes";
+    const auto page = faulty_->ListJobs({});
+    ASSERT_OK(page);
+    for (const v1::Job& stored : page->items) {
+      EXPECT_EQ(faulty_->ReadEvents(stored.name(), 0, 10)->size(), 1u);
+    }
+  }
+  EXPECT_GT(failures, 0);
+  EXPECT_GT(expected, 0u);
+}
+
+TEST_F(FaultTest, FailedSyncEndsTheProcess) {
+  EXPECT_EXIT(
+      {
+        // The child has no writer thread: it needs a store of its own.
+        StoreFixture child(StoreKind::kMemory);
+        auto listeners = std::make_shared<JobListeners>();
+        auto backend = OpenSqliteBackend({JoinPath(child.root(), "sync.db"), FaultVfs()},
+                                         child.options(), listeners);
+        auto store = MakeTransactionalStore(child.options(), listeners, *std::move(backend));
+        StoreFixture::Fill(*store);
+        Faults().sync_error = SQLITE_IOERR_FSYNC;
+        (void)store->InsertJob(StoreFixture::LoraJob());
+      },
+      ::testing::ExitedWithCode(kFailedSyncExitCode), "cannot sync .*sync.db");
+}
+
+// ---- Killed servers ---------------------------------------------------------------------------
+
+// Writes jobs from several threads and names each acknowledged one, a line each, until it is
+// killed.
+[[noreturn]] void WriteJobsForever(const std::string& uri, int output) {
+  auto store = OpenJobStore(uri, {});
+  if (!store.ok()) ::_exit(1);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      while (true) {
+        const auto job = (*store)->InsertJob(StoreFixture::LoraJob());
+        if (!job.ok()) ::_exit(2);
+        const std::string line = job->name() + "\n";
+        if (::write(output, line.data(), line.size()) < 0) ::_exit(3);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ::_exit(4);
+}
+
+TEST(SqliteKillTest, NoAcknowledgedJobIsLostToSigkill) {
+  StoreFixture fixture(StoreKind::kMemory);
+  const std::string uri = "sqlite:" + JoinPath(fixture.root(), "killed.db");
+  StoreFixture::Fill(**OpenJobStore(uri, {}));
+  std::set<std::string> acknowledged;
+  for (int round = 0; round < 5; ++round) {
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) WriteJobsForever(uri, ends[1]);
+    ::close(ends[1]);
+    std::string text;
+    char buffer[4096];
+    const size_t enough = 20 + 37 * round;
+    while (static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) < enough) {
+      const ssize_t count = ::read(ends[0], buffer, sizeof(buffer));
+      ASSERT_GT(count, 0) << "the child ended by itself";
+      text.append(buffer, count);
+    }
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    for (ssize_t count; (count = ::read(ends[0], buffer, sizeof(buffer))) > 0;) {
+      text.append(buffer, count);
+    }
+    ::close(ends[0]);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
+         begin = end + 1) {
+      acknowledged.insert(text.substr(begin, end - begin));
+    }
+    auto store = OpenJobStore(uri, {});
+    ASSERT_OK(store);
+    for (const std::string& name : acknowledged) {
+      const auto job = (*store)->GetJob(name);
+      ASSERT_OK(job);
+      EXPECT_EQ(job->last_sequence(), 1);
+    }
+    // At most what the four threads had in flight is there without an answer.
+    EXPECT_LE((*store)->Counts()->jobs[0].count,
+              static_cast<int64_t>(acknowledged.size()) + 4 * (round + 1));
+  }
+}
+
+// ---- Size -------------------------------------------------------------------------------------
+
+// Generous bounds: they catch a scan where a search should be, not a slow disk.
+TEST(SqliteSizeTest, TenThousandQueuedJobsAreNothing) {
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  const std::string path = JoinPath(fixture.root(), "large.db");
+  auto listeners = std::make_shared<JobListeners>();
+  auto backend = OpenSqliteBackend({path}, fixture.options(), listeners);
+  ASSERT_OK(backend);
+  // One transaction, for the sake of speed: who waits for whom is not what this is about.
+  VolatileTimes times;
+  const StoreOptions options = FillDefaults(fixture.options());
+  StoreFixture::Fill(fixture.store());
+  ASSERT_OK((*backend)->Write([&](Tables& tables, std::vector<JobChange>& changes) {
+    VerbContext context = {tables, options, times, changes};
+    absl::Status status = DoInsertModel(context, *fixture.store().GetModel("gpt2")).status();
+    for (const char* name : {"train", "valid"}) {
+      status.Update(DoInsertDataset(context, *fixture.store().GetDataset(name)).status());
+    }
+    for (int i = 0; i < 10'000 && status.ok(); ++i) {
+      status.Update(DoInsertJob(context, StoreFixture::LoraJob(i % 7)).status());
+    }
+    return status;
+  }));
+  backend->reset();
+  absl::Time begin = absl::Now();
+  const auto store = OpenJobStore("sqlite:" + path, fixture.options());
+  ASSERT_OK(store);
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(1));
+
+  std::vector<absl::Duration> looks, pages;
+  std::string token;
+  for (int i = 0; i < 50; ++i) {
+    begin = absl::Now();
+    const auto queued = (*store)->QueuedJobs(32);
+    looks.push_back(absl::Now() - begin);
+    ASSERT_OK(queued);
+    ASSERT_THAT(*queued, SizeIs(32));
+    ASSERT_OK((*store)->ClaimJob({(*queued)[0].name, (*queued)[0].version, kWorker, ""}));
+    JobQuery query;
+    query.page_token = token;
+    begin = absl::Now();
+    const auto page = (*store)->ListJobs(query);
+    pages.push_back(absl::Now() - begin);
+    ASSERT_OK(page);
+    token = page->next_page_token;
+  }
+  std::sort(looks.begin(), looks.end());
+  std::sort(pages.begin(), pages.end());
+  EXPECT_LT(looks[looks.size() / 2], absl::Milliseconds(20));
+  EXPECT_LT(pages[pages.size() / 2], absl::Milliseconds(20));
+  std::cout << "of 10,000 jobs: median snapshot of 32 " << looks[looks.size() / 2]
+            << ", median page of 50 " << pages[pages.size() / 2] << "\n";
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,237 @@
+#include "worker/agent/agent.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "gtest/gtest.h"
+#include "tests/worker/agent/fake_server.h"
+#include "tests/worker/agent/scripted_engine.h"
+
+namespace graft {
+namespace {
+
+using engine::v1::EngineCommand;
+using engine::v1::EngineEvent;
+using ::testing::ElementsAre;
+
+class AgentTest : public ::testing::Test {
+ protected:
+  AgentTest()
+      : directory_(testing::TempDir() + "/agent_test_" + std::to_string(getpid())),
+        server_(Made(directory_) + "/server.sock") {}
+  ~AgentTest() override {
+    if (agent_ != nullptr) agent_->Stop();
+    agent_.reset();
+    server_.Stop();
+    RemoveTree(directory_).IgnoreError();
+  }
+  static std::string Made(const std::string& directory) {
+    EXPECT_TRUE(CreateDirectories(directory).ok());
+    return directory;
+  }
+
+  void StartAgent(int slots = 1) {
+    Agent::Options options;
+    options.identity.set_id("w-1");
+    options.slots = slots;
+    options.state_directory = directory_ + "/state";
+    options.link.first_delay = absl::Milliseconds(1);
+    options.link.last_delay = absl::Milliseconds(20);
+    agent_ = std::make_unique<Agent>(
+        options, grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()),
+        launcher_, Clock::Real(), metrics_);
+    ASSERT_TRUE(agent_->Start().ok());
+  }
+  // Writes a file of the engine's work directory and describes it.
+  v1::Artifact Write(const std::string& directory, const std::string& name,
+                     const std::string& content) {
+    EXPECT_TRUE(CreateDirectories(directory).ok());
+    EXPECT_TRUE(WriteFileAtomically(directory + "/" + name, content).ok());
+    v1::Artifact artifact;
+    artifact.set_path(name);
+    artifact.set_sha256(Sha256Hex(content));
+    artifact.set_size_bytes(static_cast<int64_t>(content.size()));
+    return artifact;
+  }
+
+  const std::string directory_;
+  FakeServer server_;
+  ScriptedLauncher launcher_;
+  MetricRegistry metrics_;
+  std::unique_ptr<Agent> agent_;
+};
+
+TEST_F(AgentTest, RunsAJobAndUploadsItsResult) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  const EngineCommand run = engine.WaitForCommand(EngineCommand::kRun);
+  EXPECT_EQ(ReadFile(run.run().base_model_directory() + "/config.json", 10).value(), "{}");
+  engine.Metrics(1);
+  EngineEvent finished;
+  *finished.mutable_finished()->add_output() =
+      Write(run.run().work_directory() + "/output", "adapter_config.json", "adapter");
+  engine.Say(finished);
+
+  const auto finish = server_.WaitForFinish("a");
+
+  ASSERT_TRUE(finish.has_succeeded());
+  EXPECT_EQ(finish.succeeded().output(0).path(), "adapter_config.json");
+  EXPECT_TRUE(server_.HasBlob(Sha256Hex("adapter")));
+  EXPECT_EQ(finish.last_batch(), 1);
+  EXPECT_THAT(server_.History("a"), ElementsAre("event 1"));
+}
+
+TEST_F(AgentTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfter) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  const EngineCommand run = engine.WaitForCommand(EngineCommand::kRun);
+  engine.Metrics(1);
+  engine.Metrics(2);
+  EngineEvent checkpoint;
+  checkpoint.mutable_checkpoint()->set_step(2);
+  *checkpoint.mutable_checkpoint()->add_files() =
+      Write(run.run().work_directory() + "/checkpoints/2", "state.safetensors", "state");
+  engine.Say(checkpoint);
+  engine.Metrics(3);
+  engine.Finish();
+
+  server_.WaitForFinish("a");
+
+  EXPECT_THAT(server_.History("a"), ElementsAre("event 1", "event 2", "checkpoint 2", "event 3"));
+}
+
+TEST_F(AgentTest, ACrashedEngineIsReportedAsInfrastructureAndTheWorkerGoesOn) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  launcher_.Script(0)->Crash();
+  const auto crashed = server_.WaitForFinish("a");
+  EXPECT_EQ(crashed.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+  EXPECT_THAT(crashed.failed().error().message(), testing::HasSubstr("signal 9"));
+
+  server_.AddJob("b");
+  launcher_.Script(1)->Finish();
+  EXPECT_TRUE(server_.WaitForFinish("b").has_succeeded());
+  EXPECT_THAT(metrics_.Text(), testing::HasSubstr("graft_engine_crashes_total 1"));
+}
+
+TEST_F(AgentTest, AFailureOfTheEngineKeepsItsClassAndMessage) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineEvent finished;
+  finished.mutable_finished()->mutable_status()->set_code(3);
+  finished.mutable_finished()->mutable_status()->set_message("line 17: no JSON");
+  finished.mutable_finished()->set_failure_class(v1::FAILURE_CLASS_DATA);
+  launcher_.Script(0)->Say(finished);
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_DATA);
+  EXPECT_EQ(finish.failed().error().message(), "line 17: no JSON");
+}
+
+TEST_F(AgentTest, ALostLeaseKillsItsEngine) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  server_.MakeStale("a");
+  server_.AddJob("b");  // The slot is free for it only once the engine of "a" is gone.
+  launcher_.Script(1)->Finish();
+  server_.WaitForFinish("b");
+  EXPECT_TRUE(launcher_.Script(0)->dead());
+}
+
+TEST_F(AgentTest, EventsOfAnAbsentServerArriveOnceAndInOrder) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  engine.Metrics(1);
+  server_.WaitForEvents("a", 1);
+  server_.Stop();
+  for (int step = 2; step <= 500; ++step) engine.Metrics(step);
+  server_.LoseNextAnswer();
+  server_.Start();
+  engine.Finish();
+  server_.WaitForFinish("a");
+  std::vector<std::string> expected;
+  for (int step = 1; step <= 500; ++step) expected.push_back(absl::StrCat("event ", step));
+  EXPECT_EQ(server_.History("a"), expected);
+  EXPECT_GE(server_.duplicate_batches(), 1);
+}
+
+TEST_F(AgentTest, CancelReachesTheEngine) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  worker::v1::Command cancel;
+  cancel.mutable_cancel_job()->set_job("jobs/a");
+  cancel.mutable_cancel_job()->set_lease_epoch(1);
+  server_.Command(cancel);
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kCancel);
+  launcher_.Script(0)->Finish(1 /* CANCELLED */);
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+}
+
+TEST_F(AgentTest, TheFenceIsTheSendingTimePlusTheLeaseLessTheMargin) {
+  StartAgent();
+  const absl::Duration before = Clock::Real().Boottime();
+  server_.AddJob("a");
+  const EngineCommand fence = launcher_.Script(0)->WaitForCommand(EngineCommand::kFence);
+  const absl::Duration after = Clock::Real().Boottime();
+  const absl::Duration deadline = absl::Nanoseconds(fence.fence().boottime_ns());
+  EXPECT_GE(deadline, before + absl::Seconds(55));
+  EXPECT_LE(deadline, after + absl::Seconds(55));
+  launcher_.Script(0)->Finish();
+  server_.WaitForFinish("a");
+}
+
+TEST_F(AgentTest, TwoSlotsRunTwoJobsAtOnce) {
+  StartAgent(2);
+  server_.AddJob("a");
+  server_.AddJob("b");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  launcher_.Script(1)->WaitForCommand(EngineCommand::kRun);
+  launcher_.Script(0)->Finish();
+  launcher_.Script(1)->Finish();
+  server_.WaitForFinish("a");
+  server_.WaitForFinish("b");
+}
+
+TEST_F(AgentTest, StoppingHandsTheJobBack) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  agent_->Stop();
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+  EXPECT_EQ(finish.failed().error().message(), "the worker was stopped");
+}
+
+TEST_F(AgentTest, TextsAreStreamedAndTheEngineStaysWarm) {
+  StartAgent();
+  for (const char* id : {"g1", "g2"}) {
+    worker::v1::Command command;
+    command.mutable_generate()->set_id(id);
+    command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex("base"));
+    for (const bool done : {false, true}) {
+      EngineEvent event;
+      event.set_job(id);
+      event.mutable_generated()->set_text(done ? "" : "hello");
+      event.mutable_generated()->set_done(done);
+      launcher_.Script(0)->Say(event);
+    }
+    server_.Command(command);
+    const auto messages = server_.WaitForText(id);
+    ASSERT_EQ(messages.size(), 2);
+    EXPECT_EQ(messages[0].response().text(), "hello");
+    EXPECT_TRUE(messages[1].response().done());
+  }
+}
+
+}  // namespace
+}  // namespace graft

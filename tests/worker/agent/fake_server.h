@@ -1,0 +1,264 @@
+#pragma once
+
+// A server of graft.worker.v1 that remembers what it was told, and can be taken away and brought
+// back.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/mutex.h"
+#include "common/base/sha256.h"
+#include "common/rpc/status.h"
+#include "google/rpc/error_details.pb.h"
+#include "graft/worker/v1/worker.grpc.pb.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+
+namespace graft {
+
+class FakeServer : public worker::v1::WorkerService::Service {
+ public:
+  explicit FakeServer(std::string socket) : address_("unix://" + socket) { Start(); }
+  ~FakeServer() override { Stop(); }
+
+  const std::string& address() const { return address_; }
+  void Start() {
+    {
+      MutexLock lock(mutex_);
+      closing_ = false;
+    }
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  void Stop() {
+    if (server_ == nullptr) return;
+    {
+      MutexLock lock(mutex_);
+      closing_ = true;
+      changed_.NotifyAll();
+    }
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+    server_.reset();
+  }
+
+  void AddJob(const std::string& id, int64_t lease_epoch = 1) {
+    MutexLock lock(mutex_);
+    worker::v1::Lease lease;
+    lease.set_job("jobs/" + id);
+    lease.set_attempt(1);
+    lease.set_lease_epoch(lease_epoch);
+    lease.mutable_lease_duration()->set_seconds(60);
+    lease.mutable_base_model()->set_sha256(Sha256Hex("base"));
+    v1::Artifact& config = *lease.mutable_base_model()->add_files();
+    config.set_path("config.json");
+    config.set_sha256(Sha256Hex("{}"));
+    config.set_size_bytes(2);
+    waiting_.push_back(lease);
+    blobs_[Sha256Hex("{}")] = "{}";
+    commands_.emplace_back().mutable_work_available();
+    changed_.NotifyAll();
+  }
+  void Command(const worker::v1::Command& command) {
+    MutexLock lock(mutex_);
+    commands_.push_back(command);
+    changed_.NotifyAll();
+  }
+  void MakeStale(const std::string& id) {
+    MutexLock lock(mutex_);
+    stale_.push_back("jobs/" + id);
+  }
+  // Blocks until the attempt of the job has ended.
+  worker::v1::FinishAttemptRequest WaitForFinish(const std::string& id) {
+    MutexLock lock(mutex_);
+    while (!finished_.contains("jobs/" + id)) changed_.Wait(mutex_);
+    return finished_["jobs/" + id];
+  }
+  void WaitForEvents(const std::string& id, size_t count) {
+    MutexLock lock(mutex_);
+    while (events_["jobs/" + id].size() < count) changed_.Wait(mutex_);
+  }
+  // "event N" and "checkpoint N", in the order in which they became durable.
+  std::vector<std::string> History(const std::string& id) {
+    MutexLock lock(mutex_);
+    return history_["jobs/" + id];
+  }
+  bool HasBlob(const std::string& sha256) {
+    MutexLock lock(mutex_);
+    return blobs_.contains(sha256);
+  }
+  std::vector<worker::v1::ReportGenerationRequest> WaitForText(const std::string& id) {
+    MutexLock lock(mutex_);
+    while (!texts_.contains(id)) changed_.Wait(mutex_);
+    return texts_[id];
+  }
+  int64_t duplicate_batches() {
+    MutexLock lock(mutex_);
+    return duplicate_batches_;
+  }
+  // The next answer to ReportEvents is lost after the batch was stored.
+  void LoseNextAnswer() {
+    MutexLock lock(mutex_);
+    lose_answer_ = true;
+  }
+
+  grpc::Status Connect(grpc::ServerContext* context, const worker::v1::ConnectRequest*,
+                       grpc::ServerWriter<worker::v1::Command>* writer) override {
+    worker::v1::Command welcome;
+    welcome.mutable_welcome()->mutable_heartbeat_interval()->set_nanos(20'000'000);
+    welcome.mutable_welcome()->mutable_lease_margin()->set_seconds(5);
+    writer->Write(welcome);
+    size_t next = 0;
+    for (;;) {
+      worker::v1::Command command;
+      {
+        MutexLock lock(mutex_);
+        while (next == commands_.size() && !closing_ && !context->IsCancelled()) {
+          changed_.WaitFor(mutex_, absl::Milliseconds(20));
+        }
+        if (closing_ || context->IsCancelled()) return grpc::Status::OK;
+        command = commands_[next++];
+      }
+      writer->Write(command);
+    }
+  }
+  grpc::Status Heartbeat(grpc::ServerContext*, const worker::v1::HeartbeatRequest* request,
+                         worker::v1::HeartbeatResponse* response) override {
+    MutexLock lock(mutex_);
+    response->mutable_lease_duration()->set_seconds(60);
+    for (const auto& held : request->leases()) {
+      auto& renewal = *response->add_renewals();
+      renewal.set_job(held.job());
+      renewal.set_lease_epoch(held.lease_epoch());
+      renewal.set_held(!IsStale(held.job()));
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status LeaseJob(grpc::ServerContext*, const worker::v1::LeaseJobRequest*,
+                        worker::v1::LeaseJobResponse* response) override {
+    MutexLock lock(mutex_);
+    if (waiting_.empty()) return grpc::Status::OK;
+    *response->mutable_lease() = waiting_.front();
+    waiting_.erase(waiting_.begin());
+    return grpc::Status::OK;
+  }
+  grpc::Status ReportEvents(grpc::ServerContext*, const worker::v1::ReportEventsRequest* request,
+                            worker::v1::ReportEventsResponse* response) override {
+    MutexLock lock(mutex_);
+    if (IsStale(request->job())) return Stale();
+    if (request->batch() <= batches_[request->job()]) {
+      ++duplicate_batches_;
+    } else {
+      batches_[request->job()] = request->batch();
+      for (const v1::JobEvent& event : request->events()) {
+        events_[request->job()].push_back(event);
+        history_[request->job()].push_back(absl::StrCat("event ", event.metrics().step()));
+      }
+    }
+    changed_.NotifyAll();
+    response->set_acknowledged_batch(batches_[request->job()]);
+    if (!std::exchange(lose_answer_, false)) return grpc::Status::OK;
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+  }
+  grpc::Status CommitCheckpoint(grpc::ServerContext*,
+                                const worker::v1::CommitCheckpointRequest* request,
+                                google::protobuf::Empty*) override {
+    MutexLock lock(mutex_);
+    for (const auto& file : request->files()) {
+      if (!blobs_.contains(file.sha256())) {
+        return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "not uploaded");
+      }
+    }
+    history_[request->job()].push_back(absl::StrCat("checkpoint ", request->step()));
+    return grpc::Status::OK;
+  }
+  grpc::Status FinishAttempt(grpc::ServerContext*, const worker::v1::FinishAttemptRequest* request,
+                             worker::v1::FinishAttemptResponse*) override {
+    MutexLock lock(mutex_);
+    if (IsStale(request->job())) return Stale();
+    finished_[request->job()] = *request;
+    changed_.NotifyAll();
+    return grpc::Status::OK;
+  }
+  grpc::Status HasBlobs(grpc::ServerContext*, const worker::v1::HasBlobsRequest* request,
+                        worker::v1::HasBlobsResponse* response) override {
+    MutexLock lock(mutex_);
+    for (const std::string& sha256 : request->sha256()) {
+      if (!blobs_.contains(sha256)) response->add_missing(sha256);
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status UploadBlob(grpc::ServerContext*,
+                          grpc::ServerReader<worker::v1::UploadBlobRequest>* reader,
+                          google::protobuf::Empty*) override {
+    worker::v1::UploadBlobRequest message;
+    reader->Read(&message);
+    const std::string sha256 = message.metadata().sha256();
+    std::string bytes;
+    while (reader->Read(&message)) bytes += message.data();
+    if (Sha256Hex(bytes) != sha256) return grpc::Status(grpc::StatusCode::DATA_LOSS, "hash");
+    MutexLock lock(mutex_);
+    blobs_[sha256] = bytes;
+    return grpc::Status::OK;
+  }
+  grpc::Status FetchBlob(grpc::ServerContext*, const worker::v1::FetchBlobRequest* request,
+                         grpc::ServerWriter<worker::v1::BlobChunk>* writer) override {
+    worker::v1::BlobChunk chunk;
+    {
+      MutexLock lock(mutex_);
+      if (!blobs_.contains(request->sha256())) return grpc::Status(grpc::StatusCode::NOT_FOUND, "");
+      chunk.set_data(blobs_[request->sha256()]);
+    }
+    writer->Write(chunk);
+    return grpc::Status::OK;
+  }
+  grpc::Status ReportGeneration(grpc::ServerContext*,
+                                grpc::ServerReader<worker::v1::ReportGenerationRequest>* reader,
+                                google::protobuf::Empty*) override {
+    std::vector<worker::v1::ReportGenerationRequest> messages;
+    worker::v1::ReportGenerationRequest message;
+    while (reader->Read(&message)) messages.push_back(message);
+    MutexLock lock(mutex_);
+    texts_[messages.front().id()] = messages;
+    changed_.NotifyAll();
+    return grpc::Status::OK;
+  }
+
+ private:
+  bool IsStale(const std::string& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::find(stale_.begin(), stale_.end(), job) != stale_.end();
+  }
+  static grpc::Status Stale() {
+    google::rpc::ErrorInfo info;
+    info.set_reason("STALE_LEASE");
+    absl::Status status = absl::FailedPreconditionError("stale lease");
+    status.SetPayload(absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo"),
+                      absl::Cord(info.SerializeAsString()));
+    return ToGrpcStatus(status);
+  }
+
+  const std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool lose_answer_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t duplicate_batches_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<worker::v1::Lease> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::vector<worker::v1::Command> commands_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> stale_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, int64_t> batches_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::vector<v1::JobEvent>> events_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::vector<std::string>> history_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, worker::v1::FinishAttemptRequest> finished_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> blobs_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::vector<worker::v1::ReportGenerationRequest>> texts_
+      ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace graft

@@ -1,0 +1,119 @@
+#pragma once
+
+// Engines that do what a test's script says, on the thread that reads them.
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/mutex.h"
+#include "worker/agent/engine_launcher.h"
+
+namespace graft {
+
+// Commands that the agent sent, and events that the test lets the engine say. Thread-safe; shared
+// by the test and the engine.
+class EngineScript {
+ public:
+  // What follows is said as soon as it is read.
+  void Say(const engine::v1::EngineEvent& event) {
+    MutexLock lock(mutex_);
+    events_.push_back(event);
+    changed_.NotifyAll();
+  }
+  void Metrics(int64_t step) {
+    engine::v1::EngineEvent event;
+    event.mutable_job_event()->mutable_metrics()->set_step(step);
+    Say(event);
+  }
+  void Finish(int code = 0) {
+    engine::v1::EngineEvent event;
+    event.mutable_finished()->mutable_status()->set_code(code);
+    Say(event);
+  }
+  // The process is gone.
+  void Crash() {
+    MutexLock lock(mutex_);
+    dead_ = true;
+    changed_.NotifyAll();
+  }
+  // The first command of a kind, as soon as it came.
+  engine::v1::EngineCommand WaitForCommand(engine::v1::EngineCommand::CommandCase kind) {
+    MutexLock lock(mutex_);
+    for (;;) {
+      for (const auto& command : commands_) {
+        if (command.command_case() == kind) return command;
+      }
+      changed_.Wait(mutex_);
+    }
+  }
+  bool dead() {
+    MutexLock lock(mutex_);
+    return dead_;
+  }
+
+  absl::Status Command(const engine::v1::EngineCommand& command) {
+    MutexLock lock(mutex_);
+    commands_.push_back(command);
+    changed_.NotifyAll();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<engine::v1::EngineEvent> Next() {
+    MutexLock lock(mutex_);
+    while (events_.empty() && !dead_) changed_.Wait(mutex_);
+    if (events_.empty()) return absl::OutOfRangeError("end");
+    engine::v1::EngineEvent event = events_.front();
+    events_.pop_front();
+    return event;
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<engine::v1::EngineEvent> events_ ABSL_GUARDED_BY(mutex_);
+  std::vector<engine::v1::EngineCommand> commands_ ABSL_GUARDED_BY(mutex_);
+  bool dead_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class ScriptedEngine : public EngineProcess {
+ public:
+  explicit ScriptedEngine(std::shared_ptr<EngineScript> script) : script_(std::move(script)) {}
+  absl::Status Send(const engine::v1::EngineCommand& command) override {
+    return script_->Command(command);
+  }
+  absl::StatusOr<engine::v1::EngineEvent> Read() override { return script_->Next(); }
+  void Kill() override { script_->Crash(); }
+  void Suspend(bool) override {}
+  End WaitForEnd() override { return {"signal 9 (Killed)", false}; }
+
+ private:
+  const std::shared_ptr<EngineScript> script_;
+};
+
+// The n-th engine that is launched follows the n-th script.
+class ScriptedLauncher : public EngineLauncher {
+ public:
+  std::shared_ptr<EngineScript> Script(size_t n) {
+    MutexLock lock(mutex_);
+    while (scripts_.size() <= n) scripts_.push_back(std::make_shared<EngineScript>());
+    return scripts_[n];
+  }
+  absl::StatusOr<std::unique_ptr<EngineProcess>> Launch(const std::string&) override {
+    size_t n;
+    {
+      MutexLock lock(mutex_);
+      n = launched_++;
+    }
+    return std::make_unique<ScriptedEngine>(Script(n));
+  }
+
+ private:
+  Mutex mutex_;
+  size_t launched_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::shared_ptr<EngineScript>> scripts_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace graft

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "worker/engine/run_hooks.h"
+
+namespace graft {
+
+// Keeps all that it is told.
+class RecordingSink : public EventSink {
+ public:
+  void OnStage(const StageEvent& event) override { stages.push_back(event); }
+  void OnStep(const StepEvent& event) override { steps.push_back(event); }
+  void OnEvaluation(const EvaluationEvent& event) override { evaluations.push_back(event); }
+  void OnCheckpoint(const CheckpointEvent& event) override { checkpoints.push_back(event); }
+  void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override {
+    samples.push_back({step, texts});
+  }
+  void OnWarning(const std::string& code, const std::string& text) override {
+    warnings.push_back({code, text});
+  }
+
+  std::vector<StageEvent> stages;
+  std::vector<StepEvent> steps;
+  std::vector<EvaluationEvent> evaluations;
+  std::vector<CheckpointEvent> checkpoints;
+  std::vector<std::pair<int64_t, std::vector<SampleTextEvent>>> samples;
+  std::vector<std::pair<std::string, std::string>> warnings;
+};
+
+// Says CANCELLED from the given poll on (1: the first).
+class StopAtPoll : public StopToken {
+ public:
+  explicit StopAtPoll(int64_t poll) : polls_left_(poll) {}
+  absl::Status Poll() override {
+    return --polls_left_ <= 0 ? absl::CancelledError("stopped by the test") : absl::OkStatus();
+  }
+
+ private:
+  int64_t polls_left_;
+};
+
+}  // namespace graft

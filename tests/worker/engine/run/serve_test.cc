@@ -1,0 +1,238 @@
+#include "worker/engine/run/serve.h"
+
+#include <gmock/gmock.h>
+#include <sys/socket.h>
+
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/delimited_stream.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/unique_fd.h"
+#include "graft/engine/v1/engine.pb.h"
+#include "tests/common/text/test_files.h"
+#include "tests/worker/engine/tiny_model.h"
+
+namespace graft {
+namespace {
+
+using engine::v1::EngineCommand;
+using engine::v1::EngineEvent;
+
+// An engine on a thread of the test, and its worker's end of the socket.
+class ServeTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    int fds[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    worker_.Reset(fds[0]);
+    engine_.Reset(fds[1]);
+    WriteTinyModel(JoinPath(folder_.path(), "model"));
+    server_ = std::thread([this] { exit_code_ = Serve(engine_.get(), {"cpu", 1}); });
+    writer_ = std::make_unique<DelimitedWriter>(worker_.get());
+    reader_ = std::make_unique<DelimitedReader>(worker_.get());
+  }
+  void TearDown() override {
+    EngineCommand command;
+    command.mutable_shutdown();
+    Send(command);
+    server_.join();
+    EXPECT_EQ(exit_code_, 0);
+  }
+
+  void Send(const EngineCommand& command) {
+    ASSERT_TRUE(writer_->Write(command.SerializeAsString()).ok());
+  }
+  EngineEvent Read() {
+    EngineEvent event;
+    const absl::StatusOr<std::string> message = reader_->Read();
+    EXPECT_TRUE(message.ok()) << message.status();
+    EXPECT_TRUE(message.ok() && event.ParseFromString(*message));
+    return event;
+  }
+  // All events of the job up to its Finished (or the last text).
+  std::vector<EngineEvent> ReadToEnd(const std::string& job) {
+    std::vector<EngineEvent> events;
+    for (;;) {
+      EngineEvent event = Read();
+      if (event.job() != job) continue;
+      const bool last = event.has_finished() || event.generated().done();
+      events.push_back(std::move(event));
+      if (last || HasFailure()) return events;
+    }
+  }
+  std::string Path(const std::string& name) { return JoinPath(folder_.path(), name); }
+
+  // A soft-prompt job of `steps` steps that checks nothing on its way.
+  EngineCommand RunCommand(const std::string& job, int steps) {
+    std::string rows;
+    for (int i = 0; i < 8; ++i) {
+      absl::StrAppend(&rows, "{\"document\": \"cats ", i, "\", \"summary\": \"cat\"}\n");
+    }
+    EngineCommand command;
+    command.set_job(job);
+    engine::v1::Run& run = *command.mutable_run();
+    v1::FineTuneSpec& spec = *run.mutable_resolved_spec()->mutable_fine_tune();
+    spec.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(2);
+    spec.mutable_training()->set_max_steps(steps);
+    spec.mutable_training()->set_batch_size(2);
+    spec.mutable_training()->set_threads(1);
+    spec.mutable_training()->set_precision(v1::PRECISION_FP32);
+    spec.mutable_training()->mutable_checkpoint()->set_every_steps(1000000);
+    spec.mutable_data()->set_max_source_tokens(20);
+    spec.mutable_data()->set_max_target_tokens(8);
+    spec.set_output_name("result");
+    spec.set_base_model("tiny");
+    run.set_base_model_directory(Path("model"));
+    run.set_base_model_name("tiny");
+    run.set_train_file(folder_.Write("rows.jsonl", rows));
+    run.set_work_directory(Path(job));
+    run.set_cache_directory(Path("cache"));
+    return command;
+  }
+  EngineCommand About(const std::string& job) {
+    EngineCommand command;
+    command.set_job(job);
+    return command;
+  }
+
+  const TemporaryFolder folder_;
+  UniqueFd worker_, engine_;
+  std::thread server_;
+  int exit_code_ = -1;
+  std::unique_ptr<DelimitedWriter> writer_;
+  std::unique_ptr<DelimitedReader> reader_;
+};
+
+int CountSteps(const std::vector<EngineEvent>& events) {
+  int steps = 0;
+  for (const EngineEvent& event : events) steps += event.job_event().has_metrics();
+  return steps;
+}
+
+TEST_F(ServeTest, SaysHelloAndRunsAJobToItsEnd) {
+  const EngineEvent hello = Read();
+  ASSERT_TRUE(hello.has_hello());
+  EXPECT_EQ(hello.hello().devices(0), "cpu");
+  EXPECT_FALSE(hello.hello().version().empty());
+
+  Send(RunCommand("a", 3));
+  const std::vector<EngineEvent> events = ReadToEnd("a");
+  EXPECT_EQ(CountSteps(events), 3);
+  const engine::v1::Finished& finished = events.back().finished();
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  EXPECT_EQ(finished.result().adapter(), "result");
+  EXPECT_EQ(finished.result().trainable_parameters(), 2 * 16);
+  bool has_graft_json = false;
+  for (const v1::Artifact& file : finished.output()) {
+    EXPECT_EQ(*FileSize(Path("a/output/" + file.path())), file.size_bytes());
+    EXPECT_EQ(*Sha256HexOfFile(Path("a/output/" + file.path())), file.sha256());
+    has_graft_json = has_graft_json || file.path() == "graft.json";
+  }
+  EXPECT_TRUE(has_graft_json);
+  EXPECT_FALSE(finished.peft_snippet().empty());
+}
+
+TEST_F(ServeTest, CancelEndsARunningJobAndTheNextOneRuns) {
+  Send(RunCommand("long", 100000));
+  while (!Read().job_event().has_metrics()) ASSERT_FALSE(HasFailure());
+  EngineCommand cancel = About("long");
+  cancel.mutable_cancel();
+  Send(cancel);
+  const std::vector<EngineEvent> events = ReadToEnd("long");
+  EXPECT_EQ(events.back().finished().status().code(),
+            static_cast<int>(absl::StatusCode::kCancelled));
+  Send(RunCommand("next", 1));
+  EXPECT_EQ(ReadToEnd("next").back().finished().status().code(), 0);
+}
+
+TEST_F(ServeTest, ACancelThatOvertakesItsJobHolds) {
+  EngineCommand cancel = About("early");
+  cancel.mutable_cancel();
+  Send(cancel);
+  Send(RunCommand("early", 100000));
+  const std::vector<EngineEvent> events = ReadToEnd("early");
+  EXPECT_EQ(CountSteps(events), 0);
+  EXPECT_EQ(events.back().finished().status().code(),
+            static_cast<int>(absl::StatusCode::kCancelled));
+}
+
+TEST_F(ServeTest, AFencedJobDoesNoStepUntilTheFenceIsMoved) {
+  EngineCommand fence = About("fenced");
+  fence.mutable_fence()->set_boottime_ns(1);  // Long past.
+  Send(fence);
+  Send(RunCommand("fenced", 2));
+  // Lifted only once the engine waits: it has said that it is loading.
+  while (!Read().job_event().has_stage_change()) ASSERT_FALSE(HasFailure());
+  timeval timeout = {0, 200'000};
+  setsockopt(worker_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  char byte;
+  // Progress may still come; a step may not.
+  while (recv(worker_.get(), &byte, 1, MSG_PEEK) == 1) {
+    const EngineEvent event = Read();
+    ASSERT_FALSE(event.job_event().has_metrics());
+    ASSERT_FALSE(event.has_finished());
+  }
+  timeout = {60, 0};
+  setsockopt(worker_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  fence.mutable_fence()->set_boottime_ns(
+      absl::ToInt64Nanoseconds(Clock::Real().Boottime() + absl::Hours(1)));
+  Send(fence);
+  const std::vector<EngineEvent> events = ReadToEnd("fenced");
+  EXPECT_EQ(CountSteps(events), 2);
+  EXPECT_EQ(events.back().finished().status().code(), 0);
+}
+
+TEST_F(ServeTest, FailuresNameTheirClass) {
+  EngineCommand command = RunCommand("broken", 1);
+  command.mutable_run()->set_train_file(folder_.Write("broken.jsonl", "{\"document\": 1}\n"));
+  Send(command);
+  const engine::v1::Finished finished = ReadToEnd("broken").back().finished();
+  EXPECT_EQ(finished.failure_class(), v1::FAILURE_CLASS_DATA) << finished.status().message();
+  EXPECT_THAT(finished.status().message(), testing::HasSubstr("line 1"));
+}
+
+TEST_F(ServeTest, GeneratesTokenByToken) {
+  EngineCommand command = About("g1");
+  engine::v1::Generate& generate = *command.mutable_generate();
+  generate.mutable_request()->set_prompt("the cats");
+  generate.mutable_request()->set_max_new_tokens(6);
+  generate.set_base_model_directory(Path("model"));
+  Send(command);
+  const std::vector<EngineEvent> events = ReadToEnd("g1");
+  int ids = 0;
+  for (const EngineEvent& event : events) ids += event.generated().ids_size();
+  const v1::GenerateResponse& last = events.back().generated();
+  EXPECT_TRUE(last.done());
+  EXPECT_EQ(last.new_tokens(), ids);
+  EXPECT_EQ(last.finish_reason(), ids == 6 ? "max_new_tokens" : "end_of_text");
+
+  command = About("g2");
+  *command.mutable_generate() = generate;
+  command.mutable_generate()->set_base_model_directory(Path("nowhere"));
+  Send(command);
+  EXPECT_EQ(ReadToEnd("g2").back().finished().status().code(),
+            static_cast<int>(absl::StatusCode::kNotFound));
+}
+
+TEST(ServeDeathTest, EndsAtOnceWhenTheWorkerIsGone) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        int fds[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0) _exit(99);
+        std::thread peer([&] {
+          DelimitedReader reader(fds[0]);
+          if (!reader.Read().ok()) _exit(98);  // Hello.
+          close(fds[0]);
+        });
+        Serve(fds[1], {"cpu", 1});
+        _exit(97);
+      },
+      testing::ExitedWithCode(kExitWorkerLost), "");
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,170 @@
+#include "worker/engine/run/standalone.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "tests/common/text/test_files.h"
+#include "tests/worker/engine/tiny_model.h"
+#include "worker/engine/run/result_files.h"
+
+namespace graft {
+namespace {
+
+using testing::HasSubstr;
+
+class StandaloneTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    WriteTinyModel(Path("tiny model"));  // A path that is no name.
+    std::string rows;
+    for (int i = 0; i < 9; ++i) {
+      absl::StrAppend(&rows, "{\"document\": \"the ", i, " cats\", \"summary\": \"cat ", i,
+                      "\"}\n");
+    }
+    folder_.Write("rows.jsonl", rows);
+  }
+  std::string Path(const std::string& name) const { return JoinPath(folder_.path(), name); }
+
+  StandaloneOptions Options(const std::string& out, const std::string& change = "{}") {
+    nlohmann::json spec = {
+        {"fine_tune",
+         {{"base_model", Path("tiny model")},
+          {"data",
+           {{"train", Path("rows.jsonl")},
+            {"validation_fraction", 0.2},
+            {"max_source_tokens", 16}}},
+          {"method", {{"lora", {{"rank", 2}}}}},
+          {"training", {{"epochs", 3}, {"batch_size", 2}, {"precision", "PRECISION_FP32"}}},
+          {"evaluation", {{"max_samples", 2}, {"max_new_tokens", 4}}}}}};
+    spec.merge_patch(nlohmann::json::parse(change));
+    StandaloneOptions options;
+    const absl::Status parsed = FromJson(spec.dump(), &options.spec);
+    EXPECT_TRUE(parsed.ok()) << parsed;
+    options.output = Path(out);
+    options.threads = 1;
+    return options;
+  }
+  engine::v1::Finished Run(const StandaloneOptions& options, StopToken& stop) {
+    events_.clear();
+    return RunStandalone(
+        options, [&](const v1::JobEvent& event) { events_.push_back(event); }, stop);
+  }
+  engine::v1::Finished Run(const StandaloneOptions& options) { return Run(options, no_stop_); }
+
+  const TemporaryFolder folder_;
+  std::vector<v1::JobEvent> events_;
+  NoStop no_stop_;
+};
+
+TEST_F(StandaloneTest, NumbersItsEventsAndPublishesEveryFile) {
+  const engine::v1::Finished finished = Run(Options("out"));
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  for (size_t i = 0; i < events_.size(); ++i) {
+    EXPECT_EQ(events_[i].sequence(), static_cast<int64_t>(i + 1));
+    EXPECT_GT(events_[i].create_time().seconds(), 0);
+  }
+  EXPECT_EQ(events_.back().state_change().to(), v1::JOB_STATE_SUCCEEDED);
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "README.md",
+                           "graft.json", "metrics.jsonl", "trainer_state.json"}) {
+    EXPECT_TRUE(FileExists(Path(absl::StrCat("out/adapter/", name)))) << name;
+  }
+  // 7 rows in batches of 2, three times, and three evaluations.
+  const std::vector<std::string> lines =
+      absl::StrSplit(ReadWhole(Path("out/adapter/metrics.jsonl")), '\n', absl::SkipEmpty());
+  EXPECT_EQ(lines.size(), 12u + 3u);
+}
+
+TEST_F(StandaloneTest, TheResolvedSpecNamesHashesAndDefaults) {
+  ASSERT_EQ(Run(Options("out")).status().code(), 0);
+  const auto graft = nlohmann::json::parse(ReadWhole(Path("out/adapter/graft.json")));
+  const auto& spec = graft["resolved_spec"]["fine_tune"];
+  EXPECT_EQ(spec["base_model"], "tiny_model");
+  EXPECT_EQ(spec["base_model_sha256"], graft["base_model"]["sha256"]);
+  EXPECT_EQ(spec["data"]["train_sha256"], *Sha256HexOfFile(Path("rows.jsonl")));
+  EXPECT_EQ(spec["data"]["source_field"], "document");
+  EXPECT_EQ(spec["method"]["lora"]["learning_rate"], 2e-4);
+  EXPECT_EQ(spec["training"]["threads"], 1);
+  EXPECT_EQ(spec["output_name"], "out");
+}
+
+TEST_F(StandaloneTest, ResumesAfterItWasStopped) {
+  ASSERT_EQ(Run(Options("whole")).status().code(), 0);
+  class StopAfter : public StopToken {
+   public:
+    absl::Status Poll() override {
+      return left_-- > 0 ? absl::OkStatus() : absl::CancelledError("stop");
+    }
+
+   private:
+    int left_ = 24;  // In the second epoch.
+  } stop;
+  StandaloneOptions options = Options("cut", R"({"fine_tune": {"output_name": "whole"}})");
+  EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+  EXPECT_EQ(events_.back().state_change().to(), v1::JOB_STATE_CANCELLED);
+  options.resume = true;
+  ASSERT_EQ(Run(options).status().code(), 0);
+  int steps = 0;
+  for (const v1::JobEvent& event : events_) steps += event.has_metrics();
+  EXPECT_GT(steps, 0);
+  EXPECT_LT(steps, 12);
+  EXPECT_EQ(*Sha256HexOfFile(Path("whole/adapter/adapter_model.safetensors")),
+            *Sha256HexOfFile(Path("cut/adapter/adapter_model.safetensors")));
+}
+
+TEST_F(StandaloneTest, DoesNotOverwriteAResult) {
+  ASSERT_EQ(Run(Options("out")).status().code(), 0);
+  const std::string before = *Sha256HexOfFile(Path("out/adapter/graft.json"));
+  const engine::v1::Finished again = Run(Options("out"));
+  EXPECT_EQ(again.status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_EQ(*Sha256HexOfFile(Path("out/adapter/graft.json")), before);
+}
+
+TEST_F(StandaloneTest, EvaluatesWhatItTrained) {
+  ASSERT_EQ(Run(Options("out")).status().code(), 0);
+  StandaloneOptions options;
+  ASSERT_TRUE(FromJson(R"({"evaluate": {"data": {"max_source_tokens": 16},
+                           "evaluation": {"max_new_tokens": 4}}})",
+                       &options.spec)
+                  .ok());
+  options.base_model = Path("tiny model");
+  options.adapter = Path("out/adapter");
+  options.validation = Path("rows.jsonl");
+  options.output = Path("scores");
+  options.threads = 1;
+  const engine::v1::Finished finished = Run(options);
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  const auto results = nlohmann::json::parse(ReadWhole(Path("scores/artifacts/results.json")));
+  EXPECT_EQ(results["num_samples"], 9);
+  EXPECT_EQ(results["adapter"]["name"], "adapter");
+  EXPECT_TRUE(results["metrics"].contains("lead3/rougeLsum"));
+  EXPECT_EQ(results["fingerprint"]["decoding"], "greedy");
+  EXPECT_TRUE(FileExists(Path("scores/artifacts/predictions.jsonl")));
+}
+
+TEST_F(StandaloneTest, ErrorsNameTheFieldAndTheClass) {
+  const auto error = [&](const std::string& change) {
+    const engine::v1::Finished finished = Run(Options("bad", change));
+    EXPECT_NE(finished.status().code(), 0) << change;
+    EXPECT_EQ(finished.failure_class(), v1::FAILURE_CLASS_CONFIG) << change;
+    EXPECT_EQ(events_.back().state_change().to(), v1::JOB_STATE_FAILED);
+    return finished.status().message();
+  };
+  EXPECT_THAT(error(R"({"fine_tune": {"method": {"lora": {"rank": 0}}}})"), HasSubstr("rank"));
+  EXPECT_THAT(error(R"({"fine_tune": {"method": {"lora": {"rank": 17}}}})"), HasSubstr("rank"));
+  EXPECT_THAT(error(R"({"fine_tune": {"data": {"max_source_tokens": 48}}})"),
+              HasSubstr("max_source_tokens"));
+  EXPECT_THAT(error(R"({"fine_tune": {"base_model": "/nowhere/at/all"}})"),
+              HasSubstr("/nowhere/at/all"));
+  EXPECT_FALSE(DirectoryExists(Path("bad/adapter")));
+  StandaloneOptions unknown;
+  EXPECT_THAT(std::string(FromJson(R"({"fine_tune": {"metod": {}}})", &unknown.spec).message()),
+              HasSubstr("metod"));
+}
+
+}  // namespace
+}  // namespace graft

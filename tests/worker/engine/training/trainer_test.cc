@@ -1,0 +1,325 @@
+#include "worker/engine/training/trainer.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+
+#include <functional>
+
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "tests/worker/engine/golden.h"
+#include "tests/worker/engine/recording_sink.h"
+#include "worker/engine/gpt2/forward.h"
+#include "worker/engine/training/validation_loss.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+MethodConfig AllParts() {
+  MethodConfig method;
+  method.lora = MethodConfig::Lora{.rank = 2, .dropout = 0.2, .target_modules = {"c_attn", "c_fc"}};
+  method.soft_prompt = MethodConfig::SoftPrompt{.num_virtual_tokens = 3};
+  method.last_layers = MethodConfig::LastLayers{.num_layers = 1, .include_lm_head = true};
+  return method;
+}
+
+TrainerOptions SmallOptions() {
+  TrainerOptions options;
+  options.config.epochs = 3;
+  options.config.batch_size = 2;
+  options.config.learning_rates = {1e-2, 1e-2, 1e-2, 1e-2};
+  return options;
+}
+
+std::unique_ptr<AdapterSet> MakeAdapter(const Gpt2Model& model, const MethodConfig& method,
+                                        uint64_t seed = 1) {
+  absl::StatusOr<std::unique_ptr<AdapterSet>> adapter = AdapterSet::Create(model, method, seed);
+  EXPECT_TRUE(adapter.ok()) << adapter.status();
+  return *std::move(adapter);
+}
+
+std::string HashOf(const AdapterSet& adapter) {
+  Sha256 hash;
+  for (const TrainedTensor& trained : adapter.tensors()) {
+    const std::span<const std::byte> bytes = BytesOf(trained.tensor);
+    hash.Update({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+  return hash.Hex();
+}
+
+std::string FreshDirectory(const std::string& name) {
+  const std::string path = ::testing::TempDir() + "/trainer_" + name;
+  EXPECT_TRUE(RemoveTree(path).ok());
+  EXPECT_TRUE(CreateDirectories(path).ok());
+  return path;
+}
+
+// The loss over the training rows themselves.
+class LossEvaluator : public Evaluator {
+ public:
+  absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
+                                           StopToken& stop) override {
+    absl::StatusOr<ValidationLoss> loss = ComputeValidationLoss(network, GoldenRows(), 2, stop);
+    if (!loss.ok()) return loss.status();
+    EvaluationEvent event;
+    event.values["eval/loss"] = loss->loss;
+    return event;
+  }
+};
+
+// Says what it is told to say, and keeps what it saw.
+class ScriptedEvaluator : public Evaluator {
+ public:
+  explicit ScriptedEvaluator(std::vector<double> losses) : losses_(std::move(losses)) {}
+  absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
+                                           StopToken& stop) override {
+    EvaluationEvent event;
+    event.values["eval/loss"] = losses_.at(steps.size());
+    steps.push_back(step);
+    seen.push_back(network.blocks[0].lora[kAttnCAttn]->a.clone());
+    return event;
+  }
+  std::vector<int64_t> steps;
+  std::vector<at::Tensor> seen;
+
+ private:
+  std::vector<double> losses_;
+};
+
+MethodConfig OnlyLora() {
+  MethodConfig method;
+  method.lora = MethodConfig::Lora{.rank = 2};
+  return method;
+}
+
+TEST(TrainerTest, AccumulationOnlyChangesHowTheStepIsCut) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  std::vector<std::unique_ptr<AdapterSet>> adapters;
+  for (const auto& [batch_size, accumulation] :
+       std::vector<std::pair<int, int>>{{1, 4}, {2, 2}, {4, 1}}) {
+    TrainerOptions options = SmallOptions();
+    options.config.batch_size = batch_size;
+    options.config.gradient_accumulation_steps = accumulation;
+    MethodConfig method = AllParts();
+    method.lora->dropout = 0;  // A mask belongs to a micro-batch.
+    adapters.push_back(MakeAdapter(*model, method));
+    RecordingSink sink;
+    NoStop stop;
+    ASSERT_TRUE(Train(options, GoldenRows(), *adapters.back(), nullptr, sink, stop).ok());
+  }
+  for (size_t i = 0; i < adapters[0]->tensors().size(); ++i) {
+    for (size_t other : {1, 2}) {
+      EXPECT_LT((adapters[0]->tensors()[i].tensor - adapters[other]->tensors()[i].tensor)
+                    .norm()
+                    .item<double>(),
+                1e-10)
+          << adapters[0]->tensors()[i].name;
+    }
+  }
+}
+
+// Stopped at every micro-batch and every validation batch, continued from the newest checkpoint by
+// a fresh adapter with other initial values: the same bits as without the stop.
+TEST(TrainerTest, ResumedRunHasTheBitsOfAnUninterruptedOne) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.gradient_accumulation_steps = 2;
+  options.config.checkpoint_every_steps = 1;
+  options.config.checkpoint_keep_last = 1;
+  options.config.eval_every_steps = 2;
+  options.config.early_stopping.patience = 0;
+  options.config.residual_dropout = 0.1;
+  options.config.attention_dropout = 0.1;
+  options.config.embedding_dropout = 0.1;
+  options.fingerprint = "a run";
+  LossEvaluator evaluator;
+  RecordingSink whole;
+  NoStop no_stop;
+  const std::unique_ptr<AdapterSet> reference = MakeAdapter(*model, AllParts());
+  ASSERT_TRUE(Train(options, GoldenRows(), *reference, &evaluator, whole, no_stop).ok());
+  ASSERT_EQ(whole.steps.size(), 6u);
+
+  for (int64_t poll = 1;; ++poll) {
+    options.checkpoint_directory = FreshDirectory("resume");
+    options.resume_from.clear();
+    RecordingSink before, after;
+    StopAtPoll stop(poll);
+    const absl::StatusOr<TrainingResult> first =
+        Train(options, GoldenRows(), *MakeAdapter(*model, AllParts()), &evaluator, before, stop);
+    if (first.ok()) {
+      EXPECT_GT(poll, 15);
+      break;
+    }
+    ASSERT_EQ(first.status().code(), absl::StatusCode::kCancelled);
+    const std::vector<std::string> checkpoints = *ListDirectory(options.checkpoint_directory);
+    ASSERT_LE(checkpoints.size(), 1u);
+    uint64_t seed = 1;
+    if (!checkpoints.empty()) {
+      options.resume_from = JoinPath(options.checkpoint_directory, checkpoints[0]);
+      seed = 99;
+    }
+    const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, AllParts(), seed);
+    const absl::StatusOr<TrainingResult> second =
+        Train(options, GoldenRows(), *adapter, &evaluator, after, no_stop);
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(HashOf(*adapter), HashOf(*reference)) << "stopped at poll " << poll;
+    for (const RecordingSink* part : {&before, &after}) {
+      for (const StepEvent& event : part->steps) {
+        EXPECT_EQ(event.loss, whole.steps[event.step - 1].loss) << "step " << event.step;
+        EXPECT_EQ(event.grad_norm, whole.steps[event.step - 1].grad_norm);
+      }
+      for (const EvaluationEvent& event : part->evaluations) {
+        EXPECT_EQ(event.values, whole.evaluations[event.step / 2 - 1].values);
+      }
+    }
+  }
+}
+
+TEST(TrainerTest, BestEvaluationIsKeptAndPatienceEndsTheRun) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.epochs = 9;
+  options.checkpoint_directory = FreshDirectory("best");
+  ScriptedEvaluator evaluator({3, 1, 2, 2.5, 0});
+  RecordingSink sink;
+  NoStop stop;
+  const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, OnlyLora());
+  const absl::StatusOr<TrainingResult> result =
+      Train(options, GoldenRows(), *adapter, &evaluator, sink, stop);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(evaluator.steps, ElementsAre(3, 6, 9, 12));  // Each epoch's end.
+  EXPECT_TRUE(result->stopped_early);
+  EXPECT_EQ(result->steps, 12);
+  EXPECT_EQ(result->best_step, 6);
+  EXPECT_EQ(result->best.values.at("eval/loss"), 1);
+  EXPECT_EQ(result->last.values.at("eval/loss"), 2.5);
+  EXPECT_TRUE(at::equal(adapter->tensors()[0].tensor, evaluator.seen[1]));
+  EXPECT_FALSE(at::equal(adapter->tensors()[0].tensor, evaluator.seen[3]));
+  EXPECT_EQ(sink.checkpoints.size(), 4u);
+  EXPECT_THAT(*ListDirectory(options.checkpoint_directory), ElementsAre("12", "9"));
+
+  // A finished run that is resumed has nothing to do and gives the same.
+  options.resume_from = options.checkpoint_directory + "/12";
+  const std::unique_ptr<AdapterSet> again = MakeAdapter(*model, OnlyLora(), 7);
+  const absl::StatusOr<TrainingResult> resumed =
+      Train(options, GoldenRows(), *again, &evaluator, sink, stop);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(HashOf(*again), HashOf(*adapter));
+  EXPECT_EQ(resumed->best_step, 6);
+}
+
+TEST(TrainerTest, TheLastStepIsEvaluatedWhateverTheInterval) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.max_steps = 5;
+  options.config.eval_every_steps = 2;
+  ScriptedEvaluator evaluator({3, 2, 1});
+  RecordingSink sink;
+  NoStop stop;
+  ASSERT_TRUE(
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &evaluator, sink, stop).ok());
+  EXPECT_THAT(evaluator.steps, ElementsAre(2, 4, 5));
+  ASSERT_EQ(sink.steps.size(), 5u);
+  EXPECT_EQ(sink.steps[4].total_steps, 5);
+  EXPECT_DOUBLE_EQ(sink.steps[3].epoch, 1 + 2.0 / 5);
+  EXPECT_DOUBLE_EQ(sink.steps[4].learning_rate, 1e-2 / 5);
+  EXPECT_GT(sink.steps[4].tokens_per_second, 0);
+}
+
+TEST(TrainerTest, DivergenceStopsTheRunAndNamesTheStep) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.learning_rates.lora = 1e30;
+  RecordingSink sink;
+  NoStop stop;
+  const absl::Status status =
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), nullptr, sink, stop).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(status.message(), HasSubstr("step 2"));
+  EXPECT_EQ(sink.steps.size(), 1u);
+}
+
+TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.learning_rates.lora = 1e30;
+  options.config.max_steps = 3;
+  options.config.on_divergence = DivergencePolicy::kSkip;
+  RecordingSink sink;
+  NoStop stop;
+  const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, OnlyLora());
+  ASSERT_TRUE(Train(options, GoldenRows(), *adapter, nullptr, sink, stop).ok());
+  ASSERT_EQ(sink.warnings.size(), 2u);
+  EXPECT_EQ(sink.warnings[0].first, "UPDATE_SKIPPED");
+  EXPECT_TRUE(at::isfinite(adapter->tensors()[0].tensor).all().item<bool>());
+}
+
+class LongRow : public ExampleSource {
+ public:
+  explicit LongRow(int64_t length) : ids_(length, 1) {}
+  int64_t size() const override { return ids_.empty() ? 0 : 2; }
+  Example Get(int64_t index) const override {
+    return {std::span(ids_).first(index == 0 ? 2 : ids_.size()), 1};
+  }
+
+ private:
+  std::vector<int32_t> ids_;
+};
+
+TEST(TrainerTest, RowsThatCannotBeTrainedOnAreRefused) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  RecordingSink sink;
+  NoStop stop;
+  const auto status = [&](int64_t length) {
+    return Train(SmallOptions(), LongRow(length), *MakeAdapter(*model, AllParts()), nullptr, sink,
+                 stop)
+        .status();
+  };
+  EXPECT_TRUE(status(21).ok());  // 24 positions, 3 of them virtual.
+  EXPECT_EQ(status(22).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status(22).message(), HasSubstr("row 1 of the training set has 22 tokens"));
+  EXPECT_EQ(status(0).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(TrainerTest, CheckpointsOfOtherRunsAndBrokenOnesAreRefused) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.checkpoint_directory = FreshDirectory("others");
+  options.fingerprint = "one";
+  RecordingSink sink;
+  NoStop stop;
+  ASSERT_TRUE(
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), nullptr, sink, stop).ok());
+  options.resume_from = sink.checkpoints.back().directory;
+  const auto resume = [&](const MethodConfig& method) {
+    return Train(options, GoldenRows(), *MakeAdapter(*model, method), nullptr, sink, stop).status();
+  };
+  EXPECT_TRUE(resume(OnlyLora()).ok());
+  EXPECT_EQ(resume(AllParts()).code(), absl::StatusCode::kFailedPrecondition);
+  options.fingerprint = "two";
+  EXPECT_EQ(resume(OnlyLora()).code(), absl::StatusCode::kFailedPrecondition);
+  options.fingerprint = "one";
+  ASSERT_TRUE(RemoveFile(options.resume_from + "/state.json").ok());
+  EXPECT_EQ(resume(OnlyLora()).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(ValidationLossTest, IsTheMeanOverTokensWhateverTheBatchSize) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  NoStop stop;
+  const absl::StatusOr<ValidationLoss> one =
+      ComputeValidationLoss(model->network(), GoldenRows(), 1, stop);
+  const absl::StatusOr<ValidationLoss> all =
+      ComputeValidationLoss(model->network(), GoldenRows(), 5, stop);
+  ASSERT_TRUE(one.ok() && all.ok());
+  EXPECT_EQ(one->num_tokens, 21);
+  EXPECT_NEAR(one->loss, all->loss, 1e-12);
+  StopAtPoll at_once(1);
+  EXPECT_EQ(ComputeValidationLoss(model->network(), GoldenRows(), 2, at_once).status().code(),
+            absl::StatusCode::kCancelled);
+}
+
+}  // namespace
+}  // namespace graft
