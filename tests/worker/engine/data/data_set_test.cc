@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -111,7 +112,8 @@ TEST_F(DataSetTest, TheCacheIsUsedForTheSameBytesAndSettingsOnly) {
   const std::string cached = JoinPath(Context().cache_directory, CacheFiles()[0]);
   struct stat written;
   ASSERT_EQ(::stat(cached.c_str(), &written), 0);
-  std::filesystem::last_write_time(cached, std::filesystem::file_time_type::min());
+  std::filesystem::last_write_time(
+      cached, std::filesystem::last_write_time(cached) - std::chrono::hours(24));
   Open({folder_.Write("copy", ReadWhole(file.path)), "", ""});
   ASSERT_EQ(CacheFiles().size(), 1u);
   struct stat used;
