@@ -23,19 +23,34 @@ function(graft_library)
   set_property(GLOBAL PROPERTY GRAFT_TEST_DEPS_${folder} "${ARG_TEST_DEPS}")
 endfunction()
 
-# graft_use_torch_headers(target): compiles it with LibTorch's headers precompiled, which takes a file from 13 s to 3. The
-# headers are compiled once, with the library of worker/engine/gpt2.
-function(graft_use_torch_headers target)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # Without it ccache keeps none of these files.
-    target_compile_options(${target} PRIVATE -fpch-preprocess)
+# graft_precompile(target SET headers...): compiles the target with these headers precompiled. The first target of a set compiles
+# them, the others of that set reuse it; headers are given the first time. Sources still include what they use: other compilers,
+# and clang-tidy, go without.
+function(graft_precompile target set)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR GRAFT_SANITIZE)
+    return()
   endif()
-  if(target STREQUAL "graft_worker_engine_gpt2")
-    target_precompile_headers(${target} PRIVATE
-      <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <map> <memory> <span> <string> <vector>)
+  # Without it ccache keeps none of these files.
+  target_compile_options(${target} PRIVATE -fpch-preprocess)
+  get_property(owner GLOBAL PROPERTY GRAFT_PRECOMPILED_${set})
+  if(owner)
+    target_precompile_headers(${target} REUSE_FROM ${owner})
   else()
-    target_precompile_headers(${target} REUSE_FROM graft_worker_engine_gpt2)
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+    set_property(GLOBAL PROPERTY GRAFT_PRECOMPILED_${set} ${target})
   endif()
+endfunction()
+
+# LibTorch's headers take a file from 13 s to 3.
+function(graft_use_torch_headers target)
+  graft_precompile(${target} torch <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <map> <memory> <span> <string> <vector>)
+endfunction()
+
+# gRPC's, for folders most of whose files see a service. SET: "client" for those without spdlog, which defines macros that all
+# users of a precompiled header must share; else "server".
+function(graft_use_grpc_headers target set)
+  graft_precompile(${target} grpc_${set} <grpcpp/grpcpp.h> <google/protobuf/message.h> <google/protobuf/map.h> <absl/status/statusor.h>
+    <functional> <map> <memory> <string> <vector>)
 endfunction()
 
 # graft_program(name SOURCE x_main.cc DEPS targets...): an executable in ${CMAKE_BINARY_DIR}/bin.
@@ -60,12 +75,23 @@ function(graft_tests)
     string(REPLACE "/" "_" name ${folder})
     get_property(test_deps GLOBAL PROPERTY GRAFT_TEST_DEPS_${folder})
     add_executable(${name}_test ${sources})
-    target_link_libraries(${name}_test PRIVATE graft_${name} ${test_deps} GTest::gmock GTest::gtest_main graft_warnings)
+    target_link_libraries(${name}_test PRIVATE
+      graft_${name} ${test_deps} GTest::gmock GTest::gtest_main graft_warnings)
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR})
     target_compile_definitions(${name}_test PRIVATE
       GRAFT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" GRAFT_BINARY_DIR="${CMAKE_BINARY_DIR}")
     if(folder MATCHES "^worker/engine/(gpt2|adapters|training|generation|evaluation)$")
       graft_use_torch_headers(${name}_test)
+    elseif(NOT GRAFT_SANITIZE)
+      # A test's own code need not be fast; compiling it should be. All share macros, so that they can share headers.
+      target_compile_options(${name}_test PRIVATE -pthread $<$<CONFIG:Release>:-O1>)
+      if(folder MATCHES "^(server/rpc|server/process|worker/agent|client|client/cli)$")
+        string(REGEX MATCH "^client" client "${folder}")
+        graft_precompile(${name}_test grpc_test${client} <gmock/gmock.h> <grpcpp/grpcpp.h> <google/protobuf/message.h>
+          <google/protobuf/map.h> <absl/status/statusor.h>)
+      else()
+        graft_precompile(${name}_test test <gmock/gmock.h> <absl/status/statusor.h> <absl/strings/str_cat.h>)
+      endif()
     endif()
     gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${folder}" TIMEOUT 300)
   endforeach()
