@@ -57,7 +57,6 @@ ROW = json.dumps({"document": "Some text.", "summary": "Text."})
 DATA = {
     "empty": ("", "empty"),
     "broken line 17": ("\n".join([ROW] * 16 + ["{not json"] + [ROW]), "line 17"),
-    "missing field": ("\n".join([ROW] * 4 + [json.dumps({"document": "x"})]), "line 5"),
     "wrong encoding": ("\n".join([ROW] * 2).encode() + b'\n{"document": "\xff", "summary": "x"}\n', "line 3"),
 }
 
@@ -68,15 +67,20 @@ def test_a_broken_data_set_is_refused_with_its_line(service, case):
     path = service.directory / "broken.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     result = service.cli("datasets", "upload", path, "--name", "broken", check=False)
-    if case == "missing field":  # A data set may have rows of several shapes; the job that needs the field says so.
-        if result.returncode == 0:
-            result = service.cli("submit", "--base-model", "tiny", "--train", "broken", "--validation", "valid", "--method", "lora",
-                                 "--validate-only", check=False)
-            service.cli("datasets", "delete", "broken")
-            return
     assert result.returncode == 2, result.stderr
     assert named in result.stderr
     assert service.cli("datasets", "preview", "broken", "--base-model", "tiny", check=False).returncode == 3
+
+
+def test_a_row_without_the_field_fails_the_job_that_needs_it_with_its_line(loaded):
+    """Rows of a data set may have several shapes, so that the upload takes it; no try is repeated."""
+    path = loaded.directory / "rows.jsonl"
+    path.write_text("\n".join([ROW] * 4 + [json.dumps({"document": "x"})]))
+    loaded.cli("datasets", "upload", path, "--name", "rows")
+    job = loaded.wait_for(loaded.submit("--train", "rows"), "FAILED")
+    assert job["failure_class"] == "FAILURE_CLASS_DATA" and len(job["attempts"]) == 1
+    assert all(part in job["error"]["message"] for part in ("rows", "line 5", "summary"))
+    assert loaded.cli("--json", "adapters", "list").stdout == ""
 
 
 def model_with(directory, change):
