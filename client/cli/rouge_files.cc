@@ -1,26 +1,19 @@
 #include "client/cli/rouge_files.h"
 
-#include <array>
-
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/output.h"
 #include "client/cli/summary_reader.h"
-#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/text/rouge_table.h"
+#include "common/text/samples_hash.h"
 #include "common/text/sentences.h"
 #include "nlohmann/json.hpp"
 
 namespace graft {
 namespace {
-
-constexpr std::array<std::pair<const char*, RougeScore RougeScores::*>, 4> kTypes = {
-    {{"rouge1", &RougeScores::rouge1},
-     {"rouge2", &RougeScores::rouge2},
-     {"rougeL", &RougeScores::rouge_l},
-     {"rougeLsum", &RougeScores::rouge_lsum}}};
 
 // What is averaged, type by type: the values of all rows.
 struct Values {
@@ -100,14 +93,6 @@ absl::StatusOr<Pairs> OpenPairs(const RougeFileOptions& options) {
   return Pairs(std::move(predictions), std::move(references));
 }
 
-void HashReferences(const std::vector<std::string>& references, Sha256* sha256) {
-  for (const std::string& reference : references) {
-    sha256->Update(reference);
-    sha256->Update(absl::string_view("\0", 1));
-  }
-  sha256->Update("\1");
-}
-
 void SplitLines(std::vector<std::string>& texts) {
   for (std::string& text : texts) text = absl::StrJoin(SplitSentences(text), "\n");
 }
@@ -132,8 +117,8 @@ std::string IntervalText(const BootstrapInterval& interval) {
 }  // namespace
 
 RougeScore RougeScores::*RougeTypeMember(const std::string& name) {
-  for (const auto& [known, member] : kTypes) {
-    if (name == known) return member;
+  for (const RougeType& type : kRougeTypes) {
+    if (name == type.name) return type.scores;
   }
   return nullptr;
 }
@@ -144,11 +129,11 @@ absl::StatusOr<RougeFileReport> ScoreRougeFiles(
   ASSIGN_OR_RETURN(Pairs pairs, OpenPairs(options));
   RougeFileReport report;
   std::vector<Values> values(options.types.size());
-  Sha256 sha256;
+  SamplesHash samples;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, pairs.Next());
     if (!more) break;
-    HashReferences(pairs.reference.texts, &sha256);
+    samples.Add(pairs.reference.texts);
     if (options.split_sentences) {
       SplitLines(pairs.prediction.texts);
       SplitLines(pairs.reference.texts);
@@ -167,7 +152,7 @@ absl::StatusOr<RougeFileReport> ScoreRougeFiles(
     }
     if (on_row) on_row(row);
   }
-  report.samples_sha256 = sha256.Hex();
+  report.samples_sha256 = samples.Hex();
   for (size_t i = 0; i < options.types.size(); ++i) {
     ASSIGN_OR_RETURN(report.types.emplace_back(),
                      Aggregate(options.types[i], values[i], options.seed));

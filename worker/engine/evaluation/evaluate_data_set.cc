@@ -10,10 +10,11 @@
 
 #include "common/base/status_macros.h"
 #include "common/text/rouge.h"
+#include "common/text/rouge_table.h"
+#include "common/text/samples_hash.h"
 #include "common/text/sentences.h"
 #include "worker/engine/evaluation/fingerprint.h"
 #include "worker/engine/evaluation/predictions.h"
-#include "worker/engine/evaluation/rouge_table.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/training/validation_loss.h"
 

@@ -4,14 +4,6 @@
 
 namespace graft {
 
-void SamplesHash::Add(const std::vector<std::string>& references) {
-  for (const std::string& reference : references) {
-    hash_.Update(reference);
-    hash_.Update(absl::string_view("\0", 1));
-  }
-  hash_.Update("\1");
-}
-
 std::string DecodingName(const GenerationConfig& config) {
   if (!config.do_sample) return "greedy";
   return absl::StrCat("sample temperature=", config.temperature, " top_k=", config.top_k,

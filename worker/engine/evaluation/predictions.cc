@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
-#include "worker/engine/evaluation/rouge_table.h"
+#include "common/text/rouge_table.h"
 
 namespace graft {
 namespace {

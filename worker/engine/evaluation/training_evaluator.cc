@@ -5,8 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/text/rouge_table.h"
+#include "common/text/samples_hash.h"
 #include "worker/engine/evaluation/fingerprint.h"
-#include "worker/engine/evaluation/rouge_table.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/training/validation_loss.h"
 

@@ -1,4 +1,4 @@
-#include "worker/engine/evaluation/rouge_table.h"
+#include "common/text/rouge_table.h"
 
 #include "common/text/bootstrap.h"
 

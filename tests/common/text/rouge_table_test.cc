@@ -1,9 +1,8 @@
-#include "worker/engine/evaluation/rouge_table.h"
+#include "common/text/rouge_table.h"
 
 #include <gmock/gmock.h>
 
 #include "common/text/bootstrap.h"
-#include "worker/engine/evaluation/fingerprint.h"
 
 namespace graft {
 namespace {
@@ -37,27 +36,6 @@ TEST(RougeTableTest, SaysNothingWithoutRows) {
   std::map<std::string, double> values;
   RougeTable().Summarise("eval/", &values);
   EXPECT_TRUE(values.empty());
-}
-
-std::string HashOf(const std::vector<std::vector<std::string>>& rows) {
-  SamplesHash hash;
-  for (const auto& row : rows) hash.Add(row);
-  return hash.Hex();
-}
-
-TEST(SamplesHashTest, TellsReferencesAndRowsApart) {
-  EXPECT_EQ(HashOf({{"a"}, {"b"}}), HashOf({{"a"}, {"b"}}));
-  EXPECT_NE(HashOf({{"a"}, {"b"}}), HashOf({{"b"}, {"a"}}));
-  EXPECT_NE(HashOf({{"a", "b"}}), HashOf({{"a"}, {"b"}}));
-  EXPECT_NE(HashOf({{"ab"}}), HashOf({{"a", "b"}}));
-  // printf 'a\0b\0\1' | sha256sum
-  EXPECT_EQ(HashOf({{"a", "b"}}), Sha256Hex(absl::string_view("a\0b\0\1", 5)));
-}
-
-TEST(DecodingNameTest, NamesEverySettingOfSampling) {
-  EXPECT_EQ(DecodingName({}), "greedy");
-  EXPECT_EQ(DecodingName({true, 0.7, 50, 0.95, 7}),
-            "sample temperature=0.7 top_k=50 top_p=0.95 seed=7");
 }
 
 }  // namespace
