@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   graft::AddEvalCommand(app, run);
   graft::AddCompareCommand(app, run);
   graft::AddRougeCommand(app, run);
+  graft::AddVerifyCommand(app, run);
   graft::AddGenerateCommand(app, run);
   graft::AddDatasetCommands(app, run);
   graft::AddModelCommands(app, run);

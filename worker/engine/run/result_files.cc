@@ -6,6 +6,7 @@
 
 #include "common/base/file.h"
 #include "common/base/version.h"
+#include "worker/engine/run/build_info.h"
 #include "worker/engine/run/spec_bridge.h"
 
 namespace graft {
@@ -23,7 +24,16 @@ Json MessageJson(const google::protobuf::Message& message) {
 }
 
 Json ExecutionJson(const std::string& device, const std::string& precision, int threads) {
-  return {{"device", device}, {"precision", precision}, {"threads", threads}};
+  return {{"device", device},
+          {"precision", precision},
+          {"threads", threads},
+          {"cpu_capability", EngineSession::CpuCapability()}};
+}
+
+Json BuildJson() {
+  return {{"code_sha256", std::string(kCodeSha256)},
+          {"libtorch", std::string(kLibTorchVersion)},
+          {"compiler", std::string(kCompiler)}};
 }
 
 Json DataJson(const v1::DataSpec& data) {
@@ -70,6 +80,7 @@ std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome
   json["name"] = spec.output_name();
   json["display_name"] = run.display_name();
   json["engine_version"] = std::string(kVersion);
+  json["build"] = BuildJson();
   json["base_model"] = {{"name", spec.base_model()}, {"sha256", spec.base_model_sha256()}};
   json["data"] = DataJson(spec.data());
   Json lineage = Json::object();
@@ -99,6 +110,7 @@ std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outco
   json["graft_format"] = 1;
   json["display_name"] = run.display_name();
   json["engine_version"] = std::string(kVersion);
+  json["build"] = BuildJson();
   json["base_model"] = {{"name", spec.base_model()}, {"sha256", spec.base_model_sha256()}};
   if (!spec.adapter().empty()) {
     json["adapter"] = {{"name", spec.adapter()}, {"sha256", spec.adapter_sha256()}};

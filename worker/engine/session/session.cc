@@ -1,6 +1,7 @@
 #include "worker/engine/session/session.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <c10/core/GradMode.h>
 
 #include <utility>
@@ -38,6 +39,8 @@ std::vector<std::string> EngineSession::Devices() {
 }
 
 bool EngineSession::HasNativeBf16() { return graft::HasNativeBf16(c10::Device(c10::kCPU)); }
+
+std::string EngineSession::CpuCapability() { return at::get_cpu_capability(); }
 
 absl::StatusOr<FineTuneOutcome> EngineSession::FineTune(const FineTuneRequest& request,
                                                         EventSink& sink, StopToken& stop) {

@@ -127,6 +127,8 @@ class EngineSession {
   static std::vector<std::string> Devices();
   // Does the processor multiply bf16 natively?
   static bool HasNativeBf16();
+  // The instruction set of the kernels that LibTorch chose for this processor: "AVX2", "AVX512" ….
+  static std::string CpuCapability();
 
   absl::StatusOr<FineTuneOutcome> FineTune(const FineTuneRequest& request, EventSink& sink,
                                            StopToken& stop);

@@ -90,6 +90,9 @@ TEST_F(StandaloneTest, TheResolvedSpecNamesHashesAndDefaults) {
   EXPECT_EQ(spec["method"]["lora"]["learning_rate"], 2e-4);
   EXPECT_EQ(spec["training"]["threads"], 1);
   EXPECT_EQ(spec["output_name"], "out");
+  EXPECT_EQ(graft["build"]["code_sha256"].get<std::string>().size(), 64u);
+  EXPECT_EQ(graft["build"]["libtorch"], "2.11.0");
+  EXPECT_FALSE(graft["execution"]["cpu_capability"].get<std::string>().empty());
 }
 
 TEST_F(StandaloneTest, ResumesAfterItWasStopped) {

@@ -1,0 +1,147 @@
+// graft verify.
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "client/cli/verify.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+struct VerifyOptions {
+  std::string target;
+  std::string base_model_directory;
+  std::vector<std::string> data_files;
+  bool offline = false;
+};
+
+template <typename Files>
+std::vector<ManifestFile> Published(const Files& files) {
+  std::vector<ManifestFile> published;
+  for (const v1::Artifact& file : files) {
+    published.push_back({file.path(), file.size_bytes(), file.sha256()});
+  }
+  return published;
+}
+
+// Asks the server by name; that it is not there, or does not know the name, is no difference.
+template <typename Get>
+HashSource AskServer(const char* kind, Get get) {
+  return [kind, get](const std::string& name) -> absl::StatusOr<std::string> {
+    const auto found = get(name);
+    if (found.ok()) return found->sha256();
+    if (absl::IsUnavailable(found.status())) return absl::UnavailableError("no server answers");
+    return absl::Status(found.status().code(),
+                        absl::StrCat("the server knows no ", kind, " ", name));
+  };
+}
+
+VerifySources SourcesOf(CliContext& context, const VerifyOptions& options) {
+  VerifySources sources;
+  sources.base_model_directory = options.base_model_directory;
+  sources.data_files = options.data_files;
+  if (options.offline) return sources;
+  ApiClient& client = *context.client;
+  sources.base_model =
+      AskServer("model", [&client](const std::string& name) { return client.GetModel(name); });
+  sources.data_set =
+      AskServer("data set", [&client](const std::string& name) { return client.GetDataset(name); });
+  sources.adapter =
+      AskServer("adapter", [&client](const std::string& name) { return client.GetAdapter(name); });
+  return sources;
+}
+
+absl::StatusOr<std::vector<VerifyCheck>> VerifyDirectory(const std::string& directory,
+                                                         const VerifySources& sources) {
+  if (FileExists(JoinPath(directory, "graft.json"))) {
+    return VerifyAdapterDirectory(directory, sources);
+  }
+  if (FileExists(JoinPath(directory, "results.json"))) {
+    return VerifyEvaluationDirectory(directory, sources);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(directory,
+                   " has neither graft.json (an adapter of graft) nor results.json (an "
+                   "evaluation): there is nothing to verify it by"));
+}
+
+// Fetches the files of an evaluate job into `directory`.
+absl::StatusOr<std::vector<VerifyCheck>> VerifyJob(CliContext& context, const std::string& name,
+                                                   const std::string& directory,
+                                                   VerifySources& sources) {
+  ASSIGN_OR_RETURN(const auto listed, context.client->ListJobArtifacts(name));
+  sources.published = Published(listed.artifacts());
+  for (const ManifestFile& file : sources.published) {
+    const std::string path = JoinPath(directory, file.path);
+    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+    RETURN_IF_ERROR(context.client->DownloadJobArtifact(name, file.path, path));
+  }
+  if (!FileExists(JoinPath(directory, "results.json"))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, " is no evaluate job that has succeeded; of a fine-tune job verify the adapter"));
+  }
+  return VerifyEvaluationDirectory(directory, sources);
+}
+
+absl::StatusOr<std::vector<VerifyCheck>> VerifyAdapter(CliContext& context, const std::string& name,
+                                                       const std::string& directory,
+                                                       VerifySources& sources) {
+  ASSIGN_OR_RETURN(const v1::Adapter adapter, context.client->GetAdapter(name));
+  sources.published = Published(adapter.files());
+  const std::string copy = JoinPath(directory, "adapter");
+  RETURN_IF_ERROR(context.client->DownloadAdapter(name, copy));
+  return VerifyDirectory(copy, sources);
+}
+
+absl::StatusOr<std::vector<VerifyCheck>> Verify(CliContext& context, const VerifyOptions& options) {
+  VerifySources sources = SourcesOf(context, options);
+  if (DirectoryExists(options.target)) return VerifyDirectory(options.target, sources);
+  if (options.offline) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.target, " is no directory here, and --offline asks no server"));
+  }
+  std::string directory = "/tmp/graft-verify-XXXXXX";
+  if (mkdtemp(directory.data()) == nullptr) return FileError(errno, "make", directory);
+  const absl::Cleanup remove = [&] { RemoveTree(directory).IgnoreError(); };
+  return absl::StartsWith(options.target, "jobs/")
+             ? VerifyJob(context, options.target, directory, sources)
+             : VerifyAdapter(context, options.target, directory, sources);
+}
+
+absl::Status RunVerify(CliContext& context, const VerifyOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<VerifyCheck> checks, Verify(context, options));
+  std::fputs((context.json ? VerifyJson(checks) : VerifyText(checks)).c_str(), stdout);
+  if (Holds(checks)) return absl::OkStatus();
+  return AlreadyPrinted(absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+
+void AddVerifyCommand(CLI::App& app, RunCommand& run) {
+  auto options = std::make_shared<VerifyOptions>();
+  CLI::App* command = AddCommand(
+      app, run, "verify",
+      "Recompute what a result says of itself: hashes of its files, base model and data, its\n"
+      "metrics, and an evaluation's scores from its predictions. Exit code 1 if anything differs",
+      "graft verify news-lora", options, RunVerify);
+  command
+      ->add_option("result", options->target,
+                   "An adapter's name, an evaluate job (jobs/…), or a downloaded directory of "
+                   "either")
+      ->required();
+  command->add_option("--base-model", options->base_model_directory,
+                      "The base model's directory here, instead of the server's");
+  command->add_option("--data", options->data_files, "Data files here, likewise");
+  command->add_flag("--offline", options->offline, "Ask no server");
+}
+
+}  // namespace graft
