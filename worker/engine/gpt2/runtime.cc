@@ -28,13 +28,34 @@ bool CpuHas(const char* capability) {
   return found != capabilities.end() && found->second.isBool() && found->second.toBool();
 }
 
-// Asks the CUDA runtime that LibTorch brought along; its headers are not needed to build.
+// The CUDA runtime that LibTorch brought along is asked by name: its headers are not needed to
+// build. What is not there, or fails, is 0.
 int CudaComputeMajor(int index) {
   using GetAttribute = int (*)(int* value, int attribute, int device);
   constexpr int kComputeCapabilityMajor = 75;  // cudaDevAttrComputeCapabilityMajor
   const auto get = reinterpret_cast<GetAttribute>(dlsym(RTLD_DEFAULT, "cudaDeviceGetAttribute"));
   int major = 0;
   return get != nullptr && get(&major, kComputeCapabilityMajor, index) == 0 ? major : 0;
+}
+
+// Of cudaDriverGetVersion, cudaRuntimeGetVersion: 13000 is 13.0.
+int CudaVersion(const char* function) {
+  const auto get = reinterpret_cast<int (*)(int* version)>(dlsym(RTLD_DEFAULT, function));
+  int version = 0;
+  return get != nullptr && get(&version) == 0 ? version : 0;
+}
+
+// The driver's library is there when there is a GPU; the runtime has opened it already.
+std::string CudaDeviceName(int index) {
+  using GetName = int (*)(char* name, int size, int device);
+  constexpr int kMaxNameBytes = 256;
+  char name[kMaxNameBytes] = "";
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  if (driver == nullptr) return name;
+  const auto get = reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName"));
+  if (get == nullptr || get(name, kMaxNameBytes, index) != 0) name[0] = '\0';
+  dlclose(driver);
+  return name;
 }
 
 // Marked, since a full disk has the same code.
@@ -51,7 +72,8 @@ void ConfigureRuntime(int threads) {
   // Read by cuBLAS when CUDA starts; without it its sums are not deterministic.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::set_num_threads(threads);
-  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  // With warn_only the backward passes of CUDA's attention kernels would go on using atomics.
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   // Otherwise every fresh tensor would be filled with NaN first.
   at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
@@ -78,6 +100,13 @@ absl::StatusOr<c10::Device> ResolveDevice(const std::string& name) {
         absl::StrCat("device: ", name, " is not there; this engine sees ", count, " GPUs"));
   }
   return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+std::string DescribeDevice(c10::Device device) {
+  if (!device.is_cuda()) return device.str();
+  return absl::StrCat(device.str(), " ", CudaDeviceName(device.index()), ", driver ",
+                      CudaVersion("cudaDriverGetVersion"), ", CUDA ",
+                      CudaVersion("cudaRuntimeGetVersion"));
 }
 
 bool HasNativeBf16(c10::Device device) {

@@ -14,14 +14,18 @@
 
 namespace graft {
 
-// Call once, before any tensor is made. Fixes the number of CPU threads (sums depend on it), asks
-// for deterministic kernels, and tells glibc to keep freed blocks: giving large ones back to the
-// kernel on every free costs a third of the speed.
+// Call once, before any tensor is made. Fixes the number of CPU threads (sums depend on it), allows
+// deterministic kernels only (others throw), and tells glibc to keep freed blocks: giving large
+// ones back to the kernel on every free costs a third of the speed.
 void ConfigureRuntime(int threads);
 
 // "cpu", "cuda", "cuda:N", or "auto": the first GPU if LibTorch sees one, else the CPU.
 // INVALID_ARGUMENT for anything else; FAILED_PRECONDITION when there is no such GPU.
 absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
+
+// "cpu"; of a GPU all that its bits depend on: "cuda:0 NVIDIA H100 80GB HBM3, driver 13000, CUDA
+// 13000". What cannot be found out is empty or 0.
+std::string DescribeDevice(c10::Device device);
 
 // Does the hardware multiply bf16 natively (AVX512_BF16 or AMX; compute capability ≥ 8.0)?
 bool HasNativeBf16(c10::Device device);

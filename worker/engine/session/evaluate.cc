@@ -59,7 +59,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   sink.OnEvaluation(outcome->result);
   if (FileExists(options.predictions_path)) outcome->files = {"predictions.jsonl"};
   outcome->trainable_parameters = stage.trainable_parameters;
-  outcome->device = stage.device;
+  outcome->device = DescribeDevice(device_);
   outcome->precision = stage.precision;
   outcome->seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -152,7 +152,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   outcome->stopped_early = result.stopped_early;
   outcome->best = result.best;
   outcome->trainable_parameters = run.stage.trainable_parameters;
-  outcome->device = run.stage.device;
+  outcome->device = DescribeDevice(device_);
   outcome->precision = run.stage.precision;
   return absl::OkStatus();
 }

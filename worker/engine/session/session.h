@@ -51,7 +51,7 @@ struct FineTuneOutcome {
   EvaluationEvent best;  // Of best_step; no values without a validation set.
   int64_t trainable_parameters = 0;
   double seconds = 0;  // Of training and its evaluations.
-  std::string device;
+  std::string device;  // As DescribeDevice of gpt2/runtime.h has it.
   std::string precision;
   std::vector<std::string> files;  // Below output_directory.
 };
@@ -71,7 +71,7 @@ struct EvaluateOutcome {
   EvaluationEvent result;
   int64_t trainable_parameters = 0;  // Of the adapter.
   double seconds = 0;
-  std::string device;
+  std::string device;  // As DescribeDevice of gpt2/runtime.h has it.
   std::string precision;
   std::vector<std::string> files;  // Below artifacts_directory.
 };

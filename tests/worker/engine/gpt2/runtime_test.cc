@@ -10,6 +10,7 @@ namespace graft {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 TEST(RuntimeTest, UnknownDevicesAreRefusedByName) {
   EXPECT_EQ(*ResolveDevice("cpu"), c10::Device(c10::kCPU));
@@ -18,6 +19,18 @@ TEST(RuntimeTest, UnknownDevicesAreRefusedByName) {
   const absl::Status missing = ResolveDevice("cuda:99").status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(missing.message(), HasSubstr("cuda:99"));
+}
+
+TEST(RuntimeTest, OnlyDeterministicKernelsAreAllowed) {
+  ConfigureRuntime(1);
+  EXPECT_TRUE(at::globalContext().deterministicAlgorithms());
+  EXPECT_FALSE(at::globalContext().deterministicAlgorithmsWarnOnly());
+  EXPECT_STREQ(std::getenv("CUBLAS_WORKSPACE_CONFIG"), ":4096:8");
+}
+
+TEST(RuntimeTest, TheCpuIsDescribedByItsNameAlone) {
+  EXPECT_EQ(DescribeDevice(c10::kCPU), "cpu");
+  EXPECT_THAT(DescribeDevice(c10::Device(c10::kCUDA, 1)), StartsWith("cuda:1 "));
 }
 
 TEST(RuntimeTest, AutoPrecisionIsBf16OnlyWhereItIsNative) {
