@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
+#include "common/formats/float_convert.h"
 #include "common/formats/peft_config.h"
 
 namespace graft {
@@ -16,11 +17,6 @@ namespace {
 constexpr char kConfig[] = "adapter_config.json";
 constexpr char kWeights[] = "adapter_model.safetensors";
 constexpr int64_t kMaxConfigBytes = int64_t{1} << 20;
-
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 ||
-         dtype == DType::kBF16;
-}
 
 // A file's tensors, taken one after the other by the names they should have; what is wrong is
 // collected.

@@ -54,6 +54,23 @@ struct AdapterWriteOptions {
 absl::StatusOr<std::vector<std::string>> AdapterSubdirectories(const AdapterParts& parts,
                                                                const AdapterWriteOptions& options);
 
+// A file of an adapter: a text, or a safetensors file where there are tensors.
+struct AdapterFile {
+  struct Tensor {
+    TensorInfo stored;  // as it stands in the file
+    std::string name;   // which of ours it is; "": all zeros
+  };
+  std::string path;  // below the adapter's directory
+  std::string text;
+  std::vector<Tensor> tensors;
+};
+
+// What WriteAdapter writes, in its order. Its INVALID_ARGUMENT.
+absl::StatusOr<std::vector<AdapterFile>> PlanAdapter(const Gpt2Config& gpt2,
+                                                     const AdapterParts& parts,
+                                                     const std::vector<TensorInfo>& tensors,
+                                                     const AdapterWriteOptions& options);
+
 // Writes adapter_config.json, adapter_model.safetensors (a directory as above each) and README.md
 // into `directory`, which is made when it is missing. `tensors` are all of the adapter's tensors,
 // named as above, in F32 (or another float type); `source` gives their bytes. Returns the files'

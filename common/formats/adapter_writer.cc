@@ -17,18 +17,13 @@ namespace {
 constexpr char kLoraDirectory[] = "lora";
 constexpr char kPromptDirectory[] = "soft_prompt";
 constexpr char kWeightSuffix[] = ".weight";
-
-// One tensor of a file: what it is called there, and the tensor of ours that it is ("" is zeros).
-struct PlannedTensor {
-  TensorInfo stored;
-  std::string name;
-};
+constexpr char kMerge[] = ".merge_and_unload()";
 
 // One PEFT adapter.
 struct PlannedDirectory {
   std::string subdirectory;
   PeftConfig config;
-  std::vector<PlannedTensor> tensors;
+  std::vector<AdapterFile::Tensor> tensors;
 };
 
 std::vector<int64_t> WholeBlocks(const AdapterParts& parts, const Gpt2Config& gpt2) {
@@ -178,7 +173,7 @@ absl::Status TakeTensors(std::vector<PlannedDirectory>& plan,
     }
   }
   for (PlannedDirectory& directory : plan) {
-    for (PlannedTensor& planned : directory.tensors) {
+    for (AdapterFile::Tensor& planned : directory.tensors) {
       if (planned.name.empty()) continue;
       const auto found = given.find(planned.name);
       if (found == given.end()) {
@@ -202,11 +197,11 @@ absl::Status TakeTensors(std::vector<PlannedDirectory>& plan,
       absl::StrCat("the adapter's tensors do not fit its parts: ", absl::StrJoin(problems, "; ")));
 }
 
-absl::Status WriteTensors(const std::string& path, const std::vector<PlannedTensor>& tensors,
+absl::Status WriteTensors(const std::string& path, const std::vector<AdapterFile::Tensor>& tensors,
                           TensorSource source) {
   absl::flat_hash_map<std::string, std::string> ours;
   std::vector<TensorInfo> stored;
-  for (const PlannedTensor& tensor : tensors) {
+  for (const AdapterFile::Tensor& tensor : tensors) {
     ours[tensor.stored.name] = tensor.name;
     stored.push_back(tensor.stored);
   }
@@ -263,10 +258,10 @@ std::string Readme(const AdapterParts& parts, const AdapterWriteOptions& options
                     "transformers 5 itself drops whole modules without an error and leaves the "
                     "untuned model.\n");
   }
-  if (parts.num_virtual_tokens > 0 && parts.lora.has_value()) {
-    absl::StrAppend(
-        &text,
-        "\nThe two directories are loaded in this order: LoRA first, then the soft prompt.\n");
+  if (absl::StrContains(snippet, kMerge)) {
+    absl::StrAppend(&text,
+                    "\nThe two directories are loaded in this order, the first one merged: over a "
+                    "LoRA that is not,\nPEFT's `generate` leaves the soft prompt out.\n");
   }
   return text;
 }
@@ -303,32 +298,42 @@ absl::StatusOr<std::vector<std::string>> AdapterSubdirectories(const AdapterPart
   return std::vector<std::string>{""};
 }
 
+absl::StatusOr<std::vector<AdapterFile>> PlanAdapter(const Gpt2Config& gpt2,
+                                                     const AdapterParts& parts,
+                                                     const std::vector<TensorInfo>& tensors,
+                                                     const AdapterWriteOptions& options) {
+  ASSIGN_OR_RETURN(std::vector<PlannedDirectory> plan, Plan(parts, gpt2, options));
+  RETURN_IF_ERROR(TakeTensors(plan, tensors));
+  std::vector<AdapterFile> files;
+  for (PlannedDirectory& planned : plan) {
+    ASSIGN_OR_RETURN(std::string config, PeftConfigJson(planned.config, options.peft_version));
+    files.push_back({JoinPath(planned.subdirectory, "adapter_config.json"), std::move(config), {}});
+    files.push_back({JoinPath(planned.subdirectory, "adapter_model.safetensors"), "",
+                     std::move(planned.tensors)});
+  }
+  ASSIGN_OR_RETURN(const std::string snippet,
+                   PeftSnippet(parts, options, "path/to/this/directory"));
+  files.push_back({"README.md", Readme(parts, options, snippet), {}});
+  return files;
+}
+
 absl::StatusOr<std::vector<std::string>> WriteAdapter(const std::string& directory,
                                                       const Gpt2Config& gpt2,
                                                       const AdapterParts& parts,
                                                       const std::vector<TensorInfo>& tensors,
                                                       TensorSource source,
                                                       const AdapterWriteOptions& options) {
-  ASSIGN_OR_RETURN(std::vector<PlannedDirectory> plan, Plan(parts, gpt2, options));
-  RETURN_IF_ERROR(TakeTensors(plan, tensors));
-  std::vector<std::string> files;
-  for (const PlannedDirectory& planned : plan) {
-    ASSIGN_OR_RETURN(const std::string config,
-                     PeftConfigJson(planned.config, options.peft_version));
-    const std::string folder = JoinPath(directory, planned.subdirectory);
-    RETURN_IF_ERROR(CreateDirectories(folder));
-    RETURN_IF_ERROR(
-        WriteTensors(JoinPath(folder, "adapter_model.safetensors"), planned.tensors, source));
-    RETURN_IF_ERROR(WriteFileAtomically(JoinPath(folder, "adapter_config.json"), config));
-    files.push_back(JoinPath(planned.subdirectory, "adapter_config.json"));
-    files.push_back(JoinPath(planned.subdirectory, "adapter_model.safetensors"));
+  ASSIGN_OR_RETURN(const std::vector<AdapterFile> files,
+                   PlanAdapter(gpt2, parts, tensors, options));
+  std::vector<std::string> paths;
+  for (const AdapterFile& file : files) {
+    const std::string path = JoinPath(directory, file.path);
+    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+    RETURN_IF_ERROR(file.tensors.empty() ? WriteFileAtomically(path, file.text)
+                                         : WriteTensors(path, file.tensors, source));
+    paths.push_back(file.path);
   }
-  ASSIGN_OR_RETURN(const std::string snippet,
-                   PeftSnippet(parts, options, "path/to/this/directory"));
-  RETURN_IF_ERROR(
-      WriteFileAtomically(JoinPath(directory, "README.md"), Readme(parts, options, snippet)));
-  files.push_back("README.md");
-  return files;
+  return paths;
 }
 
 absl::StatusOr<std::string> PeftSnippet(const AdapterParts& parts,
@@ -343,11 +348,11 @@ absl::StatusOr<std::string> PeftSnippet(const AdapterParts& parts,
                   Quoted(base.empty() ? "path/to/base_model" : base), ")\n");
   for (const std::string& subdirectory : subdirectories) {
     const std::string path = subdirectory.empty() ? directory : JoinPath(directory, subdirectory);
-    // PEFT looks for the modules that the first adapter saved in the second one's file too, unless
-    // they are merged.
-    const bool merge = subdirectory == kLoraDirectory && !parts.saved_modules.empty();
+    // Over a LoRA that is not merged, PEFT's generate leaves the prompt out (forward does not), and
+    // modules that the LoRA's adapter saved are looked for in the prompt's file too.
+    const bool merge = subdirectory == kLoraDirectory;
     absl::StrAppend(&lines, "model = PeftModel.from_pretrained(model, ", Quoted(path), ")",
-                    merge ? ".merge_and_unload()" : "", "\n");
+                    merge ? kMerge : "", "\n");
   }
   return lines;
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/formats/float_convert.h"
 #include "common/formats/json_util.h"
 
 namespace graft {
@@ -23,11 +24,6 @@ constexpr char kWeightIndex[] = "model.safetensors.index.json";
 // Mask buffers that GPT-2 checkpoints of old transformers versions carry; they are no weights.
 bool IsMaskBuffer(absl::string_view name) {
   return absl::EndsWith(name, ".attn.bias") || absl::EndsWith(name, ".attn.masked_bias");
-}
-
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 ||
-         dtype == DType::kBF16;
 }
 
 bool SameTensor(const TensorView& a, const TensorView& b) {

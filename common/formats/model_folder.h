@@ -86,6 +86,14 @@ inline constexpr const char* kTokenizerFiles[] = {"vocab.json",        "merges.t
 // pytorch_model.bin.
 absl::StatusOr<std::vector<std::string>> ListWeightFiles(const std::string& folder);
 
+// The dtype as config.json names it: "float32", "float16", "bfloat16". INVALID_ARGUMENT for
+// another, in which no model is written.
+absl::StatusOr<absl::string_view> TorchDType(DType dtype);
+
+// The name under which transformers stores a tensor: "transformer.h.3.ln_1.bias", but
+// "lm_head.weight".
+std::string StoredTensorName(absl::string_view name);
+
 // Writes a model folder that transformers loads: config.json, model.safetensors (names with
 // "transformer.") and copies of the tokenizer files of `tokenizer_folder`. `tensors` are all of
 // Gpt2TensorShapes(config, !config.tie_word_embeddings), by those names, of one dtype: F32, F16 or

@@ -15,20 +15,6 @@ namespace {
 constexpr char kHead[] = "lm_head.weight";
 constexpr int64_t kMaxTokenizerFileBytes = int64_t{256} << 20;
 
-absl::StatusOr<absl::string_view> TorchDType(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return "float32";
-    case DType::kF16:
-      return "float16";
-    case DType::kBF16:
-      return "bfloat16";
-    default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("a model folder is written in F32, F16 or BF16, not ", DTypeName(dtype)));
-  }
-}
-
 absl::Status CheckComplete(const Gpt2Config& config, const std::vector<TensorInfo>& tensors) {
   absl::flat_hash_map<absl::string_view, const TensorInfo*> given;
   std::vector<std::string> problems;
@@ -64,9 +50,7 @@ absl::Status CheckComplete(const Gpt2Config& config, const std::vector<TensorInf
 absl::Status WriteWeights(const std::string& path, const std::vector<TensorInfo>& tensors,
                           TensorSource source) {
   std::vector<TensorInfo> stored = tensors;
-  for (TensorInfo& tensor : stored) {
-    if (tensor.name != kHead) tensor.name = absl::StrCat("transformer.", tensor.name);
-  }
+  for (TensorInfo& tensor : stored) tensor.name = StoredTensorName(tensor.name);
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   RETURN_IF_ERROR(WriteSafetensors(
       std::move(stored), kPyTorchMetadata,
@@ -80,6 +64,24 @@ absl::Status WriteWeights(const std::string& path, const std::vector<TensorInfo>
 }
 
 }  // namespace
+
+absl::StatusOr<absl::string_view> TorchDType(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return "float32";
+    case DType::kF16:
+      return "float16";
+    case DType::kBF16:
+      return "bfloat16";
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("a model folder is written in F32, F16 or BF16, not ", DTypeName(dtype)));
+  }
+}
+
+std::string StoredTensorName(absl::string_view name) {
+  return name == kHead ? std::string(name) : absl::StrCat("transformer.", name);
+}
 
 absl::Status WriteModelFolder(const std::string& folder, const Gpt2Config& config,
                               const std::vector<TensorInfo>& tensors, TensorSource source,

@@ -237,9 +237,12 @@ json PromptObject(const PeftPromptConfig& config, absl::string_view version) {
 }
 
 // A field that is in use, but that the version does not have.
-absl::Status UnknownToVersion(absl::string_view field, absl::string_view version) {
+absl::Status UnknownToVersion(absl::string_view type, absl::string_view field,
+                              absl::string_view version) {
+  const std::string since = FirstPeftWith(type, field);
   return absl::InvalidArgumentError(
-      absl::StrCat(field, " is in use, which PEFT ", version, " does not know"));
+      absl::StrCat(field, " is in use, which PEFT ", version, " does not know",
+                   since.empty() ? "" : absl::StrCat("; ", since, " does")));
 }
 
 }  // namespace
@@ -260,9 +263,10 @@ absl::StatusOr<std::string> PeftConfigJson(const PeftConfig& config,
   const bool is_lora = std::holds_alternative<PeftLoraConfig>(config);
   const json object = is_lora ? LoraObject(std::get<PeftLoraConfig>(config), version)
                               : PromptObject(std::get<PeftPromptConfig>(config), version);
-  const json known = PeftDefaults(is_lora ? "LORA" : "PROMPT_TUNING", version);
+  const char* type = is_lora ? "LORA" : "PROMPT_TUNING";
+  const json known = PeftDefaults(type, version);
   for (const auto& [name, value] : object.items()) {
-    if (!known.contains(name)) return UnknownToVersion(name, version);
+    if (!known.contains(name)) return UnknownToVersion(type, name, version);
   }
   return PythonJson(object);
 }
@@ -273,6 +277,10 @@ absl::StatusOr<std::string> ConvertPeftConfigJson(absl::string_view text,
   ASSIGN_OR_RETURN(const json object, ParseJsonObject(text));
   RETURN_IF_ERROR(ParsePeftConfig(text).status());
   const std::string type = object["peft_type"].get<std::string>();
+  if (version == "0.10.0" && object.value("target_modules", json()) == kDummyTarget) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "target_modules is \"", kDummyTarget, "\", which PEFT before 0.14 takes for a mistake"));
+  }
   ASSIGN_OR_RETURN(const std::string newest_version, PeftFieldSet("0.21"));
   const json newest = PeftDefaults(type, newest_version);
   json converted = PeftDefaults(type, version);
@@ -282,7 +290,7 @@ absl::StatusOr<std::string> ConvertPeftConfigJson(absl::string_view text,
         IsUnsetPeftField(value) || (newest.contains(name) && newest[name] == value);
     if (!converted.contains(name)) {
       if (!is_default && !absl::c_linear_search(kIgnored, name))
-        return UnknownToVersion(name, version);
+        return UnknownToVersion(type, name, version);
       continue;
     }
     // "Not set" is written in each version's own way.

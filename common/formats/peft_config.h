@@ -69,7 +69,8 @@ absl::StatusOr<std::string> PeftConfigJson(const PeftConfig& config,
                                            absl::string_view peft_version = kDefaultPeftVersion);
 
 // The same adapter's file for another version: drops fields that version does not know, adds those
-// it has. INVALID_ARGUMENT when a field that it does not know is in use, and as PeftConfigJson.
+// it has. INVALID_ARGUMENT when a field that it does not know is in use (the release that does is
+// named), for "dummy-target-modules" before 0.14, and as PeftConfigJson.
 absl::StatusOr<std::string> ConvertPeftConfigJson(absl::string_view json,
                                                   absl::string_view peft_version);
 

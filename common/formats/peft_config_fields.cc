@@ -127,6 +127,15 @@ json PeftDefaults(absl::string_view peft_type, absl::string_view version) {
   return object;
 }
 
+std::string FirstPeftWith(absl::string_view peft_type, absl::string_view field) {
+  for (const Release& release : kReleases) {
+    if (PeftDefaults(peft_type, release.version).contains(std::string(field))) {
+      return release.version;
+    }
+  }
+  return "";
+}
+
 bool IsUnsetPeftField(const json& value) {
   return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
          ((value.is_structured() || value.is_string()) &&

@@ -15,6 +15,9 @@ namespace graft {
 // saved file. `version` is one that PeftFieldSet returned; `peft_type` LORA or PROMPT_TUNING.
 nlohmann::json PeftDefaults(absl::string_view peft_type, absl::string_view version);
 
+// The first release that has the field; "" when none has.
+std::string FirstPeftWith(absl::string_view peft_type, absl::string_view field);
+
 // Null, false, an empty text, list or object: a field that asks for nothing.
 bool IsUnsetPeftField(const nlohmann::json& value);
 

@@ -7,6 +7,7 @@
 #include "common/base/sha256.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/common/formats/test_adapter.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace graft {
@@ -37,39 +38,17 @@ AdapterParts::Lora C(std::vector<std::string> targets, std::vector<int64_t> laye
   return lora;
 }
 
-// An adapter's tensors, each value different.
-class Tensors {
- public:
-  Tensors(const std::vector<LoraModule>& modules, const AdapterParts& parts,
-          const Gpt2Config& gpt2) {
-    float next = 1;
-    for (const TensorShape& tensor : AdapterTensorShapes(modules, parts, gpt2)) {
-      int64_t count = 1;
-      for (const int64_t dimension : tensor.shape) count *= dimension;
-      std::vector<float>& values = data[tensor.name];
-      for (int64_t i = 0; i < count; ++i) values.push_back(next++);
-      infos.push_back({tensor.name, DType::kF32, tensor.shape});
-    }
-  }
-  absl::StatusOr<std::span<const std::byte>> Get(const TensorInfo& tensor) const {
-    return std::as_bytes(std::span(data.at(tensor.name)));
-  }
-
-  std::map<std::string, std::vector<float>> data;
-  std::vector<TensorInfo> infos;
-};
-
 class AdapterTest : public ::testing::Test {
  protected:
   absl::StatusOr<std::vector<std::string>> Write(const AdapterParts& parts,
-                                                 const Tensors& tensors) {
+                                                 const AdapterTensors& tensors) {
     return WriteAdapter(
         dir_.Path("a"), gpt2_, parts, tensors.infos,
         [&](const TensorInfo& tensor) { return tensors.Get(tensor); }, options_);
   }
   // Writes an adapter, opens it and compares every tensor.
   AdapterFolder RoundTrip(const AdapterParts& parts, const std::vector<LoraModule>& modules) {
-    const Tensors tensors(modules, parts, gpt2_);
+    const AdapterTensors tensors(modules, parts, gpt2_);
     const absl::StatusOr<std::vector<std::string>> files = Write(parts, tensors);
     EXPECT_TRUE(files.ok()) << files.status();
     files_ = files.value_or(std::vector<std::string>());
@@ -138,7 +117,7 @@ TEST_F(AdapterTest, LoraFileOfGpt2SmallHasTheBytesOfPeft) {
   AdapterParts parts;
   parts.lora = AdapterParts::Lora();
   const PeftLoraConfig peft{.target_modules = {"c_attn"}};
-  const Tensors tensors(*ResolveLoraModules(peft, gpt2_), parts, gpt2_);
+  const AdapterTensors tensors(*ResolveLoraModules(peft, gpt2_), parts, gpt2_);
   ASSERT_TRUE(Write(parts, tensors).ok());
   const std::string file = *ReadFile(dir_.Path("a/adapter_model.safetensors"), 2 << 20);
   EXPECT_EQ(file.size(), 1'182'680u);
@@ -187,7 +166,7 @@ TEST_F(AdapterTest, AllBlocksNeedNoCarrier) {
   RoundTrip(parts, {});
   EXPECT_THAT(File("adapter_config.json"), HasSubstr("\"dummy-target-modules\""));
   options_.peft_version = "0.10.0";
-  EXPECT_EQ(Write(parts, Tensors({}, parts, gpt2_)).status().code(),
+  EXPECT_EQ(Write(parts, AdapterTensors({}, parts, gpt2_)).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
@@ -235,10 +214,20 @@ TEST_F(AdapterTest, AllThreePartsAreTwoDirectoriesLoraFirst) {
   EXPECT_NE(prompt, std::string::npos);
 }
 
+TEST_F(AdapterTest, ALoraIsMergedOnlyUnderAPrompt) {
+  AdapterParts parts;
+  parts.lora = C({"c_attn"});
+  EXPECT_THAT(*PeftSnippet(parts, options_, "a"), Not(HasSubstr("merge")));
+  parts.num_virtual_tokens = 3;
+  EXPECT_THAT(
+      *PeftSnippet(parts, options_, "a"),
+      AllOf(HasSubstr("\"a/lora\").merge_and_unload()\n"), HasSubstr("\"a/soft_prompt\")\n")));
+}
+
 TEST_F(AdapterTest, TensorsThatDoNotFitAreNamedBeforeAnythingIsWritten) {
   AdapterParts parts;
   parts.lora = C({"c_attn"});
-  Tensors tensors(Modules({"c_attn"}, {}), parts, gpt2_);
+  AdapterTensors tensors(Modules({"c_attn"}, {}), parts, gpt2_);
   tensors.infos[0].name = "h.9.attn.c_attn.lora_A";
   tensors.infos[1].shape = {12, 3};
   const absl::Status status = Write(parts, tensors).status();
@@ -255,14 +244,14 @@ TEST_F(AdapterTest, LoraWithNoLayerLeftIsRefused) {
   AdapterParts parts;
   parts.lora = C({"c_attn"}, {2});
   parts.saved_modules = {"h.2"};
-  EXPECT_THAT(std::string(Write(parts, Tensors({}, {}, gpt2_)).status().message()),
+  EXPECT_THAT(std::string(Write(parts, AdapterTensors({}, {}, gpt2_)).status().message()),
               HasSubstr("lora.layers: no layer is left"));
 }
 
 TEST_F(AdapterTest, FilesThatDoNotFitAreNamed) {
   AdapterParts parts;
   parts.lora = C({"c_attn"});
-  ASSERT_TRUE(Write(parts, Tensors(Modules({"c_attn"}, {}), parts, gpt2_)).ok());
+  ASSERT_TRUE(Write(parts, AdapterTensors(Modules({"c_attn"}, {}), parts, gpt2_)).ok());
   const std::string config = File("adapter_config.json");
   WriteConfig(absl::StrReplaceAll(config, {{"\"r\": 2", "\"r\": 3"}}));
   EXPECT_THAT(OpenError(), AllOf(HasSubstr("INVALID_ARGUMENT"),
@@ -291,7 +280,7 @@ TEST_F(AdapterTest, MissingFilesAreNotFound) {
 TEST_F(AdapterTest, PromptMustFitTheModel) {
   AdapterParts parts;
   parts.num_virtual_tokens = 5;
-  ASSERT_TRUE(Write(parts, Tensors({}, parts, gpt2_)).ok());
+  ASSERT_TRUE(Write(parts, AdapterTensors({}, parts, gpt2_)).ok());
   gpt2_.n_positions = 5;
   EXPECT_THAT(OpenError(), HasSubstr("num_virtual_tokens: 5 leave no room in 5 positions"));
   gpt2_ = Tiny();
@@ -303,7 +292,7 @@ TEST_F(AdapterTest, PromptOfNoTokensCarriesSavedModules) {
   AdapterParts parts;
   parts.num_virtual_tokens = 1;
   parts.saved_modules = {"ln_f"};
-  const Tensors tensors({}, parts, gpt2_);
+  const AdapterTensors tensors({}, parts, gpt2_);
   ASSERT_TRUE(Write(parts, tensors).ok());
   WriteConfig(absl::StrReplaceAll(File("adapter_config.json"),
                                   {{"\"num_virtual_tokens\": 1", "\"num_virtual_tokens\": 0"}}));
