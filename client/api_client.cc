@@ -70,6 +70,26 @@ absl::StatusOr<Response> SendWithMetadata(grpc::ClientWriter<Request>& stream, R
   return response;
 }
 
+// Writes the files that a call sends below `directory`.
+template <typename Request, typename Stub>
+absl::Status Receive(Stub& stub,
+                     std::unique_ptr<grpc::ClientReader<v1::FileChunk>> (Stub::*method)(
+                         grpc::ClientContext*, const Request&),
+                     const Request& request, const std::string& directory) {
+  ASSIGN_OR_RETURN(FolderWriter folder, FolderWriter::Create(directory));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  const auto stream = (stub.*method)(&context, request);
+  v1::FileChunk chunk;
+  absl::Status written = absl::OkStatus();
+  while (written.ok() && stream->Read(&chunk)) written = folder.Write(chunk);
+  if (!written.ok()) context.TryCancel();
+  const absl::Status status = FromGrpcStatus(stream->Finish());
+  RETURN_IF_ERROR(written);
+  RETURN_IF_ERROR(status);
+  return folder.Commit();
+}
+
 bool BelongsToModel(const std::string& name) {
   return name == "config.json" || name == "generation_config.json" || name == "vocab.json" ||
          name == "merges.txt" || name == "tokenizer.json" || name == "tokenizer_config.json" ||
@@ -263,19 +283,14 @@ absl::StatusOr<v1::ListAdaptersResponse> ApiClient::ListAdapters(
   return Call(options_, *adapters_, &v1::AdapterService::Stub::ListAdapters, request);
 }
 
-absl::Status ApiClient::DownloadAdapter(const std::string& name, const std::string& directory) {
-  ASSIGN_OR_RETURN(FolderWriter folder, FolderWriter::Create(directory));
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
-  auto stream = adapters_->DownloadAdapter(&context, Named<v1::DownloadAdapterRequest>(name));
-  v1::FileChunk chunk;
-  absl::Status written = absl::OkStatus();
-  while (written.ok() && stream->Read(&chunk)) written = folder.Write(chunk);
-  if (!written.ok()) context.TryCancel();
-  const absl::Status status = FromGrpcStatus(stream->Finish());
-  RETURN_IF_ERROR(written);
-  RETURN_IF_ERROR(status);
-  return folder.Commit();
+absl::Status ApiClient::DownloadAdapter(const v1::DownloadAdapterRequest& request,
+                                        const std::string& directory) {
+  return Receive(*adapters_, &v1::AdapterService::Stub::DownloadAdapter, request, directory);
+}
+
+absl::Status ApiClient::MergeAdapter(const v1::MergeAdapterRequest& request,
+                                     const std::string& directory) {
+  return Receive(*adapters_, &v1::AdapterService::Stub::MergeAdapter, request, directory);
 }
 
 absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,

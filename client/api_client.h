@@ -76,7 +76,10 @@ class ApiClient {
   absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(const v1::ListAdaptersRequest& request);
   // Writes the adapter's files below `directory`, which must not exist; it appears whole or not at
   // all.
-  absl::Status DownloadAdapter(const std::string& name, const std::string& directory);
+  absl::Status DownloadAdapter(const v1::DownloadAdapterRequest& request,
+                               const std::string& directory);
+  // In the same way, the base model with the adapter merged into it.
+  absl::Status MergeAdapter(const v1::MergeAdapterRequest& request, const std::string& directory);
   // All files of a PEFT folder, subfolders included.
   absl::StatusOr<v1::Adapter> ImportAdapter(const std::string& name, const std::string& base_model,
                                             const std::string& directory);

@@ -220,12 +220,31 @@ absl::Status RunShowAdapter(CliContext& context, const NameOptions& options) {
 struct DownloadOptions {
   std::string name;
   std::string directory;
+  std::string peft_version;
 };
 
 absl::Status RunDownload(CliContext& context, const DownloadOptions& options) {
   const std::string directory = options.directory.empty() ? options.name : options.directory;
-  RETURN_IF_ERROR(context.client->DownloadAdapter(options.name, directory));
+  v1::DownloadAdapterRequest request;
+  request.set_name(options.name);
+  request.set_peft_version(options.peft_version);
+  RETURN_IF_ERROR(context.client->DownloadAdapter(request, directory));
   if (!context.json) std::printf("%s\n", directory.c_str());
+  return absl::OkStatus();
+}
+
+struct MergeOptions {
+  std::string name;
+  std::string directory;
+  std::string dtype;
+};
+
+absl::Status RunMerge(CliContext& context, const MergeOptions& options) {
+  v1::MergeAdapterRequest request;
+  request.set_name(options.name);
+  request.set_dtype(options.dtype);
+  RETURN_IF_ERROR(context.client->MergeAdapter(request, options.directory));
+  if (!context.json) std::printf("%s\n", options.directory.c_str());
   return absl::OkStatus();
 }
 
@@ -319,7 +338,7 @@ void AddModelCommands(CLI::App& app, RunCommand& run) {
 
 void AddAdapterCommands(CLI::App& app, RunCommand& run) {
   CLI::App* adapters =
-      app.add_subcommand("adapters", "Adapters: list, show, download, import, delete");
+      app.add_subcommand("adapters", "Adapters: list, show, download, merge, import, delete");
   adapters->require_subcommand(1)->fallthrough();
   auto list = std::make_shared<ListAdaptersOptions>();
   AddCommand(*adapters, run, "list", "List adapters", "graft adapters list --base-model gpt2", list,
@@ -337,6 +356,18 @@ void AddAdapterCommands(CLI::App& app, RunCommand& run) {
   download_command->add_option("adapter", download->name, "Its name")->required();
   download_command->add_option("--to", download->directory,
                                "A folder that does not exist; default: the adapter's name");
+  download_command->add_option(
+      "--peft-version", download->peft_version,
+      "The PEFT that will read it, 0.10 to 0.21; default: as it is stored, "
+      "which for adapters made here 0.14 and newer read");
+  auto merge = std::make_shared<MergeOptions>();
+  CLI::App* merge_command = AddCommand(
+      *adapters, run, "merge", "Download the base model with the adapter merged into its weights",
+      "graft adapters merge news-lora --to ./news-gpt2", merge, RunMerge);
+  merge_command->add_option("adapter", merge->name, "Its name")->required();
+  merge_command->add_option("--to", merge->directory, "A folder that does not exist")->required();
+  merge_command->add_option("--dtype", merge->dtype, "Of the weights; default: F32")
+      ->check(CLI::IsMember({"F32", "F16", "BF16"}));
   auto import = std::make_shared<ImportOptions>();
   CLI::App* import_command = AddCommand(
       *adapters, run, "import", "Import a PEFT folder",

@@ -5,6 +5,7 @@
 #include "common/base/status_macros.h"
 #include "common/jobs/job_filter.h"
 #include "common/jobs/names.h"
+#include "server/rpc/adapter_download.h"
 #include "server/rpc/catalogue.h"
 #include "server/rpc/file_chunks.h"
 #include "server/rpc/generation_request.h"
@@ -54,15 +55,17 @@ grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::DownloadAdapter(
     CallbackServerContext* call, const v1::DownloadAdapterRequest* request) {
   return new ServerStream<v1::FileChunk>(
       context_.runtime, call, {"AdapterService.DownloadAdapter", "adapters.get", request->name()},
-      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
-          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::FileChunk>>> {
-        RETURN_IF_ERROR(ValidateName(request->name(), "name"));
-        ASSIGN_OR_RETURN(const v1::Adapter adapter,
-                         FindAdapter(context_.store, {request->name(), "name"}));
-        return std::make_unique<FileChunkSource>(
-            context_.blobs,
-            std::vector<v1::Artifact>(adapter.files().begin(), adapter.files().end()),
-            /*offset_bytes=*/0);
+      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
+        return OpenAdapterDownload(context_, *request);
+      });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::MergeAdapter(
+    CallbackServerContext* call, const v1::MergeAdapterRequest* request) {
+  return new ServerStream<v1::FileChunk>(
+      context_.runtime, call, {"AdapterService.MergeAdapter", "adapters.get", request->name()},
+      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
+        return OpenMergedModel(context_, *request);
       });
 }
 

@@ -18,6 +18,8 @@ class AdapterService final : public v1::AdapterService::CallbackService {
                                        v1::Adapter* response) override;
   grpc::ServerWriteReactor<v1::FileChunk>* DownloadAdapter(
       grpc::CallbackServerContext* call, const v1::DownloadAdapterRequest* request) override;
+  grpc::ServerWriteReactor<v1::FileChunk>* MergeAdapter(
+      grpc::CallbackServerContext* call, const v1::MergeAdapterRequest* request) override;
   grpc::ServerReadReactor<v1::ImportAdapterRequest>* ImportAdapter(
       grpc::CallbackServerContext* call, v1::Adapter* response) override;
   grpc::ServerUnaryReactor* DeleteAdapter(grpc::CallbackServerContext* call,

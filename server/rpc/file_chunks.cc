@@ -33,32 +33,56 @@ absl::StatusOr<std::string> ReadChunk(const BlobReader& blob, int64_t offset) {
   return bytes;
 }
 
-absl::StatusOr<SourceState> FileChunkSource::Next(v1::FileChunk* chunk) {
-  while (index_ < files_.size()) {
-    const v1::Artifact& file = files_[index_];
-    const bool first = reader_ == nullptr;
-    if (first) {
-      auto opened = blobs_.Open(file.sha256());
+OutgoingFile BlobFile(BlobStore& blobs, const v1::Artifact& file, int64_t offset_bytes) {
+  // The reader is shared only because a std::function is copyable.
+  auto next = [&blobs, file, reader = std::shared_ptr<BlobReader>(),
+               offset = offset_bytes]() mutable -> absl::StatusOr<std::string> {
+    if (reader == nullptr) {
+      auto opened = blobs.Open(file.sha256());
       if (!opened.ok()) {
         return absl::DataLossError(absl::StrCat(file.path(), ": ", opened.status().message()));
       }
-      reader_ = *std::move(opened);
-      chunk->set_path(file.path());
-      chunk->set_size_bytes(file.size_bytes());
+      reader = *std::move(opened);
     }
-    ASSIGN_OR_RETURN(std::string bytes, ReadChunk(*reader_, offset_));
-    offset_ += static_cast<int64_t>(bytes.size());
-    if (!bytes.empty() || first) {
-      chunk->set_data(std::move(bytes));
-      return SourceState::kMessage;
-    }
-    if (offset_ != file.size_bytes()) {
+    ASSIGN_OR_RETURN(std::string bytes, ReadChunk(*reader, offset));
+    offset += static_cast<int64_t>(bytes.size());
+    if (bytes.empty() && offset != file.size_bytes()) {
       return absl::DataLossError(
-          absl::StrCat(file.path(), " ends after ", offset_, " of ", file.size_bytes(), " bytes"));
+          absl::StrCat(file.path(), " ends after ", offset, " of ", file.size_bytes(), " bytes"));
     }
-    ++index_;
-    offset_ = 0;
-    reader_ = nullptr;
+    return bytes;
+  };
+  return {file.path(), file.size_bytes(), std::move(next)};
+}
+
+OutgoingFile TextFile(std::string path, std::string text) {
+  const auto size = static_cast<int64_t>(text.size());
+  auto next = [text = std::move(text), offset = size_t{0}]() mutable {
+    const std::string bytes = text.substr(offset, kDownloadChunkBytes);
+    offset += bytes.size();
+    return absl::StatusOr<std::string>(bytes);
+  };
+  return {std::move(path), size, std::move(next)};
+}
+
+OutgoingFile StreamFile(std::string path, SafetensorsStream stream) {
+  const int64_t size = stream.size_bytes();
+  return {std::move(path), size,
+          [stream = std::move(stream)]() mutable { return stream.Next(kDownloadChunkBytes); }};
+}
+
+absl::StatusOr<SourceState> FileChunkSource::Next(v1::FileChunk* chunk) {
+  for (; index_ < files_.size(); ++index_, begun_ = false) {
+    const OutgoingFile& file = files_[index_];
+    ASSIGN_OR_RETURN(std::string bytes, file.next());
+    if (begun_ && bytes.empty()) continue;
+    if (!begun_) {
+      chunk->set_path(file.path);
+      chunk->set_size_bytes(file.size_bytes);
+    }
+    begun_ = true;
+    chunk->set_data(std::move(bytes));
+    return SourceState::kMessage;
   }
   return SourceState::kEnd;
 }

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "common/blobs/blob_store.h"
+#include "common/formats/safetensors_stream.h"
 #include "graft/v1/job.pb.h"
 #include "server/rpc/streams.h"
 
@@ -23,22 +25,34 @@ absl::Status CheckPaging(int page_size, const std::string& page_token);
 // At most kDownloadChunkBytes from `offset`; empty at the end.
 absl::StatusOr<std::string> ReadChunk(const BlobReader& blob, int64_t offset);
 
+// A file as it is sent.
+struct OutgoingFile {
+  std::string path;
+  int64_t size_bytes = 0;
+  // The next bytes, at most kDownloadChunkBytes; empty at the end. An error ends the download.
+  std::function<absl::StatusOr<std::string>()> next;
+};
+
+// DATA_LOSS when the blob is missing. `offset_bytes` is where it begins. `blobs` outlives it.
+OutgoingFile BlobFile(BlobStore& blobs, const v1::Artifact& file, int64_t offset_bytes = 0);
+OutgoingFile TextFile(std::string path, std::string text);
+OutgoingFile StreamFile(std::string path, SafetensorsStream stream);
+
 // Sends files, one after the other, each begun by its path and size.
 class FileChunkSource : public MessageSource<v1::FileChunk> {
  public:
-  // `offset_bytes` is where the first of them begins.
-  FileChunkSource(BlobStore& blobs, std::vector<v1::Artifact> files, int64_t offset_bytes)
-      : blobs_(blobs), files_(std::move(files)), offset_(offset_bytes) {}
+  // `owner`, where there is one, holds what the files are read from.
+  explicit FileChunkSource(std::vector<OutgoingFile> files,
+                           std::shared_ptr<const void> owner = nullptr)
+      : owner_(std::move(owner)), files_(std::move(files)) {}
 
-  // DATA_LOSS: a blob is missing or shorter than its manifest says.
   absl::StatusOr<SourceState> Next(v1::FileChunk* chunk) override;
 
  private:
-  BlobStore& blobs_;
-  const std::vector<v1::Artifact> files_;
-  int64_t offset_;  // In the present file.
+  const std::shared_ptr<const void> owner_;
+  const std::vector<OutgoingFile> files_;
   size_t index_ = 0;
-  std::unique_ptr<BlobReader> reader_;  // Of the present file, once it is begun.
+  bool begun_ = false;  // The present file.
 };
 
 }  // namespace graft

@@ -139,10 +139,9 @@ grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobArtifact(
       context_.runtime, call, {"JobService.DownloadJobArtifact", "jobs.get", request->name()},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
           -> absl::StatusOr<std::unique_ptr<MessageSource<v1::FileChunk>>> {
-        ASSIGN_OR_RETURN(v1::Artifact artifact, FindArtifact(*request));
-        return std::make_unique<FileChunkSource>(context_.blobs,
-                                                 std::vector<v1::Artifact>{std::move(artifact)},
-                                                 request->offset_bytes());
+        ASSIGN_OR_RETURN(const v1::Artifact artifact, FindArtifact(*request));
+        return std::make_unique<FileChunkSource>(
+            std::vector<OutgoingFile>{BlobFile(context_.blobs, artifact, request->offset_bytes())});
       });
 }
 

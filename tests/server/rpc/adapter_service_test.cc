@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -15,7 +18,9 @@
 namespace graft {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using worker::v1::Command;
 
 // Writes a PEFT directory of a LoRA of rank 2 on c_attn, for a model of width `width`.
@@ -31,13 +36,26 @@ std::string WriteLora(const TempDir& directory, int64_t width) {
     tensors.push_back({module + ".lora_A", DType::kF32, {2, width}});
     tensors.push_back({module + ".lora_B", DType::kF32, {3 * width, 2}});
   }
-  std::vector<std::byte> buffer(1 << 16, std::byte{1});
+  std::vector<std::byte> buffer(1 << 16, std::byte{0x3f});  // floats of 0.75
   const auto source = [&](const TensorInfo& tensor) -> absl::StatusOr<std::span<const std::byte>> {
     ASSIGN_OR_RETURN(const int64_t bytes, TensorSizeBytes(tensor.dtype, tensor.shape));
     return std::span<const std::byte>(buffer.data(), bytes);
   };
   const std::string folder = directory.Path(absl::StrCat("lora", width));
   const auto written = WriteAdapter(folder, gpt2, parts, tensors, source, {.base_model_name = "x"});
+  EXPECT_TRUE(written.ok()) << written.status();
+  return folder;
+}
+
+// And of a soft prompt.
+std::string WritePrompt(const TempDir& directory) {
+  AdapterParts parts;
+  parts.num_virtual_tokens = 2;
+  const std::vector<std::byte> zeros(2 * 8 * sizeof(float));
+  const std::string folder = directory.Path("prompt");
+  const auto written = WriteAdapter(
+      folder, TinyConfig(), parts, {{kSoftPromptTensor, DType::kF32, {2, 8}}},
+      [&](const TensorInfo&) -> absl::StatusOr<std::span<const std::byte>> { return zeros; }, {});
   EXPECT_TRUE(written.ok()) << written.status();
   return folder;
 }
@@ -67,6 +85,42 @@ class AdapterServiceTest : public ::testing::Test {
     return adapter;
   }
 
+  // All files of a download.
+  static absl::Status Receive(grpc::ClientReader<v1::FileChunk>& reader,
+                              std::map<std::string, std::string>* files) {
+    std::string path;
+    int64_t announced = 0;
+    v1::FileChunk chunk;
+    while (reader.Read(&chunk)) {
+      if (!chunk.path().empty()) {
+        EXPECT_EQ(static_cast<int64_t>((*files)[path].size()), announced) << path;
+        path = chunk.path();
+        announced = chunk.size_bytes();
+      }
+      EXPECT_LE(chunk.data().size(), size_t{1} << 20);
+      (*files)[path] += chunk.data();
+    }
+    EXPECT_EQ(static_cast<int64_t>((*files)[path].size()), announced) << path;
+    files->erase("");
+    return FromGrpcStatus(reader.Finish());
+  }
+  absl::Status Download(const std::string& name, const std::string& peft_version,
+                        std::map<std::string, std::string>* files) {
+    v1::DownloadAdapterRequest request;
+    request.set_name(name);
+    request.set_peft_version(peft_version);
+    const auto context = CallContext();
+    return Receive(*server_.adapters().DownloadAdapter(context.get(), request), files);
+  }
+  absl::Status Merge(const std::string& name, const std::string& dtype,
+                     std::map<std::string, std::string>* files) {
+    v1::MergeAdapterRequest request;
+    request.set_name(name);
+    request.set_dtype(dtype);
+    const auto context = CallContext();
+    return Receive(*server_.adapters().MergeAdapter(context.get(), request), files);
+  }
+
   TestServer server_;
 };
 
@@ -90,19 +144,97 @@ TEST_F(AdapterServiceTest, AnImportedAdapterIsCheckedListedAndDownloaded) {
   v1::DownloadAdapterRequest download;
   download.set_name("theirs");
   const auto context = CallContext();
-  const auto reader = server_.adapters().DownloadAdapter(context.get(), download);
   std::map<std::string, std::string> files;
-  std::string path;
-  v1::FileChunk chunk;
-  while (reader->Read(&chunk)) {
-    if (!chunk.path().empty()) path = chunk.path();
-    files[path] += chunk.data();
-  }
-  ASSERT_TRUE(reader->Finish().ok());
+  ASSERT_TRUE(Receive(*server_.adapters().DownloadAdapter(context.get(), download), &files).ok());
   ASSERT_EQ(files.size(), ListDirectory(folder)->size());
   for (const auto& [name, bytes] : files) {
     EXPECT_EQ(bytes, *ReadFile(JoinPath(folder, name), 1 << 20)) << name;
   }
+}
+
+TEST_F(AdapterServiceTest, ADownloadForAnOldPeftHasItsFields) {
+  const std::string folder = WriteLora(server_.directory(), 8);
+  ASSERT_TRUE(Import("theirs", "tiny", folder).ok());
+  std::map<std::string, std::string> files;
+  const absl::Status status = Download("theirs", "0.10", &files);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(files["adapter_config.json"], Not(HasSubstr("exclude_modules")));
+  const std::vector<std::string> stored = *ListDirectory(folder);
+  for (const std::string& name : stored) {
+    const bool same = files[name] == *ReadFile(JoinPath(folder, name), 1 << 20);
+    EXPECT_EQ(same, name != "adapter_config.json") << name;
+  }
+}
+
+TEST_F(AdapterServiceTest, AnUnknownPeftIsRefusedByField) {
+  ASSERT_TRUE(Import("theirs", "tiny", WriteLora(server_.directory(), 8)).ok());
+  std::map<std::string, std::string> files;
+  const absl::Status status = Download("theirs", "0.9", &files);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(FieldViolationsOf(status).at(0).field(), "peft_version");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("0.10 to 0.21"));
+}
+
+TEST_F(AdapterServiceTest, AMergedModelIsAHuggingFaceFolderThatOpens) {
+  ASSERT_TRUE(Import("theirs", "tiny", WriteLora(server_.directory(), 8)).ok());
+  std::map<std::string, std::string> files;
+  const absl::Status status = Merge("theirs", "", &files);
+  ASSERT_TRUE(status.ok()) << status;
+  const std::string folder = server_.directory().Path("merged");
+  ASSERT_TRUE(CreateDirectories(folder).ok());
+  std::vector<std::string> names;
+  for (const auto& [name, bytes] : files) {
+    names.push_back(name);
+    ASSERT_TRUE(WriteFileAtomically(JoinPath(folder, name), bytes).ok());
+  }
+  EXPECT_THAT(names, ElementsAre("config.json", "merges.txt", "model.safetensors", "vocab.json"));
+  const auto merged = ModelFolder::Open(folder);
+  ASSERT_TRUE(merged.ok()) << merged.status();
+  const auto zero = [](const TensorView& tensor) {
+    return std::ranges::all_of(tensor.bytes, [](std::byte byte) { return byte == std::byte{0}; });
+  };
+  // The base is all zeros, the adapter is not.
+  EXPECT_FALSE(zero(*merged->Find("h.1.attn.c_attn.weight")));
+  EXPECT_TRUE(zero(*merged->Find("h.1.mlp.c_fc.weight")));
+}
+
+TEST_F(AdapterServiceTest, AMergeIsRefusedWithWhatIsWrong) {
+  ASSERT_TRUE(Import("theirs", "tiny", WriteLora(server_.directory(), 8)).ok());
+  std::map<std::string, std::string> files;
+  const absl::Status dtype = Merge("theirs", "I32", &files);
+  EXPECT_EQ(dtype.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(FieldViolationsOf(dtype).at(0).field(), "dtype");
+  EXPECT_EQ(Merge("nobody", "", &files).code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(Import("prompt", "tiny", WritePrompt(server_.directory())).ok());
+  const absl::Status prompt = Merge("prompt", "", &files);
+  EXPECT_EQ(prompt.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(prompt.message()), HasSubstr("soft prompt"));
+  EXPECT_TRUE(files.empty());
+}
+
+TEST_F(AdapterServiceTest, AMergeThatNobodyReadsLeavesNoFiles) {
+  ASSERT_TRUE(Import("theirs", "tiny", WriteLora(server_.directory(), 8)).ok());
+  const auto everything = [&] {
+    std::set<std::string> paths;
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(server_.directory().Path("artifacts"))) {
+      paths.insert(entry.path());
+    }
+    return paths;
+  };
+  std::map<std::string, std::string> files;
+  ASSERT_TRUE(Merge("theirs", "", &files).ok());  // The directory of the base is made once.
+  const std::set<std::string> before = everything();
+  v1::MergeAdapterRequest request;
+  request.set_name("theirs");
+  const auto context = CallContext();
+  const auto reader = server_.adapters().MergeAdapter(context.get(), request);
+  v1::FileChunk chunk;
+  ASSERT_TRUE(reader->Read(&chunk));
+  EXPECT_EQ(everything(), before);
+  context->TryCancel();
+  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_EQ(everything(), before);
 }
 
 TEST_F(AdapterServiceTest, AnAdapterOfAnotherWidthIsRefusedByTensor) {

@@ -1,0 +1,112 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "gtest/gtest.h"
+#include "tests/fakes/temp_dir.h"
+
+namespace graft {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Sends one file whatever is asked for; the merge of "prompt" breaks after its first piece.
+class FakeAdapters : public v1::AdapterService::Service {
+ public:
+  grpc::Status DownloadAdapter(grpc::ServerContext*, const v1::DownloadAdapterRequest* request,
+                               grpc::ServerWriter<v1::FileChunk>* writer) override {
+    download = *request;
+    Send(*writer, "lora/adapter_config.json", "{}");
+    return grpc::Status::OK;
+  }
+  grpc::Status MergeAdapter(grpc::ServerContext*, const v1::MergeAdapterRequest* request,
+                            grpc::ServerWriter<v1::FileChunk>* writer) override {
+    merge = *request;
+    Send(*writer, "config.json", "{}");
+    if (request->name() != "prompt") return grpc::Status::OK;
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "the adapter has a soft prompt");
+  }
+
+  v1::DownloadAdapterRequest download;
+  v1::MergeAdapterRequest merge;
+
+ private:
+  static void Send(grpc::ServerWriter<v1::FileChunk>& writer, const std::string& path,
+                   const std::string& text) {
+    v1::FileChunk chunk;
+    chunk.set_path(path);
+    chunk.set_size_bytes(static_cast<int64_t>(text.size()));
+    chunk.set_data(text);
+    writer.Write(chunk);
+  }
+};
+
+class AdapterCommandsTest : public ::testing::Test {
+ protected:
+  AdapterCommandsTest() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&adapters_);
+    server_ = builder.BuildAndStart();
+    context_.json = true;
+    context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
+  }
+
+  // INVALID_ARGUMENT for words that the command line does not take.
+  absl::Status Run(std::vector<std::string> words) {
+    CLI::App app;
+    RunCommand run;
+    AddAdapterCommands(app, run);
+    std::vector<const char*> arguments = {"graft", "adapters"};
+    for (const std::string& word : words) arguments.push_back(word.c_str());
+    try {
+      app.parse(static_cast<int>(arguments.size()), arguments.data());
+    } catch (const CLI::ParseError& error) {
+      return absl::InvalidArgumentError(error.what());
+    }
+    return run(context_);
+  }
+
+  TempDir dir_;
+  FakeAdapters adapters_;
+  std::unique_ptr<grpc::Server> server_;
+  CliContext context_;
+};
+
+TEST_F(AdapterCommandsTest, ADownloadAsksForThePeftThatWillRead) {
+  const std::string folder = dir_.Path("a");
+  ASSERT_TRUE(Run({"download", "news", "--to", folder, "--peft-version", "0.10"}).ok());
+  EXPECT_EQ(adapters_.download.name(), "news");
+  EXPECT_EQ(adapters_.download.peft_version(), "0.10");
+  EXPECT_EQ(*ReadFile(JoinPath(folder, "lora/adapter_config.json"), 100), "{}");
+  ASSERT_TRUE(Run({"download", "news", "--to", dir_.Path("b")}).ok());
+  EXPECT_EQ(adapters_.download.peft_version(), "");
+}
+
+TEST_F(AdapterCommandsTest, AMergeNamesItsDtype) {
+  ASSERT_TRUE(Run({"merge", "news", "--to", dir_.Path("a")}).ok());
+  EXPECT_EQ(adapters_.merge.name(), "news");
+  EXPECT_EQ(adapters_.merge.dtype(), "");
+  EXPECT_TRUE(FileExists(dir_.Path("a/config.json")));
+  ASSERT_TRUE(Run({"merge", "news", "--to", dir_.Path("b"), "--dtype", "BF16"}).ok());
+  EXPECT_EQ(adapters_.merge.dtype(), "BF16");
+  EXPECT_THAT(Run({"merge", "news", "--to", dir_.Path("c"), "--dtype", "I8"}).message(),
+              HasSubstr("--dtype"));
+  EXPECT_THAT(Run({"merge", "news"}).message(), HasSubstr("--to"));
+}
+
+TEST_F(AdapterCommandsTest, ARefusedMergeLeavesNoFolder) {
+  const absl::Status status = Run({"merge", "prompt", "--to", dir_.Path("a")});
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(ListDirectory(dir_.Path(""))->empty());
+}
+
+}  // namespace
+}  // namespace graft
