@@ -1,9 +1,7 @@
 """Part 8: the same spec on the same machine gives the same bits."""
 
 import csv
-import importlib.util
 import json
-import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,7 @@ from safetensors.torch import load_file
 
 from claims import Largest
 from programs import ROOT, evaluate, fine_tune
+from service import running
 
 PART = 8
 ASSETS = ROOT / "tools/demo_assets"
@@ -107,25 +106,15 @@ def claim_of_predictions(scratch):
 
 def claim_of_workers():
     """Through a server: one worker, then two that train at the same time."""
-    spec = importlib.util.spec_from_file_location("graft_service", ROOT / "tests/integration/conftest.py")
-    service = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(service)
     gathered, results = Largest(), []
     for workers in (1, 2):
-        directory = Path(tempfile.mkdtemp(prefix="graft-", dir="/tmp"))  # Short: a socket's path has at most 107 bytes.
-        graft = service.Graft(directory)
-        try:
-            graft.start(workers=workers)
-            service.load(graft)
+        with running(workers) as graft:
             names = [graft.submit("--output-name", f"adapter-{index}") for index in range(workers)]
             for index, name in enumerate(names):
                 graft.wait_for(name)
-                graft.cli("adapters", "download", f"adapter-{index}", "--to", directory / f"adapter-{index}")
+                graft.cli("adapters", "download", f"adapter-{index}", "--to", graft.directory / f"adapter-{index}")
                 losses = [event["metrics"]["values"]["train/loss"] for event in graft.events(name) if "metrics" in event]
-                results.append((losses, (directory / f"adapter-{index}/adapter_model.safetensors").read_bytes()))
-        finally:
-            graft.stop()
-            shutil.rmtree(directory, ignore_errors=True)
+                results.append((losses, (graft.directory / f"adapter-{index}/adapter_model.safetensors").read_bytes()))
     for losses, adapter in results[1:]:
         assert losses
         gathered.count_unequal([*losses, adapter], [*results[0][0], results[0][1]])

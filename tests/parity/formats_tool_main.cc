@@ -11,6 +11,10 @@
 //   {"op": "adapter_shapes", "model": F, "parts": P}   → {NAME: [SHAPE]…}
 //   {"op": "open_adapter", "folder": F, "model": F}
 //                  → {"tensors": …, "modules": {NAME: [RANK, SCALING]…}, "saved": […], "prompt": N}
+//   {"op": "export_adapter", "from": F, "files": […], "to": F, "model": F,
+//    "peft_version": V} → {}
+//   {"op": "merge_adapter", "adapter": F, "to": F, "model": F, "dtype": NAME}
+//                  config.json and model.safetensors → {}
 //   {"op": "convert_config", "json": TEXT, "peft_version": V}       → {"json": TEXT}
 //   {"op": "metrics", "rows": [[STEP, EPOCH, TIME, {NAME: X…}]…], "folder": F}
 //                  writes metrics.jsonl, trainer_state.json and the TensorBoard file → {}
@@ -27,7 +31,9 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/adapter_export.h"
 #include "common/formats/adapter_parts.h"
+#include "common/formats/merge_adapter.h"
 #include "common/formats/metrics_jsonl.h"
 #include "common/formats/model_folder.h"
 #include "common/formats/peft_config.h"
@@ -154,6 +160,54 @@ absl::StatusOr<Json> OpenAdapter(const Json& command) {
               {"prompt", adapter.parts().num_virtual_tokens}};
 }
 
+absl::Status WriteStream(const std::string& path, absl::StatusOr<SafetensorsStream> stream) {
+  constexpr int64_t kPieceBytes = 1 << 20;
+  RETURN_IF_ERROR(stream.status());
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  while (true) {
+    ASSIGN_OR_RETURN(const std::string bytes, stream->Next(kPieceBytes));
+    if (bytes.empty()) return file.Commit();
+    RETURN_IF_ERROR(file.Append(bytes));
+  }
+}
+
+absl::StatusOr<Json> ExportAdapter(const Json& command) {
+  const std::string from = command.at("from");
+  const std::string to = command.at("to");
+  ASSIGN_OR_RETURN(const ModelFolder model, ModelFolder::Open(command.at("model")));
+  std::vector<ManifestFile> stored;
+  for (const auto& path : command.at("files")) {
+    ASSIGN_OR_RETURN(ManifestFile file, DescribeFile(from, path));
+    stored.push_back(std::move(file));
+  }
+  AdapterWriteOptions options;
+  options.peft_version = command.at("peft_version");
+  ASSIGN_OR_RETURN(const auto exported, AdapterExport::Make(from, stored, model.config(), options));
+  for (const ManifestFile& file : exported->kept()) {
+    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(JoinPath(from, file.path), file.size_bytes));
+    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(JoinPath(to, file.path))));
+    RETURN_IF_ERROR(WriteFileAtomically(JoinPath(to, file.path), bytes));
+  }
+  for (const AdapterFile& file : exported->made()) {
+    const std::string path = JoinPath(to, file.path);
+    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+    RETURN_IF_ERROR(file.tensors.empty() ? WriteFileAtomically(path, file.text)
+                                         : WriteStream(path, exported->Weights(file)));
+  }
+  return Json::object();
+}
+
+absl::StatusOr<Json> MergeAdapter(const Json& command) {
+  const std::string to = command.at("to");
+  ASSIGN_OR_RETURN(const DType dtype, ParseDType(command.at("dtype").get<std::string>()));
+  ASSIGN_OR_RETURN(const auto merged,
+                   MergedModel::Open(command.at("model"), command.at("adapter"), dtype));
+  RETURN_IF_ERROR(CreateDirectories(to));
+  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(to, "config.json"), merged->ConfigJson()));
+  RETURN_IF_ERROR(WriteStream(JoinPath(to, "model.safetensors"), merged->Weights()));
+  return Json::object();
+}
+
 absl::StatusOr<Json> ConvertConfig(const Json& command) {
   ASSIGN_OR_RETURN(const std::string json,
                    ConvertPeftConfigJson(command.at("json").get<std::string>(),
@@ -190,6 +244,8 @@ absl::StatusOr<Json> Run(const Json& command) {
       {"adapter_shapes", AdapterShapes},
       {"write_adapter", WriteAdapterFiles},
       {"open_adapter", OpenAdapter},
+      {"export_adapter", ExportAdapter},
+      {"merge_adapter", MergeAdapter},
       {"convert_config", ConvertConfig},
       {"metrics", WriteMetrics}};
   const auto found = ops.find(command.at("op").get<std::string>());
