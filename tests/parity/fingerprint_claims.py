@@ -1,13 +1,13 @@
 """Part 9: every result says what it was made of, and `graft verify` finds what is not so."""
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+import service
 from claims import Largest
 from programs import BIN, ROOT, evaluate, fine_tune
 
@@ -162,26 +162,16 @@ def claim_of_numbers(adapter, evaluation):
 
 def claim_of_server():
     """By name, from a server."""
-    spec = importlib.util.spec_from_file_location("graft_service", ROOT / "tests/integration/conftest.py")
-    service = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(service)
-    directory = Path(tempfile.mkdtemp(prefix="graft-", dir="/tmp"))  # Short: a socket's path has at most 107 bytes.
-    graft, gathered = service.Graft(directory), Largest()
-    try:
-        graft.start()
-        service.load(graft)
+    gathered = Largest()
+    with service.running() as graft:
         graft.wait_for(graft.submit("--output-name", "a"))
         job = graft.json("eval", "--base-model", "tiny", "--adapter", "a", "--data", "valid", "--max-new-tokens", "8")[0]["name"]
         graft.wait_for(job)
         for target, needed in (("a", {"base model tiny", "train data train", "validation data valid"}),
                                (job, {"base model tiny", "adapter a", "validation data valid"})):
-            checks = graft.json("verify", target)
-            outcomes = {check["check"]: check["outcome"] for check in checks}
+            outcomes = {check["check"]: check["outcome"] for check in graft.json("verify", target)}
             assert needed <= {name for name, outcome in outcomes.items() if outcome == "ok"}, outcomes
             gathered.count_unequal([outcome == "differs" for outcome in outcomes.values()], [False] * len(outcomes))
-    finally:
-        graft.stop()
-        shutil.rmtree(directory, ignore_errors=True)
     return gathered.claim(PART, "checks of a server's adapter and evaluate job that differ", 0)
 
 
