@@ -104,7 +104,6 @@ class Workplace:
         self.prompts = [encode_row(self.tokenizer, json.loads(line), 60, 20)[0] for line in lines]
         self.rows = [self.prompts[0], [400], list(range(1, 120))]
         self.cases = {version: [] for version in (NEWEST, *OLDER)}
-        self.weights = load_file(self.base / "model.safetensors")
 
     def add(self, version, name, kind, folder, **more):
         self.cases[version].append({"name": name, "kind": kind, "folder": str(folder), **more})
@@ -172,6 +171,15 @@ def library(version):
 # ---- What graft writes ------------------------------------------------------------------------------------------------------
 
 
+def random_tensors(tool, base, parts):
+    """Of an adapter: whole modules are near the base's, everything else small."""
+    weights, tensors = load_file(base / "model.safetensors"), {}
+    for name, shape in tool.ask("adapter_shapes", model=base, parts=parts).items():
+        near = weights.get("transformer.wte.weight" if name == "lm_head.weight" else f"transformer.{name}")
+        tensors[name] = torch.randn(shape) * 0.1 if near is None else near + 0.02 * torch.randn(shape)
+    return tensors
+
+
 class Written:
     """Adapters of all combinations as a job leaves them, exported for each PEFT and merged."""
 
@@ -190,11 +198,7 @@ class Written:
         name = f"{combination} {index}".replace(" ", "-")
         folder = self.place.scratch / "written" / name
         torch.manual_seed(len(self.adapters))
-        tensors = {}
-        for tensor, shape in self.tool.ask("adapter_shapes", model=self.place.base, parts=parts).items():
-            full = "transformer.wte.weight" if tensor == "lm_head.weight" else f"transformer.{tensor}"
-            base = self.place.weights.get(full)
-            tensors[tensor] = torch.randn(shape) * 0.1 if base is None else base + 0.02 * torch.randn(shape)
+        tensors = random_tensors(self.tool, self.place.base, parts)
         weights = self.place.scratch / "weights.safetensors"
         save_file(tensors, weights)
         files = self.tool.ask("write_adapter", folder=folder, model=self.place.base, weights=weights, parts=parts)["files"]
@@ -283,14 +287,15 @@ def claim_of_merged_gpt2(place, tool):
                              vocab_size=50257), place.scratch / "small merged"
     copy_tokenizer(base)
     parts = {"lora": {**LORA, "rank": 16}, "saved_modules": ["h.11", "ln_f"]}
-    tensors = {name: torch.randn(shape) * 0.02 for name, shape in tool.ask("adapter_shapes", model=base, parts=parts).items()}
-    save_file(tensors, place.scratch / "weights.safetensors")
+    save_file(random_tensors(tool, base, parts), place.scratch / "weights.safetensors")
     adapter = place.scratch / "small adapter"
     tool.ask("write_adapter", folder=adapter, model=base, weights=place.scratch / "weights.safetensors", parts=parts)
     tool.ask("merge_adapter", model=base, adapter=adapter, to=merged, dtype="F32")
     gathered, place.base, out = Largest(), base, {}
     adapter_worker.measure({"rows": place.rows, "prompts": []}, GPT2LMHeadModel.from_pretrained(merged), "merged", out)
-    compare(gathered, place.logits(adapter), out, "merged")
+    ours, untuned = place.logits(adapter), place.logits(None)
+    assert max(of_largest(a, b) for a, b in zip(ours, untuned)) >= 100 * LOGITS
+    compare(gathered, ours, out, "merged")
     return gathered.claim(PART, "GPT-2 small (124M) with LoRA on all layers and a last block, merged: logits", LOGITS)
 
 
