@@ -98,7 +98,9 @@ absl::StatusOr<std::vector<VerifyCheck>> VerifyAdapter(CliContext& context, cons
   ASSIGN_OR_RETURN(const v1::Adapter adapter, context.client->GetAdapter(name));
   sources.published = Published(adapter.files());
   const std::string copy = JoinPath(directory, "adapter");
-  RETURN_IF_ERROR(context.client->DownloadAdapter(name, copy));
+  v1::DownloadAdapterRequest request;
+  request.set_name(name);
+  RETURN_IF_ERROR(context.client->DownloadAdapter(request, copy));
   return VerifyDirectory(copy, sources);
 }
 
