@@ -35,7 +35,7 @@ BLOCKS = {
 # Tests may also use these; a test of server/store otherwise what server/store may, and server/store itself.
 TEST_HELPERS = ["tests"]
 # These show programs together and may use anything.
-FREE = ("tests/integration", "tests/fakes", "tests/parity", "bench")
+FREE = ("tests/integration", "tests/fakes", "tests/parity", "tests/fuzz", "bench")
 
 TORCH_HEADER = re.compile(r"(torch|ATen|c10|caffe2)/")
 TORCH_FOLDERS = ("worker/engine", "tests/worker/engine", "tests/parity", "bench")
