@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <map>
 
 #include "client/cli/command.h"
 #include "client/cli/output.h"
@@ -24,7 +25,20 @@ struct GenerateOptions {
   int top_k = 0;
   double top_p = 1;
   uint64_t seed = 42;
+  int num_beams = 1;
+  double length_penalty = 1;
+  v1::BeamEarlyStopping early_stopping = v1::BEAM_EARLY_STOPPING_FALSE;
+  double repetition_penalty = 1;
+  int no_repeat_ngram_size = 0;
 };
+
+const std::map<std::string, v1::BeamEarlyStopping>& EarlyStoppings() {
+  static const auto& names =
+      *new std::map<std::string, v1::BeamEarlyStopping>{{"false", v1::BEAM_EARLY_STOPPING_FALSE},
+                                                        {"true", v1::BEAM_EARLY_STOPPING_TRUE},
+                                                        {"never", v1::BEAM_EARLY_STOPPING_NEVER}};
+  return names;
+}
 
 v1::GenerateRequest ToRequest(const GenerateOptions& options) {
   v1::GenerateRequest request;
@@ -44,6 +58,11 @@ v1::GenerateRequest ToRequest(const GenerateOptions& options) {
     generation.set_top_p(options.top_p);
     generation.set_seed(options.seed);
   }
+  generation.set_num_beams(options.num_beams);
+  generation.set_length_penalty(options.length_penalty);
+  generation.set_early_stopping(options.early_stopping);
+  generation.set_repetition_penalty(options.repetition_penalty);
+  generation.set_no_repeat_ngram_size(options.no_repeat_ngram_size);
   return request;
 }
 
@@ -74,6 +93,35 @@ absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
   return absl::OkStatus();
 }
 
+void AddDecodingFlags(CLI::App& command, GenerateOptions& options) {
+  command.add_flag("--sample", options.sample, "Sample instead of greedy");
+  command.add_option("--temperature", options.temperature)->capture_default_str();
+  command.add_option("--top-k", options.top_k, "0: all")->capture_default_str();
+  command.add_option("--top-p", options.top_p)->capture_default_str();
+  command.add_option("--seed", options.seed)->capture_default_str();
+  command
+      .add_option("--num-beams", options.num_beams,
+                  "Beam search with so many beams; its text comes in one piece")
+      ->capture_default_str();
+  command
+      .add_option("--length-penalty", options.length_penalty,
+                  "Beam search: above 0 favours long texts, below 0 short ones")
+      ->capture_default_str();
+  command
+      .add_option("--early-stopping", options.early_stopping,
+                  "Beam search: end when as many beams have finished; false, true or never [false]")
+      ->transform(CLI::CheckedTransformer(EarlyStoppings()))
+      ->type_name("VALUE");
+  command
+      .add_option("--repetition-penalty", options.repetition_penalty,
+                  "Above 1: less of what was there before")
+      ->capture_default_str();
+  command
+      .add_option("--no-repeat-ngram-size", options.no_repeat_ngram_size,
+                  "No n tokens in a row come twice; 0: no rule")
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void AddGenerateCommand(CLI::App& app, RunCommand& run) {
@@ -92,11 +140,7 @@ void AddGenerateCommand(CLI::App& app, RunCommand& run) {
   command->add_option("--max-new-tokens", options->max_new_tokens)
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_flag("--sample", options->sample, "Sample instead of greedy");
-  command->add_option("--temperature", options->temperature)->capture_default_str();
-  command->add_option("--top-k", options->top_k, "0: all")->capture_default_str();
-  command->add_option("--top-p", options->top_p)->capture_default_str();
-  command->add_option("--seed", options->seed)->capture_default_str();
+  AddDecodingFlags(*command, *options);
 }
 
 }  // namespace graft

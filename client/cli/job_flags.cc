@@ -64,6 +64,16 @@ std::vector<JobFlag> DataFlags(bool fine_tune) {
   add("--top-k", GRAFT_BOTH("evaluation.generation.top_k"), "[all]", kEvaluation);
   add("--top-p", GRAFT_BOTH("evaluation.generation.top_p"), "[1.0]", kEvaluation);
   add("--sample-seed", GRAFT_BOTH("evaluation.generation.seed"), "[42]", kEvaluation);
+  add("--num-beams", GRAFT_BOTH("evaluation.generation.num_beams"),
+      "Beam search with so many beams [1]", kEvaluation);
+  add("--length-penalty", GRAFT_BOTH("evaluation.generation.length_penalty"),
+      "Beam search: above 0 favours long texts [1.0]", kEvaluation);
+  add("--early-stopping", GRAFT_BOTH("evaluation.generation.early_stopping"),
+      "Beam search: false, true or never [false]", kEvaluation);
+  add("--repetition-penalty", GRAFT_BOTH("evaluation.generation.repetition_penalty"),
+      "Above 1: less of what was there before [1.0]", kEvaluation);
+  add("--no-repeat-ngram-size", GRAFT_BOTH("evaluation.generation.no_repeat_ngram_size"),
+      "No n tokens in a row come twice; 0: no rule [0]", kEvaluation);
 #undef GRAFT_BOTH
   return flags;
 }

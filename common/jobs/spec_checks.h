@@ -10,6 +10,8 @@ namespace graft {
 // What ValidateSpec checks.
 void CheckSpec(const v1::JobSpec& spec, const FieldScope& scope);
 
+void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope);
+
 // Fills the defaults of a method and checks it against the model. `adapter`, if any, is init_from:
 // what the method leaves open is taken from it, and what it says must agree.
 void ResolveMethod(const v1::TrainingSpec& training, const v1::Model& model,

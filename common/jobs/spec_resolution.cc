@@ -235,6 +235,13 @@ void ResolveEvaluation(const Room& room, const v1::DataSpec& resolved_data, int6
   if (!generation.has_top_k()) generation.set_top_k(0);
   if (!generation.has_top_p()) generation.set_top_p(1.0);
   if (!generation.has_seed()) generation.set_seed(kSeed);
+  if (!generation.has_num_beams()) generation.set_num_beams(1);
+  if (!generation.has_length_penalty()) generation.set_length_penalty(1.0);
+  if (generation.early_stopping() == v1::BEAM_EARLY_STOPPING_UNSPECIFIED) {
+    generation.set_early_stopping(v1::BEAM_EARLY_STOPPING_FALSE);
+  }
+  if (!generation.has_repetition_penalty()) generation.set_repetition_penalty(1.0);
+  if (!generation.has_no_repeat_ngram_size()) generation.set_no_repeat_ngram_size(0);
   if (!evaluation.has_use_stemmer()) evaluation.set_use_stemmer(true);
   if (!evaluation.has_generation_batch_size()) evaluation.set_generation_batch_size(16);
   if (!evaluation.has_sample_events()) evaluation.set_sample_events(2);

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -197,13 +198,6 @@ void CheckTraining(const v1::TrainingSpec& training, const FieldScope& scope) {
                 "no such policy");
 }
 
-void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope) {
-  if (generation.has_temperature()) scope.Positive("temperature", generation.temperature());
-  if (generation.has_top_k()) scope.Between("top_k", generation.top_k(), 0, kMaxInt32);
-  scope.Require(!generation.has_top_p() || (generation.top_p() > 0 && generation.top_p() <= 1),
-                "top_p", "must be greater than 0 and at most 1");
-}
-
 void CheckEvaluation(const v1::EvaluationSpec& evaluation, bool text, const FieldScope& scope) {
   scope.Require(evaluation.max_samples() >= -1, "max_samples",
                 "must be -1 (all), 0 (no generation) or greater");
@@ -259,6 +253,25 @@ void CheckEvaluate(const v1::EvaluateSpec& spec, const FieldScope& scope) {
 }
 
 }  // namespace
+
+void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope) {
+  if (generation.has_temperature()) scope.Positive("temperature", generation.temperature());
+  if (generation.has_top_k()) scope.Between("top_k", generation.top_k(), 0, kMaxInt32);
+  scope.Require(!generation.has_top_p() || (generation.top_p() > 0 && generation.top_p() <= 1),
+                "top_p", "must be greater than 0 and at most 1");
+  if (generation.has_num_beams()) scope.Between("num_beams", generation.num_beams(), 1, kMaxBeams);
+  scope.Require(!generation.do_sample() || generation.num_beams() <= 1, "num_beams",
+                "must be 1 with do_sample: beam search that samples is not supported");
+  scope.Require(std::isfinite(generation.length_penalty()), "length_penalty", "must be finite");
+  scope.Require(v1::BeamEarlyStopping_IsValid(generation.early_stopping()), "early_stopping",
+                "must be false, true or never");
+  if (generation.has_repetition_penalty()) {
+    scope.Positive("repetition_penalty", generation.repetition_penalty());
+  }
+  if (generation.has_no_repeat_ngram_size()) {
+    scope.Between("no_repeat_ngram_size", generation.no_repeat_ngram_size(), 0, kMaxInt32);
+  }
+}
 
 void CheckSpec(const v1::JobSpec& spec, const FieldScope& scope) {
   switch (spec.task_case()) {

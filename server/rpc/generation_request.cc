@@ -3,25 +3,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/names.h"
+#include "common/jobs/spec_checks.h"
 #include "common/jobs/status_details.h"
 #include "server/rpc/catalogue.h"
 #include "server/rpc/lease_inputs.h"
 
 namespace graft {
 namespace {
-
-// Comparisons are written so that NaN fails.
-void CheckDecoding(const v1::GenerationOptions& options, Violations& violations) {
-  if (options.has_temperature() && !(options.temperature() > 0 && options.temperature() < 1e6)) {
-    violations.Add("generation.temperature", "must be greater than 0");
-  }
-  if (options.has_top_k() && options.top_k() < 0) {
-    violations.Add("generation.top_k", "must not be negative");
-  }
-  if (options.has_top_p() && !(options.top_p() > 0 && options.top_p() <= 1)) {
-    violations.Add("generation.top_p", "must be greater than 0 and at most 1");
-  }
-}
 
 absl::Status CheckRequest(const v1::GenerateRequest& request) {
   Violations violations;
@@ -35,7 +23,7 @@ absl::Status CheckRequest(const v1::GenerateRequest& request) {
   if (request.has_max_new_tokens() && request.max_new_tokens() < 1) {
     violations.Add("max_new_tokens", "must be at least 1");
   }
-  CheckDecoding(request.generation(), violations);
+  CheckGeneration(request.generation(), FieldScope(violations, "generation"));
   return violations.ToStatus();
 }
 

@@ -2,6 +2,7 @@
 """Makes tests/golden/engine/: a tiny GPT-2, adapters that PEFT wrote, and what transformers and PEFT compute with them.
 
     python make_engine_golden.py OUT_DIR          (torch 2.11, transformers 5.17, peft 0.21)
+    python make_engine_golden.py OUT_DIR generation    only generation.safetensors, from OUT_DIR/model (transformers 5.23)
 
 Everything after the weights is computed in float64, so that a difference is one of mathematics and not of rounding; the loss is
 taken from the logits, as the model's own casts them to float32. Dropout is 0.
@@ -11,6 +12,7 @@ taken from the logits, as the model's own casts them to float32. Dropout is 0.
     golden.safetensors        {case}/greedy/{row} tokens after a row's prompt; base/logits [3, T, V], and for each case
                               {case}/loss {case}/grad_norm {case}/factor [steps], {case}/grad/{tensor} of the first step
                               before clipping, {case}/final/{tensor}, {case}/logits [3, (P +) T, V] before training
+    generation.safetensors    {search}/{row}: new tokens of each of the 5 rows' prompts by generate, END where it came
 """
 
 import math
@@ -209,6 +211,32 @@ def generate(model, golden, case):
         golden[f"{case}/greedy/{row}"] = torch.tensor(ids[start:])
 
 
+# By transformers' generate, with token END as the end of text and at most NEW new tokens.
+END, NEW = 35, 14
+SEARCHES = {
+    "beam": dict(num_beams=4),
+    "beam_long": dict(num_beams=4, length_penalty=2.0, early_stopping=True),
+    "beam_short": dict(num_beams=4, length_penalty=-1.0, early_stopping=True),
+    "beam_never": dict(num_beams=3, early_stopping="never"),
+    "repetition": dict(repetition_penalty=1.5),
+    "ngram": dict(no_repeat_ngram_size=2),
+    "all": dict(num_beams=3, length_penalty=0.5, early_stopping=True, repetition_penalty=1.3, no_repeat_ngram_size=2),
+}
+
+
+def make_generation(out):
+    model = base_model(out / "model").double().eval()
+    golden = {}
+    for name, search in SEARCHES.items():
+        for row, (prompt, _) in enumerate(ROWS):
+            ids = torch.tensor([row_ids(row)[:prompt]])
+            new = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, do_sample=False,
+                                 eos_token_id=END, pad_token_id=END, **search)[0, prompt:].tolist()
+            golden[f"{name}/{row}"] = torch.tensor(new[:new.index(END) + 1] if END in new else new)
+    save_file(golden, out / "generation.safetensors")
+    (out / "generation.safetensors").chmod(0o644)
+
+
 def main(out):
     out.mkdir(parents=True, exist_ok=True)
     os.chdir(out)  # so that PEFT notes the base model as "model"
@@ -230,9 +258,10 @@ def main(out):
     for readme in out.rglob("README.md"):
         readme.unlink()
     save_file({name: value.contiguous() for name, value in golden.items()}, "golden.safetensors")
+    make_generation(out)
     for file in Path(".").rglob("*.safetensors"):
         file.chmod(0o644)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    (make_generation if sys.argv[2:] == ["generation"] else main)(Path(sys.argv[1]))

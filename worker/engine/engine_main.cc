@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -208,6 +209,39 @@ CLI::App* AddEvaluate(CLI::App& app, Arguments* arguments) {
   return evaluate;
 }
 
+void AddDecodingFlags(CLI::App* app, GenerationConfig* config) {
+  app->add_flag("--sample", config->do_sample, "Samples; else greedy");
+  app->add_option("--temperature", config->temperature)
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app->add_option("--top-k", config->top_k, "0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--top-p", config->top_p)->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  app->add_option("--seed", config->seed)->capture_default_str();
+  app->add_option("--num-beams", config->num_beams, "Beam search with so many beams")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app->add_option("--length-penalty", config->length_penalty,
+                  "Beam search: above 0 favours long texts, below 0 short ones")
+      ->capture_default_str();
+  const std::map<std::string, BeamEarlyStopping> stoppings = {{"false", BeamEarlyStopping::kFalse},
+                                                              {"true", BeamEarlyStopping::kTrue},
+                                                              {"never", BeamEarlyStopping::kNever}};
+  app->add_option("--early-stopping", config->early_stopping,
+                  "Beam search: end when as many beams have finished; false, true or never [false]")
+      ->transform(CLI::CheckedTransformer(stoppings))
+      ->type_name("VALUE");
+  app->add_option("--repetition-penalty", config->repetition_penalty,
+                  "Above 1: less of what was there before")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app->add_option("--no-repeat-ngram-size", config->no_repeat_ngram_size,
+                  "No n tokens in a row come twice; 0: no rule")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+}
+
 CLI::App* AddGenerate(CLI::App& app, Arguments* arguments) {
   GenerateRequest& request = arguments->generation;
   CLI::App* generate = app.add_subcommand("generate", "Continues a text, token by token");
@@ -220,20 +254,12 @@ CLI::App* AddGenerate(CLI::App& app, Arguments* arguments) {
       ->add_option("--max-new-tokens", request.max_new_tokens,
                    "Default: 128, or half of what a shorter model has room for")
       ->check(CLI::PositiveNumber);
-  generate->add_flag("--sample", request.generation.do_sample, "Samples; else greedy");
-  generate->add_option("--temperature", request.generation.temperature)
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  generate->add_option("--top-k", request.generation.top_k, "0: all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  generate->add_option("--top-p", request.generation.top_p)
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  generate->add_option("--seed", request.generation.seed)->capture_default_str();
+  AddDecodingFlags(generate, &request.generation);
   AddDeviceFlags(generate, &arguments->session.device, &arguments->session.threads);
   generate->footer(
-      "Example: graft-engine generate --model models/gpt2 --prompt 'Once upon' --sample");
+      "Examples: graft-engine generate --model models/gpt2 --prompt 'Once upon' --sample\n"
+      "  graft-engine generate --model models/gpt2 --prompt 'Once upon' --num-beams 4 "
+      "--no-repeat-ngram-size 3");
   return generate;
 }
 

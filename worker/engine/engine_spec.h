@@ -15,6 +15,7 @@ namespace graft {
 enum class Precision { kAuto, kFp32, kBf16, kFp64 };
 enum class Schedule { kLinear, kCosine, kConstant };
 enum class DivergencePolicy { kStop, kSkip };
+enum class BeamEarlyStopping { kFalse, kTrue, kNever };
 
 struct DataConfig {
   std::string source_field = "document";
@@ -102,6 +103,11 @@ struct GenerationConfig {
   int64_t top_k = 0;  // 0: all.
   double top_p = 1.0;
   uint64_t seed = 42;
+  int64_t num_beams = 1;  // > 1: beam search; not with do_sample.
+  double length_penalty = 1.0;
+  BeamEarlyStopping early_stopping = BeamEarlyStopping::kFalse;
+  double repetition_penalty = 1.0;   // 1: none.
+  int64_t no_repeat_ngram_size = 0;  // 0: no rule.
 };
 
 struct EvaluationConfig {

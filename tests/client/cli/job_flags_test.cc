@@ -21,6 +21,9 @@ TEST(JobFlagsTest, FlagsSetTheirFields) {
                           {"--target-modules", "c_attn,mlp.c_proj"},
                           {"--learning-rate", "1e-3"},
                           {"--schedule", "cosine"},
+                          {"--num-beams", "4"},
+                          {"--early-stopping", "never"},
+                          {"--no-repeat-ngram-size", "3"},
                           {"--name", "a, b"}});
   ASSERT_TRUE(jobs.ok()) << jobs.status();
   ASSERT_EQ(jobs->size(), 1u);
@@ -29,6 +32,10 @@ TEST(JobFlagsTest, FlagsSetTheirFields) {
   EXPECT_EQ(spec.method().lora().target_modules_size(), 2);
   EXPECT_EQ(spec.training().learning_rate(), 1e-3);
   EXPECT_EQ(spec.training().schedule(), v1::SCHEDULE_COSINE);
+  const v1::GenerationOptions& generation = spec.evaluation().generation();
+  EXPECT_EQ(generation.num_beams(), 4);
+  EXPECT_EQ(generation.early_stopping(), v1::BEAM_EARLY_STOPPING_NEVER);
+  EXPECT_EQ(generation.no_repeat_ngram_size(), 3);
   EXPECT_EQ(jobs->at(0).display_name(), "a, b");
   EXPECT_EQ(jobs->at(0).study(), "");
 }

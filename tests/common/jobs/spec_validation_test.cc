@@ -142,6 +142,23 @@ const BadSpec kBadSpecs[] = {
      [](auto& s) { s.mutable_evaluation()->set_max_new_tokens(1024); }},
     {"evaluation.generation.top_p", "at most 1",
      [](auto& s) { s.mutable_evaluation()->mutable_generation()->set_top_p(1.1); }},
+    {"evaluation.generation.num_beams", "must be 1 to 64",
+     [](auto& s) { s.mutable_evaluation()->mutable_generation()->set_num_beams(65); }},
+    {"evaluation.generation.num_beams", "not supported",
+     [](auto& s) {
+       s.mutable_evaluation()->mutable_generation()->set_num_beams(2);
+       s.mutable_evaluation()->mutable_generation()->set_do_sample(true);
+     }},
+    {"evaluation.generation.length_penalty", "finite",
+     [](auto& s) { s.mutable_evaluation()->mutable_generation()->set_length_penalty(kNaN); }},
+    {"evaluation.generation.early_stopping", "never",
+     [](auto& s) {
+       s.mutable_evaluation()->mutable_generation()->set_early_stopping(v1::BeamEarlyStopping(9));
+     }},
+    {"evaluation.generation.repetition_penalty", "greater than 0",
+     [](auto& s) { s.mutable_evaluation()->mutable_generation()->set_repetition_penalty(0); }},
+    {"evaluation.generation.no_repeat_ngram_size", "must be 0",
+     [](auto& s) { s.mutable_evaluation()->mutable_generation()->set_no_repeat_ngram_size(-1); }},
     {"evaluation.untuned_baseline", "evaluate jobs",
      [](auto& s) { s.mutable_evaluation()->set_untuned_baseline(true); }},
     {"output_name", "dot", [](auto& s) { s.set_output_name("a/b"); }},

@@ -429,6 +429,11 @@ TEST_F(GenerateTest, BadRequestsAreRefusedByField) {
        absl::StatusCode::kInvalidArgument, "max_new_tokens"},
       {[](v1::GenerateRequest& request) { request.mutable_generation()->set_top_p(2); },
        absl::StatusCode::kInvalidArgument, "generation.top_p"},
+      {[](v1::GenerateRequest& request) {
+         request.mutable_generation()->set_do_sample(true);
+         request.mutable_generation()->set_num_beams(4);
+       },
+       absl::StatusCode::kInvalidArgument, "generation.num_beams"},
   };
   for (const Case& bad : cases) {
     v1::GenerateRequest request = Prompt();

@@ -29,13 +29,13 @@ inline std::unique_ptr<Gpt2Model> GoldenModel(at::ScalarType dtype = at::kDouble
   return *std::move(model);
 }
 
-inline at::Tensor GoldenTensor(const std::string& name) {
-  static const auto* file =
-      new absl::StatusOr<SafetensorsFile>(SafetensorsFile::Open(GoldenPath("golden.safetensors")));
-  EXPECT_TRUE(file->ok()) << file->status();
-  const TensorView* view = (*file)->Find(name);
+inline at::Tensor GoldenTensor(const std::string& name,
+                               const std::string& file_name = "golden.safetensors") {
+  const absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(GoldenPath(file_name));
+  EXPECT_TRUE(file.ok()) << file.status();
+  const TensorView* view = file->Find(name);
   EXPECT_NE(view, nullptr) << name;
-  return *TensorFromView(*view);
+  return TensorFromView(*view)->clone();
 }
 
 // Largest absolute difference, as a share of the larger tensor's largest value (or of 1).

@@ -15,7 +15,7 @@ namespace graft {
 struct GeneratorOptions {
   GenerationConfig generation;
   int64_t max_new_tokens = 128;
-  int64_t batch_size = 16;
+  int64_t batch_size = 16;  // Prompts; with beam search num_beams rows each.
   int32_t end_of_text_id = 0;
   // Index of the first prompt, for sampling: prompt i draws as row first_row + i.
   int64_t first_row = 0;
@@ -26,15 +26,18 @@ struct Generated {
   bool ended = false;        // By <|endoftext|>, else by max_new_tokens.
 };
 
-// Told of every new token, rows of a batch in turn; `id` is never <|endoftext|>.
+// Told of every new token, rows of a batch in turn; `id` is never <|endoftext|>. With beam search
+// it is told a prompt's tokens together, when its best beam is known.
 using TokenCallback = std::function<void(int64_t prompt, int32_t id)>;
 
-// Continues every prompt, greedily or sampled, until <|endoftext|> or max_new_tokens. Prompts of
-// similar length go through the network together, finished rows leave the batch, and each row gets
-// what it would get alone; results are in the order of the prompts. An empty prompt begins with
-// <|endoftext|> (as transformers begins with bos) unless there is a soft prompt.
-//   INVALID_ARGUMENT  a prompt, the soft prompt and max_new_tokens exceed n_positions together, or
-//                     an id is outside the vocabulary
+// Continues every prompt, greedily, sampled or by beam search, until <|endoftext|> or
+// max_new_tokens. Prompts of similar length go through the network together, finished ones leave
+// the batch, and each gets what it would get alone; results are in the order of the prompts. An
+// empty prompt begins with <|endoftext|> (as transformers begins with bos) unless there is a soft
+// prompt.
+//   INVALID_ARGUMENT  a prompt, the soft prompt and max_new_tokens exceed n_positions together, an
+//                     id is outside the vocabulary, or num_beams is below 1 or above 1 with
+//                     do_sample
 //   CANCELLED         by `stop`, which is asked before every decode step
 absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
                                                 std::span<const std::vector<int32_t>> prompts,

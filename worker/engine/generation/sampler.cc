@@ -53,6 +53,10 @@ void KeepTopP(double p, std::vector<double>& weights) {
 std::vector<double> Sampler::Probabilities(std::span<const float> logits) const {
   std::vector<double> weights(logits.size());
   const float largest = *std::max_element(logits.begin(), logits.end());
+  if (largest == -std::numeric_limits<float>::infinity()) {  // The rules have banned every token.
+    weights[0] = 1;
+    return weights;
+  }
   for (size_t i = 0; i < logits.size(); ++i) {
     weights[i] = std::exp((static_cast<double>(logits[i]) - largest) / config_.temperature);
   }

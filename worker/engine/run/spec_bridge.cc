@@ -34,6 +34,17 @@ Schedule ToSchedule(v1::Schedule schedule) {
   }
 }
 
+BeamEarlyStopping ToEarlyStopping(v1::BeamEarlyStopping stopping) {
+  switch (stopping) {
+    case v1::BEAM_EARLY_STOPPING_TRUE:
+      return BeamEarlyStopping::kTrue;
+    case v1::BEAM_EARLY_STOPPING_NEVER:
+      return BeamEarlyStopping::kNever;
+    default:
+      return BeamEarlyStopping::kFalse;
+  }
+}
+
 MethodConfig::SoftPrompt::Init ToInit(v1::SoftPrompt::Init init) {
   using Init = MethodConfig::SoftPrompt::Init;
   switch (init) {
@@ -169,6 +180,11 @@ GenerationConfig ToGenerationConfig(const v1::GenerationOptions& options) {
   GRAFT_TAKE(options, top_k, config.top_k);
   GRAFT_TAKE(options, top_p, config.top_p);
   GRAFT_TAKE(options, seed, config.seed);
+  GRAFT_TAKE(options, num_beams, config.num_beams);
+  GRAFT_TAKE(options, length_penalty, config.length_penalty);
+  config.early_stopping = ToEarlyStopping(options.early_stopping());
+  GRAFT_TAKE(options, repetition_penalty, config.repetition_penalty);
+  GRAFT_TAKE(options, no_repeat_ngram_size, config.no_repeat_ngram_size);
   return config;
 }
 

@@ -13,20 +13,24 @@ using Ids = std::vector<int32_t>;
 
 constexpr int32_t kNeverEnds = 47;
 
-// The prompts of the golden rows 0 to 2.
-std::vector<Ids> GoldenPrompts() {
+// The prompts of the first golden rows.
+std::vector<Ids> GoldenPrompts(int64_t count = 3) {
   const GoldenRows rows;
   std::vector<Ids> prompts;
-  for (int64_t row = 0; row < 3; ++row) {
+  for (int64_t row = 0; row < count; ++row) {
     const Example example = rows.Get(row);
     prompts.emplace_back(example.ids.begin(), example.ids.begin() + example.num_prompt_tokens);
   }
   return prompts;
 }
 
-Ids GoldenGreedy(int row) {
-  const at::Tensor tokens = GoldenTensor("base/greedy/" + std::to_string(row)).to(at::kInt);
+Ids GoldenIdsOf(const std::string& name, const std::string& file) {
+  const at::Tensor tokens = GoldenTensor(name, file).to(at::kInt);
   return {tokens.const_data_ptr<int32_t>(), tokens.const_data_ptr<int32_t>() + tokens.numel()};
+}
+
+Ids GoldenGreedy(int row) {
+  return GoldenIdsOf(absl::StrCat("base/greedy/", row), "golden.safetensors");
 }
 
 class GeneratorTest : public testing::Test {
@@ -52,10 +56,48 @@ TEST_F(GeneratorTest, GreedyTokensAreThoseOfTransformers) {
   }
 }
 
+TEST_F(GeneratorTest, BeamsAndRulesGiveTheTokensOfTransformers) {
+  using Stopping = BeamEarlyStopping;
+  struct Search {
+    const char* name;
+    int64_t num_beams;
+    double length_penalty;
+    Stopping early_stopping;
+    double repetition_penalty;
+    int64_t no_repeat_ngram_size;
+  };
+  constexpr Search kSearches[] = {
+      {"beam", 4, 1, Stopping::kFalse, 1, 0},         {"beam_long", 4, 2, Stopping::kTrue, 1, 0},
+      {"beam_short", 4, -1, Stopping::kTrue, 1, 0},   {"beam_never", 3, 1, Stopping::kNever, 1, 0},
+      {"repetition", 1, 1, Stopping::kFalse, 1.5, 0}, {"ngram", 1, 1, Stopping::kFalse, 1, 2},
+      {"all", 3, 0.5, Stopping::kTrue, 1.3, 2}};
+  options_.max_new_tokens = 14;
+  options_.end_of_text_id = 35;
+  for (const Search& search : kSearches) {
+    options_.generation.num_beams = search.num_beams;
+    options_.generation.length_penalty = search.length_penalty;
+    options_.generation.early_stopping = search.early_stopping;
+    options_.generation.repetition_penalty = search.repetition_penalty;
+    options_.generation.no_repeat_ngram_size = search.no_repeat_ngram_size;
+    const std::vector<Generated> generated = Run(GoldenPrompts(5), options_);
+    for (size_t row = 0; row < 5; ++row) {
+      Ids ids = generated[row].ids;
+      if (generated[row].ended) ids.push_back(options_.end_of_text_id);
+      EXPECT_EQ(ids, GoldenIdsOf(absl::StrCat(search.name, "/", row), "generation.safetensors"))
+          << search.name << " " << row;
+    }
+  }
+}
+
 TEST_F(GeneratorTest, ABatchGivesEachRowWhatItGetsAlone) {
   const std::vector<Ids> prompts = {{1}, {5, 9, 2, 7, 7, 3}, {40, 3}, {8, 8, 8}, {2, 4, 6, 8, 10}};
-  for (const bool sample : {false, true}) {
-    options_.generation.do_sample = sample;
+  enum { kGreedy, kSampled, kBeams, kModes };
+  for (int mode = kGreedy; mode < kModes; ++mode) {
+    options_.generation = {};
+    options_.generation.do_sample = mode == kSampled;
+    options_.generation.num_beams = mode == kBeams ? 3 : 1;
+    options_.generation.repetition_penalty = 1.1;
+    options_.generation.no_repeat_ngram_size = 3;
     options_.batch_size = 16;
     options_.first_row = 0;
     // An id that comes up, so that rows end at different times.
@@ -66,7 +108,7 @@ TEST_F(GeneratorTest, ABatchGivesEachRowWhatItGetsAlone) {
     for (size_t i = 0; i < prompts.size(); ++i) {
       options_.first_row = static_cast<int64_t>(i);
       const std::vector<Generated> alone = Run({prompts[i]}, options_);
-      EXPECT_EQ(alone[0].ids, together[i].ids) << "row " << i << ", sampled " << sample;
+      EXPECT_EQ(alone[0].ids, together[i].ids) << "row " << i << ", mode " << mode;
       EXPECT_EQ(alone[0].ended, together[i].ended);
       one_ended = one_ended || alone[0].ended;
     }
@@ -90,6 +132,25 @@ TEST_F(GeneratorTest, TellsOfEveryTokenAsItComes) {
       [&](int64_t prompt, int32_t id) { told[static_cast<size_t>(prompt)].push_back(id); });
   ASSERT_TRUE(generated.ok());
   for (size_t i = 0; i < told.size(); ++i) EXPECT_EQ(told[i], (*generated)[i].ids);
+}
+
+TEST_F(GeneratorTest, TellsOfTheBestBeamWhenItIsKnown) {
+  options_.generation.num_beams = 3;
+  options_.end_of_text_id = 35;
+  std::vector<Ids> told(5);
+  const auto generated = Generate(
+      network(), GoldenPrompts(5), options_, stop_,
+      [&](int64_t prompt, int32_t id) { told[static_cast<size_t>(prompt)].push_back(id); });
+  ASSERT_TRUE(generated.ok());
+  for (size_t i = 0; i < told.size(); ++i) EXPECT_EQ(told[i], (*generated)[i].ids);
+}
+
+TEST_F(GeneratorTest, RefusesBeamsThatSample) {
+  options_.generation.num_beams = 2;
+  options_.generation.do_sample = true;
+  const absl::Status status = Generate(network(), GoldenPrompts(), options_, stop_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("num_beams"));
 }
 
 TEST_F(GeneratorTest, AnEmptyPromptBeginsWithEndOfText) {
@@ -125,6 +186,11 @@ TEST_F(GeneratorTest, IsAskedBeforeEveryDecodeStepWhetherToStop) {
                                   [&](int64_t, int32_t) { ++tokens; });
   EXPECT_EQ(generated.status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(tokens, 3);
+  stop.polls = 0;
+  options_.generation.num_beams = 2;
+  EXPECT_EQ(Generate(network(), std::vector<Ids>{{1, 2}}, options_, stop).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(stop.polls, 4);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <limits>
 
 namespace graft {
 namespace {
@@ -55,6 +56,12 @@ TEST(SamplerTest, TopPKeepsTheSmallestSetThatReachesP) {
 TEST(SamplerTest, TopPSeesWhatTopKLeft) {
   EXPECT_THAT(Sampler(Config(1, 2, 0.6)).Probabilities(LogitsOf({0.4, 0.3, 0.3 - 1e-3, 1e-3})),
               ElementsAre(Near(0.4 / 0.7), Near(0.3 / 0.7), 0, 0));
+}
+
+TEST(SamplerTest, WhereEveryTokenIsBannedTheFirstIsTaken) {
+  const float banned = -std::numeric_limits<float>::infinity();
+  EXPECT_THAT(Sampler(Config(1, 0, 1)).Probabilities(std::vector<float>{banned, banned}),
+              ElementsAre(1, 0));
 }
 
 TEST(SamplerTest, FrequenciesFollowTheProbabilities) {

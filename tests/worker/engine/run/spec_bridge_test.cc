@@ -90,6 +90,11 @@ TEST(SpecBridgeTest, EveryFieldOfAFullSpecArrives) {
   v1::GenerationOptions& generation = *spec.mutable_evaluation()->mutable_generation();
   generation.set_do_sample(true);
   generation.set_top_k(12);
+  generation.set_num_beams(3);
+  generation.set_length_penalty(-0.5);
+  generation.set_early_stopping(v1::BEAM_EARLY_STOPPING_NEVER);
+  generation.set_repetition_penalty(1.5);
+  generation.set_no_repeat_ngram_size(2);
 
   const FineTuneConfig config = ToConfig(spec);
   EXPECT_EQ(config.data.source_field, "s");
@@ -129,6 +134,11 @@ TEST(SpecBridgeTest, EveryFieldOfAFullSpecArrives) {
   EXPECT_EQ(config.training.on_divergence, DivergencePolicy::kSkip);
   EXPECT_TRUE(config.evaluation.generation.do_sample);
   EXPECT_EQ(config.evaluation.generation.top_k, 12);
+  EXPECT_EQ(config.evaluation.generation.num_beams, 3);
+  EXPECT_EQ(config.evaluation.generation.length_penalty, -0.5);
+  EXPECT_EQ(config.evaluation.generation.early_stopping, BeamEarlyStopping::kNever);
+  EXPECT_EQ(config.evaluation.generation.repetition_penalty, 1.5);
+  EXPECT_EQ(config.evaluation.generation.no_repeat_ngram_size, 2);
 }
 
 TEST(SpecBridgeTest, EventsKeepTheirNumbers) {
