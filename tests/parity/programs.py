@@ -81,7 +81,7 @@ class FormatsTool(LineTool):
 
 
 class TrainTool(LineTool):
-    """The engine's training loop and forward pass (see train_tool_main.cc)."""
+    """The engine's training loop, forward pass and generation (see train_tool_main.cc)."""
 
     def __init__(self):
         super().__init__("graft-train-tool")

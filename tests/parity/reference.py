@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, 
 from programs import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/golden"))
-from make_engine_golden import decays, our_name, part_of  # noqa: E402
+from make_engine_golden import decays, our_name, part_of, randomise  # noqa: E402
 
 torch.set_num_threads(1)  # The models are small: more threads only wait for one another.
 transformers.logging.set_verbosity_error()

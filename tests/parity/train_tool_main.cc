@@ -1,6 +1,6 @@
-// graft-train-tool: gives the engine's training loop and forward pass to the parity tests, which
-// run transformers and PEFT beside it. Reads one JSON command a line on stdin, answers one JSON
-// line each. For tests only.
+// graft-train-tool: gives the engine's training loop, forward pass and generation to the parity
+// tests, which run transformers and PEFT beside it. Reads one JSON command a line on stdin, answers
+// one JSON line each. For tests only.
 //
 //   {"op": "load", "model": FOLDER, "precision": "fp32"|"fp64"|"bf16", "threads": N}
 //   {"op": "train", "method": {…}, "training": {…}, "rows": [[[ID…], PROMPT_TOKENS]…],
@@ -13,6 +13,11 @@
 //     of the mean over all labels, rows in one batch.
 //   {"op": "hidden", "adapter", "ids": [[ID…]…], "out": FILE}
 //     hidden.{l} [B, P + T, C] after l blocks, logits [B, P + T, V]; P virtual tokens.
+//   {"op": "generate", "adapter", "prompts": [[ID…]…], "generation": {…}, "max_new_tokens": N,
+//    "batch_size": B, "end_of_text": ID} → {"ids": [[ID…]…], "ended": [BOOL…]}
+//   {"op": "probabilities", "logits": [X…], "ids": [ID…], "generation": {…}}
+//       → {"probabilities": [P…]} of the next token, sampled, after `ids`
+// generation: graft.v1.GenerationOptions, early_stopping as false, true or "never".
 // What fails answers {"error": MESSAGE}.
 
 #include <ATen/ATen.h>
@@ -33,6 +38,9 @@
 #include "common/formats/safetensors.h"
 #include "tests/parity/line_tool.h"
 #include "worker/engine/adapters/adapter_set.h"
+#include "worker/engine/generation/generator.h"
+#include "worker/engine/generation/logits_rules.h"
+#include "worker/engine/generation/sampler.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/gpt2/tensor_io.h"
@@ -177,15 +185,43 @@ TrainingConfig TrainingOf(const Json& json) {
   return config;
 }
 
+GenerationConfig GenerationOf(const Json& json) {
+  GenerationConfig config;
+  config.do_sample = json.value("do_sample", config.do_sample);
+  config.temperature = json.value("temperature", config.temperature);
+  config.top_k = json.value("top_k", config.top_k);
+  config.top_p = json.value("top_p", config.top_p);
+  config.seed = json.value("seed", config.seed);
+  config.num_beams = json.value("num_beams", config.num_beams);
+  config.length_penalty = json.value("length_penalty", config.length_penalty);
+  const Json stopping = json.value("early_stopping", Json(false));
+  if (stopping == Json(true)) config.early_stopping = BeamEarlyStopping::kTrue;
+  if (stopping == Json("never")) config.early_stopping = BeamEarlyStopping::kNever;
+  config.repetition_penalty = json.value("repetition_penalty", config.repetition_penalty);
+  config.no_repeat_ngram_size = json.value("no_repeat_ngram_size", config.no_repeat_ngram_size);
+  return config;
+}
+
+absl::StatusOr<Json> Probabilities(const Json& command) {
+  auto logits = command.at("logits").get<std::vector<float>>();
+  const GenerationConfig config = GenerationOf(command.at("generation"));
+  const std::vector<std::vector<int32_t>> ids = {command.at("ids").get<std::vector<int32_t>>()};
+  LogitsRules(config).Apply(ids,
+                            at::from_blob(logits.data(), {1, static_cast<int64_t>(logits.size())}));
+  return Json{{"probabilities", Sampler(config).Probabilities(logits)}};
+}
+
 class Tool {
  public:
   absl::StatusOr<Json> Run(const Json& command) {
     const std::string op = command.at("op").get<std::string>();
     if (op == "load") return Load(command);
+    if (op == "probabilities") return Probabilities(command);
     if (model_ == nullptr) return absl::FailedPreconditionError("no model is loaded");
     if (op == "train") return RunTraining(command);
     if (op == "gradients") return Gradients(command);
     if (op == "hidden") return Hidden(command);
+    if (op == "generate") return RunGeneration(command);
     return absl::InvalidArgumentError("unknown op " + op);
   }
 
@@ -247,13 +283,39 @@ class Tool {
     return Json{{"loss", loss.item<double>()}};
   }
 
+  // `adapter` is filled where the command names one; it must live as long as the network.
+  absl::StatusOr<Gpt2Network> Network(const Json& command, std::unique_ptr<AdapterSet>& adapter) {
+    if (!command.contains("adapter")) return model_->network();
+    ASSIGN_OR_RETURN(adapter, AdapterSet::Load(*model_, command["adapter"]));
+    return adapter->Bind();
+  }
+
+  absl::StatusOr<Json> RunGeneration(const Json& command) {
+    c10::NoGradGuard no_grad;
+    std::unique_ptr<AdapterSet> adapter;
+    ASSIGN_OR_RETURN(const Gpt2Network network, Network(command, adapter));
+    GeneratorOptions options;
+    options.generation = GenerationOf(command.at("generation"));
+    options.max_new_tokens = command.at("max_new_tokens");
+    options.batch_size = command.at("batch_size");
+    options.end_of_text_id = command.at("end_of_text");
+    NoStop stop;
+    ASSIGN_OR_RETURN(
+        const std::vector<Generated> generated,
+        Generate(network, command.at("prompts").get<std::vector<std::vector<int32_t>>>(), options,
+                 stop));
+    Json ids = Json::array(), ended = Json::array();
+    for (const Generated& row : generated) {
+      ids.push_back(row.ids);
+      ended.push_back(row.ended);
+    }
+    return Json{{"ids", ids}, {"ended", ended}};
+  }
+
   absl::StatusOr<Json> Hidden(const Json& command) {
     c10::NoGradGuard no_grad;
     std::unique_ptr<AdapterSet> adapter;
-    if (command.contains("adapter")) {
-      ASSIGN_OR_RETURN(adapter, AdapterSet::Load(*model_, command["adapter"]));
-    }
-    const Gpt2Network network = adapter ? adapter->Bind() : model_->network();
+    ASSIGN_OR_RETURN(const Gpt2Network network, Network(command, adapter));
     const auto rows = command.at("ids").get<std::vector<std::vector<int64_t>>>();
     std::vector<at::Tensor> ids;
     for (const std::vector<int64_t>& row : rows) ids.push_back(at::tensor(row, at::kLong));
