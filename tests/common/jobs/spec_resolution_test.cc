@@ -54,6 +54,12 @@ TEST_F(SpecResolutionTest, SmallestSpecGetsEveryDefault) {
   EXPECT_EQ(spec.evaluation().max_samples(), 32);
   EXPECT_EQ(spec.evaluation().max_new_tokens(), 128);
   EXPECT_EQ(spec.evaluation().generation_batch_size(), 16);
+  const v1::GenerationOptions& generation = spec.evaluation().generation();
+  EXPECT_EQ(generation.num_beams(), 1);
+  EXPECT_EQ(generation.length_penalty(), 1.0);
+  EXPECT_EQ(generation.early_stopping(), v1::BEAM_EARLY_STOPPING_FALSE);
+  EXPECT_EQ(generation.repetition_penalty(), 1.0);
+  EXPECT_TRUE(generation.has_no_repeat_ngram_size());
   EXPECT_TRUE(spec.evaluation().use_stemmer());
 }
 
