@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <optional>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -18,8 +18,7 @@ TEST(ProcessLockTest, OneOwnerAtATimeAndTheNextIsToldWho) {
   const TempDir directory;
   const std::string path = directory.Path("server.lock");
   EXPECT_EQ(ProcessLock::OwnerOf(path), 0);
-  std::optional<ProcessLock> lock;
-  lock.emplace(*ProcessLock::Acquire(path, "the data"));
+  auto lock = std::make_unique<ProcessLock>(*ProcessLock::Acquire(path, "the data"));
   EXPECT_EQ(ProcessLock::OwnerOf(path), ::getpid());
   const auto second = ProcessLock::Acquire(path, "the data");
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
