@@ -257,7 +257,7 @@ def adapted(scratch, name, method, trained):
 
 
 def random_case(scratch, count, lengths):
-    """The end is the token that texts come to at the most different places."""
+    """The end is the token that texts come to at the most different places, of those that less than half of them come to."""
     base = make_base(scratch / "random", vocab_size=100, n_positions=160)
     model = GPT2LMHeadModel.from_pretrained(base, dtype=torch.float32)
     random = torch.Generator().manual_seed(4)
@@ -267,7 +267,8 @@ def random_case(scratch, count, lengths):
     for text in case.theirs({"num_beams": 4}):
         for token in set(text):
             places.setdefault(token, Counter())[text.index(token)] += 1
-    case.end = max(places, key=lambda token: (len(places[token]), places[token].total()))
+    rare = [token for token, counts in places.items() if counts.total() < count / 2]
+    case.end = max(rare, key=lambda token: (len(places[token]), places[token].total()))
     return case
 
 
