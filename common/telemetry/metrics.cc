@@ -150,9 +150,12 @@ MetricFamily<T>& MetricRegistry::Register(
 
 CounterFamily& MetricRegistry::AddCounter(const std::string& name, const std::string& help,
                                           std::vector<std::string> label_names) {
+  const bool one_series = label_names.empty();
   MutexLock lock(mutex_);
-  return Register<prometheus::Counter>(name, help, std::move(label_names), {}, counters_,
-                                       prometheus::BuildCounter);
+  CounterFamily& counter = Register<prometheus::Counter>(name, help, std::move(label_names), {},
+                                                         counters_, prometheus::BuildCounter);
+  if (one_series) counter.Add({}, 0);
+  return counter;
 }
 
 GaugeFamily& MetricRegistry::AddGauge(const std::string& name, const std::string& help,

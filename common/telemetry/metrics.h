@@ -84,7 +84,8 @@ class MetricRegistry {
   MetricRegistry();
   ~MetricRegistry();
 
-  // `name` ends in "_total".
+  // `name` ends in "_total". Without labels it is there, as 0, at once: Prometheus' increase() does
+  // not see the step from no series to 1.
   CounterFamily& AddCounter(const std::string& name, const std::string& help,
                             std::vector<std::string> label_names = {});
   GaugeFamily& AddGauge(const std::string& name, const std::string& help,

@@ -25,6 +25,12 @@ TEST(MetricsTest, CountersGaugesAndHistogramsAppearWithTheirLabels) {
   EXPECT_THAT(text, HasSubstr("graft_call_seconds_bucket{le=\"1\"} 1"));
 }
 
+TEST(MetricsTest, ACounterWithoutLabelsIsThereFromTheBeginning) {
+  MetricRegistry registry;
+  registry.AddCounter("graft_crashes_total", "Crashes.");
+  EXPECT_THAT(registry.Text(), HasSubstr("graft_crashes_total 0"));
+}
+
 TEST(MetricsTest, SeriesOfAJobAreDroppedAndTheOthersStay) {
   MetricRegistry registry;
   GaugeFamily& loss = registry.AddGauge("graft_job_loss_nats", "Loss.", {"job", "split"});
