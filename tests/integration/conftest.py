@@ -76,7 +76,6 @@ class Graft:
                 continue
             try:
                 arguments = (entry / "cmdline").read_bytes().decode().split("\0")
-                environment_directory = os.readlink(entry / "cwd")
             except OSError:
                 continue
             if os.path.basename(arguments[0]) != program:
@@ -87,7 +86,6 @@ class Graft:
                     continue
             elif not any(str(self.directory) in argument for argument in arguments):
                 continue
-            del environment_directory
             found.append(int(entry.name))
         return found
 

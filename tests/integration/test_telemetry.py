@@ -11,11 +11,11 @@ import urllib.request
 
 import pytest
 
-from conftest import ROOT, wait_until
+from conftest import BUILD, ROOT, load, wait_until
 
 
-def scrape(graft):
-    with urllib.request.urlopen(f"http://{graft.http}/metrics", timeout=10) as response:
+def scrape(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
         return response.read().decode()
 
 
@@ -27,13 +27,37 @@ def promtool():
     return found
 
 
-def test_metrics_of_a_busy_server_are_valid_and_tell_of_the_job(loaded, promtool):
-    loaded.wait_for(loaded.submit())
-    text = scrape(loaded)
+def check_metrics(promtool, text):
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_metrics_of_a_busy_server_are_valid_and_tell_of_the_job(loaded, promtool):
+    loaded.wait_for(loaded.submit())
+    text = scrape(loaded.http)
+    check_metrics(promtool, text)
     for name in ("graft_jobs", "graft_queue", "graft_rpc", "graft_store_commit"):
         assert f"\n{name}" in text, f"no series begins with {name}"
+
+
+def test_metrics_of_a_worker_are_valid_and_count_its_attempts(graft, promtool, tmp_path):
+    graft.start(workers=0)
+    load(graft)
+    address = f"127.0.0.1:{free_port()}"
+    with open(tmp_path / "log", "wb") as log, subprocess.Popen(
+            [BUILD / "bin/graft-worker", "--server", f"unix:{graft.directory / 'data/workers.sock'}", "--state", graft.directory / "worker",
+             "--http", address], stdout=log, stderr=log) as worker:
+        try:
+            graft.wait_for(graft.submit())
+            # The worker counts after the server has answered.
+            text = wait_until(lambda: (lambda text: text if "graft_worker_attempts_total{" in text else None)(scrape(address)), "the attempt")
+        finally:
+            worker.terminate()
+    check_metrics(promtool, text)
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    assert samples['graft_worker_attempts_total{result="succeeded"}'] == "1", text
+    assert float(samples['graft_worker_heartbeats_total{code="OK"}']) > 0, text
+    assert samples["graft_engine_crashes_total"] == "0", text
 
 
 def test_the_configuration_in_deploy_is_valid(promtool):
