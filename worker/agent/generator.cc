@@ -34,6 +34,18 @@ bool GenerationQueue::Remove(const std::string& id) {
   return found;
 }
 
+namespace {
+
+// After any other failure the engine is not trusted with the next text: an error of CUDA stays with
+// its process, and after one of memory it holds what the next one needs.
+bool IsTheRequests(const google::rpc::Status& status) {
+  const auto code = static_cast<absl::StatusCode>(status.code());
+  return code == absl::StatusCode::kOk || code == absl::StatusCode::kInvalidArgument ||
+         code == absl::StatusCode::kCancelled;
+}
+
+}  // namespace
+
 Generator::Generator(std::string log_path, ServerLink& link, InputCache& inputs,
                      EngineLauncher& launcher)
     : log_path_(std::move(log_path)), link_(link), inputs_(inputs), launcher_(launcher) {}
@@ -107,6 +119,7 @@ bool Generator::Next(worker::v1::ReportGenerationRequest& message) {
     }
     if (event->has_finished()) {
       *message.mutable_error() = event->finished().status();
+      if (!IsTheRequests(event->finished().status())) Release();
       return true;
     }
   }
