@@ -110,6 +110,44 @@ TEST(BpeTokenizerTest, ReadsVocabAndMergesWithAddedTokensOfTheConfig) {
   }
 }
 
+// Real merges seldom cross the border of two classes, since they were learned from pieces: these
+// show where the pieces end.
+TEST(BpeTokenizerTest, NoMergeCrossesFromOneClassToAnother) {
+  struct Crossing {
+    const char* text;
+    const char* left;   // The byte-level characters that would merge: the text's first byte,
+    const char* right;  // and the first of what follows it.
+  };
+  const std::vector<Crossing> crossings = {
+      {"a1", "a", "1"},           {"1a", "1", "a"},           {"a\u00b2", "a", "\u00c2"},
+      {"a\u0663", "a", "\u00d9"}, {"a\u2167", "a", "\u00e2"}, {"a.", "a", "."},
+      {".a", ".", "a"},           {"1.", "1", "."},           {".1", ".", "1"},
+  };
+  Json file = GoldenTokenizerJson();
+  Json merges = Json::array();
+  for (const Crossing& crossing : crossings) {
+    merges.push_back({crossing.left, crossing.right});
+    Json& vocab = file["model"]["vocab"];
+    const std::string merged = std::string(crossing.left) + crossing.right;
+    if (!vocab.contains(merged)) vocab[merged] = 600 + static_cast<int>(merges.size());
+  }
+  for (const Json& merge : file["model"]["merges"]) merges.push_back(merge);
+  file["model"]["merges"] = merges;
+  const TemporaryFolder folder;
+  folder.Write("tokenizer.json", file.dump());
+  const BpeTokenizer tokenizer = LoadOrDie(folder.path());
+  for (const Crossing& crossing : crossings) {
+    const absl::StatusOr<Ids> ids = tokenizer.Encode(crossing.text);
+    ASSERT_TRUE(ids.ok()) << crossing.text << ": " << ids.status();
+    EXPECT_EQ(ids->front(), file["model"]["vocab"][crossing.left].get<int32_t>()) << crossing.text;
+  }
+  // With both sides in one class they do merge.
+  file["model"]["merges"][0] = {"a", "q"};
+  file["model"]["vocab"]["aq"] = 700;
+  folder.Write("tokenizer.json", file.dump());
+  EXPECT_THAT(*LoadOrDie(folder.path()).Encode("aq"), ElementsAre(700));
+}
+
 TEST(BpeTokenizerTest, EndOfTextIsSpecialWithoutAnyConfig) {
   const TemporaryFolder folder;
   WriteVocabAndMerges(folder, "\n");
