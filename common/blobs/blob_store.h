@@ -42,7 +42,7 @@ class BlobWriter {
   virtual absl::Status Append(absl::string_view bytes) = 0;
   // Makes the blob last and visible, whole. Called once. INVALID_ARGUMENT: another size than
   // expected. DATA_LOSS: another hash. Codes of Append. A blob that is there already is left as it
-  // is, and that is OK.
+  // is but counts as new (BlobStore::Keep), and that is OK.
   virtual absl::StatusOr<BlobInfo> Commit() = 0;
   virtual int64_t size_bytes() const = 0;
 };
@@ -69,6 +69,9 @@ class BlobStore {
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(absl::string_view sha256) const = 0;
   // NOT_FOUND as Open.
   virtual absl::StatusOr<BlobInfo> Stat(absl::string_view sha256) const = 0;
+  // Stat for who is about to name the blob by a row: from here on it counts as new, so that it is
+  // not collected before the row is there.
+  virtual absl::StatusOr<BlobInfo> Keep(absl::string_view sha256) { return Stat(sha256); }
   // Calls `visit` for each blob, in no order, until it returns false. Blobs made or deleted
   // meanwhile may be missed.
   virtual absl::Status ForEach(const std::function<bool(const BlobInfo&)>& visit) const = 0;

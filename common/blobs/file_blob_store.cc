@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
@@ -39,8 +40,8 @@ absl::Status ForBlob(const absl::Status& status, absl::string_view sha256) {
 
 class FileBlobWriter : public BlobWriter {
  public:
-  FileBlobWriter(std::string root, BlobExpectation expected, std::string temporary, UniqueFd fd)
-      : root_(std::move(root)),
+  FileBlobWriter(FileBlobStore& store, BlobExpectation expected, std::string temporary, UniqueFd fd)
+      : store_(store),
         expected_(std::move(expected)),
         temporary_(std::move(temporary)),
         fd_(std::move(fd)) {}
@@ -89,10 +90,10 @@ class FileBlobWriter : public BlobWriter {
       return absl::DataLossError(
           absl::StrCat("the bytes hash to ", info.sha256, " instead of ", *expected_.sha256));
     }
-    const std::string path = ObjectPath(root_, info.sha256);
+    const std::string path = ObjectPath(store_.root(), info.sha256);
     RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
-    const absl::StatusOr<int64_t> existing = FileSize(path);
-    if (existing.ok() && *existing == size_bytes_) {
+    const absl::StatusOr<BlobInfo> existing = store_.Keep(info.sha256);
+    if (existing.ok() && existing->size_bytes == size_bytes_) {
       // Its writer may not have come to the last sync yet, and our answer means durable too.
       RETURN_IF_ERROR(SyncDirectory(DirectoryOf(path)));
       return info;
@@ -110,7 +111,7 @@ class FileBlobWriter : public BlobWriter {
     fd_.Reset();
   }
 
-  const std::string root_;
+  FileBlobStore& store_;
   const BlobExpectation expected_;
   const std::string temporary_;
   UniqueFd fd_;  // invalid once committed or failed
@@ -159,7 +160,7 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::NewWriter(
   const std::string temporary =
       absl::StrCat(root_, "/", kIncoming, "/", ::getpid(), "-", counter.fetch_add(1));
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
-  return std::make_unique<FileBlobWriter>(root_, expected, temporary, std::move(fd));
+  return std::make_unique<FileBlobWriter>(*this, expected, temporary, std::move(fd));
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> FileBlobStore::Open(absl::string_view sha256) const {
@@ -191,6 +192,30 @@ absl::Status FileBlobStore::ForEach(const std::function<bool(const BlobInfo&)>& 
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<BlobInfo> FileBlobStore::Keep(absl::string_view sha256) {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const std::string path = ObjectPath(root_, sha256);
+  MutexLock lock(age_mutex_);
+  ASSIGN_OR_RETURN(BlobInfo info, Stat(sha256));
+  if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) != 0) {
+    return ForBlob(FileError(errno, "renew the time of", path), sha256);
+  }
+  return info;
+}
+
+bool FileBlobStore::IsOlder(absl::string_view sha256, absl::Duration age) const {
+  struct stat info;
+  return IsSha256Hex(sha256) && ::stat(ObjectPath(root_, sha256).c_str(), &info) == 0 &&
+         absl::Now() - absl::TimeFromTimespec(info.st_mtim) > age;
+}
+
+absl::StatusOr<bool> FileBlobStore::DeleteIfOlder(absl::string_view sha256, absl::Duration age) {
+  MutexLock lock(age_mutex_);
+  if (!IsOlder(sha256, age)) return false;
+  RETURN_IF_ERROR(Delete(sha256));
+  return true;
 }
 
 absl::Status FileBlobStore::Delete(absl::string_view sha256) {

@@ -3,6 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
+#include "common/base/mutex.h"
 #include "common/blobs/blob_store.h"
 
 namespace graft {
@@ -24,8 +26,15 @@ class FileBlobStore : public BlobStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(absl::string_view sha256) const override;
   absl::StatusOr<BlobInfo> Stat(absl::string_view sha256) const override;
   absl::Status ForEach(const std::function<bool(const BlobInfo&)>& visit) const override;
+  absl::StatusOr<BlobInfo> Keep(absl::string_view sha256) override ABSL_LOCKS_EXCLUDED(age_mutex_);
   absl::Status Delete(absl::string_view sha256) override;
 
+  // Whether it was written, or last kept, longer ago than `age`. False when there is none.
+  bool IsOlder(absl::string_view sha256, absl::Duration age) const;
+  // Delete for a collector that found no row that names the blob: false, and nothing is done, when
+  // somebody has kept it since.
+  absl::StatusOr<bool> DeleteIfOlder(absl::string_view sha256, absl::Duration age)
+      ABSL_LOCKS_EXCLUDED(age_mutex_);
   // Where the blob lies, for processes of the same machine that map it. NOT_FOUND, INVALID_ARGUMENT
   // as Open. The file must not be changed.
   absl::StatusOr<std::string> PathOf(absl::string_view sha256) const;
@@ -36,6 +45,7 @@ class FileBlobStore : public BlobStore {
   explicit FileBlobStore(std::string root) : root_(std::move(root)) {}
 
   const std::string root_;
+  Mutex age_mutex_;  // Between a look at a blob's age and what follows from it.
 };
 
 }  // namespace graft

@@ -123,7 +123,8 @@ absl::Status ViewPublisher::RemoveUnnamed() const {
   std::set<std::string> shown;
   for (const std::string& name : names) shown.insert(ReadLink(JoinPath(root_, name)));
   for (const std::string& uid : uids) {
-    if (shown.count(LinkTarget(uid)) > 0) continue;
+    // What another thread is building has no name yet.
+    if (absl::StartsWith(uid, kTemporary) || shown.count(LinkTarget(uid)) > 0) continue;
     const std::string doomed = TemporaryIn(by_uid);
     RETURN_IF_ERROR(RenameAndSync(PathOf(uid), doomed));
     RETURN_IF_ERROR(RemoveTree(doomed));

@@ -1,41 +1,29 @@
 #include "server/process/housekeeper.h"
 
 #include <pthread.h>
-#include <sys/stat.h>
 
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
 
 namespace graft {
-namespace {
-
-bool IsOlder(const std::string& path, absl::Duration age) {
-  struct stat info;
-  if (::stat(path.c_str(), &info) != 0) return false;
-  return absl::Now() - absl::TimeFromTimespec(info.st_mtim) > age;
-}
-
-}  // namespace
 
 absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age) {
   std::vector<std::string> old;
   RETURN_IF_ERROR(blobs.ForEach([&](const BlobInfo& blob) {
-    const auto path = blobs.PathOf(blob.sha256);
-    if (path.ok() && IsOlder(*path, age)) old.push_back(blob.sha256);
+    if (blobs.IsOlder(blob.sha256, age)) old.push_back(blob.sha256);
     return true;
   }));
   int64_t deleted = 0;
   for (const std::string& sha256 : old) {
     ASSIGN_OR_RETURN(const bool referenced, store.IsBlobReferenced(sha256));
     if (referenced) continue;
-    RETURN_IF_ERROR(blobs.Delete(sha256));
-    ++deleted;
+    ASSIGN_OR_RETURN(const bool gone, blobs.DeleteIfOlder(sha256, age));
+    if (gone) ++deleted;
   }
   return deleted;
 }
