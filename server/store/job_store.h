@@ -213,6 +213,9 @@ class JobStore {
   // (VERSION_CHANGED) it is there with another hash than the resolved spec's, RESOURCE_EXHAUSTED
   // (QUEUE_FULL).
   virtual absl::StatusOr<v1::Job> InsertJob(const NewJob& job) = 0;
+  // What InsertJob answered to this request; NOT_FOUND when it has not. ALREADY_EXISTS
+  // (REQUEST_ID_REUSED).
+  virtual absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) = 0;
   // The whole job, with attempts and (only here: it takes counting) its queue position.
   virtual absl::StatusOr<v1::Job> GetJob(absl::string_view name) = 0;
   // Jobs without specs and attempts. INVALID_ARGUMENT for a page token that is not of this query.

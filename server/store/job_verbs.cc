@@ -156,6 +156,13 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
   return answer;
 }
 
+absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCreateVerb, request, answer));
+  if (!answered) return absl::NotFoundError("no such request was answered");
+  return answer;
+}
+
 absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name) {
   ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, name));
   ASSIGN_OR_RETURN(v1::Job job, WholeJob(context, row));
@@ -180,7 +187,10 @@ absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& q
     page.next_page_token = MakePageToken(
         QueryText(query), {absl::StrCat(last.job.priority()), absl::StrCat(last.number)});
   }
-  for (JobRow& row : rows) page.items.push_back(std::move(row.job));
+  for (JobRow& row : rows) {
+    row.job.set_method(row.method);
+    page.items.push_back(std::move(row.job));
+  }
   return page;
 }
 

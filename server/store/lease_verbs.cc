@@ -142,6 +142,9 @@ absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
       continue;
     }
     ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
+    // The worker counts a whole lease from the call that this answers.
+    context.times.SetLeaseEnd(lease.job, lease.lease_epoch,
+                              context.Boottime() + context.options.lease_duration);
     return ReadClaim(context, row, lease);
   }
   return absl::NotFoundError(absl::StrCat("request ", request_id, " has no lease"));

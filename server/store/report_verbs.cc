@@ -41,16 +41,6 @@ bool SameFiles(absl::Span<const v1::Artifact> a, absl::Span<const v1::Artifact> 
       });
 }
 
-absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(job));
-  for (size_t i = keep; i < steps.size(); ++i) {
-    RETURN_IF_ERROR(
-        context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(job, steps[i]), {}));
-    RETURN_IF_ERROR(context.tables.DeleteCheckpoint(job, steps[i]));
-  }
-  return absl::OkStatus();
-}
-
 void NoteProgress(const EventBatch& batch, v1::Job& job) {
   if (batch.stage == v1::JOB_STAGE_UNSPECIFIED) return;
   job.set_stage(batch.stage);
@@ -221,7 +211,6 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
   } else {
     RETURN_IF_ERROR(GiveBack(context, row));
   }
-  if (row.job.done()) RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
   RETURN_IF_ERROR(SaveJob(context, row, previous, &held->lease));
   return row.job.state();
 }

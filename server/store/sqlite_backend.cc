@@ -161,8 +161,9 @@ void SqliteBackend::RunWriter() {
 void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {
   const absl::Status status = TryGroup(group);
   if (status.ok()) return;
-  if (group.size() == 1) {
-    group[0]->status = status;
+  // Where it is not known whether they are stored, running them again could store them twice.
+  if (group.size() == 1 || ReasonOf(status) == kReasonOutcomeUnknown) {
+    for (PendingWrite* write : group) write->status = status;
     return;
   }
   // One of them may have taken the others down with it (a full disk ends the whole transaction).
@@ -170,7 +171,11 @@ void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {
 }
 
 absl::Status SqliteBackend::TryGroup(const std::vector<PendingWrite*>& group) {
-  if (writer_ == nullptr) RETURN_IF_ERROR(OpenWriterConnection());
+  if (writer_ == nullptr) {
+    RETURN_IF_ERROR(OpenWriterConnection());
+    // A commit whose outcome was not known may have taken place.
+    ASSIGN_OR_RETURN(commits_, ReadCommits(*writer_));
+  }
   const absl::Duration begin = Clock::Real().Boottime();
   const int64_t commits_before = commits_;
   const int64_t changes_before = writer_->TotalChanges();

@@ -25,6 +25,9 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<v1::Job> InsertJob(const NewJob& job) override {
     return Write<v1::Job>([&](VerbContext& context) { return DoInsertJob(context, job); });
   }
+  absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) override {
+    return Read<v1::Job>([&](VerbContext& context) { return DoFindInserted(context, request); });
+  }
   absl::StatusOr<v1::Job> GetJob(absl::string_view name) override {
     return Read<v1::Job>([&](VerbContext& context) { return DoGetJob(context, name); });
   }

@@ -25,6 +25,7 @@ absl::StatusOr<JobRow> RequireJob(VerbContext& context, int64_t number) {
 
 absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row) {
   v1::Job job = row.job;
+  job.set_method(row.method);
   ASSIGN_OR_RETURN(v1::Job specs, context.tables.ReadSpecs(row.number));
   job.mutable_spec()->Swap(specs.mutable_spec());
   job.mutable_resolved_spec()->Swap(specs.mutable_resolved_spec());
@@ -41,9 +42,20 @@ absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event) {
   return context.tables.AppendEvent(row.number, event);
 }
 
+absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(job));
+  for (size_t i = keep; i < steps.size(); ++i) {
+    RETURN_IF_ERROR(
+        context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(job, steps[i]), {}));
+    RETURN_IF_ERROR(context.tables.DeleteCheckpoint(job, steps[i]));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason) {
   ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));
+  if (row.job.done()) RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
   return AddEvent(context, row, std::move(event));
 }
 

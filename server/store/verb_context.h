@@ -34,7 +34,9 @@ absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row);
 
 // Gives the event its sequence and appends it; row.job.last_sequence follows (not yet saved).
 absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event);
-// ChangeState with its event.
+// Keeps the `keep` newest checkpoints of the job.
+absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep);
+// ChangeState with its event. A job that is done keeps no checkpoint.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
 // Writes the row as a new version and notes the change for listeners. `previous` is the state that

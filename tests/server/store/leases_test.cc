@@ -79,6 +79,11 @@ TEST_P(LeasesTest, SameRequestFindsItsClaimWhileTheLeaseLasts) {
   EXPECT_EQ(again->lease_epoch, claim->lease_epoch);
   EXPECT_EQ(store().FindClaim(kWorker, "r1")->job.name(), "jobs/j1");
   EXPECT_TRUE(absl::IsNotFound(store().FindClaim(kWorker, "r2").status()));
+  // Whoever is told of the claim again counts a whole lease from then on.
+  fixture_.clock().Advance(absl::Seconds(50));
+  ASSERT_OK(store().FindClaim(kWorker, "r1"));
+  fixture_.clock().Advance(absl::Seconds(50));
+  EXPECT_THAT(Expire(), IsEmpty());
   EXPECT_TRUE(absl::IsNotFound(store().FindClaim(kOtherWorker, "r1").status()));
   EXPECT_TRUE(absl::IsNotFound(store().FindClaim({"w-1", "i-9"}, "r1").status()));
   ASSERT_OK(store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, AttemptCancelled{}));
@@ -152,6 +157,10 @@ TEST_P(LeasesTest, AttemptsWithoutProgressBackOffAndEndInFailure) {
     const auto claim = fixture_.ClaimNext(kWorker);
     ASSERT_OK(claim);
     EXPECT_EQ(claim->attempt, attempt);
+    if (attempt == 1) {
+      ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker), 1,
+                                         {StoreFixture::File("state", '7')}));
+    }
     fixture_.clock().Advance(absl::Seconds(60));
     ASSERT_THAT(Expire(), SizeIs(1));
     if (attempt == 5) break;
@@ -162,6 +171,7 @@ TEST_P(LeasesTest, AttemptsWithoutProgressBackOffAndEndInFailure) {
               ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(4), absl::Seconds(8)));
   const v1::Job job = fixture_.Get("jobs/j1");
   EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
+  EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '7'))) << "its checkpoint";
   EXPECT_EQ(job.failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
   EXPECT_THAT(job.state_reason(), HasSubstr("5 attempts in a row"));
   EXPECT_THAT(job.error().message(), HasSubstr("expired"));
@@ -184,17 +194,23 @@ TEST_P(LeasesTest, NewerCheckpointResetsTheCountOfFailures) {
 
 TEST_P(LeasesTest, LostWorkerOfACancellingJobCancelsIt) {
   const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().CommitCheckpoint(lease, 1, {StoreFixture::File("state", '7')}));
   ASSERT_OK(store().CancelJob(lease.job, {}));
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '7')));
   fixture_.clock().Advance(absl::Seconds(60));
   EXPECT_THAT(Expire(), ElementsAre("jobs/j1"));
   EXPECT_EQ(fixture_.Get(lease.job).state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '7')));
 }
 
 TEST_P(LeasesTest, CancelOfAWaitingRetryEndsIt) {
-  fixture_.Start(kWorker);
+  const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().CommitCheckpoint(lease, 1, {StoreFixture::File("state", '7')}));
   fixture_.clock().Advance(absl::Seconds(60));
   Expire();
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '7')));
   ASSERT_OK(store().CancelJob("jobs/j1", {}));
+  EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '7')));
   EXPECT_EQ(store().NextRetry(), absl::InfiniteDuration());
   fixture_.clock().Advance(absl::Hours(1));
   EXPECT_THAT(*store().QueuedJobs(10), IsEmpty());
