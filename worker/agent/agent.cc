@@ -152,10 +152,21 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
   } else if (command.has_generate()) {
     const absl::Status pushed = generations_.Push(command.generate());
     if (!pushed.ok()) link_.ReportGenerationError(command.generate().id(), pushed).IgnoreError();
+    RefuseTextsBehindJobs();
     WakeSlots();
   } else if (command.has_cancel_generate()) {
     if (generations_.Remove(command.cancel_generate().id())) return;
     for (Slot& slot : slots_) slot.generator->Cancel(command.cancel_generate().id());
+  }
+}
+
+// The server gives them to another worker, or keeps them until a heartbeat tells of a free slot.
+void Agent::RefuseTextsBehindJobs() {
+  while (running_jobs_ == options_.slots) {
+    const auto text = generations_.Pop();
+    if (!text.has_value()) return;
+    link_.ReportGenerationError(text->id(), absl::UnavailableError("every slot runs a job"))
+        .IgnoreError();
   }
 }
 
@@ -274,10 +285,13 @@ bool Agent::RunNextJob(Slot& slot, JobRunner& runner) {
   }
   slot.generator->Release();  // The job needs the memory.
   busy_slots_gauge_.Set({}, ++busy_slots_);
+  ++running_jobs_;
+  RefuseTextsBehindJobs();
   const auto held = leases_.Add(lease.job(), lease.lease_epoch(),
                                 sent + FromProto(lease.lease_duration()) - margin);
   const absl::Cleanup done = [&] {
     leases_.Remove(held);
+    --running_jobs_;
     busy_slots_gauge_.Set({}, --busy_slots_);
   };
   if (stop_.stopped()) held->Abandon();

@@ -67,6 +67,8 @@ class Agent {
 
   void FollowCommands();
   void HandleCommand(const worker::v1::Command& command);
+  // While every slot runs a job, a text would wait for hours.
+  void RefuseTextsBehindJobs();
   void SendHeartbeats();
   void SendHeartbeat();
   void RunSlot(Slot& slot);
@@ -89,7 +91,8 @@ class Agent {
   LeaseTable leases_;
   GenerationQueue generations_;
   StopSignal stop_;
-  std::atomic<int> busy_slots_ = 0;
+  std::atomic<int> busy_slots_ = 0;    // With a job or a text.
+  std::atomic<int> running_jobs_ = 0;  // Slots with a job.
   std::atomic<int64_t> engine_crashes_ = 0;
 
   MetricFamily<prometheus::Counter>& attempts_total_;

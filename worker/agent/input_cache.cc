@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
@@ -20,13 +23,14 @@ bool IsSafePath(absl::string_view path) {
   return true;
 }
 
+// Points at the blob that was there last time, which may have moved. An engine of another slot may
+// open the path at any moment: it is replaced, never missing.
 absl::Status Link(const std::string& target, const std::string& path) {
+  static std::atomic<uint64_t> counter{0};
   RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
-  // Points at the blob that was there last time, which may have moved.
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return FileError(errno, "replace", path);
-  if (symlink(target.c_str(), path.c_str()) != 0 && errno != EEXIST) {
-    return FileError(errno, "link", path);
-  }
+  const std::string made = absl::StrCat(path, ".", getpid(), "-", counter.fetch_add(1));
+  if (symlink(target.c_str(), made.c_str()) != 0) return FileError(errno, "link", made);
+  if (rename(made.c_str(), path.c_str()) != 0) return FileError(errno, "replace", path);
   return absl::OkStatus();
 }
 

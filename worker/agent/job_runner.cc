@@ -162,11 +162,10 @@ absl::Status JobRunner::Finish(worker::v1::FinishAttemptRequest request,
   return link_.Retry(stop, [&] { return link_.FinishAttempt(request).status(); });
 }
 
-// One try, since the worker is ending: without it the job waits for its lease to expire. What the
-// outbox still holds will be said again by the run that resumes.
-void JobRunner::HandBack(const HeldLease& held) {
-  worker::v1::FinishAttemptRequest request =
-      Failure(absl::UnavailableError("the worker was stopped"), v1::FAILURE_CLASS_INFRASTRUCTURE);
+// One try: without it the job waits for its lease to expire. What the outbox still holds will be
+// said again by the run that resumes.
+void JobRunner::HandBack(const HeldLease& held, const absl::Status& why) {
+  worker::v1::FinishAttemptRequest request = Failure(why, v1::FAILURE_CLASS_INFRASTRUCTURE);
   request.set_job(held.job());
   request.set_lease_epoch(held.lease_epoch());
   link_.FinishAttempt(request).IgnoreError();
@@ -190,7 +189,12 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
   } else {
     request = Failure(run.status(), v1::FAILURE_CLASS_INFRASTRUCTURE);
   }
-  if (stop.stopped()) HandBack(held);
+  if (stop.stopped()) {
+    HandBack(held, absl::UnavailableError("the worker was stopped"));
+  } else if (const absl::Status refused = outbox.failure();
+             !refused.ok() && !IsStaleLease(refused)) {
+    HandBack(held, Annotate(refused, "the server refused what the engine reported"));
+  }
   if (stop.stopped() || held.abandoned()) {
     outcome.result = "abandoned";
     return outcome;
@@ -203,6 +207,7 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
     outcome.result = "abandoned";
     LogJob(LogLevel::kWarning, held.job(), "the attempt's end was not accepted",
            {{"error", std::string(finished.message())}});
+    if (!stop.stopped() && !IsStaleLease(finished)) HandBack(held, finished);
   }
   return outcome;
 }

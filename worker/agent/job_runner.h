@@ -44,7 +44,7 @@ class JobRunner {
                                              Outbox& outbox, StopSignal& stop, Outcome& outcome);
   absl::Status Finish(worker::v1::FinishAttemptRequest request, const std::string& work_directory,
                       HeldLease& held, Outbox& outbox, StopSignal& stop);
-  void HandBack(const HeldLease& held);
+  void HandBack(const HeldLease& held, const absl::Status& why);
 
   const Options options_;
   ServerLink& link_;

@@ -56,6 +56,11 @@ absl::StatusOr<int64_t> Outbox::Drain() {
   return batch_;
 }
 
+absl::Status Outbox::failure() {
+  MutexLock lock(mutex_);
+  return failure_;
+}
+
 bool Outbox::WaitForWork() {
   MutexLock lock(mutex_);
   while (items_.empty() && !progress_changed_ && !closed_) changed_.Wait(mutex_);
@@ -67,7 +72,7 @@ void Outbox::Run() {
   while (WaitForWork()) {
     finished_.WaitFor(kBatchDelay);
     if (const absl::Status status = SendFront(); !status.ok()) {
-      if (IsStaleLease(status)) lease_.Abandon();
+      lease_.Abandon();
       LogJob(LogLevel::kWarning, lease_.job(), "cannot report",
              {{"error", std::string(status.message())}});
       MutexLock lock(mutex_);
@@ -84,8 +89,11 @@ absl::Status Outbox::SendFront() {
   std::optional<Checkpoint> checkpoint;
   {
     MutexLock lock(mutex_);
+    size_t bytes = 0;
     while (!items_.empty() && events.size() < kMaxBatchEvents) {
       if (auto* event = std::get_if<v1::JobEvent>(&items_.front())) {
+        bytes += event->ByteSizeLong();
+        if (!events.empty() && bytes > kMaxBatchBytes) break;
         events.push_back(std::move(*event));
       } else {
         if (!events.empty()) break;

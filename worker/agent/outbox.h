@@ -28,6 +28,8 @@ class Outbox {
  public:
   static constexpr size_t kMaxQueuedEvents = 20000;
   static constexpr size_t kMaxBatchEvents = 256;
+  // A batch of more than one event has at most this many bytes: a message has at most 4 MiB.
+  static constexpr size_t kMaxBatchBytes = 2 << 20;
   // Events are collected for this long before a batch is sent: what a watcher sees is at most this
   // much older.
   static constexpr absl::Duration kBatchDelay = absl::Milliseconds(100);
@@ -41,6 +43,10 @@ class Outbox {
   // followed by a newer one.
   void AddCheckpoint(std::string directory, const engine::v1::CheckpointWritten& checkpoint)
       ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Why nothing can be reported any more; OK while that is not so. The lease has been abandoned
+  // then, since an engine that nobody hears trains for nobody.
+  absl::Status failure() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The last call: waits until everything is with the server and returns the number of the last
   // batch. FAILED_PRECONDITION: the lease is stale (it was abandoned). CANCELLED: the worker is

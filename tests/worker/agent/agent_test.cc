@@ -147,6 +147,34 @@ TEST_F(AgentTest, ALostLeaseKillsItsEngine) {
   EXPECT_TRUE(launcher_.Script(0)->dead());
 }
 
+TEST_F(AgentTest, AJobWhoseReportsAreRefusedIsHandedBackAtOnce) {
+  StartAgent();
+  server_.RefuseEventsOf("a");
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  launcher_.Script(0)->Metrics(1);
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+  EXPECT_THAT(finish.failed().error().message(), ::testing::HasSubstr("no such event"));
+  EXPECT_TRUE(launcher_.Script(0)->dead());
+}
+
+TEST_F(AgentTest, LargeEventsGoOutInBatchesThatFitAMessage) {
+  StartAgent();
+  for (int i = 0; i < 20; ++i) {
+    EngineEvent event;
+    auto& sample = *event.mutable_job_event()->mutable_samples()->add_texts();
+    sample.set_prediction(std::string(300'000, 'x'));
+    launcher_.Script(0)->Say(event);
+  }
+  launcher_.Script(0)->Finish();
+  server_.AddJob("a");
+  server_.WaitForFinish("a");
+  server_.WaitForEvents("a", 20);
+  EXPECT_LT(server_.largest_batch(), 3u << 20);
+  EXPECT_GT(server_.largest_batch(), 1u << 20);
+}
+
 TEST_F(AgentTest, EventsOfAnAbsentServerArriveOnceAndInOrder) {
   StartAgent();
   server_.AddJob("a");
@@ -253,6 +281,17 @@ TEST_F(AgentTextTest, TextsAreStreamedAndTheEngineStaysWarm) {
     Ask(id);
     ExpectHello(id);
   }
+}
+
+TEST_F(AgentTextTest, ATextDoesNotWaitBehindAJob) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  Ask("g1");
+  EXPECT_EQ(server_.WaitForText("g1").back().error().code(),
+            static_cast<int>(absl::StatusCode::kUnavailable));
+  launcher_.Script(0)->Finish();
+  server_.WaitForFinish("a");
 }
 
 TEST_F(AgentTextTest, ARefusedRequestLeavesTheEngineWarm) {

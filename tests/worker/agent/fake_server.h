@@ -69,6 +69,15 @@ class FakeServer : public worker::v1::WorkerService::Service {
     commands_.push_back(command);
     changed_.NotifyAll();
   }
+  // Every report about the job's events is INVALID_ARGUMENT.
+  void RefuseEventsOf(const std::string& id) {
+    MutexLock lock(mutex_);
+    refused_ = "jobs/" + id;
+  }
+  size_t largest_batch() {
+    MutexLock lock(mutex_);
+    return largest_batch_;
+  }
   void MakeStale(const std::string& id) {
     MutexLock lock(mutex_);
     stale_.push_back("jobs/" + id);
@@ -151,6 +160,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
                             worker::v1::ReportEventsResponse* response) override {
     MutexLock lock(mutex_);
     if (IsStale(request->job())) return Stale();
+    if (refused_ == request->job()) return {grpc::StatusCode::INVALID_ARGUMENT, "no such event"};
+    largest_batch_ = std::max(largest_batch_, request->ByteSizeLong());
     if (request->batch() <= batches_[request->job()]) {
       ++duplicate_batches_;
     } else {
@@ -252,6 +263,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
   std::vector<worker::v1::Lease> waiting_ ABSL_GUARDED_BY(mutex_);
   std::vector<worker::v1::Command> commands_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> stale_ ABSL_GUARDED_BY(mutex_);
+  std::string refused_ ABSL_GUARDED_BY(mutex_);
+  size_t largest_batch_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, int64_t> batches_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<v1::JobEvent>> events_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<std::string>> history_ ABSL_GUARDED_BY(mutex_);
