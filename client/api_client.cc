@@ -129,6 +129,9 @@ std::unique_ptr<ApiClient> ApiClient::Connect(const std::string& address, Option
   // An absent server is noticed, and a returned one found, within a second or two.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // A server that vanished without a word is noticed; the server allows a ping every 5 s.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   return std::make_unique<ApiClient>(
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), options);
 }

@@ -27,7 +27,7 @@
 namespace graft {
 
 // Thread-safe; blocks. UNAVAILABLE is tried again a few times within `patience`; a request that
-// changes something carries a request_id, so that trying again does it once.
+// creates, cancels or deletes a job carries a request_id, so that trying again does it once.
 class ApiClient {
  public:
   struct Options {

@@ -8,12 +8,13 @@
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "common/base/version.h"
+#include "common/text/unicode.h"
 
 namespace graft {
 namespace {
 
 absl::Status Explain(const absl::Status& status, const CliContext& context) {
-  if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return status;
+  if (!IsUnreachable(status)) return status;
   return absl::Status(
       status.code(),
       absl::StrCat("no answer from the server at ", context.server, ": ", status.message(),
@@ -39,6 +40,12 @@ int Run(CliContext& context, const RunCommand& run) {
 }  // namespace graft
 
 int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    // Protobuf's strings are UTF-8; so are this program's paths, names and texts.
+    if (graft::FindInvalidUtf8(argv[i]) == absl::string_view::npos) continue;
+    std::fprintf(stderr, "graft: argument %d is not UTF-8\n", i);
+    return graft::kExitUsage;
+  }
   graft::BlockInterrupts();
   CLI::App app{
       "graft fine-tunes and evaluates GPT-2 with small adapters, as jobs of a graft-server.\n"

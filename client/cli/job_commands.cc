@@ -12,17 +12,12 @@
 #include "client/cli/output.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/jobs/method.h"
 
 namespace graft {
 namespace {
 
 std::string StateText(v1::JobState state) {
   return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_"));
-}
-
-const v1::JobSpec& SpecOf(const v1::Job& job) {
-  return job.has_resolved_spec() ? job.resolved_spec() : job.spec();
 }
 
 std::string MetricText(const v1::Job& job, const std::string& name, int decimals) {
@@ -65,8 +60,8 @@ absl::Status RunJobs(CliContext& context, const ListOptions& options) {
                                     : absl::StrCat(job.step());
       std::string state = StateText(job.state());
       if (job.queue_position() > 0) absl::StrAppend(&state, " #", job.queue_position());
-      table.AddRow({job.name(), OneLine(job.display_name(), 32), MethodName(SpecOf(job)), state,
-                    steps, MetricText(job, "eval/loss", 4), MetricText(job, "eval/rougeLsum", 3),
+      table.AddRow({job.name(), OneLine(job.display_name(), 32), job.method(), state, steps,
+                    MetricText(job, "eval/loss", 4), MetricText(job, "eval/rougeLsum", 3),
                     FormatTime(job.create_time())});
     }
     request.set_page_token(response.next_page_token());
@@ -121,7 +116,7 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
   PrintField("name", job.display_name());
   PrintField("study", job.study());
   for (const auto& [key, value] : job.labels()) PrintField("label", absl::StrCat(key, "=", value));
-  PrintField("method", MethodName(SpecOf(job)));
+  PrintField("method", job.method());
   PrintField("state", absl::StrCat(StateText(job.state()), job.state_reason().empty() ? "" : ": ",
                                    job.state_reason()));
   if (job.queue_position() > 0) PrintField("queue", absl::StrCat("place ", job.queue_position()));

@@ -16,7 +16,13 @@ bool IsContinuationByte(char byte) { return (static_cast<unsigned char>(byte) & 
 
 }  // namespace
 
+bool IsUnreachable(const absl::Status& status) {
+  return absl::IsDeadlineExceeded(status) ||
+         (absl::IsUnavailable(status) && ReasonOf(status) != kReasonNoWorker);
+}
+
 ExitCode ExitCodeOf(const absl::Status& status) {
+  if (IsUnreachable(status)) return kExitUnreachable;
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return kExitDone;
@@ -24,9 +30,6 @@ ExitCode ExitCodeOf(const absl::Status& status) {
       return kExitUsage;
     case absl::StatusCode::kNotFound:
       return kExitNotFound;
-    case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded:
-      return kExitUnreachable;
     default:
       return kExitFailed;
   }

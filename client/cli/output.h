@@ -23,6 +23,8 @@ enum ExitCode {
 // INVALID_ARGUMENT is usage, NOT_FOUND not found, UNAVAILABLE and DEADLINE_EXCEEDED unreachable;
 // every other failure is failed.
 ExitCode ExitCodeOf(const absl::Status& status);
+// No answer came. A server without a worker for a text has answered.
+bool IsUnreachable(const absl::Status& status);
 
 // For standard error: the message, or a line for each field that was wrong.
 std::string ErrorText(const absl::Status& status);

@@ -128,6 +128,8 @@ absl::StatusOr<std::string> YamlToJson(const std::string& yaml) {
     return FromYaml(YAML::Load(yaml)).dump();
   } catch (const YAML::Exception& error) {
     return absl::InvalidArgumentError(absl::StrCat("line ", error.mark.line + 1, ": ", error.msg));
+  } catch (const nlohmann::json::exception&) {
+    return absl::InvalidArgumentError("is not UTF-8");
   }
 }
 

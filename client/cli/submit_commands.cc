@@ -8,6 +8,7 @@
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
 
 namespace graft {
@@ -24,11 +25,14 @@ std::string NewStudyName() {
   return absl::StrCat("study-", absl::Hex(absl::Uniform<uint32_t>(random), absl::kZeroPad8));
 }
 
+v1::DataSpec& DataOf(v1::Job& job) {
+  return job.spec().has_evaluate() ? *job.mutable_spec()->mutable_evaluate()->mutable_data()
+                                   : *job.mutable_spec()->mutable_fine_tune()->mutable_data();
+}
+
 // Data that is a file here becomes a data set there.
 absl::Status UploadFiles(CliContext& context, v1::Job& job) {
-  v1::DataSpec& data = job.spec().has_evaluate()
-                           ? *job.mutable_spec()->mutable_evaluate()->mutable_data()
-                           : *job.mutable_spec()->mutable_fine_tune()->mutable_data();
+  v1::DataSpec& data = DataOf(job);
   if (!data.train().empty()) {
     ASSIGN_OR_RETURN(*data.mutable_train(), DatasetNameFor(context, data.train()));
   }
@@ -38,12 +42,34 @@ absl::Status UploadFiles(CliContext& context, v1::Job& job) {
   return absl::OkStatus();
 }
 
+v1::CreateJobRequest RequestFor(const v1::Job& job, bool validate_only) {
+  v1::CreateJobRequest request;
+  *request.mutable_job() = job;
+  request.set_validate_only(validate_only);
+  return request;
+}
+
+// All or none: what would be refused is refused before anything is uploaded, or at least before
+// the first job of a study is there.
+absl::Status Prepare(CliContext& context, std::vector<v1::Job>& jobs) {
+  for (v1::Job job : jobs) {
+    v1::DataSpec& data = DataOf(job);  // May name files, which have no name as data sets yet.
+    if (!data.train().empty()) data.set_train("train");
+    if (!data.validation().empty()) data.set_validation("validation");
+    RETURN_IF_ERROR(ValidateCreateJob(RequestFor(job, true)));
+  }
+  for (v1::Job& job : jobs) RETURN_IF_ERROR(UploadFiles(context, job));
+  if (jobs.size() == 1) return absl::OkStatus();
+  for (const v1::Job& job : jobs) {
+    RETURN_IF_ERROR(context.client->CreateJob(RequestFor(job, true)).status());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Create(CliContext& context, const SubmitOptions& options, std::vector<v1::Job>& jobs) {
+  RETURN_IF_ERROR(Prepare(context, jobs));
   for (v1::Job& job : jobs) {
-    RETURN_IF_ERROR(UploadFiles(context, job));
-    v1::CreateJobRequest request;
-    *request.mutable_job() = job;
-    request.set_validate_only(options.validate_only);
+    v1::CreateJobRequest request = RequestFor(job, options.validate_only);
     ASSIGN_OR_RETURN(job, context.client->CreateJob(request));
     if (context.json) {
       std::puts(ToJson(job).c_str());
@@ -90,8 +116,9 @@ void AddSubmitOptions(CLI::App& command, const std::vector<JobFlag>& flags,
                       SubmitOptions& options) {
   AddJobFlags(command, flags, options.flags);
   command.add_flag("--watch", options.watch, "Follow the job to its end");
-  command.add_flag("--validate-only", options.validate_only,
-                   "Check and print it with all defaults, but do not run it");
+  command.add_flag(
+      "--validate-only", options.validate_only,
+      "Check and print it with all defaults, but do not run it (a file of data is uploaded)");
 }
 
 }  // namespace

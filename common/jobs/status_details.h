@@ -30,6 +30,7 @@ inline constexpr char kReasonStoreOwned[] = "STORE_OWNED";
 inline constexpr char kReasonStoreNewer[] = "STORE_NEWER";
 inline constexpr char kReasonInvalidSpec[] = "INVALID_SPEC";
 inline constexpr char kReasonOutcomeUnknown[] = "OUTCOME_UNKNOWN";
+inline constexpr char kReasonNoWorker[] = "NO_WORKER";
 
 // `status` with ErrorInfo{reason, domain "graft"} added. OK stays OK.
 absl::Status WithReason(absl::Status status, absl::string_view reason);

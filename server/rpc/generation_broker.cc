@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/jobs/status_details.h"
 
 namespace graft {
 
@@ -13,8 +14,10 @@ using worker::v1::Command;
 absl::StatusOr<GenerationBroker::Handle> GenerationBroker::Submit(
     Command::Generate command, std::shared_ptr<StreamWaker> waker) {
   if (hub_.empty()) {
-    return absl::UnavailableError(
-        "no worker is connected: start one (graft-server --workers 1, or graft-worker)");
+    return WithReason(
+        absl::UnavailableError(
+            "no worker is connected: start one (graft-server --workers 1, or graft-worker)"),
+        kReasonNoWorker);
   }
   Handle generation;
   {
@@ -174,7 +177,8 @@ size_t GenerationBroker::queued() const {
 
 void GenerationBroker::End(const Handle& generation, const absl::Status& status) {
   generation->ended_ = true;
-  generation->end_ = status;
+  // A caller can tell it from a server that is not there.
+  generation->end_ = absl::IsUnavailable(status) ? WithReason(status, kReasonNoWorker) : status;
   running_.erase(generation->command_.id());
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_filter.h"
+#include "common/jobs/method.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "server/rpc/catalogue.h"
@@ -29,6 +30,12 @@ grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
 absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) {
   RETURN_IF_ERROR(ValidateCreateJob(request));
   NewJob job;
+  job.request = RequestKeyOf(request);
+  // A request that was answered is answered alike, even if what it names has gone since.
+  if (!request.validate_only()) {
+    absl::StatusOr<v1::Job> answered = context_.store.FindInserted(job.request);
+    if (!absl::IsNotFound(answered.status())) return answered;
+  }
   const v1::Job& asked = request.job();
   job.job.set_display_name(asked.display_name());
   *job.job.mutable_labels() = asked.labels();
@@ -38,8 +45,8 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) 
   ASSIGN_OR_RETURN(
       *job.job.mutable_resolved_spec(),
       ResolveFromStore(context_.store, asked.spec(), context_.options.spec_defaults, "job.spec"));
+  job.job.set_method(MethodName(job.job.resolved_spec()));
   if (request.validate_only()) return job.job;
-  job.request = RequestKeyOf(request);
   return context_.store.InsertJob(job);
 }
 

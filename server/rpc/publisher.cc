@@ -79,7 +79,7 @@ absl::Status Publisher::CheckUploaded(const std::vector<v1::Artifact>& files) co
   }
   RETURN_IF_ERROR(CheckManifest(manifest));
   for (const ManifestFile& file : manifest) {
-    const absl::StatusOr<BlobInfo> blob = blobs_.Stat(file.sha256);
+    const absl::StatusOr<BlobInfo> blob = blobs_.Keep(file.sha256);
     if (absl::IsNotFound(blob.status())) {
       return absl::FailedPreconditionError(
           absl::StrCat(file.path, ": blob ", file.sha256, " was not uploaded"));

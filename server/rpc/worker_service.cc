@@ -260,7 +260,7 @@ absl::Status WorkerService::FindMissing(const worker::v1::HasBlobsRequest& reque
       return FieldViolation(absl::StrCat("sha256[", i, "]"),
                             "must be 64 lower-case hexadecimal digits");
     }
-    const absl::Status found = context_.blobs.Stat(sha256).status();
+    const absl::Status found = context_.blobs.Keep(sha256).status();
     if (absl::IsNotFound(found)) {
       response->add_missing(sha256);
     } else if (!found.ok()) {

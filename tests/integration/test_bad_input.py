@@ -1,11 +1,12 @@
 """Whatever is wrong is named, with the right exit code, and nothing is left half-done."""
 
 import json
+import os
 import shutil
 
 import pytest
 
-from conftest import ASSETS, Graft
+from conftest import ASSETS, Graft, load, write_rows
 
 SPECS = {
     "unknown model": (["--base-model", "nowhere"], 3, "nowhere"),
@@ -136,6 +137,28 @@ def test_usage_errors_say_what_would_be_right(service):
     assert service.cli("frobnicate", check=False).returncode == 2
     result = service.cli("submit", "--rank", "eight", "--base-model", "tiny", "--train", "train", check=False)
     assert result.returncode == 2 and "--rank" in result.stderr and "whole number" in result.stderr
+    result = service.cli("generate", "--base-model", "tiny", os.fsdecode(b"caf\xe9"), check=False)
+    assert result.returncode == 2 and "argument 4 is not UTF-8" in result.stderr
+
+
+def test_a_study_with_one_bad_job_leaves_none(service):
+    before = [job["name"] for job in service.json("jobs")]
+    data = len(service.json("datasets", "list"))
+    file = write_rows(service.directory / "study.jsonl", "train.jsonl", 8)
+    result = service.cli("submit", "--base-model", "tiny", "--train", file, "--rank", "2,4,0", check=False)
+    assert result.returncode == 2 and "rank" in result.stderr
+    # What only the server can see: the last value is beyond the layer's width.
+    uploaded = service.cli("submit", "--base-model", "tiny", "--train", "train", "--rank", "2,4,900", check=False)
+    assert uploaded.returncode == 2 and "rank" in uploaded.stderr
+    assert [job["name"] for job in service.json("jobs")] == before
+    assert len(service.json("datasets", "list")) == data
+
+
+def test_a_text_without_a_worker_is_no_unreachable_server(graft):
+    graft.start(workers=0)
+    load(graft)
+    result = graft.cli("generate", "--base-model", "tiny", "hello", check=False)
+    assert result.returncode == 1 and "no worker is connected" in result.stderr and "no answer" not in result.stderr
 
 
 def test_a_full_queue_is_refused(graft):

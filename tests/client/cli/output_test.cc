@@ -24,6 +24,8 @@ TEST(OutputTest, ExitCodesTellScriptsWhatHappened) {
   EXPECT_EQ(ExitCodeOf(absl::NotFoundError("")), kExitNotFound);
   EXPECT_EQ(ExitCodeOf(absl::UnavailableError("")), kExitUnreachable);
   EXPECT_EQ(ExitCodeOf(absl::ResourceExhaustedError("")), kExitFailed);
+  // A server without a worker has answered.
+  EXPECT_EQ(ExitCodeOf(WithReason(absl::UnavailableError(""), kReasonNoWorker)), kExitFailed);
 }
 
 TEST(OutputTest, EveryViolatedFieldGetsItsLine) {

@@ -46,6 +46,12 @@ TEST_F(ProtoFieldsTest, BrokenYamlNamesItsLine) {
   EXPECT_THAT(std::string(job.status().message()), HasSubstr("line 3"));
 }
 
+TEST_F(ProtoFieldsTest, YamlThatIsNotUtf8IsRefused) {
+  const auto job = ReadJobFile(Write("job.yml", "display_name: caf\xe9\n"));
+  EXPECT_EQ(job.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(job.status().message()), HasSubstr("UTF-8"));
+}
+
 TEST_F(ProtoFieldsTest, AMissingFileIsNotFound) {
   EXPECT_EQ(ReadJobFile("/no/such/job.json").status().code(), absl::StatusCode::kNotFound);
 }

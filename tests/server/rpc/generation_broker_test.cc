@@ -44,7 +44,9 @@ class GenerationBrokerTest : public ::testing::Test {
 };
 
 TEST_F(GenerationBrokerTest, WithoutWorkersATextIsUnavailable) {
-  EXPECT_EQ(Submit().status().code(), absl::StatusCode::kUnavailable);
+  const absl::Status refused = Submit().status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(refused), kReasonNoWorker);
 }
 
 TEST_F(GenerationBrokerTest, AFullQueueIsRefusedWithATimeToRetry) {

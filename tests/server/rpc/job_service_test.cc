@@ -100,6 +100,28 @@ TEST_F(JobServiceTest, TheSameRequestIdAnswersTheSameJob) {
   EXPECT_EQ(List({})->jobs_size(), 1);
 }
 
+TEST_F(JobServiceTest, AnAnsweredRequestIsAnsweredAlikeWhenItsModelHasGone) {
+  v1::CreateJobRequest request = LoraJob();
+  request.set_request_id("once");
+  const auto first = server_.Create(request);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(server_.Cancel(first->name()).ok());
+  ASSERT_TRUE(server_.store().DeleteModel(request.job().spec().fine_tune().base_model()).ok());
+  const auto again = server_.Create(request);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->name(), first->name());
+  request.set_request_id("another");
+  EXPECT_EQ(server_.Create(request).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(JobServiceTest, ListsNameTheMethod) {
+  ASSERT_TRUE(server_.Create(LoraJob()).ok());
+  const auto response = List({});
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->jobs(0).method(), "lora");
+  EXPECT_FALSE(response->jobs(0).has_spec());
+}
+
 TEST_F(JobServiceTest, PagesListEveryJobOnceNewestFirst) {
   std::vector<std::string> created;
   for (int i = 0; i < 7; ++i) created.push_back(server_.Create(LoraJob())->name());

@@ -120,10 +120,15 @@ absl::StatusOr<v1::Adapter> AdapterFacts(const std::string& directory, const std
         ReadFile(JoinPath(directory, path), kMaxAdapterConfigBytes);
     if (!text.ok()) continue;
     const auto json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("peft_type", "") == "PROMPT_TUNING") {
-      adapter.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(
-          json.value("num_virtual_tokens", 0));
+    if (!json.is_object() || !json.contains("peft_type") || json["peft_type"] != "PROMPT_TUNING") {
+      continue;
     }
+    const auto count = json.find("num_virtual_tokens");
+    if (count == json.end() || !count->is_number_integer()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          JoinPath(directory, path), ": \"num_virtual_tokens\" must be a whole number"));
+    }
+    adapter.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(count->get<int32_t>());
   }
   return adapter;
 }
