@@ -38,6 +38,7 @@ def test_metrics_of_a_busy_server_are_valid_and_tell_of_the_job(loaded, promtool
     check_metrics(promtool, text)
     for name in ("graft_jobs", "graft_queue", "graft_rpc", "graft_store_commit"):
         assert f"\n{name}" in text, f"no series begins with {name}"
+    assert "\ngraft_engine_restarts_total{worker=" in text  # An alert reads it.
 
 
 def test_metrics_of_a_worker_are_valid_and_count_its_attempts(graft, promtool, tmp_path):
