@@ -12,7 +12,7 @@ from pathlib import Path
 import peft
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 import adapter_worker
 from claims import Largest, Unavailable
@@ -186,6 +186,7 @@ class Written:
     def __init__(self, place, tool, short):
         self.place, self.tool, self.short = place, tool, short
         self.adapters = {}  # name → (combination, folder)
+        self.parts = {}  # by name
         self.saved = []  # (version, folder, where PEFT saved it again)
         self.merged = []  # (name, folder)
         for combination, variants in COMBINATIONS.items():
@@ -203,6 +204,7 @@ class Written:
         save_file(tensors, weights)
         files = self.tool.ask("write_adapter", folder=folder, model=self.place.base, weights=weights, parts=parts)["files"]
         self.adapters[name] = (combination, folder)
+        self.parts[name] = parts
         for version in self.place.cases:
             if version == OLDEST and index == "every block":
                 continue
@@ -242,7 +244,38 @@ class Written:
                 claims.append(gathered.claim(PART, f"{library(version)}, {combination}: logits", LOGITS))
             claims.append(text.claim(PART, f"{library(version)}, all of these: greedy texts, unequal", 0))
         claims.append(near.claim(PART, "of these adapters, changing the untuned logits by less than 100 times the tolerance", 0))
-        return [*claims, *self.claims_of_bytes(), *self.claims_of_merged(theirs, logits)]
+        return [*claims, self.claim_of_settings(), *self.claims_of_bytes(), *self.claims_of_merged(theirs, logits)]
+
+    def claim_of_settings(self):
+        """What PEFT's own constructors make of the same settings, given to them here, field by field."""
+        gathered, base = Largest(), GPT2Config.from_pretrained(self.place.base)
+        for name, parts in self.parts.items():
+            if ("lora" in parts) == ("num_virtual_tokens" in parts):
+                continue  # Of two parts that lie in folders of their own, or with what only carries saved modules.
+            [ours] = [folder for version, folder, _ in self.saved if version == NEWEST and folder.parts[-1] == f"{name} for {NEWEST}"]
+            fields = json.loads((ours / "adapter_config.json").read_text())
+            saved = parts.get("saved_modules", [])
+            common = {"task_type": "CAUSAL_LM", "inference_mode": True, "base_model_name_or_path": fields["base_model_name_or_path"],
+                      "modules_to_save": [name if name == "lm_head" else f"transformer.{name}" for name in saved] or None}
+            if "lora" in parts:
+                lora = parts["lora"]
+                whole = {int(module[2:]) for module in saved if module.startswith("h.")}  # Blocks in which LoRA has no place.
+                layers = lora.get("layers", sorted(set(range(base.n_layer)) - whole) if whole else None)
+                made = peft.LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], target_modules=lora.get("target_modules", ["c_attn"]),
+                                       layers_to_transform=layers, use_rslora=lora.get("use_rslora", False), fan_in_fan_out=True,
+                                       **common)
+            else:
+                made = peft.PromptTuningConfig(num_virtual_tokens=parts["num_virtual_tokens"], token_dim=base.n_embd,
+                                               num_transformer_submodules=1, num_attention_heads=base.n_head, num_layers=base.n_layer,
+                                               **common)
+            again = self.place.scratch / "made by PEFT" / name
+            made.save_pretrained(again)
+            theirs = json.loads((again / "adapter_config.json").read_text())
+            for config in (fields, theirs):
+                config["target_modules"] = sorted(config.get("target_modules") or [])
+            gathered.count_unequal([fields.keys()], [theirs.keys()])
+            gathered.count_unequal([fields[key] for key in theirs], theirs.values())
+        return gathered.claim(PART, f"adapter_config.json beside the one of PEFT {NEWEST}'s constructors: unequal fields", 0)
 
     def claims_of_bytes(self):
         weights, configs = Largest(), Largest()
@@ -320,7 +353,8 @@ class Made:
                           unmeasured=name in self.refused)
 
     def folder(self, version, name):
-        return self.place.scratch / "made" / version / name.replace(" ", "-")
+        # Without the name, which a refusal must say by itself.
+        return self.place.scratch / "made" / version / str((self.names + self.refused).index(name))
 
     def claims(self, theirs):
         claims, refusals = [], Largest()

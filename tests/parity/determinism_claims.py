@@ -92,29 +92,46 @@ def claims_of_engine(scratch, short):
 
 
 def claim_of_predictions(scratch):
-    data, gathered = write_jsonl(scratch / "predict.jsonl", rows("test", 8)), Largest()
-    texts = []
-    for index, generation in enumerate([{}, {}, {"do_sample": True}, {"do_sample": True}]):
-        out = scratch / f"evaluation-{index}"
-        evaluate({"base_model": str(ASSETS / "model"), "data": {"validation": str(data), "max_source_tokens": 120, "max_target_tokens": 40},
-                  "evaluation": {"max_new_tokens": 12, "max_samples": -1, "generation": generation}, "precision": "PRECISION_FP32",
-                  "threads": 1}, out)
-        texts.append((out / "artifacts/predictions.jsonl").read_text().splitlines())
-    gathered.count_unequal(texts[0] + texts[2], texts[1] + texts[3])
-    return gathered.claim(PART, "evaluated twice, greedy and sampled: lines of predictions.jsonl, unequal", 0)
+    """With and without an adapter, greedy and sampled: once, again, two engines at once, and from CSV."""
+    data, gathered = rows("test", 8), Largest()
+    jsonl, comma = write_jsonl(scratch / "predict.jsonl", data), write_csv(scratch / "predict.csv", data)
+    Run(scratch / "to evaluate", METHODS[SHORT[0]], jsonl, jsonl, 1)
+    adapters = {"": [], "adapter": ["--adapter", scratch / "to evaluate/adapter"]}
+
+    def predictions(adapter, sampled, kind, file):
+        out = scratch / f"evaluation-{adapter}-{sampled}-{kind}"
+        evaluate({"base_model": str(ASSETS / "model"),
+                  "data": {"validation": str(file), "max_source_tokens": 120, "max_target_tokens": 40},
+                  "evaluation": {"max_new_tokens": 12, "max_samples": -1, "generation": {"do_sample": sampled}},
+                  "precision": "PRECISION_FP32", "threads": 1}, out, *adapters[adapter])
+        return (out / "artifacts/predictions.jsonl").read_text().splitlines()
+
+    for adapter in adapters:
+        for sampled in (False, True):
+            first = predictions(adapter, sampled, "first", jsonl)
+            with ThreadPoolExecutor(2) as pool:
+                others = pool.map(lambda kind: predictions(adapter, sampled, *kind), (("left", jsonl), ("right", comma)))  # noqa: B023
+            for other in [predictions(adapter, sampled, "second", jsonl), *others]:
+                gathered.count_unequal(other, first)
+    return gathered.claim(PART, "evaluated again, two at once and from CSV, with and without an adapter, greedy and sampled: lines of "
+                          "predictions.jsonl, unequal", 0)
 
 
 def claim_of_workers():
     """Through a server: one worker, then two that train at the same time."""
     gathered, results = Largest(), []
     for workers in (1, 2):
+        attempts = []
         with running(workers) as graft:
             names = [graft.submit("--output-name", f"adapter-{index}") for index in range(workers)]
             for index, name in enumerate(names):
                 graft.wait_for(name)
                 graft.cli("adapters", "download", f"adapter-{index}", "--to", graft.directory / f"adapter-{index}")
                 losses = [event["metrics"]["values"]["train/loss"] for event in graft.events(name) if "metrics" in event]
+                attempts.append(graft.job(name)["attempts"][0])
                 results.append((losses, (graft.directory / f"adapter-{index}/adapter_model.safetensors").read_bytes()))
+    left, right = attempts
+    assert left["worker"] != right["worker"] and max(left["start_time"], right["start_time"]) < min(left["end_time"], right["end_time"])
     for losses, adapter in results[1:]:
         assert losses
         gathered.count_unequal([*losses, adapter], [*results[0][0], results[0][1]])

@@ -1,8 +1,9 @@
 """Part 6: tokens of greedy decoding and beam search are transformers' own, draws follow its probabilities, and rows do not see one another.
 
 Greedy and beam tokens are compared up to the first difference. One is excused only where the reference itself hardly prefers its own: by
-less than GAP, between the scores of the two tokens (greedy) or of the two whole texts (beam search, a stricter question than which of its
-many comparisons went the other way), after the rules.
+less than GAP, between the scores of the two tokens (greedy) or of the two whole texts (beam search, where no single comparison
+can be blamed: GAP is then between scores that are sums over the text, divided by its length to the power of the length penalty), after the
+rules.
 """
 
 import json

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from claims import Claim, Largest
+from claims import Largest
 from programs import TrainTool
 from reference import NO_DROPOUT, collate, loss_from_logits, make_base, trained_tensors, without_key_bias
 from samples import real_data
@@ -168,7 +168,8 @@ def claim_of_checkpoints(tool, scratch):
         tool.ask("load", model=str(folder), precision="fp32")
         ids, states, logits = ids_of(777, 2, 40), Largest(), Largest()
         compare_states(tool, scratch, their_states(model, ids), ids, states, logits)
-        gathered.add(max(states.value, logits.value), logits.cases)
+        gathered.add(states.value, 0)
+        gathered.add(logits.value, logits.cases)
         unequal += [name] if not gathered.value <= VALUES else []
     assert not unequal, unequal
     return gathered.claim(PART, "checkpoints: F32, F16, BF16, sharded, without prefix, with mask buffers, tied and untied head: logits", VALUES)
@@ -191,7 +192,8 @@ def claims_of_sort(tool, scratch, data):
     (one / "config.json").write_text(json.dumps({**json.loads((folder / "config.json").read_text()), "n_layer": 1}))
     tool.ask("load", model=str(one), precision="fp32")
     compare_states(tool, scratch, {"hidden.0": stored["x"], "hidden.1": stored["block0"], "logits": None}, ids, first, None)
-    return [Claim(PART, "gpt_nano_sort (trained): states and logits", max(states.value, logits.value), VALUES, states.cases + 1),
+    states.add(logits.value)
+    return [states.claim(PART, "gpt_nano_sort (trained): states and logits", VALUES),
             first.claim(PART, "gpt_nano_sort: the activations published with it, embeddings and first block", VALUES)]
 
 

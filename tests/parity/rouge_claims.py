@@ -3,10 +3,13 @@
 import json
 import random
 import re
+import tempfile
+from pathlib import Path
 
 from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
 
+import rouge_command_claims
 from claims import Largest
 from programs import ROOT, TextTool
 from samples import Strings, batches, made_up_words, real_data, rows_of, words_of
@@ -135,4 +138,5 @@ def claims(short):
             measured += [scorers.claim([(["\n".join(row["ref"])], "\n".join(row["hyp"])) for row in rows], "SummEval"),
                          scorers.claim(lead_3_pairs(data, 60 if short else 1), "CNN/DailyMail's highlights and lead-3"),
                          claim_of_googles_cases(scorers, data), *claims_of_perl(scorers, data)]
-        return measured
+        with tempfile.TemporaryDirectory() as folder:
+            return measured + rouge_command_claims.claims(short, Path(folder))

@@ -67,7 +67,9 @@ def real_texts(data, every):
             yield "".join(lines[:200])
     for path in sorted(data.glob("*/*.jsonl")):
         for row in rows_of(path)[::every]:
-            yield from (row[name] for name in ("document", "summary", "title", "text") if isinstance(row.get(name), str))
+            for name in ("document", "summary", "title", "text", "topic", "references", "hyp", "ref"):
+                value = row.get(name, [])
+                yield from [value] if isinstance(value, str) else value
 
 
 def words_of(paths):

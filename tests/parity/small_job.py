@@ -77,10 +77,10 @@ def run_ours(scratch, train, validation, initial, **changes):
     return fine_tune(spec, scratch / "ours", "--init-from", initial)
 
 
-def run_theirs(scratch, train, validation, initial, trainer_class=TokenMeanTrainer, threshold=0.0):
+def run_theirs(scratch, train, validation, initial):
     model = PeftModel.from_pretrained(GPT2LMHeadModel.from_pretrained(MODEL, **NO_DROPOUT), initial, is_trainable=True).double()
-    trainer = trainer_class(
-        model, encoded(train), exact=True, validation=encoded(validation), snapshots=False, callbacks=[EarlyStoppingCallback(PATIENCE, threshold)],
+    trainer = TokenMeanTrainer(
+        model, encoded(train), exact=True, validation=encoded(validation), snapshots=False, callbacks=[EarlyStoppingCallback(PATIENCE)],
         output_dir=str(scratch / "theirs"), num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH, learning_rate=RATE,
         eval_strategy="steps", eval_steps=EVERY, save_strategy="steps", save_steps=EVERY, per_device_eval_batch_size=BATCH,
         load_best_model_at_end=True, metric_for_best_model="eval_loss", greater_is_better=False)
@@ -91,9 +91,10 @@ def run_theirs(scratch, train, validation, initial, trainer_class=TokenMeanTrain
 def ours_of(events):
     """(losses of steps, [step, validation loss] of evaluations, best step, last step)."""
     losses = [event["metrics"]["values"]["train/loss"] for event in events if "metrics" in event]
-    evaluations = [(int(event["evaluation"]["step"]), event["evaluation"]["values"]["eval/loss"]) for event in events
-                   if "evaluation" in event]
-    return losses, evaluations, min(evaluations, key=lambda pair: pair[1])[0], len(losses)
+    events = [event["evaluation"] for event in events if "evaluation" in event]
+    evaluations = [(int(event["step"]), event["values"]["eval/loss"]) for event in events]
+    best = [int(event["step"]) for event in events if event.get("is_best")][-1]
+    return losses, evaluations, best, len(losses)
 
 
 def claims(part, scratch):

@@ -162,7 +162,7 @@ def claims_of_methods(tool, base, scratch, short):
 
 
 def claims_of_schedules(tool, base, scratch):
-    """Learning rate, loss and tensors with every schedule, with and without warm-up, without decay or clipping."""
+    """Learning rate, gradient norm and tensors with every schedule, with and without warm-up, without decay or clipping."""
     gathered, numbers = Largest(), Largest()
     tool.ask("load", model=str(base), precision="fp64")
     for schedule in ("linear", "cosine", "constant"):
