@@ -122,12 +122,23 @@ absl::Status RunPreview(CliContext& context, const PreviewOptions& options) {
   return absl::OkStatus();
 }
 
+void PrintDeleted(const CliContext& context, const std::string& name) {
+  std::fputs(OneFact(context.json, "deleted", name, absl::StrCat("deleted ", name)).c_str(),
+             stdout);
+}
+
+void PrintDirectory(const CliContext& context, const std::string& directory) {
+  std::fputs(OneFact(context.json, "directory", directory, directory).c_str(), stdout);
+}
+
 struct NameOptions {
   std::string name;
 };
 
 absl::Status RunDeleteDataset(CliContext& context, const NameOptions& options) {
-  return context.client->DeleteDataset(options.name);
+  RETURN_IF_ERROR(context.client->DeleteDataset(options.name));
+  PrintDeleted(context, options.name);
+  return absl::OkStatus();
 }
 
 struct AddModelOptions {
@@ -168,7 +179,9 @@ absl::Status RunModels(CliContext& context, const NoOptions&) {
 }
 
 absl::Status RunDeleteModel(CliContext& context, const NameOptions& options) {
-  return context.client->DeleteModel(options.name);
+  RETURN_IF_ERROR(context.client->DeleteModel(options.name));
+  PrintDeleted(context, options.name);
+  return absl::OkStatus();
 }
 
 struct ListAdaptersOptions {
@@ -229,7 +242,7 @@ absl::Status RunDownload(CliContext& context, const DownloadOptions& options) {
   request.set_name(options.name);
   request.set_peft_version(options.peft_version);
   RETURN_IF_ERROR(context.client->DownloadAdapter(request, directory));
-  if (!context.json) std::printf("%s\n", directory.c_str());
+  PrintDirectory(context, directory);
   return absl::OkStatus();
 }
 
@@ -244,7 +257,7 @@ absl::Status RunMerge(CliContext& context, const MergeOptions& options) {
   request.set_name(options.name);
   request.set_dtype(options.dtype);
   RETURN_IF_ERROR(context.client->MergeAdapter(request, options.directory));
-  if (!context.json) std::printf("%s\n", options.directory.c_str());
+  PrintDirectory(context, options.directory);
   return absl::OkStatus();
 }
 
@@ -268,7 +281,9 @@ absl::Status RunImport(CliContext& context, const ImportOptions& options) {
 }
 
 absl::Status RunDeleteAdapter(CliContext& context, const NameOptions& options) {
-  return context.client->DeleteAdapter(options.name);
+  RETURN_IF_ERROR(context.client->DeleteAdapter(options.name));
+  PrintDeleted(context, options.name);
+  return absl::OkStatus();
 }
 
 }  // namespace

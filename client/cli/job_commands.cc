@@ -164,7 +164,8 @@ struct DeleteOptions {
 
 absl::Status RunDelete(CliContext& context, const DeleteOptions& options) {
   RETURN_IF_ERROR(context.client->DeleteJob(options.name, options.delete_adapter));
-  if (!context.json) std::printf("deleted %s\n", options.name.c_str());
+  const std::string said = absl::StrCat("deleted ", options.name);
+  std::fputs(OneFact(context.json, "deleted", options.name, said).c_str(), stdout);
   return absl::OkStatus();
 }
 
@@ -189,7 +190,7 @@ absl::Status RunListArtifacts(CliContext& context, const ArtifactOptions& option
 absl::Status RunDownloadArtifact(CliContext& context, const ArtifactOptions& options) {
   const std::string to = options.to.empty() ? BaseName(options.path) : options.to;
   RETURN_IF_ERROR(context.client->DownloadJobArtifact(options.job, options.path, to));
-  if (!context.json) std::printf("%s\n", to.c_str());
+  std::fputs(OneFact(context.json, "file", to, to).c_str(), stdout);
   return absl::OkStatus();
 }
 

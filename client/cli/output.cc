@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -82,6 +83,11 @@ std::string ToJson(const google::protobuf::Message& message, bool pretty) {
   std::string json;
   if (!google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return "{}";
   return json;
+}
+
+std::string OneFact(bool json, const std::string& key, const std::string& value,
+                    const std::string& text) {
+  return absl::StrCat(json ? nlohmann::json({{key, value}}).dump() : text, "\n");
 }
 
 std::string FormatBytes(int64_t bytes) {

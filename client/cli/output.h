@@ -47,6 +47,11 @@ class Table {
 // indented.
 std::string ToJson(const google::protobuf::Message& message, bool pretty = false);
 
+// What a command says that leaves one thing behind, or none: `{"KEY":"VALUE"}` with `json`, else
+// `text`; with a line end.
+std::string OneFact(bool json, const std::string& key, const std::string& value,
+                    const std::string& text);
+
 std::string FormatBytes(int64_t bytes);                // "1.2 MB"
 std::string FormatCount(int64_t count);                // "1,234,567"
 std::string FormatSeconds(double seconds);             // "4.2s", "1m23s", "2h05m"

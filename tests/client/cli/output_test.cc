@@ -57,6 +57,11 @@ TEST(OutputTest, OneLineCutsAtCharactersAndShowsNoControls) {
   EXPECT_EQ(OneLine("ééééé", 5), "ééééé");
 }
 
+TEST(OutputTest, OneFactIsALineForPeopleAndAnObjectForPrograms) {
+  EXPECT_EQ(OneFact(false, "deleted", "a", "deleted a"), "deleted a\n");
+  EXPECT_EQ(OneFact(true, "deleted", "a\"b", ""), "{\"deleted\":\"a\\\"b\"}\n");
+}
+
 TEST(OutputTest, JsonKeepsTheNamesOfTheProto) {
   v1::Job job;
   job.set_display_name("x");
