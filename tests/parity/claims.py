@@ -1,6 +1,6 @@
 """What parity is claimed of: nine parts, each a module whose `claims(short)` runs the real library beside ours and measures.
 
-`short` is what tools/test has time for (all parts together: three minutes); the long form is what docs/PARITY.md reports. A part's
+`short` is what tools/test has time for (all parts together: five minutes); the long form is what docs/PARITY.md reports. A part's
 module may raise Unavailable when something that cannot be committed is not there, such as the real data.
 """
 

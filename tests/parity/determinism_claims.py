@@ -104,7 +104,11 @@ def claim_of_predictions(scratch):
                   "data": {"validation": str(file), "max_source_tokens": 120, "max_target_tokens": 40},
                   "evaluation": {"max_new_tokens": 12, "max_samples": -1, "generation": {"do_sample": sampled}},
                   "precision": "PRECISION_FP32", "threads": 1}, out, *adapters[adapter])
-        return (out / "artifacts/predictions.jsonl").read_text().splitlines()
+        found = [json.loads(line) for line in (out / "artifacts/predictions.jsonl").read_text().splitlines()]
+        for row in found:  # Where the row stood in its file; CSV has only the two fields.
+            del row["line"]
+            row.pop("id", None)
+        return found
 
     for adapter in adapters:
         for sampled in (False, True):
@@ -113,7 +117,7 @@ def claim_of_predictions(scratch):
                 others = pool.map(lambda kind: predictions(adapter, sampled, *kind), (("left", jsonl), ("right", comma)))  # noqa: B023
             for other in [predictions(adapter, sampled, "second", jsonl), *others]:
                 gathered.count_unequal(other, first)
-    return gathered.claim(PART, "evaluated again, two at once and from CSV, with and without an adapter, greedy and sampled: lines of "
+    return gathered.claim(PART, "evaluated again, two at once and from CSV, with and without an adapter, greedy and sampled: rows of "
                           "predictions.jsonl, unequal", 0)
 
 
