@@ -35,7 +35,7 @@ absl::Status CheckLimits(const ExampleOptions& options, int64_t template_tokens)
 }  // namespace
 
 absl::StatusOr<ExampleBuilder> ExampleBuilder::Create(const BpeTokenizer& tokenizer,
-                                                      ExampleOptions options) {
+                                                      const ExampleOptions& options) {
   const absl::string_view text = options.prompt_template;
   const size_t at = text.find(kPlaceholder);
   if (at == absl::string_view::npos ||

@@ -45,7 +45,7 @@ class ExampleBuilder {
   // template is not UTF-8; a limit is below what template, one token of source and the shortest
   // target need.
   static absl::StatusOr<ExampleBuilder> Create(const BpeTokenizer& tokenizer,
-                                               ExampleOptions options);
+                                               const ExampleOptions& options);
 
   // Replaces *example; its buffers are reused. What does not fit max_total_tokens is taken from the
   // source. INVALID_ARGUMENT: a text is not UTF-8 or cannot be encoded.

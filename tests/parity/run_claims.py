@@ -62,10 +62,12 @@ def run(part, arguments):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", type=int, metavar="PART", choices=PARTS)
+    parser.add_argument("parts", nargs="*", type=int, metavar="PART", help=f"of {min(PARTS)} to {max(PARTS)}; default: all")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
+    if not set(arguments.parts) <= PARTS.keys():  # argparse's choices would refuse to be given none.
+        parser.error(f"parts are {min(PARTS)} to {max(PARTS)}")
     print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES), f"Python {platform.python_version()}", sep=", ")
     failed = [part for part in arguments.parts or PARTS if not run(part, arguments)]
     if failed:
