@@ -60,16 +60,22 @@ def run(part, arguments):
     return bool(claims) and all(claim.holds for claim in claims)
 
 
-def main():
+def arguments_of(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", type=int, metavar="PART", help=f"of {min(PARTS)} to {max(PARTS)}; default: all")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--write", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if not set(arguments.parts) <= PARTS.keys():  # argparse's choices would refuse to be given none.
         parser.error(f"parts are {min(PARTS)} to {max(PARTS)}")
+    arguments.parts = arguments.parts or list(PARTS)
+    return arguments
+
+
+def main():
+    arguments = arguments_of(sys.argv[1:])
     print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES), f"Python {platform.python_version()}", sep=", ")
-    failed = [part for part in arguments.parts or PARTS if not run(part, arguments)]
+    failed = [part for part in arguments.parts if not run(part, arguments)]
     if failed:
         print(f"does not hold: part {', '.join(map(str, failed))}")
     return 1 if failed else 0

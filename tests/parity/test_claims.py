@@ -5,6 +5,7 @@ import math
 import pytest
 
 from claims import PARTS, Claim, Largest, Unavailable, claims_of, is_written
+from run_claims import arguments_of
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if is_written(part)], ids=lambda part: PARTS[part][0])
@@ -34,3 +35,10 @@ def test_unequal_pairs_are_counted():
     gathered = Largest()
     gathered.count_unequal([1, 2, 3], [1, 5, 4])
     assert gathered.value == 2 and gathered.cases == 3
+
+
+def test_without_a_part_all_are_run():
+    assert arguments_of([]).parts == list(PARTS)
+    assert arguments_of(["7", "--full"]).parts == [7]
+    with pytest.raises(SystemExit):
+        arguments_of(["10"])
