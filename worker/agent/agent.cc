@@ -88,7 +88,6 @@ void Agent::Stop() {
   stop_.Stop();
   {
     MutexLock lock(mutex_);
-    if (command_context_ != nullptr) command_context_->TryCancel();
     woken_.NotifyAll();
   }
   for (const auto& lease : leases_.All()) lease->Abandon();
@@ -109,22 +108,14 @@ void Agent::FollowCommands() {
   bool reachable = true;  // As far as was logged.
   absl::Duration pause = options_.link.first_delay;
   while (!stop_.stopped()) {
-    grpc::ClientContext context;
-    {
-      MutexLock lock(mutex_);
-      if (stop_.stopped()) return;
-      command_context_ = &context;
-    }
     bool welcomed = false;
-    const absl::Status end =
-        link_.FollowCommands(context, request, [&](const worker::v1::Command& command) {
+    const absl::Status end = link_.FollowCommands(
+        request,
+        [&](const worker::v1::Command& command) {
           if (command.has_welcome()) welcomed = reachable = true;
           HandleCommand(command);
-        });
-    {
-      MutexLock lock(mutex_);
-      command_context_ = nullptr;
-    }
+        },
+        stop_);
     pause = welcomed ? options_.link.first_delay : std::min(pause * 1.5, options_.link.last_delay);
     if (!stop_.stopped() && (welcomed || reachable)) {
       Log(LogLevel::kWarning, "the server is away; trying until it is back",

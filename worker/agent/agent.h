@@ -104,7 +104,6 @@ class Agent {
   CondVar woken_;
   int64_t wake_ups_ ABSL_GUARDED_BY(mutex_) = 0;
   worker::v1::Command::Welcome welcome_ ABSL_GUARDED_BY(mutex_);
-  grpc::ClientContext* command_context_ ABSL_GUARDED_BY(mutex_) = nullptr;
 
   std::vector<Slot> slots_;
   std::thread command_thread_;

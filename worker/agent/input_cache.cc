@@ -65,7 +65,7 @@ absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSigna
     return cached;
   }
   RETURN_IF_ERROR(CreateDirectories(DirectoryOf(cached)));
-  RETURN_IF_ERROR(link_.Retry(stop, [&] { return link_.FetchBlob(file, cached); }));
+  RETURN_IF_ERROR(link_.Retry(stop, [&] { return link_.FetchBlob(file, cached, stop); }));
   return cached;
 }
 

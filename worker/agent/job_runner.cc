@@ -40,6 +40,8 @@ worker::v1::FinishAttemptRequest FromFinished(const engine::v1::Finished& finish
   return request;
 }
 
+absl::Status WorkerStopped() { return absl::UnavailableError("the worker was stopped"); }
+
 std::string LogTail(const std::string& path) {
   const absl::StatusOr<UniqueFd> file = OpenFile(path, O_RDONLY);
   const absl::StatusOr<int64_t> size = FileSize(path);
@@ -145,10 +147,10 @@ absl::Status JobRunner::Finish(worker::v1::FinishAttemptRequest request,
   const std::vector<v1::Artifact> artifacts(succeeded.artifacts().begin(),
                                             succeeded.artifacts().end());
   absl::Status uploaded = link_.Retry(
-      stop, [&] { return link_.UploadMissing(JoinPath(work_directory, "output"), output); });
+      stop, [&] { return link_.UploadMissing(JoinPath(work_directory, "output"), output, stop); });
   if (uploaded.ok()) {
     uploaded = link_.Retry(stop, [&] {
-      return link_.UploadMissing(JoinPath(work_directory, "artifacts"), artifacts);
+      return link_.UploadMissing(JoinPath(work_directory, "artifacts"), artifacts, stop);
     });
   }
   if (absl::IsCancelled(uploaded)) return uploaded;
@@ -190,7 +192,7 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
     request = Failure(run.status(), v1::FAILURE_CLASS_INFRASTRUCTURE);
   }
   if (stop.stopped()) {
-    HandBack(held, absl::UnavailableError("the worker was stopped"));
+    HandBack(held, WorkerStopped());
   } else if (const absl::Status refused = outbox.failure();
              !refused.ok() && !IsStaleLease(refused)) {
     HandBack(held, Annotate(refused, "the server refused what the engine reported"));
@@ -207,7 +209,7 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
     outcome.result = "abandoned";
     LogJob(LogLevel::kWarning, held.job(), "the attempt's end was not accepted",
            {{"error", std::string(finished.message())}});
-    if (!stop.stopped() && !IsStaleLease(finished)) HandBack(held, finished);
+    if (!IsStaleLease(finished)) HandBack(held, stop.stopped() ? WorkerStopped() : finished);
   }
   return outcome;
 }

@@ -136,7 +136,7 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   const std::vector<v1::Artifact> files(checkpoint.written.files().begin(),
                                         checkpoint.written.files().end());
   const absl::Status uploaded =
-      link_.Retry(stop_, [&] { return link_.UploadMissing(checkpoint.directory, files); });
+      link_.Retry(stop_, [&] { return link_.UploadMissing(checkpoint.directory, files, stop_); });
   if (absl::IsNotFound(uploaded)) {
     LogJob(LogLevel::kInfo, lease_.job(), "checkpoint gone before its upload",
            {{"step", absl::StrCat(checkpoint.written.step())}});

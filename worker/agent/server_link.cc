@@ -98,7 +98,7 @@ absl::StatusOr<worker::v1::FinishAttemptResponse> ServerLink::FinishAttempt(
 }
 
 absl::Status ServerLink::UploadMissing(const std::string& directory,
-                                       const std::vector<v1::Artifact>& files) {
+                                       const std::vector<v1::Artifact>& files, StopSignal& stop) {
   worker::v1::HasBlobsRequest request;
   for (const v1::Artifact& file : files) request.add_sha256(file.sha256());
   ASSIGN_OR_RETURN(
@@ -108,14 +108,17 @@ absl::Status ServerLink::UploadMissing(const std::string& directory,
   for (const v1::Artifact& file : files) {
     const auto& missing = response.missing();
     if (std::find(missing.begin(), missing.end(), file.sha256()) == missing.end()) continue;
-    RETURN_IF_ERROR(Annotate(UploadBlob(JoinPath(directory, file.path()), file), file.path()));
+    RETURN_IF_ERROR(
+        Annotate(UploadBlob(JoinPath(directory, file.path()), file, stop), file.path()));
   }
   return absl::OkStatus();
 }
 
-absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact& artifact) {
+absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact& artifact,
+                                    StopSignal& stop) {
   ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
   grpc::ClientContext context;
+  const StopSignal::Callback cancel(stop, [&] { context.TryCancel(); });
   context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
   google::protobuf::Empty empty;
   auto stream = stub_->UploadBlob(&context, &empty);
@@ -137,9 +140,11 @@ absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact&
   return FromGrpcStatus(stream->Finish());
 }
 
-absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::string& path) {
+absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::string& path,
+                                   StopSignal& stop) {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   grpc::ClientContext context;
+  const StopSignal::Callback cancel(stop, [&] { context.TryCancel(); });
   context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
   worker::v1::FetchBlobRequest request;
   request.set_sha256(artifact.sha256());
@@ -163,8 +168,10 @@ absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::stri
 }
 
 absl::Status ServerLink::FollowCommands(
-    grpc::ClientContext& context, worker::v1::ConnectRequest request,
-    const std::function<void(const worker::v1::Command&)>& on_command) {
+    worker::v1::ConnectRequest request,
+    const std::function<void(const worker::v1::Command&)>& on_command, StopSignal& stop) {
+  grpc::ClientContext context;
+  const StopSignal::Callback cancel(stop, [&] { context.TryCancel(); });
   *request.mutable_worker() = options_.identity;
   auto stream = stub_->Connect(&context, request);
   worker::v1::Command command;

@@ -47,15 +47,18 @@ class ServerLink {
       worker::v1::FinishAttemptRequest request);
 
   // Uploads those of the files (paths below `directory`) that the server does not have. NOT_FOUND:
-  // a file is gone.
-  absl::Status UploadMissing(const std::string& directory, const std::vector<v1::Artifact>& files);
+  // a file is gone. CANCELLED: `stop` was set.
+  absl::Status UploadMissing(const std::string& directory, const std::vector<v1::Artifact>& files,
+                             StopSignal& stop);
   // Fetches a blob into the file `path`, which appears whole, with the right hash, or not at all.
-  absl::Status FetchBlob(const v1::Artifact& artifact, const std::string& path);
+  // CANCELLED: `stop` was set.
+  absl::Status FetchBlob(const v1::Artifact& artifact, const std::string& path, StopSignal& stop);
 
-  // Follows the command stream until it ends; returns why. `on_command` is called on this thread.
-  // `context` lets another thread end it by TryCancel.
-  absl::Status FollowCommands(grpc::ClientContext& context, worker::v1::ConnectRequest request,
-                              const std::function<void(const worker::v1::Command&)>& on_command);
+  // Follows the command stream until it ends or `stop` is set; returns why. `on_command` is called
+  // on this thread.
+  absl::Status FollowCommands(worker::v1::ConnectRequest request,
+                              const std::function<void(const worker::v1::Command&)>& on_command,
+                              StopSignal& stop);
 
   // The tokens of one Generate command. `next` fills in the next message and returns false at the
   // end.
@@ -66,7 +69,7 @@ class ServerLink {
   absl::Status ReportGenerationError(const std::string& id, const absl::Status& error);
 
  private:
-  absl::Status UploadBlob(const std::string& path, const v1::Artifact& artifact);
+  absl::Status UploadBlob(const std::string& path, const v1::Artifact& artifact, StopSignal& stop);
 
   const Options options_;
   const std::unique_ptr<worker::v1::WorkerService::Stub> stub_;

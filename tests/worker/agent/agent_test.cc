@@ -241,6 +241,30 @@ TEST_F(AgentTest, StoppingHandsTheJobBack) {
   EXPECT_EQ(finish.failed().error().message(), "the worker was stopped");
 }
 
+TEST_F(AgentTest, StoppingEndsADownload) {
+  server_.HoldTransfers();
+  StartAgent();
+  server_.AddJob("a");
+  server_.WaitForHeldTransfer();
+  agent_->Stop();
+  EXPECT_EQ(server_.WaitForFinish("a").failed().error().message(), "the worker was stopped");
+}
+
+TEST_F(AgentTest, StoppingEndsAnUploadAndHandsTheJobBack) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  const EngineCommand run = engine.WaitForCommand(EngineCommand::kRun);
+  server_.HoldTransfers();
+  EngineEvent finished;
+  *finished.mutable_finished()->add_output() =
+      Write(run.run().work_directory() + "/output", "adapter_config.json", "adapter");
+  engine.Say(finished);
+  server_.WaitForHeldTransfer();
+  agent_->Stop();
+  EXPECT_EQ(server_.WaitForFinish("a").failed().error().message(), "the worker was stopped");
+}
+
 class AgentTextTest : public AgentTest {
  protected:
   void Ask(const std::string& id) {

@@ -110,6 +110,16 @@ class FakeServer : public worker::v1::WorkerService::Service {
     MutexLock lock(mutex_);
     return duplicate_batches_;
   }
+  // From here on the bytes of blobs do not move, for as long as the worker waits for them.
+  void HoldTransfers() {
+    MutexLock lock(mutex_);
+    hold_transfers_ = true;
+  }
+  // Blocks until a transfer is being held.
+  void WaitForHeldTransfer() {
+    MutexLock lock(mutex_);
+    while (held_transfers_ == 0) changed_.Wait(mutex_);
+  }
   // The next answer to ReportEvents is lost after the batch was stored.
   void LoseNextAnswer() {
     MutexLock lock(mutex_);
@@ -204,9 +214,10 @@ class FakeServer : public worker::v1::WorkerService::Service {
     }
     return grpc::Status::OK;
   }
-  grpc::Status UploadBlob(grpc::ServerContext*,
+  grpc::Status UploadBlob(grpc::ServerContext* context,
                           grpc::ServerReader<worker::v1::UploadBlobRequest>* reader,
                           google::protobuf::Empty*) override {
+    HoldTransfer(*context);
     worker::v1::UploadBlobRequest message;
     reader->Read(&message);
     const std::string sha256 = message.metadata().sha256();
@@ -217,8 +228,9 @@ class FakeServer : public worker::v1::WorkerService::Service {
     blobs_[sha256] = bytes;
     return grpc::Status::OK;
   }
-  grpc::Status FetchBlob(grpc::ServerContext*, const worker::v1::FetchBlobRequest* request,
+  grpc::Status FetchBlob(grpc::ServerContext* context, const worker::v1::FetchBlobRequest* request,
                          grpc::ServerWriter<worker::v1::BlobChunk>* writer) override {
+    HoldTransfer(*context);
     worker::v1::BlobChunk chunk;
     {
       MutexLock lock(mutex_);
@@ -241,6 +253,13 @@ class FakeServer : public worker::v1::WorkerService::Service {
   }
 
  private:
+  void HoldTransfer(grpc::ServerContext& context) {
+    MutexLock lock(mutex_);
+    if (!hold_transfers_) return;
+    ++held_transfers_;
+    changed_.NotifyAll();
+    while (!closing_ && !context.IsCancelled()) changed_.WaitFor(mutex_, absl::Milliseconds(20));
+  }
   bool IsStale(const std::string& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::find(stale_.begin(), stale_.end(), job) != stale_.end();
   }
@@ -259,6 +278,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
   CondVar changed_;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   bool lose_answer_ ABSL_GUARDED_BY(mutex_) = false;
+  bool hold_transfers_ ABSL_GUARDED_BY(mutex_) = false;
+  int held_transfers_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t duplicate_batches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<worker::v1::Lease> waiting_ ABSL_GUARDED_BY(mutex_);
   std::vector<worker::v1::Command> commands_ ABSL_GUARDED_BY(mutex_);
