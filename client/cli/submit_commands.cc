@@ -51,7 +51,8 @@ v1::CreateJobRequest RequestFor(const v1::Job& job, bool validate_only) {
 
 // All or none: what would be refused is refused before anything is uploaded, or at least before
 // the first job of a study is there.
-absl::Status Prepare(CliContext& context, std::vector<v1::Job>& jobs) {
+absl::Status Prepare(CliContext& context, const SubmitOptions& options,
+                     std::vector<v1::Job>& jobs) {
   for (v1::Job job : jobs) {
     v1::DataSpec& data = DataOf(job);  // May name files, which have no name as data sets yet.
     if (!data.train().empty()) data.set_train("train");
@@ -59,7 +60,7 @@ absl::Status Prepare(CliContext& context, std::vector<v1::Job>& jobs) {
     RETURN_IF_ERROR(ValidateCreateJob(RequestFor(job, true)));
   }
   for (v1::Job& job : jobs) RETURN_IF_ERROR(UploadFiles(context, job));
-  if (jobs.size() == 1) return absl::OkStatus();
+  if (jobs.size() == 1 || options.validate_only) return absl::OkStatus();
   for (const v1::Job& job : jobs) {
     RETURN_IF_ERROR(context.client->CreateJob(RequestFor(job, true)).status());
   }
@@ -67,7 +68,7 @@ absl::Status Prepare(CliContext& context, std::vector<v1::Job>& jobs) {
 }
 
 absl::Status Create(CliContext& context, const SubmitOptions& options, std::vector<v1::Job>& jobs) {
-  RETURN_IF_ERROR(Prepare(context, jobs));
+  RETURN_IF_ERROR(Prepare(context, options, jobs));
   for (v1::Job& job : jobs) {
     v1::CreateJobRequest request = RequestFor(job, options.validate_only);
     ASSIGN_OR_RETURN(job, context.client->CreateJob(request));
