@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/json.h"
+#include "common/base/status_macros.h"
 
 namespace graft {
 namespace {
@@ -17,17 +19,9 @@ std::string Shown(const nlohmann::json& value) {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text) {
-  // The parser takes a zero byte for the end of its input and would not see what follows.
-  if (text.find('\0') != absl::string_view::npos) {
-    return absl::InvalidArgumentError("not JSON: it holds a zero byte");
-  }
-  try {
-    nlohmann::json value = nlohmann::json::parse(text.begin(), text.end());
-    if (!value.is_object()) return absl::InvalidArgumentError("not a JSON object");
-    return value;
-  } catch (const nlohmann::json::parse_error& error) {
-    return absl::InvalidArgumentError(absl::StrCat("not valid JSON in UTF-8 at byte ", error.byte));
-  }
+  ASSIGN_OR_RETURN(nlohmann::json value, ParseJson(text));
+  if (!value.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  return value;
 }
 
 std::string PythonJson(const nlohmann::json& value) { return value.dump(2, ' ', true); }

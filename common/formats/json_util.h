@@ -15,7 +15,7 @@
 
 namespace graft {
 
-// INVALID_ARGUMENT, with the byte: not JSON, not UTF-8, not an object.
+// INVALID_ARGUMENT: as ParseJson of common/base/json.h, or not an object.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text);
 
 // As Python's json.dumps(value, indent=2, sort_keys=True): ASCII only, no newline at the end.

@@ -13,8 +13,6 @@
 
 namespace graft {
 
-inline constexpr size_t kMaxJsonDepth = 512;
-
 // The value of a wanted field.
 struct JsonField {
   enum class Type { kMissing, kString, kStringList, kNumber, kOther };
@@ -33,7 +31,7 @@ class JsonRowParser {
   // Parses a line that is one JSON object (RFC 8259; NaN, Infinity and -Infinity count as numbers).
   // `line` is UTF-8, without its line end, and must live as long as the results are read.
   // INVALID_ARGUMENT: broken JSON ("column 17: …", counted in bytes from 1), nested deeper than
-  // kMaxJsonDepth, or a wanted string has half a surrogate pair in it.
+  // kMaxJsonDepth of common/base/json.h, or a wanted string has half a surrogate pair in it.
   absl::Status Parse(absl::string_view line);
 
   // Of the wanted field with this index, after Parse. A field that stands twice has its last value.

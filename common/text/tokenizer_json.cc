@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/base/json.h"
 #include "common/base/status_macros.h"
 
 namespace graft {
@@ -165,11 +166,9 @@ absl::Status ReadTokenizerConfig(const Json& file, TokenizerSettings* settings) 
 
 absl::StatusOr<Json> ReadJsonFile(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string content, ReadFile(path, kMaxTokenizerFileBytes));
-  try {
-    return Json::parse(content);
-  } catch (const Json::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat(BaseName(path), ": ", error.what()));
-  }
+  absl::StatusOr<Json> json = ParseJson(content);
+  if (!json.ok()) return Annotate(json.status(), BaseName(path));
+  return json;
 }
 
 absl::StatusOr<TokenizerSettings> ReadTokenizerSettings(const std::string& folder) {

@@ -2,8 +2,7 @@
 
 // The JSON files of a Hugging Face tokeniser: reading their parts, and refusing what is not
 // GPT-2's. Used by bpe_model.cc. Errors are INVALID_ARGUMENT and name the field; the caller adds
-// the file's name, but for ReadJsonFile and
-// ReadTokenizerSettings.
+// the file's name, but for ReadJsonFile and ReadTokenizerSettings.
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -23,7 +22,7 @@ struct TokenizerSettings {
   std::vector<AddedToken> added_tokens;
 };
 
-// A whole file, parsed. INVALID_ARGUMENT: broken JSON, with the position; else as ReadFile of
+// A whole file, parsed. INVALID_ARGUMENT: as ParseJson of common/base/json.h; else as ReadFile of
 // common/base/file.h, which stops at kMaxTokenizerFileBytes.
 absl::StatusOr<nlohmann::json> ReadJsonFile(const std::string& path);
 

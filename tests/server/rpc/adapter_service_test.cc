@@ -254,6 +254,18 @@ TEST_F(AdapterServiceTest, ATruncatedAdapterIsRefusedByFile) {
   EXPECT_THAT(std::string(adapter.status().message()), HasSubstr("adapter_model.safetensors"));
 }
 
+TEST_F(AdapterServiceTest, AHostileConfigurationIsRefusedByFile) {
+  const std::string folder = WriteLora(server_.directory(), 8);
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  for (const std::string& value : {std::string("1e999"), deep}) {
+    const std::string config = absl::StrCat(R"({"peft_type": "LORA", "r": )", value, "}");
+    ASSERT_TRUE(WriteFileAtomically(JoinPath(folder, "adapter_config.json"), config).ok());
+    const auto adapter = Import("hostile", "tiny", folder);
+    EXPECT_EQ(adapter.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(adapter.status().message()), HasSubstr("adapter_config.json"));
+  }
+}
+
 TEST_F(AdapterServiceTest, AnImportForAnUnknownModelIsRefusedAtOnce) {
   const auto adapter = Import("theirs", "gpt5", WriteLora(server_.directory(), 8));
   EXPECT_EQ(adapter.status().code(), absl::StatusCode::kNotFound);
