@@ -195,14 +195,25 @@ std::vector<std::string> ValuesOf(const JobFlag& flag, const std::string& text) 
   return absl::StrSplit(text, ',', absl::SkipWhitespace());
 }
 
+// The method becomes these parts and no others; those that it had keep their settings.
 absl::Status SetMethod(v1::Job& job, absl::string_view parts) {
+  v1::Method& method = *job.mutable_spec()->mutable_fine_tune()->mutable_method();
+  const v1::Method before = method;
+  method.Clear();
   for (absl::string_view part : absl::StrSplit(parts, '+')) {
-    if (part != "lora" && part != "soft_prompt" && part != "last_layers" && part != "full") {
+    if (part == "lora") {
+      *method.mutable_lora() = before.lora();
+    } else if (part == "soft_prompt") {
+      *method.mutable_soft_prompt() = before.soft_prompt();
+    } else if (part == "last_layers") {
+      *method.mutable_last_layers() = before.last_layers();
+    } else if (part == "full") {
+      *method.mutable_full() = before.full();
+    } else {
       return absl::InvalidArgumentError(absl::StrCat(
           "\"", part,
           "\" is none of lora, soft_prompt, last_layers and full (a hybrid: lora+soft_prompt)"));
     }
-    RETURN_IF_ERROR(SetField(job, absl::StrCat("spec.fine_tune.method.", part), ""));
   }
   return absl::OkStatus();
 }
@@ -277,7 +288,9 @@ void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagVa
         ->type_name(flag.list ? "A,B" : "VALUE");
   }
   command.add_option("--label", values.labels, "KEY=VALUE, may be repeated")->group(kJob);
-  command.add_option("--file", values.file, "A job as JSON or YAML; flags override it")
+  command
+      .add_option("--file", values.file,
+                  "A job as JSON or YAML; flags override it, and --method names all its parts")
       ->group(kJob)
       ->check(CLI::ExistingFile);
 }

@@ -89,9 +89,6 @@ absl::Status SetScalar(Message& message, const FieldDescriptor& field, absl::str
       reflection.SetEnum(&message, &field, value);
       return absl::OkStatus();
     }
-    case FieldDescriptor::CPPTYPE_MESSAGE:
-      reflection.MutableMessage(&message, &field);  // A part with no fields: its presence says all.
-      return absl::OkStatus();
     default:
       return absl::InternalError(absl::StrCat("no text form for ", field.full_name()));
   }

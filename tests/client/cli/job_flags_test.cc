@@ -1,15 +1,20 @@
 #include "client/cli/job_flags.h"
 
+#include "common/base/file.h"
+#include "common/jobs/method.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
 
 using ::testing::HasSubstr;
 
-absl::StatusOr<std::vector<v1::Job>> Jobs(const std::map<std::string, std::string>& given) {
+absl::StatusOr<std::vector<v1::Job>> Jobs(const std::map<std::string, std::string>& given,
+                                          const std::string& file = "") {
   JobFlagValues values;
+  values.file = file;
   for (const JobFlag& flag : FineTuneFlags()) values.values[flag.name] = "";
   for (const auto& [name, value] : given) values.values[name] = value;
   return JobsFromFlags(FineTuneFlags(), values, "study-1");
@@ -59,6 +64,24 @@ TEST(JobFlagsTest, AHybridIsOneJobAndAListOfMethodsIsSeveral) {
   ASSERT_TRUE(several.ok()) << several.status();
   ASSERT_EQ(several->size(), 3u);  // The rank does not multiply the soft prompt.
   EXPECT_FALSE(several->at(2).spec().fine_tune().method().has_lora());
+}
+
+TEST(JobFlagsTest, AMethodReplacesThatOfTheFileAndKeepsTheSettingsOfItsParts) {
+  const TempDir directory;
+  const std::string file = directory.Path("job.yaml");
+  ASSERT_TRUE(WriteFileAtomically(file,
+                                  "spec: {fine_tune: {method: {soft_prompt: "
+                                  "{num_virtual_tokens: 5}, lora: {alpha: 3}}}}\n")
+                  .ok());
+  const auto jobs = Jobs({{"--method", "lora,last_layers,soft_prompt+lora"}}, file);
+  ASSERT_TRUE(jobs.ok()) << jobs.status();
+  std::vector<std::string> methods;
+  for (const v1::Job& job : *jobs) methods.push_back(MethodName(job.spec().fine_tune().method()));
+  EXPECT_EQ(methods, (std::vector<std::string>{"lora", "last_layers", "lora+soft_prompt"}));
+  EXPECT_EQ(jobs->at(0).spec().fine_tune().method().lora().alpha(), 3);
+  EXPECT_EQ(jobs->at(2).spec().fine_tune().method().soft_prompt().num_virtual_tokens(), 5);
+  const auto other = Jobs({{"--method", "lora"}, {"--num-virtual-tokens", "7"}}, file);
+  EXPECT_THAT(std::string(other.status().message()), HasSubstr("--num-virtual-tokens"));
 }
 
 TEST(JobFlagsTest, AFlagOfAnotherMethodIsRefused) {
