@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -117,7 +118,8 @@ std::vector<JobFlag> MakeFineTuneFlags() {
        "Share of the training data that is held out instead", kData},
       {"--max-train-rows", "spec.fine_tune.data.max_train_rows", "Only the first n rows", kData},
       {"--init-from", "spec.fine_tune.init_from", "Adapter to begin with", kJob},
-      {"--output-name", "spec.fine_tune.output_name", "Name of the adapter [the job's]", kJob},
+      {"--output-name", "spec.fine_tune.output_name",
+       "Name of the adapter, of one job only [the job's]", kJob},
   };
   flags.insert(flags.end(), more.begin(), more.end());
   const std::vector<JobFlag> method = MethodFlags();
@@ -269,6 +271,19 @@ absl::Status AddLabels(v1::Job& job, const std::vector<std::string>& labels) {
   return absl::OkStatus();
 }
 
+// An adapter's name is given once: of jobs that share it, all but the first would be refused.
+absl::Status CheckOutputNames(const std::vector<v1::Job>& jobs) {
+  std::set<std::string> names;
+  for (const v1::Job& job : jobs) {
+    const std::string& name = job.spec().fine_tune().output_name();
+    if (name.empty() || names.insert(name).second) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output-name: ", jobs.size(), " jobs cannot share the name \"", name,
+                     "\"; without it each adapter is named after its job"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 const std::vector<JobFlag>& FineTuneFlags() {
@@ -316,6 +331,7 @@ absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& f
                                                      " jobs; submit them in smaller studies"));
     }
   }
+  RETURN_IF_ERROR(CheckOutputNames(jobs));
   for (v1::Job& job : jobs) {
     if (jobs.size() > 1 && job.study().empty()) job.set_study(study_name);
   }

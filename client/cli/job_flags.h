@@ -34,7 +34,7 @@ void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagVa
 
 // The jobs that the flags (over the file, if one is given) describe. With more than one, each is
 // labelled with its own values, named after them, and belongs to a study (made up from `study_name`
-// unless given). INVALID_ARGUMENT names the flag.
+// unless given). INVALID_ARGUMENT names the flag; several jobs cannot have one --output-name.
 absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& flags,
                                                    const JobFlagValues& values,
                                                    const std::string& study_name);
