@@ -7,9 +7,11 @@
 #include <iterator>
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "common/base/status_macros.h"
+#include "common/text/unicode.h"
 
 namespace graft {
 namespace {
@@ -40,14 +42,20 @@ const std::map<std::string, v1::BeamEarlyStopping>& EarlyStoppings() {
   return names;
 }
 
-v1::GenerateRequest ToRequest(const GenerateOptions& options) {
+absl::StatusOr<std::string> ReadPrompt(const std::string& prompt) {
+  if (prompt != "-") return prompt;
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  const size_t invalid = FindInvalidUtf8(text);
+  if (invalid == absl::string_view::npos) return text;
+  return absl::InvalidArgumentError(
+      absl::StrCat("standard input is not UTF-8: invalid at byte ", invalid + 1));
+}
+
+v1::GenerateRequest ToRequest(const GenerateOptions& options, std::string prompt) {
   v1::GenerateRequest request;
   request.set_base_model(options.base_model);
   request.set_adapter(options.adapter);
-  request.set_prompt(options.prompt);
-  if (options.prompt == "-") {
-    request.set_prompt(std::string(std::istreambuf_iterator<char>(std::cin), {}));
-  }
+  request.set_prompt(std::move(prompt));
   request.set_apply_template(options.apply_template);
   request.set_max_new_tokens(options.max_new_tokens);
   v1::GenerationOptions& generation = *request.mutable_generation();
@@ -67,11 +75,13 @@ v1::GenerateRequest ToRequest(const GenerateOptions& options) {
 }
 
 absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
+  ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.prompt));
+  const v1::GenerateRequest request = ToRequest(options, std::move(prompt));
   context.interrupts->EndStreamsFirst();
   bool ended_line = true;
   v1::GenerateResponse last;
   const absl::Status status =
-      context.client->Generate(ToRequest(options), [&](const v1::GenerateResponse& response) {
+      context.client->Generate(request, [&](const v1::GenerateResponse& response) {
         if (context.json) {
           std::puts(ToJson(response).c_str());
         } else if (!response.text().empty()) {
