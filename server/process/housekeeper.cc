@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
 
@@ -25,6 +26,23 @@ absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, ab
     ASSIGN_OR_RETURN(const bool gone, blobs.DeleteIfOlder(sha256, age));
     if (gone) ++deleted;
   }
+  return deleted;
+}
+
+absl::StatusOr<int64_t> DeleteReleased(JobStore& store, FileBlobStore& blobs, absl::Duration age) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> released, store.ReleasedBlobs());
+  std::vector<std::string> seen_to;
+  int64_t deleted = 0;
+  for (const std::string& sha256 : released) {
+    ASSIGN_OR_RETURN(const bool referenced, store.IsBlobReferenced(sha256));
+    if (!referenced) {
+      ASSIGN_OR_RETURN(const bool gone, blobs.DeleteIfOlder(sha256, age));
+      if (gone) ++deleted;
+      if (!gone && blobs.Stat(sha256).ok()) continue;
+    }
+    seen_to.push_back(sha256);
+  }
+  if (!seen_to.empty()) RETURN_IF_ERROR(store.ForgetReleasedBlobs(seen_to));
   return deleted;
 }
 
@@ -51,15 +69,22 @@ bool Housekeeper::stopping() {
   return stopping_;
 }
 
+void Housekeeper::Report(const absl::StatusOr<int64_t>& deleted) {
+  if (!deleted.ok()) {
+    Log(LogLevel::kWarning, "housekeeping", {{"error", deleted.status().ToString()}});
+  } else if (*deleted > 0) {
+    Log(LogLevel::kInfo, "deleted blobs that nothing names", {{"count", absl::StrCat(*deleted)}});
+  }
+}
+
 void Housekeeper::Run() {
   publisher_.Refresh();
+  absl::Time last_search = absl::InfinitePast();
   do {
-    const absl::StatusOr<int64_t> deleted = CollectGarbage(store_, blobs_, options_.garbage_age);
-    if (!deleted.ok()) {
-      Log(LogLevel::kWarning, "housekeeping", {{"error", deleted.status().ToString()}});
-    } else if (*deleted > 0) {
-      Log(LogLevel::kInfo, "deleted blobs that nothing names", {{"count", absl::StrCat(*deleted)}});
-    }
+    Report(DeleteReleased(store_, blobs_, options_.released_age));
+    if (absl::Now() - last_search < options_.search_interval) continue;
+    last_search = absl::Now();
+    Report(CollectGarbage(store_, blobs_, options_.unnamed_age));
   } while (!stopping());
 }
 

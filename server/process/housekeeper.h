@@ -11,9 +11,13 @@
 namespace graft {
 
 struct HousekeeperOptions {
-  absl::Duration interval = absl::Minutes(10);
+  absl::Duration interval = absl::Minutes(1);
+  // Between two searches through all blobs for those that nothing ever named.
+  absl::Duration search_interval = absl::Hours(1);
   // A blob that no row names is deleted once it is older: before, somebody may be about to name it.
-  absl::Duration garbage_age = absl::Hours(24);
+  // One that was never named belongs to an upload that may take long.
+  absl::Duration released_age = absl::Minutes(5);
+  absl::Duration unnamed_age = absl::Hours(24);
 };
 
 // What must be done now and then: directories brought in line with the store (once, at the start),
@@ -27,6 +31,8 @@ class Housekeeper {
 
  private:
   void Run();
+  // Logs what a deletion of blobs came to.
+  void Report(const absl::StatusOr<int64_t>& deleted);
   bool stopping();
 
   const HousekeeperOptions options_;
@@ -42,5 +48,8 @@ class Housekeeper {
 // Deletes the blobs that are older than `age` by their file's time and that the store does not
 // name. Returns how many. An error ends it.
 absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age);
+// The same for those that lost a name since they were last seen to (JobStore::ReleasedBlobs); what
+// is younger waits for the next time.
+absl::StatusOr<int64_t> DeleteReleased(JobStore& store, FileBlobStore& blobs, absl::Duration age);
 
 }  // namespace graft

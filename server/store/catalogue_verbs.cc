@@ -57,13 +57,36 @@ absl::Status Store(VerbContext& context, ResourceRow row, T message) {
   return context.tables.PutFiles(HolderOf(row.ref.kind), row.ref.name, FilesOf(message));
 }
 
-// Inserts what people bring; the same content again is what is there.
+// How something of the same name and content is still another thing; "" when it is not.
+std::string Difference(const v1::Dataset& stored, const v1::Dataset& given) {
+  return stored.format() == given.format()
+             ? ""
+             : absl::StrCat("as ", v1::DatasetFormat_Name(stored.format()));
+}
+std::string Difference(const v1::Model&, const v1::Model&) { return ""; }
+std::string Difference(const v1::Adapter& stored, const v1::Adapter& given) {
+  if (stored.base_model() == given.base_model() &&
+      stored.base_model_sha256() == given.base_model_sha256()) {
+    return "";
+  }
+  return absl::StrCat("for the base model ", stored.base_model(), " (", stored.base_model_sha256(),
+                      ")");
+}
+
+// Inserts what people bring; the same again is what is there.
 template <typename T>
 absl::StatusOr<T> Insert(VerbContext& context, ResourceRow row, const T& message) {
   RETURN_IF_ERROR(ValidateName(row.ref.name, "name"));
   ASSIGN_OR_RETURN(const auto present, context.tables.FindResource(row.ref));
-  if (present && present->sha256 == row.sha256) return Parse<T>(*present);
-  if (present) return NameTaken(row.ref, "is there already, with other content");
+  if (present) {
+    if (present->sha256 != row.sha256) {
+      return NameTaken(row.ref, "is there already, with other content");
+    }
+    ASSIGN_OR_RETURN(T stored, Parse<T>(*present));
+    const std::string difference = Difference(stored, message);
+    if (difference.empty()) return stored;
+    return NameTaken(row.ref, absl::StrCat("is there already, ", difference));
+  }
   ASSIGN_OR_RETURN(const auto publisher, context.tables.FindPublisher(row.ref));
   if (publisher) return NameTaken(row.ref, absl::StrCat("will be published by ", *publisher));
   const ResourceRef ref = row.ref;

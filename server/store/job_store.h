@@ -290,9 +290,10 @@ class JobStore {
 
   // ---- Catalogue: data sets, models, adapters ---------------------------------------------------
 
-  // Insert: ALREADY_EXISTS (NAME_TAKEN) when the name holds other content; the same content
-  // (sha256) again returns what is stored. create_time is set by the store. Delete:
-  // FAILED_PRECONDITION (IN_USE) while a job that is not done, or (models) an adapter, uses it.
+  // Insert: ALREADY_EXISTS (NAME_TAKEN) when the name holds other content (or the same as another
+  // format, or for another base model); the same again returns what is stored. create_time is set
+  // by the store. Delete: FAILED_PRECONDITION (IN_USE) while a job that is not done, or (models) an
+  // adapter, uses it.
   virtual absl::StatusOr<v1::Dataset> InsertDataset(const v1::Dataset& dataset) = 0;
   virtual absl::StatusOr<v1::Dataset> GetDataset(absl::string_view name) = 0;
   virtual absl::StatusOr<Page<v1::Dataset>> ListDatasets(int page_size,
@@ -313,9 +314,12 @@ class JobStore {
 
   // ---- Housekeeping ----------------------------------------------------------------------------
 
-  // SHA-256 of every blob that a data set, model, adapter, artifact or checkpoint names, sorted.
-  virtual absl::StatusOr<std::vector<std::string>> ReferencedBlobs() = 0;
+  // Whether a data set, model, adapter, artifact or checkpoint names the blob.
   virtual absl::StatusOr<bool> IsBlobReferenced(absl::string_view sha256) = 0;
+  // Blobs that something named until it was deleted or replaced (something else may name them
+  // still), sorted: until ForgetReleasedBlobs says that they have been seen to.
+  virtual absl::StatusOr<std::vector<std::string>> ReleasedBlobs() = 0;
+  virtual absl::Status ForgetReleasedBlobs(absl::Span<const std::string> sha256) = 0;
   // Forgets answers older than request_id_lifetime. Returns how many.
   virtual absl::StatusOr<int64_t> PruneRequestIds() = 0;
   virtual absl::StatusOr<StoreCounts> Counts() = 0;

@@ -379,8 +379,13 @@ absl::StatusOr<int64_t> MemoryTables::CountResources(ResourceKind kind) {
 absl::Status MemoryTables::PutFiles(HolderKind kind, absl::string_view holder,
                                     absl::Span<const v1::Artifact> files) {
   using Files = std::vector<v1::Artifact>;
-  Set(files_, {kind, std::string(holder)},
-      files.empty() ? std::optional<Files>() : Files(files.begin(), files.end()));
+  const std::pair<HolderKind, std::string> key(kind, holder);
+  if (const auto found = files_.find(key); found != files_.end()) {
+    for (const v1::Artifact& file : found->second) {
+      Set(released_, file.sha256(), std::optional<bool>(true));
+    }
+  }
+  Set(files_, key, files.empty() ? std::optional<Files>() : Files(files.begin(), files.end()));
   return absl::OkStatus();
 }
 
@@ -390,17 +395,23 @@ absl::StatusOr<std::vector<v1::Artifact>> MemoryTables::ListFiles(HolderKind kin
   return found == files_.end() ? std::vector<v1::Artifact>() : found->second;
 }
 
-absl::StatusOr<std::vector<std::string>> MemoryTables::DistinctBlobs() {
-  std::set<std::string> blobs;
-  for (const auto& [holder, files] : files_) {
-    for (const v1::Artifact& file : files) blobs.insert(file.sha256());
-  }
-  return std::vector<std::string>(blobs.begin(), blobs.end());
+absl::StatusOr<bool> MemoryTables::HasBlob(absl::string_view sha256) {
+  return std::any_of(files_.begin(), files_.end(), [&](const auto& entry) {
+    const std::vector<v1::Artifact>& files = entry.second;
+    return std::any_of(files.begin(), files.end(),
+                       [&](const v1::Artifact& file) { return file.sha256() == sha256; });
+  });
 }
 
-absl::StatusOr<bool> MemoryTables::HasBlob(absl::string_view sha256) {
-  const absl::StatusOr<std::vector<std::string>> blobs = DistinctBlobs();
-  return std::binary_search(blobs->begin(), blobs->end(), std::string(sha256));
+absl::StatusOr<std::vector<std::string>> MemoryTables::ListReleasedBlobs() {
+  std::vector<std::string> blobs;
+  for (const auto& [sha256, unused] : released_) blobs.push_back(sha256);
+  return blobs;
+}
+
+absl::Status MemoryTables::ForgetReleasedBlob(absl::string_view sha256) {
+  Set(released_, std::string(sha256), std::optional<bool>());
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StoreCounts> MemoryTables::Counts() {

@@ -73,8 +73,9 @@ class MemoryTables : public Tables {
                         absl::Span<const v1::Artifact> files) override;
   absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
                                                       absl::string_view holder) override;
-  absl::StatusOr<std::vector<std::string>> DistinctBlobs() override;
   absl::StatusOr<bool> HasBlob(absl::string_view sha256) override;
+  absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
+  absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
   absl::StatusOr<StoreCounts> Counts() override;
 
  private:
@@ -107,6 +108,7 @@ class MemoryTables : public Tables {
   std::map<std::pair<std::string, std::string>, RequestRow> requests_;  // By verb and id.
   std::map<ResourceKey, ResourceRow> resources_;
   std::map<std::pair<HolderKind, std::string>, std::vector<v1::Artifact>> files_;
+  std::map<std::string, bool> released_;  // By hash; the value says nothing.
   std::vector<std::function<void()>> undo_;
 };
 

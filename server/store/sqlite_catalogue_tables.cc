@@ -41,8 +41,9 @@ constexpr char kInsertFile[] =
 constexpr char kListFiles[] =
     "SELECT path, size_bytes, sha256 FROM files "
     "WHERE owner = 'default' AND kind = ?1 AND holder = ?2 ORDER BY position";
-constexpr char kDistinctBlobs[] = "SELECT DISTINCT sha256 FROM files ORDER BY sha256";
 constexpr char kHasBlob[] = "SELECT 1 FROM files WHERE sha256 = ?1 LIMIT 1";
+constexpr char kListReleased[] = "SELECT sha256 FROM released_blobs ORDER BY sha256";
+constexpr char kForgetReleased[] = "DELETE FROM released_blobs WHERE sha256 = ?1";
 
 constexpr char kCountByStateAndMethod[] =
     "SELECT state, method, jobs, events FROM job_counts WHERE owner = 'default' AND jobs > 0 "
@@ -147,19 +148,23 @@ absl::StatusOr<std::vector<v1::Artifact>> SqliteTables::ListFiles(HolderKind kin
   return files;
 }
 
-absl::StatusOr<std::vector<std::string>> SqliteTables::DistinctBlobs() {
-  SqliteQuery query(database_, kDistinctBlobs);
+absl::StatusOr<bool> SqliteTables::HasBlob(absl::string_view sha256) {
+  SqliteQuery query(database_, kHasBlob, sha256);
+  const bool found = query.Next();
+  RETURN_IF_ERROR(query.status());
+  return found;
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteTables::ListReleasedBlobs() {
+  SqliteQuery query(database_, kListReleased);
   std::vector<std::string> blobs;
   while (query.Next()) blobs.push_back(query.Text(0));
   RETURN_IF_ERROR(query.status());
   return blobs;
 }
 
-absl::StatusOr<bool> SqliteTables::HasBlob(absl::string_view sha256) {
-  SqliteQuery query(database_, kHasBlob, sha256);
-  const bool found = query.Next();
-  RETURN_IF_ERROR(query.status());
-  return found;
+absl::Status SqliteTables::ForgetReleasedBlob(absl::string_view sha256) {
+  return database_.Run(kForgetReleased, sha256);
 }
 
 absl::StatusOr<StoreCounts> SqliteTables::Counts() {

@@ -69,8 +69,9 @@ class SqliteTables : public Tables {
                         absl::Span<const v1::Artifact> files) override;
   absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
                                                       absl::string_view holder) override;
-  absl::StatusOr<std::vector<std::string>> DistinctBlobs() override;
   absl::StatusOr<bool> HasBlob(absl::string_view sha256) override;
+  absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
+  absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
   absl::StatusOr<StoreCounts> Counts() override;
 
  private:

@@ -163,8 +163,10 @@ class Tables {
                                 absl::Span<const v1::Artifact> files) = 0;
   virtual absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
                                                               absl::string_view holder) = 0;
-  virtual absl::StatusOr<std::vector<std::string>> DistinctBlobs() = 0;  // Sorted.
   virtual absl::StatusOr<bool> HasBlob(absl::string_view sha256) = 0;
+  // Blobs of files that PutFiles took away, sorted, until they are forgotten.
+  virtual absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() = 0;
+  virtual absl::Status ForgetReleasedBlob(absl::string_view sha256) = 0;
 
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 };

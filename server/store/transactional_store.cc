@@ -147,12 +147,20 @@ class TransactionalStore : public JobStore {
     return Delete(ResourceKind::kAdapter, name);
   }
 
-  absl::StatusOr<std::vector<std::string>> ReferencedBlobs() override {
-    return Read<std::vector<std::string>>(
-        [](VerbContext& context) { return context.tables.DistinctBlobs(); });
-  }
   absl::StatusOr<bool> IsBlobReferenced(absl::string_view sha256) override {
     return Read<bool>([&](VerbContext& context) { return context.tables.HasBlob(sha256); });
+  }
+  absl::StatusOr<std::vector<std::string>> ReleasedBlobs() override {
+    return Read<std::vector<std::string>>(
+        [](VerbContext& context) { return context.tables.ListReleasedBlobs(); });
+  }
+  absl::Status ForgetReleasedBlobs(absl::Span<const std::string> sha256) override {
+    return WriteStatus([&](VerbContext& context) -> absl::Status {
+      for (const std::string& blob : sha256) {
+        RETURN_IF_ERROR(context.tables.ForgetReleasedBlob(blob));
+      }
+      return absl::OkStatus();
+    });
   }
   absl::StatusOr<int64_t> PruneRequestIds() override {
     return Write<int64_t>([](VerbContext& context) {

@@ -55,5 +55,25 @@ TEST_F(HousekeeperTest, WhatSomebodyKeptSinceItWasFoundOldStays) {
   EXPECT_FALSE(*blobs_->DeleteIfOlder(blob.sha256, -absl::Hours(1)));
 }
 
+TEST_F(HousekeeperTest, WhatLostItsLastNameIsDeletedOnceItIsOldEnough) {
+  v1::Dataset dataset;
+  const BlobInfo gone = *blobs_->Put("gone");
+  const BlobInfo shared = *blobs_->Put("shared");
+  for (const auto& [name, blob] : {std::pair("a", gone), {"b", shared}, {"c", shared}}) {
+    dataset.set_name(name);
+    dataset.set_sha256(blob.sha256);
+    ASSERT_TRUE(store_->InsertDataset(dataset).ok());
+  }
+  ASSERT_TRUE(store_->DeleteDataset("a").ok());
+  ASSERT_TRUE(store_->DeleteDataset("b").ok());
+
+  EXPECT_EQ(*DeleteReleased(*store_, *blobs_, absl::Hours(1)), 0);
+  EXPECT_EQ(store_->ReleasedBlobs()->size(), 1) << "the young one; the shared one has been seen to";
+  EXPECT_EQ(*DeleteReleased(*store_, *blobs_, -absl::Hours(1)), 1);
+  EXPECT_TRUE(store_->ReleasedBlobs()->empty());
+  EXPECT_EQ(blobs_->Stat(gone.sha256).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(blobs_->Stat(shared.sha256).ok());
+}
+
 }  // namespace
 }  // namespace graft

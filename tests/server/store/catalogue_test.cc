@@ -26,6 +26,23 @@ TEST_P(CatalogueTest, SameContentAgainIsTheStoredOne) {
   EXPECT_EQ(store().GetDataset("train")->sha256(), std::string(64, 'b'));
 }
 
+TEST_P(CatalogueTest, SameContentAsAnotherThingIsRefused) {
+  v1::Dataset dataset = *store().GetDataset("train");
+  dataset.set_format(v1::DATASET_FORMAT_CSV);
+  EXPECT_EQ(ReasonOf(store().InsertDataset(dataset).status()), kReasonNameTaken);
+
+  v1::Adapter adapter = StoreFixture::NewAdapter("x");
+  ASSERT_OK(store().InsertAdapter(adapter));
+  ASSERT_OK(store().InsertAdapter(adapter));
+  v1::Model model = *store().GetModel("gpt2");
+  model.set_name("gpt2-tuned");
+  ASSERT_OK(store().InsertModel(model));
+  adapter.set_base_model("gpt2-tuned");
+  const absl::Status other = store().InsertAdapter(adapter).status();
+  EXPECT_EQ(ReasonOf(other), kReasonNameTaken);
+  EXPECT_THAT(std::string(other.message()), HasSubstr("for the base model gpt2 ("));
+}
+
 TEST_P(CatalogueTest, HostileNamesAreRefused) {
   for (const char* name : {"", ".", "..", "a/b", "a b", ".x"}) {
     v1::Dataset dataset;
@@ -91,11 +108,37 @@ TEST_P(CatalogueTest, AdapterNeedsItsBaseModel) {
 
 TEST_P(CatalogueTest, BlobsAreReferencedAsLongAsSomethingNamesThem) {
   ASSERT_OK(store().InsertAdapter(StoreFixture::NewAdapter("x")));
-  EXPECT_THAT(*store().ReferencedBlobs(), ElementsAre(std::string(64, '1'), std::string(64, 'b'),
-                                                      std::string(64, 'c'), std::string(64, 'e')));
-  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, 'e')));
+  for (const char of : {'1', 'b', 'c', 'e'}) {
+    EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, of))) << of;
+  }
+  EXPECT_THAT(*store().ReleasedBlobs(), IsEmpty());
   ASSERT_OK(store().DeleteAdapter("x"));
   EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, 'e')));
+}
+
+TEST_P(CatalogueTest, ReleasedBlobsAreToldUntilTheyAreForgotten) {
+  v1::Adapter adapter = StoreFixture::NewAdapter("x");
+  ASSERT_OK(store().InsertAdapter(adapter));
+  adapter.set_name("y");
+  ASSERT_OK(store().InsertAdapter(adapter));
+  ASSERT_OK(store().DeleteAdapter("x"));
+  ASSERT_OK(store().DeleteDataset("train"));
+  const std::string shared(64, 'e'), gone(64, 'b');
+  EXPECT_THAT(*store().ReleasedBlobs(), ElementsAre(gone, shared));
+  EXPECT_TRUE(*store().IsBlobReferenced(shared));
+  ASSERT_OK(store().ForgetReleasedBlobs({gone}));
+  EXPECT_THAT(*store().ReleasedBlobs(), ElementsAre(shared));
+}
+
+TEST_P(CatalogueTest, ACheckpointThatANewerOneReplacedIsReleased) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  for (int step = 1; step <= 3; ++step) {
+    ASSERT_OK(store().CommitCheckpoint(
+        lease, step, {StoreFixture::File("state", static_cast<char>('4' + step))}));
+  }
+  EXPECT_THAT(*store().ReleasedBlobs(), ElementsAre(std::string(64, '5')));
+  ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Success()));
+  EXPECT_THAT(*store().ReleasedBlobs(), SizeIs(3)) << "a job that is done resumes from nothing";
 }
 
 }  // namespace
