@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
@@ -33,6 +34,11 @@ absl::Status CollectFiles(const std::string& directory, const std::string& prefi
 bool IsSafePath(const std::string& path) {
   const std::vector<std::string> parts = absl::StrSplit(path, '/');
   return std::all_of(parts.begin(), parts.end(), [](const auto& p) { return IsSafeFileName(p); });
+}
+
+absl::Status CheckAbsent(const std::string& path) {
+  if (!DirectoryExists(path) && !FileExists(path)) return absl::OkStatus();
+  return absl::AlreadyExistsError(path + " is there already; choose another place");
 }
 
 }  // namespace
@@ -83,18 +89,21 @@ absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& directory
 
 absl::StatusOr<FolderWriter> FolderWriter::Create(std::string directory) {
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  if (DirectoryExists(directory) || FileExists(directory)) {
-    return absl::AlreadyExistsError(directory + " is there already; choose another place");
-  }
-  std::string temporary = directory + ".partial";
-  RETURN_IF_ERROR(RemoveTree(temporary));
-  RETURN_IF_ERROR(CreateDirectories(temporary));
-  return FolderWriter(std::move(directory), std::move(temporary));
+  RETURN_IF_ERROR(CheckAbsent(directory));
+  return FolderWriter(std::move(directory));
 }
 
 FolderWriter::~FolderWriter() {
   file_.reset();
   if (!temporary_.empty()) RemoveTree(temporary_).IgnoreError();
+}
+
+absl::Status FolderWriter::MakeTemporary() {
+  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(directory_)));
+  std::string path = directory_ + ".partial-XXXXXX";
+  if (mkdtemp(path.data()) == nullptr) return FileError(errno, "make", path);
+  temporary_ = std::move(path);
+  return absl::OkStatus();
 }
 
 absl::Status FolderWriter::FinishFile() {
@@ -116,6 +125,7 @@ absl::Status FolderWriter::Write(const v1::FileChunk& chunk) {
     }
     name_ = chunk.path();
     announced_bytes_ = chunk.size_bytes();
+    if (temporary_.empty()) RETURN_IF_ERROR(MakeTemporary());
     const std::string path = JoinPath(temporary_, name_);
     RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
     ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
@@ -127,7 +137,12 @@ absl::Status FolderWriter::Write(const v1::FileChunk& chunk) {
 
 absl::Status FolderWriter::Commit() {
   RETURN_IF_ERROR(FinishFile());
-  RETURN_IF_ERROR(RenameAndSync(temporary_, directory_));
+  if (temporary_.empty()) return absl::DataLossError("the server sent no files");
+  const absl::Status renamed = RenameAndSync(temporary_, directory_);
+  if (!renamed.ok()) {
+    RETURN_IF_ERROR(CheckAbsent(directory_));
+    return renamed;
+  }
   temporary_.clear();
   return absl::OkStatus();
 }

@@ -30,7 +30,9 @@ absl::Status SendFolder(const std::string& directory, const std::vector<std::str
 // sorted. Hidden ones are left out.
 absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& directory);
 
-// Writes the chunks of a download below a folder that appears whole or not at all.
+// Writes the chunks of a download below a folder that appears whole or not at all. Until then they
+// are in a new folder of its own beside it, which the first chunk makes ("TARGET.partial-Xy12Zz").
+// Destroyed without Commit, it leaves nothing.
 class FolderWriter {
  public:
   // ALREADY_EXISTS: `directory` is there.
@@ -39,17 +41,18 @@ class FolderWriter {
   ~FolderWriter();
 
   absl::Status Write(const v1::FileChunk& chunk);
-  // DATA_LOSS: a file is shorter than it was announced.
+  // DATA_LOSS: a file is shorter than it was announced, or none came. ALREADY_EXISTS: somebody else
+  // made `directory` meanwhile.
   absl::Status Commit();
 
  private:
-  FolderWriter(std::string directory, std::string temporary)
-      : directory_(std::move(directory)), temporary_(std::move(temporary)) {}
+  explicit FolderWriter(std::string directory) : directory_(std::move(directory)) {}
+  absl::Status MakeTemporary();
   absl::Status FinishFile();
 
   std::string directory_;
-  std::string temporary_;
-  std::string name_;  // Of the file being written.
+  std::string temporary_;  // Empty before the first chunk, and after Commit.
+  std::string name_;       // Of the file being written.
   int64_t announced_bytes_ = 0;
   std::optional<AtomicFile> file_;
 };

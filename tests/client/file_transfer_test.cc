@@ -10,6 +10,14 @@ namespace {
 
 using ::testing::ElementsAre;
 
+v1::FileChunk Chunk(const std::string& path, int64_t size_bytes, const std::string& data) {
+  v1::FileChunk chunk;
+  chunk.set_path(path);
+  chunk.set_size_bytes(size_bytes);
+  chunk.set_data(data);
+  return chunk;
+}
+
 class FileTransferTest : public ::testing::Test {
  protected:
   FileTransferTest() : root_(testing::TempDir() + "/transfer_" + std::to_string(getpid())) {
@@ -43,22 +51,46 @@ TEST_F(FileTransferTest, AFolderArrivesAsItWas) {
 TEST_F(FileTransferTest, ABrokenDownloadLeavesNothing) {
   {
     auto writer = FolderWriter::Create(root_ + "/to");
-    v1::FileChunk chunk;
-    chunk.set_path("a");
-    chunk.set_size_bytes(10);
-    chunk.set_data("short");
-    ASSERT_TRUE(writer->Write(chunk).ok());
+    EXPECT_THAT(*ListDirectory(root_), ElementsAre("from"));
+    ASSERT_TRUE(writer->Write(Chunk("a", 10, "short")).ok());
     EXPECT_EQ(writer->Commit().code(), absl::StatusCode::kDataLoss);
   }
   EXPECT_THAT(*ListDirectory(root_), ElementsAre("from"));
 }
 
+TEST_F(FileTransferTest, ADownloadOfNothingIsNoFolder) {
+  EXPECT_EQ(FolderWriter::Create(root_ + "/to")->Commit().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(*ListDirectory(root_), ElementsAre("from"));
+}
+
+TEST_F(FileTransferTest, ADownloadTouchesNoFolderThatIsNotItsOwn) {
+  ASSERT_TRUE(CreateDirectories(root_ + "/to.partial").ok());
+  ASSERT_TRUE(WriteFileAtomically(root_ + "/to.partial/mine", "x").ok());
+  auto writer = FolderWriter::Create(root_ + "/to");
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE(writer->Write(Chunk("a", 3, "new")).ok());
+  ASSERT_TRUE(writer->Commit().ok());
+  EXPECT_THAT(*ListDirectory(root_), ElementsAre("from", "to", "to.partial"));
+  EXPECT_EQ(ReadFile(root_ + "/to.partial/mine", 10).value(), "x");
+}
+
+TEST_F(FileTransferTest, OfTwoDownloadsToOnePlaceTheFirstToEndIsThereWhole) {
+  {
+    auto first = FolderWriter::Create(root_ + "/to");
+    auto second = FolderWriter::Create(root_ + "/to");
+    ASSERT_TRUE(first->Write(Chunk("a", 5, "first")).ok());
+    ASSERT_TRUE(second->Write(Chunk("b", 6, "second")).ok());
+    EXPECT_TRUE(first->Commit().ok());
+    EXPECT_EQ(second->Commit().code(), absl::StatusCode::kAlreadyExists);
+  }
+  EXPECT_THAT(*ListDirectory(root_), ElementsAre("from", "to"));
+  EXPECT_THAT(*ListDirectory(root_ + "/to"), ElementsAre("a"));
+}
+
 TEST_F(FileTransferTest, UnsafeNamesAreRefused) {
   auto writer = FolderWriter::Create(root_ + "/to");
   for (const char* name : {"../up", "/etc/passwd", "a//b", ".hidden", "a/../b"}) {
-    v1::FileChunk chunk;
-    chunk.set_path(name);
-    EXPECT_EQ(writer->Write(chunk).code(), absl::StatusCode::kDataLoss) << name;
+    EXPECT_EQ(writer->Write(Chunk(name, 0, "")).code(), absl::StatusCode::kDataLoss) << name;
   }
 }
 
