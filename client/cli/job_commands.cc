@@ -58,11 +58,9 @@ absl::Status RunJobs(CliContext& context, const ListOptions& options) {
       const std::string steps = job.total_steps() > 0
                                     ? absl::StrCat(job.step(), "/", job.total_steps())
                                     : absl::StrCat(job.step());
-      std::string state = StateText(job.state());
-      if (job.queue_position() > 0) absl::StrAppend(&state, " #", job.queue_position());
-      table.AddRow({job.name(), OneLine(job.display_name(), 32), job.method(), state, steps,
-                    MetricText(job, "eval/loss", 4), MetricText(job, "eval/rougeLsum", 3),
-                    FormatTime(job.create_time())});
+      table.AddRow({job.name(), OneLine(job.display_name(), 32), job.method(),
+                    StateText(job.state()), steps, MetricText(job, "eval/loss", 4),
+                    MetricText(job, "eval/rougeLsum", 3), FormatTime(job.create_time())});
     }
     request.set_page_token(response.next_page_token());
     if (response.next_page_token().empty()) break;
