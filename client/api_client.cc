@@ -75,9 +75,9 @@ template <typename Request, typename Stub>
 absl::Status Receive(Stub& stub,
                      std::unique_ptr<grpc::ClientReader<v1::FileChunk>> (Stub::*method)(
                          grpc::ClientContext*, const Request&),
-                     const Request& request, const std::string& directory) {
+                     const Request& request, grpc::ClientContext& context,
+                     const std::string& directory) {
   ASSIGN_OR_RETURN(FolderWriter folder, FolderWriter::Create(directory));
-  grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
   const auto stream = (stub.*method)(&context, request);
   v1::FileChunk chunk;
@@ -211,6 +211,7 @@ absl::Status ApiClient::DownloadJobArtifact(const std::string& name, const std::
                                             const std::string& path) {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   grpc::ClientContext context;
+  const StreamScope scope(*this, context);
   context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
   auto request = Named<v1::DownloadJobArtifactRequest>(name);
   request.set_path(artifact);
@@ -288,12 +289,17 @@ absl::StatusOr<v1::ListAdaptersResponse> ApiClient::ListAdapters(
 
 absl::Status ApiClient::DownloadAdapter(const v1::DownloadAdapterRequest& request,
                                         const std::string& directory) {
-  return Receive(*adapters_, &v1::AdapterService::Stub::DownloadAdapter, request, directory);
+  grpc::ClientContext context;
+  const StreamScope scope(*this, context);
+  return Receive(*adapters_, &v1::AdapterService::Stub::DownloadAdapter, request, context,
+                 directory);
 }
 
 absl::Status ApiClient::MergeAdapter(const v1::MergeAdapterRequest& request,
                                      const std::string& directory) {
-  return Receive(*adapters_, &v1::AdapterService::Stub::MergeAdapter, request, directory);
+  grpc::ClientContext context;
+  const StreamScope scope(*this, context);
+  return Receive(*adapters_, &v1::AdapterService::Stub::MergeAdapter, request, context, directory);
 }
 
 absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,

@@ -41,7 +41,8 @@ class ApiClient {
   static std::unique_ptr<ApiClient> Connect(const std::string& address, Options options);
   explicit ApiClient(std::shared_ptr<grpc::Channel> channel, Options options);
 
-  // Ends WatchJob and Generate calls in other threads, now and from now on; they return CANCELLED.
+  // Ends watches, downloads and Generate calls in other threads, now and from now on; they return
+  // CANCELLED.
   void CancelStreams() ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::StatusOr<v1::Job> CreateJob(v1::CreateJobRequest request);

@@ -241,7 +241,8 @@ absl::Status RunDownload(CliContext& context, const DownloadOptions& options) {
   v1::DownloadAdapterRequest request;
   request.set_name(options.name);
   request.set_peft_version(options.peft_version);
-  RETURN_IF_ERROR(context.client->DownloadAdapter(request, directory));
+  RETURN_IF_ERROR(EndableDownload(
+      context, [&] { return context.client->DownloadAdapter(request, directory); }));
   PrintDirectory(context, directory);
   return absl::OkStatus();
 }
@@ -256,7 +257,8 @@ absl::Status RunMerge(CliContext& context, const MergeOptions& options) {
   v1::MergeAdapterRequest request;
   request.set_name(options.name);
   request.set_dtype(options.dtype);
-  RETURN_IF_ERROR(context.client->MergeAdapter(request, options.directory));
+  RETURN_IF_ERROR(EndableDownload(
+      context, [&] { return context.client->MergeAdapter(request, options.directory); }));
   PrintDirectory(context, options.directory);
   return absl::OkStatus();
 }

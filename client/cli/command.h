@@ -63,6 +63,9 @@ absl::Status FollowJob(CliContext& context, const std::string& name, int64_t aft
 absl::Status AlreadyPrinted(absl::StatusCode code);
 bool IsAlreadyPrinted(const absl::Status& status);
 
+// Runs a download: the first Ctrl-C ends it, and it removes what it wrote.
+absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download);
+
 // A data set's name for the argument `value`: itself, or, where it is the path of a file here, that
 // of the data set that the file is uploaded as ("articles-1a2b3c4d": its stem and the beginning of
 // its hash; uploaded once).

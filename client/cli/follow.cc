@@ -57,6 +57,13 @@ bool IsAlreadyPrinted(const absl::Status& status) {
   return status.GetPayload(kPrintedPayload).has_value();
 }
 
+absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download) {
+  context.interrupts->EndStreamsFirst();
+  const absl::Status status = download();
+  const bool ended = !status.ok() && context.interrupts->interrupted();
+  return ended ? AlreadyPrinted(absl::StatusCode::kCancelled) : status;
+}
+
 absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence) {
   context.interrupts->EndStreamsFirst();
   Screen screen(!context.json && isatty(STDOUT_FILENO) != 0);

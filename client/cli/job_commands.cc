@@ -187,7 +187,8 @@ absl::Status RunListArtifacts(CliContext& context, const ArtifactOptions& option
 
 absl::Status RunDownloadArtifact(CliContext& context, const ArtifactOptions& options) {
   const std::string to = options.to.empty() ? BaseName(options.path) : options.to;
-  RETURN_IF_ERROR(context.client->DownloadJobArtifact(options.job, options.path, to));
+  RETURN_IF_ERROR(EndableDownload(
+      context, [&] { return context.client->DownloadJobArtifact(options.job, options.path, to); }));
   std::fputs(OneFact(context.json, "file", to, to).c_str(), stdout);
   return absl::OkStatus();
 }

@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <csignal>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -5,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "common/base/file.h"
+#include "common/base/mutex.h"
 #include "gmock/gmock.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
@@ -19,10 +24,15 @@ using ::testing::HasSubstr;
 // Sends one file whatever is asked for; the merge of "prompt" breaks after its first piece.
 class FakeAdapters : public v1::AdapterService::Service {
  public:
-  grpc::Status DownloadAdapter(grpc::ServerContext*, const v1::DownloadAdapterRequest* request,
+  grpc::Status DownloadAdapter(grpc::ServerContext* context,
+                               const v1::DownloadAdapterRequest* request,
                                grpc::ServerWriter<v1::FileChunk>* writer) override {
     download = *request;
     Send(*writer, "lora/adapter_config.json", "{}");
+    if (!on_first_file) return grpc::Status::OK;
+    on_first_file();
+    MutexLock lock(mutex_);
+    while (!context->IsCancelled()) cancelled_.WaitFor(mutex_, absl::Milliseconds(5));
     return grpc::Status::OK;
   }
   grpc::Status MergeAdapter(grpc::ServerContext*, const v1::MergeAdapterRequest* request,
@@ -33,6 +43,7 @@ class FakeAdapters : public v1::AdapterService::Service {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "the adapter has a soft prompt");
   }
 
+  std::function<void()> on_first_file;  // After which the download goes on until it is cancelled.
   v1::DownloadAdapterRequest download;
   v1::MergeAdapterRequest merge;
 
@@ -45,11 +56,15 @@ class FakeAdapters : public v1::AdapterService::Service {
     chunk.set_data(text);
     writer.Write(chunk);
   }
+
+  Mutex mutex_;
+  CondVar cancelled_;
 };
 
 class AdapterCommandsTest : public ::testing::Test {
  protected:
   AdapterCommandsTest() {
+    BlockInterrupts();
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -57,6 +72,7 @@ class AdapterCommandsTest : public ::testing::Test {
     server_ = builder.BuildAndStart();
     context_.json = true;
     context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
+    context_.interrupts = std::make_unique<InterruptWaiter>(*context_.client);
   }
 
   // INVALID_ARGUMENT for words that the command line does not take.
@@ -105,6 +121,14 @@ TEST_F(AdapterCommandsTest, AMergeNamesItsDtype) {
 TEST_F(AdapterCommandsTest, ARefusedMergeLeavesNoFolder) {
   const absl::Status status = Run({"merge", "prompt", "--to", dir_.Path("a")});
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(ListDirectory(dir_.Path(""))->empty());
+}
+
+TEST_F(AdapterCommandsTest, AnInterruptedDownloadLeavesNoFolderAndSaysNothing) {
+  adapters_.on_first_file = [] { kill(getpid(), SIGINT); };
+  const absl::Status status = Run({"download", "news", "--to", dir_.Path("a")});
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(IsAlreadyPrinted(status));
   EXPECT_TRUE(ListDirectory(dir_.Path(""))->empty());
 }
 
