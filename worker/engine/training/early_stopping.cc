@@ -1,6 +1,7 @@
 #include "worker/engine/training/early_stopping.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -8,6 +9,17 @@
 #include "absl/strings/str_join.h"
 
 namespace graft {
+namespace {
+
+// NaN unless the loss is finite too: texts that broken weights generate still have their scores.
+double FiniteValue(const EvaluationEvent& evaluation, double value) {
+  const auto loss = evaluation.values.find("eval/loss");
+  const bool finite =
+      std::isfinite(value) && (loss == evaluation.values.end() || std::isfinite(loss->second));
+  return finite ? value : std::numeric_limits<double>::quiet_NaN();
+}
+
+}  // namespace
 
 absl::StatusOr<bool> UpdateEarlyStopping(const TrainingConfig::EarlyStopping& config,
                                          const EvaluationEvent& evaluation,
@@ -22,15 +34,13 @@ absl::StatusOr<bool> UpdateEarlyStopping(const TrainingConfig::EarlyStopping& co
   }
   const bool less_is_better =
       absl::StrContains(config.metric, "loss") || absl::StrContains(config.metric, "perplexity");
-  const double value = found->second;
+  const double value = FiniteValue(evaluation, found->second);
   const auto gain = [&](double over) { return less_is_better ? over - value : value - over; };
   const bool finite = std::isfinite(value);
   const bool first = state.evaluations == 0;
   ++state.evaluations;
-  const bool best = first || !std::isfinite(state.best_value)
-                        ? finite || first
-                        : finite && gain(state.best_value) > 0;
-  if (best) state.best_value = value;
+  const bool best = finite && (first || std::isnan(state.best_value) || gain(state.best_value) > 0);
+  if (best || first) state.best_value = value;
   const bool reset =
       first ||
       (finite && (!std::isfinite(state.reset_value) || gain(state.reset_value) > config.min_delta));

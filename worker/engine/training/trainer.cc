@@ -4,8 +4,10 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -14,18 +16,24 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/data/token_file.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/adamw.h"
 #include "worker/engine/training/batch.h"
+#include "worker/engine/training/divergence.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/training_state.h"
+#include "worker/engine/training/validation_loss.h"
 
 namespace graft {
 namespace {
 
 // Rows that an error names at the most.
 constexpr size_t kMaxRowsInError = 16;
+
+// Micro-batches whose loss is looked at before what nothing has evaluated is published.
+constexpr int64_t kBatchesChecked = 8;
 
 double PeakRate(const TrainingConfig::LearningRates& rates, AdapterPart part) {
   switch (part) {
@@ -73,6 +81,7 @@ class TrainerRun {
   DropoutPlan MakeDropoutPlan(int64_t micro_batch) const;
   absl::Status Update(const StepNumbers& numbers, std::span<const int64_t> rows);
   absl::Status Diverged(const StepNumbers& numbers, std::span<const int64_t> rows);
+  bool IsHopeless() const;
   void ApplyAdamW(double factor);
   void ClearGradients();
   bool EvaluationIsDue() const;
@@ -80,7 +89,9 @@ class TrainerRun {
   absl::Status Evaluate();
   absl::Status WriteCheckpoint();
   absl::Status RemoveOldCheckpoints();
-  TrainingResult Finish();
+  absl::StatusOr<double> LossOfLastTensors();
+  absl::Status CheckLastTensors();
+  absl::StatusOr<TrainingResult> Finish();
   bool Done() const { return state_.step >= plan_.total_steps || state_.early_stopping.stop; }
 
   const TrainerOptions& options_;
@@ -95,6 +106,7 @@ class TrainerRun {
   TrainingState state_;
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
+  int64_t skipped_in_a_row_ = 0;  // Updates, up to the last step, of this process.
 };
 
 absl::StatusOr<TrainingResult> TrainerRun::Run() {
@@ -291,6 +303,7 @@ absl::Status TrainerRun::Update(const StepNumbers& numbers, std::span<const int6
   }
   ApplyAdamW(ScheduleFactor(config_.schedule, state_.step, plan_));
   ClearGradients();
+  skipped_in_a_row_ = 0;
   return absl::OkStatus();
 }
 
@@ -299,12 +312,19 @@ absl::Status TrainerRun::Diverged(const StepNumbers& numbers, std::span<const in
       "step ", state_.step + 1, ": loss ", numbers.loss, ", gradient norm ", numbers.grad_norm,
       ", on rows ", absl::StrJoin(rows.first(std::min(rows.size(), kMaxRowsInError)), ", "),
       rows.size() > kMaxRowsInError ? ", ..." : "", " of the training set");
-  if (config_.on_divergence == DivergencePolicy::kStop) {
-    return absl::OutOfRangeError(
-        absl::StrCat("diverged at ", text, "; a smaller learning rate may help"));
-  }
+  if (config_.on_divergence == DivergencePolicy::kStop) return DivergedAt(text);
   sink_.OnWarning("UPDATE_SKIPPED", text);
-  return absl::OkStatus();
+  ++skipped_in_a_row_;
+  if (!IsHopeless()) return absl::OkStatus();
+  return DivergedAt(
+      absl::StrCat(text, "; ", skipped_in_a_row_, " updates up to there were skipped"));
+}
+
+// Has nothing that could be published, and no later step would change that: no row gives a finite
+// update any more.
+bool TrainerRun::IsHopeless() const {
+  if (!state_.best_tensors.empty()) return false;
+  return skipped_in_a_row_ >= plan_.steps_per_epoch || !AllFinite(state_.trained);
 }
 
 void TrainerRun::ApplyAdamW(double factor) {
@@ -402,7 +422,32 @@ absl::Status TrainerRun::RemoveOldCheckpoints() {
   return absl::OkStatus();
 }
 
-TrainingResult TrainerRun::Finish() {
+// Of the tensors as the last update left them, on some rows of its epoch.
+absl::StatusOr<double> TrainerRun::LossOfLastTensors() {
+  const std::vector<int64_t>& order = Order(plan_.epoch(state_.step - 1));
+  const int64_t count =
+      std::min(plan_.num_rows, std::max(plan_.rows_per_step, kBatchesChecked * config_.batch_size));
+  const RowSubset rows(std::shared_ptr<const ExampleSource>(&train_, [](const ExampleSource*) {}),
+                       {order.begin(), order.begin() + count});
+  c10::NoGradGuard no_grad;
+  ASSIGN_OR_RETURN(const ValidationLoss loss,
+                   ComputeValidationLoss(adapter_.Bind(), rows, config_.batch_size, stop_));
+  return loss.loss;
+}
+
+// The last tensors count when no evaluation was finite: because there was none, or because they
+// never gave one.
+absl::Status TrainerRun::CheckLastTensors() {
+  if (evaluator_ != nullptr) {
+    return DivergedAt(absl::StrCat("step ", state_.step, ": no evaluation gave a finite loss"));
+  }
+  ASSIGN_OR_RETURN(const double loss, LossOfLastTensors());
+  if (std::isfinite(loss)) return absl::OkStatus();
+  return DivergedAt(absl::StrCat("step ", state_.step, ": after its update the loss is ", loss));
+}
+
+absl::StatusOr<TrainingResult> TrainerRun::Finish() {
+  if (state_.best_tensors.empty()) RETURN_IF_ERROR(CheckLastTensors());
   TrainingResult result;
   result.steps = state_.step;
   result.best_step = state_.best.step > 0 ? state_.best.step : state_.step;
@@ -413,6 +458,7 @@ TrainingResult TrainerRun::Finish() {
   for (size_t i = 0; i < state_.best_tensors.size(); ++i) {
     state_.trained[i].copy_(state_.best_tensors[i]);
   }
+  RETURN_IF_ERROR(CheckPublishable(state_.names, state_.trained, result.best_step));
   return result;
 }
 

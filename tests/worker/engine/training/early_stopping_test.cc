@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -62,6 +63,25 @@ TEST(EarlyStoppingTest, NotANumberIsNoImprovement) {
   const Outcome outcome = Feed({"eval/loss", 2, 0}, {1, std::nan(""), std::nan("")});
   EXPECT_EQ(outcome.best, (std::vector<bool>{true, false, false}));
   EXPECT_EQ(outcome.stopped_at, 2);
+}
+
+TEST(EarlyStoppingTest, NotANumberIsNeverTheBestNotEvenTheFirst) {
+  const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(Feed({"eval/loss", 0, 0}, {nan, infinity, 3, nan, 2, 2.5}).best,
+            (std::vector<bool>{false, false, true, false, true, false}));
+  EXPECT_EQ(Feed({"eval/rougeL", 0, 0}, {nan, -1, -2}).best,
+            (std::vector<bool>{false, true, false}));
+  EXPECT_EQ(Feed({"eval/loss", 2, 0}, {nan, nan, nan, 1}).stopped_at, 2);
+}
+
+TEST(EarlyStoppingTest, AScoreBesideALossThatIsNotFiniteDoesNotCount) {
+  EvaluationEvent event;
+  event.values = {{"eval/loss", std::nan("")}, {"eval/rougeL", 0.5}};
+  EarlyStoppingState state;
+  EXPECT_FALSE(*UpdateEarlyStopping({"eval/rougeL", 2, 0}, event, state));
+  event.values["eval/loss"] = 3;
+  event.values["eval/rougeL"] = 0.1;
+  EXPECT_TRUE(*UpdateEarlyStopping({"eval/rougeL", 2, 0}, event, state));
 }
 
 TEST(EarlyStoppingTest, UnknownMetricIsRefusedWithWhatThereIs) {

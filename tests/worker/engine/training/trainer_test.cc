@@ -247,14 +247,60 @@ TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
   TrainerOptions options = SmallOptions();
   options.config.learning_rates.lora = 1e30;
   options.config.max_steps = 3;
+  options.config.eval_every_steps = 1;
   options.config.on_divergence = DivergencePolicy::kSkip;
+  ScriptedEvaluator evaluator({1, std::nan(""), std::nan("")});
   RecordingSink sink;
   NoStop stop;
   const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, OnlyLora());
-  ASSERT_TRUE(Train(options, GoldenRows(), *adapter, nullptr, sink, stop).ok());
+  const absl::StatusOr<TrainingResult> result =
+      Train(options, GoldenRows(), *adapter, &evaluator, sink, stop);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->best_step, 1);
   ASSERT_EQ(sink.warnings.size(), 2u);
   EXPECT_EQ(sink.warnings[0].first, "UPDATE_SKIPPED");
   EXPECT_TRUE(at::isfinite(adapter->tensors()[0].tensor).all().item<bool>());
+}
+
+TEST(TrainerTest, WithNothingFiniteToPublishTheRunFailsWhateverThePolicy) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.learning_rates.lora = 1e30;
+  options.config.on_divergence = DivergencePolicy::kSkip;
+  const auto expect_failure = [&](int max_steps, Evaluator* evaluator, const std::string& text) {
+    options.config.max_steps = max_steps;
+    RecordingSink sink;
+    NoStop stop;
+    const absl::Status status =
+        Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), evaluator, sink, stop)
+            .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+    EXPECT_THAT(status.message(), HasSubstr(text));
+    EXPECT_THAT(status.message(), HasSubstr("a smaller learning rate"));
+  };
+  expect_failure(1, nullptr,
+                 "step 1: after its update the loss is ");  // Finite until the last update.
+  expect_failure(3, nullptr, "step 3: after its update the loss is ");
+  expect_failure(30, nullptr, "step 4: loss ");  // A whole epoch of three steps was skipped.
+  LossEvaluator evaluator;
+  expect_failure(3, &evaluator, "step 3: no evaluation");
+  options.config.on_divergence = DivergencePolicy::kStop;
+  expect_failure(1, &evaluator, "step 1: no evaluation");
+}
+
+TEST(TrainerTest, TensorsThatCannotBePublishedAreNamed) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();  // fp64: published as F32.
+  TrainerOptions options = SmallOptions();
+  options.config.learning_rates.lora = 1e50;
+  options.config.max_steps = 1;
+  ScriptedEvaluator evaluator({1});
+  RecordingSink sink;
+  NoStop stop;
+  const absl::Status status =
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &evaluator, sink, stop)
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  EXPECT_THAT(status.message(), HasSubstr("at step 1: tensor h.0.attn.c_attn.lora_"));
 }
 
 class LongRow : public ExampleSource {

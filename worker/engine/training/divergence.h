@@ -1,0 +1,26 @@
+#pragma once
+
+// What every error about a run that diverged has in common.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace graft {
+
+// OUT_OF_RANGE "diverged at step 3: …; <what may help>". `text` begins with the step.
+absl::Status DivergedAt(absl::string_view text);
+
+bool AllFinite(const std::vector<at::Tensor>& tensors);
+
+// What is published must be finite as F32, in which it is written. DivergedAt naming the tensor
+// that is not.
+absl::Status CheckPublishable(const std::vector<std::string>& names,
+                              const std::vector<at::Tensor>& tensors, int64_t step);
+
+}  // namespace graft
