@@ -2,14 +2,17 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/method.h"
@@ -35,9 +38,24 @@ void PrintTable(const CliContext& context, const Table& table) {
   if (!context.json) std::fputs(table.ToString().c_str(), stdout);
 }
 
-std::string StemOf(const std::string& path) {
-  std::string stem = BaseName(path);
-  return stem.substr(0, stem.find_last_of('.'));
+// A data set's name of at most `max_bytes` made of a file's: without its ending, and with a "-" for
+// each run of characters that names do not have. INVALID_ARGUMENT, naming `flag`: nothing is left.
+absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
+                                       const std::string& flag) {
+  const std::string file = BaseName(path);
+  const size_t dot = file.rfind('.');
+  std::string name;
+  for (const char c : dot == 0 ? file : file.substr(0, dot)) {
+    const bool allowed = absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+    if (allowed || !absl::EndsWith(name, "-")) name += allowed ? c : '-';
+  }
+  name.erase(0, name.find_first_not_of(".-"));
+  name.resize(std::min(name.size(), max_bytes));
+  name.erase(name.find_last_not_of('-') + 1);
+  if (!name.empty()) return name;
+  return absl::InvalidArgumentError(absl::StrCat(
+      flag, ": no data set can be named after \"", file,
+      "\" (names are letters, digits, ., _ and -); graft datasets upload takes a --name"));
 }
 
 // "  12.3 MB of 45.6 MB" redrawn on a terminal.
@@ -55,7 +73,10 @@ struct UploadOptions {
 };
 
 absl::Status RunUpload(CliContext& context, const UploadOptions& options) {
-  const std::string name = options.name.empty() ? StemOf(options.path) : options.name;
+  std::string name = options.name;
+  if (name.empty()) {
+    ASSIGN_OR_RETURN(name, NameOfFile(options.path, kMaxNameBytes, "--name"));
+  }
   ASSIGN_OR_RETURN(const int64_t size, FileSize(options.path));
   ASSIGN_OR_RETURN(const v1::Dataset dataset,
                    context.client->UploadDataset(name, options.path, UploadMeter(context, size)));
@@ -290,10 +311,13 @@ absl::Status RunDeleteAdapter(CliContext& context, const NameOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value) {
+absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value,
+                                           const std::string& flag) {
   if (!FileExists(value)) return value;
   ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(value));
-  const std::string name = absl::StrCat(StemOf(value), "-", sha256.substr(0, 8));
+  const std::string ending = absl::StrCat("-", sha256.substr(0, 8));
+  ASSIGN_OR_RETURN(std::string name, NameOfFile(value, kMaxNameBytes - ending.size(), flag));
+  name += ending;
   const auto known = context.client->GetDataset(name);
   if (known.ok()) return name;
   if (!absl::IsNotFound(known.status())) return known.status();
@@ -313,7 +337,9 @@ void AddDatasetCommands(CLI::App& app, RunCommand& run) {
   upload_command->add_option("file", upload->path, "The file")
       ->required()
       ->check(CLI::ExistingFile);
-  upload_command->add_option("--name", upload->name, "Default: the file's name without its ending");
+  upload_command->add_option(
+      "--name", upload->name,
+      "Default: the file's name without its ending, with - for what names do not have");
   AddCommand(*datasets, run, "list", "List data sets", "graft datasets list",
              std::make_shared<NoOptions>(), RunDatasets);
   auto preview = std::make_shared<PreviewOptions>();

@@ -67,8 +67,10 @@ bool IsAlreadyPrinted(const absl::Status& status);
 absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download);
 
 // A data set's name for the argument `value`: itself, or, where it is the path of a file here, that
-// of the data set that the file is uploaded as ("articles-1a2b3c4d": its stem and the beginning of
-// its hash; uploaded once).
-absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value);
+// of the data set that the file is uploaded as ("my-articles-1a2b3c4d": of its name what names may
+// hold, and the beginning of its hash; uploaded once). INVALID_ARGUMENT, naming `flag`: its name
+// has nothing of that.
+absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value,
+                                           const std::string& flag);
 
 }  // namespace graft

@@ -34,10 +34,11 @@ v1::DataSpec& DataOf(v1::Job& job) {
 absl::Status UploadFiles(CliContext& context, v1::Job& job) {
   v1::DataSpec& data = DataOf(job);
   if (!data.train().empty()) {
-    ASSIGN_OR_RETURN(*data.mutable_train(), DatasetNameFor(context, data.train()));
+    ASSIGN_OR_RETURN(*data.mutable_train(), DatasetNameFor(context, data.train(), "--train"));
   }
   if (!data.validation().empty()) {
-    ASSIGN_OR_RETURN(*data.mutable_validation(), DatasetNameFor(context, data.validation()));
+    const char* flag = job.spec().has_evaluate() ? "--data" : "--validation";
+    ASSIGN_OR_RETURN(*data.mutable_validation(), DatasetNameFor(context, data.validation(), flag));
   }
   return absl::OkStatus();
 }

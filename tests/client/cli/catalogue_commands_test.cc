@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
 #include "grpcpp/server.h"
@@ -19,6 +20,7 @@
 namespace graft {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // Sends one file whatever is asked for; the merge of "prompt" breaks after its first piece.
@@ -61,14 +63,34 @@ class FakeAdapters : public v1::AdapterService::Service {
   CondVar cancelled_;
 };
 
-class AdapterCommandsTest : public ::testing::Test {
+// Has no data set; remembers what is uploaded.
+class FakeDatasets : public v1::DatasetService::Service {
+ public:
+  grpc::Status GetDataset(grpc::ServerContext*, const v1::GetDatasetRequest*,
+                          v1::Dataset*) override {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no data set");
+  }
+  grpc::Status UploadDataset(grpc::ServerContext*, grpc::ServerReader<v1::UploadDatasetRequest>* in,
+                             v1::Dataset*) override {
+    v1::UploadDatasetRequest message;
+    while (in->Read(&message)) {
+      if (message.has_metadata()) names.push_back(message.metadata().name());
+    }
+    return grpc::Status::OK;
+  }
+
+  std::vector<std::string> names;
+};
+
+class CatalogueCommandsTest : public ::testing::Test {
  protected:
-  AdapterCommandsTest() {
+  CatalogueCommandsTest() {
     BlockInterrupts();
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&adapters_);
+    builder.RegisterService(&datasets_);
     server_ = builder.BuildAndStart();
     context_.json = true;
     context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
@@ -80,7 +102,8 @@ class AdapterCommandsTest : public ::testing::Test {
     CLI::App app;
     RunCommand run;
     AddAdapterCommands(app, run);
-    std::vector<const char*> arguments = {"graft", "adapters"};
+    AddDatasetCommands(app, run);
+    std::vector<const char*> arguments = {"graft"};
     for (const std::string& word : words) arguments.push_back(word.c_str());
     try {
       app.parse(static_cast<int>(arguments.size()), arguments.data());
@@ -90,46 +113,76 @@ class AdapterCommandsTest : public ::testing::Test {
     return run(context_);
   }
 
+  std::string NewFile(const std::string& name) {
+    EXPECT_TRUE(WriteFileAtomically(dir_.Path(name), "{}\n").ok());
+    return dir_.Path(name);
+  }
+
   TempDir dir_;
   FakeAdapters adapters_;
+  FakeDatasets datasets_;
   std::unique_ptr<grpc::Server> server_;
   CliContext context_;
 };
 
-TEST_F(AdapterCommandsTest, ADownloadAsksForThePeftThatWillRead) {
+TEST_F(CatalogueCommandsTest, ADownloadAsksForThePeftThatWillRead) {
   const std::string folder = dir_.Path("a");
-  ASSERT_TRUE(Run({"download", "news", "--to", folder, "--peft-version", "0.10"}).ok());
+  ASSERT_TRUE(Run({"adapters", "download", "news", "--to", folder, "--peft-version", "0.10"}).ok());
   EXPECT_EQ(adapters_.download.name(), "news");
   EXPECT_EQ(adapters_.download.peft_version(), "0.10");
   EXPECT_EQ(*ReadFile(JoinPath(folder, "lora/adapter_config.json"), 100), "{}");
-  ASSERT_TRUE(Run({"download", "news", "--to", dir_.Path("b")}).ok());
+  ASSERT_TRUE(Run({"adapters", "download", "news", "--to", dir_.Path("b")}).ok());
   EXPECT_EQ(adapters_.download.peft_version(), "");
 }
 
-TEST_F(AdapterCommandsTest, AMergeNamesItsDtype) {
-  ASSERT_TRUE(Run({"merge", "news", "--to", dir_.Path("a")}).ok());
+TEST_F(CatalogueCommandsTest, AMergeNamesItsDtype) {
+  ASSERT_TRUE(Run({"adapters", "merge", "news", "--to", dir_.Path("a")}).ok());
   EXPECT_EQ(adapters_.merge.name(), "news");
   EXPECT_EQ(adapters_.merge.dtype(), "");
   EXPECT_TRUE(FileExists(dir_.Path("a/config.json")));
-  ASSERT_TRUE(Run({"merge", "news", "--to", dir_.Path("b"), "--dtype", "BF16"}).ok());
+  ASSERT_TRUE(Run({"adapters", "merge", "news", "--to", dir_.Path("b"), "--dtype", "BF16"}).ok());
   EXPECT_EQ(adapters_.merge.dtype(), "BF16");
-  EXPECT_THAT(Run({"merge", "news", "--to", dir_.Path("c"), "--dtype", "I8"}).message(),
+  EXPECT_THAT(Run({"adapters", "merge", "news", "--to", dir_.Path("c"), "--dtype", "I8"}).message(),
               HasSubstr("--dtype"));
-  EXPECT_THAT(Run({"merge", "news"}).message(), HasSubstr("--to"));
+  EXPECT_THAT(Run({"adapters", "merge", "news"}).message(), HasSubstr("--to"));
 }
 
-TEST_F(AdapterCommandsTest, ARefusedMergeLeavesNoFolder) {
-  const absl::Status status = Run({"merge", "prompt", "--to", dir_.Path("a")});
+TEST_F(CatalogueCommandsTest, ARefusedMergeLeavesNoFolder) {
+  const absl::Status status = Run({"adapters", "merge", "prompt", "--to", dir_.Path("a")});
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(ListDirectory(dir_.Path(""))->empty());
 }
 
-TEST_F(AdapterCommandsTest, AnInterruptedDownloadLeavesNoFolderAndSaysNothing) {
+TEST_F(CatalogueCommandsTest, AnInterruptedDownloadLeavesNoFolderAndSaysNothing) {
   adapters_.on_first_file = [] { kill(getpid(), SIGINT); };
-  const absl::Status status = Run({"download", "news", "--to", dir_.Path("a")});
+  const absl::Status status = Run({"adapters", "download", "news", "--to", dir_.Path("a")});
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(IsAlreadyPrinted(status));
   EXPECT_TRUE(ListDirectory(dir_.Path(""))->empty());
+}
+
+TEST_F(CatalogueCommandsTest, ADataSetIsNamedAfterItsFile) {
+  for (const char* file : {"my articles.jsonl", "für  uns.v2.csv", ".a-b_c", "plain.jsonl"}) {
+    EXPECT_TRUE(Run({"datasets", "upload", NewFile(file)}).ok()) << file;
+  }
+  ASSERT_TRUE(Run({"datasets", "upload", NewFile("日本.jsonl"), "--name", "news"}).ok());
+  EXPECT_THAT(datasets_.names, ElementsAre("my-articles", "f-r-uns.v2", "a-b_c", "plain", "news"));
+  const absl::Status unnamed = Run({"datasets", "upload", NewFile("日本.jsonl")});
+  EXPECT_EQ(unnamed.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(unnamed.message()), HasSubstr("--name: "));
+}
+
+TEST_F(CatalogueCommandsTest, AFileOfAJobBecomesADataSetThatIsNamedAfterItAndItsHash) {
+  const auto name = DatasetNameFor(context_, NewFile("my articles.jsonl"), "--train");
+  EXPECT_EQ(*name, "my-articles-ca3d163b");
+  const auto longest = DatasetNameFor(context_, NewFile(std::string(200, 'x')), "--train");
+  EXPECT_EQ(*longest, std::string(kMaxNameBytes - 9, 'x') + "-ca3d163b");
+  EXPECT_THAT(datasets_.names, ElementsAre(*name, *longest));
+  EXPECT_EQ(*DatasetNameFor(context_, "no file here", "--train"), "no file here");
+  const absl::Status unnamed =
+      DatasetNameFor(context_, NewFile("日本.jsonl"), "--validation").status();
+  EXPECT_EQ(unnamed.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(unnamed.message()), HasSubstr("--validation: "));
 }
 
 }  // namespace
