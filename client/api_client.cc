@@ -51,7 +51,11 @@ template <typename Request, typename Response>
 absl::StatusOr<Response> SendWithMetadata(grpc::ClientWriter<Request>& stream, Request metadata,
                                           Response& response, const std::string& directory,
                                           const std::vector<std::string>& files,
-                                          const std::function<void(int64_t)>& on_progress) {
+                                          const UploadProgress& on_progress) {
+  int64_t total = 0;
+  for (const std::string& file : files) {
+    total += FileSize(JoinPath(directory, file)).value_or(0);  // SendFolder tells of its error.
+  }
   int64_t sent = 0;
   absl::Status read = absl::OkStatus();
   if (stream.Write(metadata)) {
@@ -59,7 +63,7 @@ absl::StatusOr<Response> SendWithMetadata(grpc::ClientWriter<Request>& stream, R
     read = SendFolder(directory, files, [&](const v1::FileChunk& chunk) {
       *message.mutable_chunk() = chunk;
       sent += static_cast<int64_t>(chunk.data().size());
-      if (on_progress) on_progress(sent);
+      if (on_progress) on_progress(sent, total);
       return stream.Write(message);
     });
   }
@@ -226,9 +230,9 @@ absl::Status ApiClient::DownloadJobArtifact(const std::string& name, const std::
   return file.Commit();
 }
 
-absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(
-    const std::string& name, const std::string& path,
-    const std::function<void(int64_t)>& on_progress) {
+absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(const std::string& name,
+                                                     const std::string& path,
+                                                     const UploadProgress& on_progress) {
   v1::UploadDatasetRequest message;
   message.mutable_metadata()->set_name(name);
   message.mutable_metadata()->set_file_name(BaseName(path));
@@ -245,7 +249,7 @@ absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(
     read = SendFile(path, [&](const std::string& piece) {
       message.set_data(piece);
       sent += static_cast<int64_t>(piece.size());
-      if (on_progress) on_progress(sent);
+      if (on_progress) on_progress(sent, size);
       return stream->Write(message);
     });
   }
@@ -304,7 +308,8 @@ absl::Status ApiClient::MergeAdapter(const v1::MergeAdapterRequest& request,
 
 absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,
                                                      const std::string& base_model,
-                                                     const std::string& directory) {
+                                                     const std::string& directory,
+                                                     const UploadProgress& on_progress) {
   ASSIGN_OR_RETURN(const std::vector<std::string> files, FilesBelow(directory));
   v1::ImportAdapterRequest metadata;
   metadata.mutable_metadata()->set_name(name);
@@ -313,7 +318,7 @@ absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,
   context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
   v1::Adapter adapter;
   auto stream = adapters_->ImportAdapter(&context, &adapter);
-  return SendWithMetadata(*stream, metadata, adapter, directory, files, {});
+  return SendWithMetadata(*stream, metadata, adapter, directory, files, on_progress);
 }
 
 absl::Status ApiClient::DeleteAdapter(const std::string& name) {
@@ -355,7 +360,7 @@ absl::StatusOr<v1::ListModelsResponse> ApiClient::ListModels(const v1::ListModel
 
 absl::StatusOr<v1::Model> ApiClient::ImportModel(const std::string& name,
                                                  const std::string& directory,
-                                                 const std::function<void(int64_t)>& on_progress) {
+                                                 const UploadProgress& on_progress) {
   ASSIGN_OR_RETURN(std::vector<std::string> files, FilesBelow(directory));
   files.erase(std::remove_if(files.begin(), files.end(),
                              [](const std::string& name) { return !BelongsToModel(name); }),

@@ -26,6 +26,9 @@
 
 namespace graft {
 
+// Told, during an upload, how many of its bytes were sent. May be empty.
+using UploadProgress = std::function<void(int64_t sent, int64_t total)>;
+
 // Thread-safe; blocks. UNAVAILABLE is tried again a few times within `patience`; a request that
 // creates, cancels or deletes a job carries a request_id, so that trying again does it once.
 class ApiClient {
@@ -64,9 +67,9 @@ class ApiClient {
   absl::Status DownloadJobArtifact(const std::string& name, const std::string& artifact,
                                    const std::string& path);
 
-  // Uploads a local file. `on_progress` (may be empty) gets the bytes sent.
+  // Uploads a local file.
   absl::StatusOr<v1::Dataset> UploadDataset(const std::string& name, const std::string& path,
-                                            const std::function<void(int64_t)>& on_progress = {});
+                                            const UploadProgress& on_progress = {});
   absl::StatusOr<v1::Dataset> GetDataset(const std::string& name);
   absl::StatusOr<v1::ListDatasetsResponse> ListDatasets(const v1::ListDatasetsRequest& request);
   absl::Status DeleteDataset(const std::string& name);
@@ -83,7 +86,8 @@ class ApiClient {
   absl::Status MergeAdapter(const v1::MergeAdapterRequest& request, const std::string& directory);
   // All files of a PEFT folder, subfolders included.
   absl::StatusOr<v1::Adapter> ImportAdapter(const std::string& name, const std::string& base_model,
-                                            const std::string& directory);
+                                            const std::string& directory,
+                                            const UploadProgress& on_progress = {});
   absl::Status DeleteAdapter(const std::string& name);
   // Calls on_message for each piece of text; returning false ends the call.
   absl::Status Generate(const v1::GenerateRequest& request,
@@ -93,7 +97,7 @@ class ApiClient {
   absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request);
   // The files of a Hugging Face folder that make a model: config, weights, tokenizer.
   absl::StatusOr<v1::Model> ImportModel(const std::string& name, const std::string& directory,
-                                        const std::function<void(int64_t)>& on_progress = {});
+                                        const UploadProgress& on_progress = {});
   absl::Status DeleteModel(const std::string& name);
 
  private:

@@ -59,9 +59,9 @@ absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes
 }
 
 // "  12.3 MB of 45.6 MB" redrawn on a terminal.
-std::function<void(int64_t)> UploadMeter(const CliContext& context, int64_t total) {
+UploadProgress UploadMeter(const CliContext& context) {
   if (context.json || isatty(STDERR_FILENO) == 0) return {};
-  return [total](int64_t sent) {
+  return [](int64_t sent, int64_t total) {
     std::fprintf(stderr, "\r\033[K  %s of %s%s", FormatBytes(sent).c_str(),
                  FormatBytes(total).c_str(), sent >= total ? "\r\033[K" : "");
   };
@@ -77,9 +77,8 @@ absl::Status RunUpload(CliContext& context, const UploadOptions& options) {
   if (name.empty()) {
     ASSIGN_OR_RETURN(name, NameOfFile(options.path, kMaxNameBytes, "--name"));
   }
-  ASSIGN_OR_RETURN(const int64_t size, FileSize(options.path));
   ASSIGN_OR_RETURN(const v1::Dataset dataset,
-                   context.client->UploadDataset(name, options.path, UploadMeter(context, size)));
+                   context.client->UploadDataset(name, options.path, UploadMeter(context)));
   if (context.json) {
     std::puts(ToJson(dataset).c_str());
   } else {
@@ -168,8 +167,9 @@ struct AddModelOptions {
 };
 
 absl::Status RunAddModel(CliContext& context, const AddModelOptions& options) {
-  ASSIGN_OR_RETURN(const v1::Model model,
-                   context.client->ImportModel(options.name, options.directory));
+  ASSIGN_OR_RETURN(
+      const v1::Model model,
+      context.client->ImportModel(options.name, options.directory, UploadMeter(context)));
   if (context.json) {
     std::puts(ToJson(model).c_str());
   } else {
@@ -291,9 +291,9 @@ struct ImportOptions {
 };
 
 absl::Status RunImport(CliContext& context, const ImportOptions& options) {
-  ASSIGN_OR_RETURN(
-      const v1::Adapter adapter,
-      context.client->ImportAdapter(options.name, options.base_model, options.directory));
+  ASSIGN_OR_RETURN(const v1::Adapter adapter,
+                   context.client->ImportAdapter(options.name, options.base_model,
+                                                 options.directory, UploadMeter(context)));
   if (context.json) {
     std::puts(ToJson(adapter).c_str());
   } else {
@@ -321,8 +321,7 @@ absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::strin
   const auto known = context.client->GetDataset(name);
   if (known.ok()) return name;
   if (!absl::IsNotFound(known.status())) return known.status();
-  ASSIGN_OR_RETURN(const int64_t size, FileSize(value));
-  RETURN_IF_ERROR(context.client->UploadDataset(name, value, UploadMeter(context, size)).status());
+  RETURN_IF_ERROR(context.client->UploadDataset(name, value, UploadMeter(context)).status());
   std::fprintf(stderr, "graft: uploaded %s as %s\n", value.c_str(), name.c_str());
   return name;
 }

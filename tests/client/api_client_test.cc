@@ -4,11 +4,13 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "client/file_transfer.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
@@ -56,6 +58,18 @@ class FakeJobs : public v1::JobService::Service {
   CondVar cancelled_;
 };
 
+class FakeModels : public v1::ModelService::Service {
+ public:
+  grpc::Status ImportModel(grpc::ServerContext*, grpc::ServerReader<v1::ImportModelRequest>* in,
+                           v1::Model* model) override {
+    v1::ImportModelRequest message;
+    while (in->Read(&message)) {
+      if (message.has_metadata()) model->set_name(message.metadata().name());
+    }
+    return grpc::Status::OK;
+  }
+};
+
 class ApiClientTest : public ::testing::Test {
  protected:
   ApiClientTest() {
@@ -63,11 +77,13 @@ class ApiClientTest : public ::testing::Test {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&jobs_);
+    builder.RegisterService(&models_);
     server_ = builder.BuildAndStart();
     client_ = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
   }
 
   FakeJobs jobs_;
+  FakeModels models_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ApiClient> client_;
 };
@@ -112,6 +128,25 @@ TEST_F(ApiClientTest, ARepeatedCreationKeepsItsRequestId) {
   ASSERT_EQ(jobs_.request_ids.size(), 3u);
   EXPECT_NE(jobs_.request_ids[0], "");
   EXPECT_EQ(jobs_.request_ids[0], jobs_.request_ids[2]);
+}
+
+TEST_F(ApiClientTest, AnUploadOfAModelTellsHowFarItIs) {
+  const TempDir folder;
+  const std::string weights(kTransferChunkBytes + 1, 'x');
+  ASSERT_TRUE(WriteFileAtomically(folder.Path("model.safetensors"), weights).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder.Path("config.json"), "{}").ok());
+  ASSERT_TRUE(WriteFileAtomically(folder.Path("README.md"), "not sent").ok());
+  std::vector<int64_t> sent;
+  std::set<int64_t> totals;
+  const auto model = client_->ImportModel("m", folder.path(), [&](int64_t bytes, int64_t total) {
+    sent.push_back(bytes);
+    totals.insert(total);
+  });
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->name(), "m");
+  const auto chunk = static_cast<int64_t>(kTransferChunkBytes);
+  EXPECT_THAT(sent, ElementsAre(2, 2 + chunk, 3 + chunk));
+  EXPECT_THAT(totals, ElementsAre(3 + chunk));
 }
 
 TEST(ApiClientAloneTest, AnAbsentServerIsUnavailable) {
