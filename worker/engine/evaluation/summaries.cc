@@ -10,6 +10,30 @@
 #include "worker/engine/generation/generator.h"
 
 namespace graft {
+namespace {
+
+// `positions`: what the model has beside virtual tokens.
+absl::StatusOr<ExampleBuilder> MakeBuilder(const SummaryOptions& options, int64_t positions) {
+  return ExampleBuilder::Create(*options.tokenizer,
+                                {options.data.prompt_template, options.data.max_source_tokens,
+                                 options.data.max_target_tokens, positions});
+}
+
+}  // namespace
+
+absl::Status CheckRoomForPrompts(const SummaryOptions& options, int64_t n_positions,
+                                 int64_t num_virtual_tokens) {
+  const int64_t positions = n_positions - num_virtual_tokens;
+  ASSIGN_OR_RETURN(const ExampleBuilder builder, MakeBuilder(options, positions));
+  const int64_t least = builder.template_tokens() + 1;
+  const int64_t most = positions - least;
+  if (options.evaluation.max_new_tokens <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("evaluation.max_new_tokens: ", options.evaluation.max_new_tokens,
+                   " leaves no room for a prompt: of the model's ", n_positions, " positions ",
+                   num_virtual_tokens, " are virtual tokens, and template and source need ", least,
+                   " at least; at most ", most, " is possible"));
+}
 
 absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
                                                const SummaryOptions& options,
@@ -17,11 +41,7 @@ absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
                                                StopToken& stop) {
   const int64_t positions = network.n_positions() - network.num_virtual_tokens();
   const int64_t max_new_tokens = options.evaluation.max_new_tokens;
-  ASSIGN_OR_RETURN(
-      const ExampleBuilder builder,
-      ExampleBuilder::Create(*options.tokenizer,
-                             {options.data.prompt_template, options.data.max_source_tokens,
-                              options.data.max_target_tokens, positions}));
+  ASSIGN_OR_RETURN(const ExampleBuilder builder, MakeBuilder(options, positions));
   std::vector<Summary> summaries(rows.size());
   std::vector<std::vector<int32_t>> prompts(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/text/bpe.h"
 #include "common/text/data_reader.h"
@@ -28,6 +29,12 @@ struct Summary {
   int64_t prompt_tokens = 0;
   int64_t source_tokens_cut = 0;
 };
+
+// Will Summarise have room for a prompt, in a model of n_positions of which a soft prompt takes
+// num_virtual_tokens? To be asked before any work. INVALID_ARGUMENT: no, naming
+// evaluation.max_new_tokens; or codes of ExampleBuilder.
+absl::Status CheckRoomForPrompts(const SummaryOptions& options, int64_t n_positions,
+                                 int64_t num_virtual_tokens);
 
 // Generates for every row, generation_batch_size at a time; `first_row` is the index of the first
 // of them in the evaluation (sampling depends on it). A prompt is cut to what the model has room

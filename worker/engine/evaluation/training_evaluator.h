@@ -34,7 +34,7 @@ class TrainingEvaluator : public Evaluator {
   TrainingEvaluator(TrainingEvaluatorOptions options, EventSink& sink);
   ~TrainingEvaluator() override;
 
-  // INVALID_ARGUMENT: the prompt's room is gone (max_new_tokens), or the data are broken.
+  // INVALID_ARGUMENT: the data are broken, or as Summarise.
   absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
                                            StopToken& stop) override;
 

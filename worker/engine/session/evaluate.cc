@@ -30,6 +30,8 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network untuned = base->model->network();
   const Gpt2Network network = adapter ? adapter->Bind() : untuned;
+  RETURN_IF_ERROR(
+      CheckEvaluationFits(*base, config.data, config.evaluation, network.num_virtual_tokens()));
 
   const auto open = [&](const Gpt2Network& of) {
     return OpenTokenised(

@@ -21,6 +21,10 @@ int64_t NumVirtualTokens(const MethodConfig& method) {
   return method.soft_prompt ? method.soft_prompt->num_virtual_tokens : 0;
 }
 
+bool Validates(const FineTuneRequest& request) {
+  return request.config.data.validation_fraction > 0 || !request.validation.path.empty();
+}
+
 // What the spec leaves open is the model's own where it trains, else 0: the embeddings only with
 // `full`, attention and residuals with trained blocks.
 void ResolveDropout(const DropoutChoice& choice, const Gpt2Config& model,
@@ -126,6 +130,10 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   ResolveDropout(request.dropout, run.base->model->config(), run.config.method,
                  &run.config.training);
   RETURN_IF_ERROR(run.MakeAdapter());
+  if (Validates(request)) {
+    RETURN_IF_ERROR(CheckEvaluationFits(*run.base, run.config.data, run.config.evaluation,
+                                        NumVirtualTokens(run.config.method)));
+  }
   ASSIGN_OR_RETURN(
       run.data,
       PrepareTrainingData(request.train, request.validation, run.config.data, training.seed,

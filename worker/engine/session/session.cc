@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
 
@@ -111,6 +112,13 @@ absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
   absl::StatusOr<std::unique_ptr<AdapterSet>> adapter = AdapterSet::Load(base, directory);
   if (!adapter.ok()) return Annotate(adapter.status(), directory);
   return adapter;
+}
+
+absl::Status CheckEvaluationFits(const LoadedModel& base, const DataConfig& data,
+                                 const EvaluationConfig& evaluation, int64_t num_virtual_tokens) {
+  if (!data.text_field.empty() || evaluation.max_samples == 0) return absl::OkStatus();
+  return CheckRoomForPrompts({base.tokenizer.get(), data, evaluation},
+                             base.model->config().n_positions, num_virtual_tokens);
 }
 
 absl::Status MakeEmptyDirectory(const std::string& path) {

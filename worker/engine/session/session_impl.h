@@ -50,6 +50,10 @@ class EngineSession::Impl {
 absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
                                                         const std::string& directory);
 
+// CheckRoomForPrompts, if the evaluation generates at all.
+absl::Status CheckEvaluationFits(const LoadedModel& base, const DataConfig& data,
+                                 const EvaluationConfig& evaluation, int64_t num_virtual_tokens);
+
 // Makes a directory that must be empty or not exist yet. FAILED_PRECONDITION when it holds files.
 absl::Status MakeEmptyDirectory(const std::string& path);
 

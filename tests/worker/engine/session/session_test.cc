@@ -344,6 +344,26 @@ TEST_F(SessionTest, FailuresCarryTheirClass) {
   EXPECT_EQ(FineTuneError(missing).code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(SessionTest, LengthsThatLeaveNoRoomForAPromptAreRefusedBeforeAnyWork) {
+  FineTuneRequest request = LoraRequest();
+  request.config.method.soft_prompt.emplace().num_virtual_tokens = 4;
+  request.config.evaluation.max_new_tokens = 43;  // Of the 44 positions that are left.
+  const absl::Status tuning = FineTuneError(request);
+  EXPECT_EQ(FailureClassOf(tuning), FailureClass::kConfig) << tuning;
+  EXPECT_THAT(std::string(tuning.message()), HasSubstr("evaluation.max_new_tokens: 43 "));
+  EXPECT_TRUE(recorder_.steps.empty());
+  request.config.evaluation.max_samples = 0;
+  request.output_directory = Path("without texts");
+  FineTune(request);
+
+  EvaluateRequest evaluate = MakeEvaluateRequest("");
+  evaluate.config.evaluation.max_new_tokens = 47;
+  recorder_.stages.clear();
+  const absl::Status evaluating = session_->Evaluate(evaluate, recorder_, stop_).status();
+  EXPECT_THAT(std::string(evaluating.message()), HasSubstr("evaluation.max_new_tokens: 47 "));
+  EXPECT_EQ(recorder_.stages.size(), 1u) << "the loss pass must not have begun";
+}
+
 TEST_F(SessionTest, WarnsAboutRowsThatWereCut) {
   FineTuneRequest request = LoraRequest();
   request.config.data.max_source_tokens = 10;
