@@ -3,8 +3,8 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/method.h"
+#include "common/jobs/share.h"
 #include "common/jobs/spec_checks.h"
-#include "common/jobs/step_count.h"
 
 namespace graft {
 namespace {
@@ -43,7 +43,7 @@ void CheckDataset(const v1::Dataset& dataset, const v1::DataSpec& data, absl::st
 void CheckHeldOutRows(const v1::Dataset& train, const v1::DataSpec& data, const FieldScope& scope) {
   int64_t rows = train.num_rows();
   if (data.max_train_rows() > 0) rows = std::min(rows, data.max_train_rows());
-  const int64_t held_out = HeldOutRows(rows, data.validation_fraction());
+  const int64_t held_out = CeilShare(data.validation_fraction(), rows);
   scope.Require(held_out < rows, "validation_fraction",
                 absl::StrCat("holds out ", held_out, " of ", rows, " rows: none is left to train"));
 }

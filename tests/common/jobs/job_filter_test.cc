@@ -3,7 +3,6 @@
 #include "common/base/limits.h"
 #include "common/jobs/method.h"
 #include "common/jobs/status_details.h"
-#include "common/jobs/step_count.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -83,35 +82,6 @@ TEST(JobFilterTest, OrdersAreThree) {
   EXPECT_EQ(*ParseJobOrder(" create_time "), JobOrder::kOldestFirst);
   EXPECT_EQ(*ParseJobOrder("priority desc"), JobOrder::kPriority);
   EXPECT_EQ(ParseJobOrder("name").status().code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST(StepCountTest, LastBatchAndLastWindowOfAnEpochAreKept) {
-  v1::TrainingSpec training;
-  training.set_batch_size(8);
-  training.set_gradient_accumulation_steps(1);
-  training.set_epochs(3);
-  EXPECT_EQ(StepsPerEpoch(1, training), 1);
-  EXPECT_EQ(StepsPerEpoch(8, training), 1);
-  EXPECT_EQ(StepsPerEpoch(9, training), 2);
-  EXPECT_EQ(TotalSteps(9, training), 6);
-  training.set_gradient_accumulation_steps(4);
-  EXPECT_EQ(StepsPerEpoch(33, training), 2);  // 5 micro-batches: 4 + 1.
-  training.set_max_steps(7);
-  EXPECT_EQ(TotalSteps(33, training), 7);
-}
-
-TEST(StepCountTest, SharesAreRoundedUpButNotByRoundingErrors) {
-  v1::TrainingSpec training;
-  training.set_warmup_ratio(0.1);
-  EXPECT_EQ(WarmupSteps(30, training), 3);  // 0.1 * 30 is 3.0000000000000004 in doubles.
-  EXPECT_EQ(WarmupSteps(31, training), 4);
-  EXPECT_EQ(WarmupSteps(0, training), 0);
-  training.clear_warmup_ratio();
-  training.set_warmup_steps(5);
-  EXPECT_EQ(WarmupSteps(100, training), 5);
-  EXPECT_EQ(HeldOutRows(10, 0.2), 2);
-  EXPECT_EQ(HeldOutRows(11, 0.2), 3);
-  EXPECT_EQ(HeldOutRows(1, 0.5), 1);
 }
 
 TEST(MethodNameTest, PartsAreJoinedInAFixedOrder) {

@@ -195,6 +195,16 @@ TEST_F(SpecResolutionTest, HeldOutFractionLeavesRowsToTrain) {
               ElementsAre("spec.fine_tune.data.validation_fraction"));
 }
 
+TEST_F(SpecResolutionTest, AsManyRowsAreHeldOutAsTheEngineHoldsOut) {
+  v1::JobSpec spec = LoraSpec();
+  v1::DataSpec& data = *spec.mutable_fine_tune()->mutable_data();
+  data.set_max_train_rows(3);
+  data.set_validation_fraction(0.6666666667);  // Of 3 it is a little over 2, so all 3.
+  EXPECT_THAT(std::string(Resolve(spec).status().message()), HasSubstr("holds out 3 of 3 rows"));
+  data.set_validation_fraction(0.6666666666);
+  EXPECT_TRUE(Resolve(spec).ok());
+}
+
 TEST_F(SpecResolutionTest, InitFromFillsWhatIsOpenAndMustAgree) {
   v1::JobSpec spec = LoraSpec();
   spec.mutable_fine_tune()->set_init_from("old");

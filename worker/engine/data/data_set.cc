@@ -1,7 +1,6 @@
 #include "worker/engine/data/data_set.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/share.h"
 #include "worker/engine/data/tokenise.h"
 #include "worker/engine/failure.h"
 
@@ -80,10 +80,6 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> OpenPart(const DataSetFile& fil
   return TokenFile::Open(path);
 }
 
-int64_t HeldOutCount(double fraction, int64_t rows) {
-  return static_cast<int64_t>(std::ceil(fraction * static_cast<double>(rows)));
-}
-
 absl::Status CheckSplit(const std::string& label, int64_t rows, int64_t held_out) {
   if (held_out > 0 && held_out < rows) return absl::OkStatus();
   return WithFailureClass(
@@ -98,7 +94,7 @@ absl::Status HoldOutPairs(const DataSetFile& file, const DataConfig& config, uin
                           const DataContext& context, StopToken& stop, TrainingData* data) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> all,
                    OpenTokenised(file, config, config.max_train_rows, context, stop));
-  const int64_t held_out = HeldOutCount(config.validation_fraction, all->size());
+  const int64_t held_out = CeilShare(config.validation_fraction, all->size());
   RETURN_IF_ERROR(CheckSplit(file.label(), all->size(), held_out));
   std::vector<int64_t> order = HeldOutOrder(all->size(), seed);
   std::vector<int64_t> validation(order.end() - held_out, order.end());
@@ -122,7 +118,7 @@ absl::Status HoldOutText(const DataSetFile& file, const DataConfig& config, uint
                          const DataContext& context, StopToken& stop, TrainingData* data) {
   ASSIGN_OR_RETURN(int64_t rows, CountRows(file, config, stop));
   if (config.max_train_rows > 0) rows = std::min(rows, config.max_train_rows);
-  const int64_t held_out = HeldOutCount(config.validation_fraction, rows);
+  const int64_t held_out = CeilShare(config.validation_fraction, rows);
   RETURN_IF_ERROR(CheckSplit(file.label(), rows, held_out));
   const std::vector<int64_t> order = HeldOutOrder(rows, seed);
   std::vector<bool> is_held_out(static_cast<size_t>(rows), false);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "common/jobs/share.h"
+
 namespace graft {
 namespace {
 
@@ -30,8 +32,7 @@ StepPlan MakeStepPlan(const TrainingConfig& config, int64_t num_rows) {
   plan.total_steps = config.max_steps > 0 ? config.max_steps : config.epochs * plan.steps_per_epoch;
   plan.warmup_steps = config.warmup_steps;
   if (plan.warmup_steps == 0 && config.warmup_ratio > 0) {
-    plan.warmup_steps = static_cast<int64_t>(
-        std::ceil(config.warmup_ratio * static_cast<double>(plan.total_steps)));
+    plan.warmup_steps = CeilShare(config.warmup_ratio, plan.total_steps);
   }
   return plan;
 }
