@@ -89,6 +89,27 @@ absl::Status CheckSplit(const std::string& label, int64_t rows, int64_t held_out
       FailureClass::kConfig);
 }
 
+// Both in ascending order.
+struct RowSplit {
+  std::vector<int64_t> train;
+  std::vector<int64_t> validation;
+};
+
+// Holds the last `held_out` of HeldOutOrder out; of those the first max_validation_rows (0: all),
+// in the order of the file, are validated on.
+RowSplit SplitRows(int64_t rows, int64_t held_out, uint64_t seed, int64_t max_validation_rows) {
+  RowSplit split;
+  split.train = HeldOutOrder(rows, seed);
+  split.validation.assign(split.train.end() - held_out, split.train.end());
+  split.train.resize(split.train.size() - static_cast<size_t>(held_out));
+  std::sort(split.train.begin(), split.train.end());
+  std::sort(split.validation.begin(), split.validation.end());
+  if (max_validation_rows > 0 && max_validation_rows < held_out) {
+    split.validation.resize(static_cast<size_t>(max_validation_rows));
+  }
+  return split;
+}
+
 // Pairs: both sets are views of one token file.
 absl::Status HoldOutPairs(const DataSetFile& file, const DataConfig& config, uint64_t seed,
                           const DataContext& context, StopToken& stop, TrainingData* data) {
@@ -96,20 +117,12 @@ absl::Status HoldOutPairs(const DataSetFile& file, const DataConfig& config, uin
                    OpenTokenised(file, config, config.max_train_rows, context, stop));
   const int64_t held_out = CeilShare(config.validation_fraction, all->size());
   RETURN_IF_ERROR(CheckSplit(file.label(), all->size(), held_out));
-  std::vector<int64_t> order = HeldOutOrder(all->size(), seed);
-  std::vector<int64_t> validation(order.end() - held_out, order.end());
-  order.resize(order.size() - static_cast<size_t>(held_out));
-  std::sort(order.begin(), order.end());
-  std::sort(validation.begin(), validation.end());
-  if (config.max_validation_rows > 0 &&
-      config.max_validation_rows < static_cast<int64_t>(validation.size())) {
-    validation.resize(static_cast<size_t>(config.max_validation_rows));
-  }
+  RowSplit split = SplitRows(all->size(), held_out, seed, config.max_validation_rows);
   data->train_counts = all->counts();
-  data->train = std::make_shared<RowSubset>(all, std::move(order));
-  data->validation = std::make_shared<RowSubset>(all, validation);
+  data->train = std::make_shared<RowSubset>(all, std::move(split.train));
+  data->validation = std::make_shared<RowSubset>(all, split.validation);
   data->validation_file = file;
-  data->validation_rows = std::move(validation);
+  data->validation_rows = std::move(split.validation);
   return absl::OkStatus();
 }
 
@@ -120,17 +133,16 @@ absl::Status HoldOutText(const DataSetFile& file, const DataConfig& config, uint
   if (config.max_train_rows > 0) rows = std::min(rows, config.max_train_rows);
   const int64_t held_out = CeilShare(config.validation_fraction, rows);
   RETURN_IF_ERROR(CheckSplit(file.label(), rows, held_out));
-  const std::vector<int64_t> order = HeldOutOrder(rows, seed);
-  std::vector<bool> is_held_out(static_cast<size_t>(rows), false);
-  for (int64_t i = rows - held_out; i < rows; ++i) {
-    is_held_out[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
-  }
-  const std::string split = absl::StrCat(config.validation_fraction, " seed ", seed);
-  const TextPart train = {absl::StrCat("all but ", split),
-                          [&](int64_t row) { return !is_held_out[static_cast<size_t>(row)]; }};
-  const TextPart validation = {absl::StrCat("held out ", split), [&](int64_t row) {
-                                 return static_cast<bool>(is_held_out[static_cast<size_t>(row)]);
-                               }};
+  const RowSplit split = SplitRows(rows, held_out, seed, config.max_validation_rows);
+  const auto contains = [](const std::vector<int64_t>& part) {
+    return [&part](int64_t row) { return std::binary_search(part.begin(), part.end(), row); };
+  };
+  // The rows' number follows from the data set and max_train_rows, which the key has.
+  const std::string name = absl::StrCat(" last ", held_out, " of seed ", seed);
+  const TextPart train = {absl::StrCat("all but the", name), contains(split.train)};
+  const TextPart validation = {
+      absl::StrCat("first ", split.validation.size(), " rows of the", name),
+      contains(split.validation)};
   ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> train_file,
                    OpenPart(file, config, config.max_train_rows, context, train, stop));
   ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> validation_file,

@@ -52,7 +52,8 @@ struct TrainingData {
 };
 
 // Both data sets of a fine-tune job. With config.validation_fraction, `validation` is not read: the
-// last ceil(fraction * rows) of HeldOutOrder are held out. Codes as above.
+// last ceil(fraction * rows) of HeldOutOrder are held out, and of those the first
+// max_validation_rows in the order of the file count. Codes as above.
 absl::StatusOr<TrainingData> PrepareTrainingData(const DataSetFile& train,
                                                  const DataSetFile& validation,
                                                  const DataConfig& config, uint64_t seed,

@@ -234,6 +234,25 @@ TEST_F(DataSetTest, HoldsOutRowsOfPlainTextBeforePacking) {
   EXPECT_TRUE(data->validation_rows.empty());
 }
 
+TEST_F(DataSetTest, ASplitOfPlainTextKnowsItsRowsAndTheirLimit) {
+  std::string content;
+  for (int i = 0; i < 8; ++i) absl::StrAppend(&content, "{\"text\": \"t", i, "\"}\n");
+  const DataSetFile file = Write("t.jsonl", content);
+  DataConfig config;
+  config.text_field = "text";
+  const auto rows_of = [&](double fraction) {
+    config.validation_fraction = fraction;
+    const auto data = PrepareTrainingData(file, {}, config, 1, Context(64), stop_);
+    EXPECT_TRUE(data.ok()) << data.status();
+    return std::pair(data->train_counts.rows, data->validation_counts.rows);
+  };
+  // The same six digits, but another number of rows, must not share cache files.
+  EXPECT_EQ(rows_of(0.25), std::pair(int64_t{6}, int64_t{2}));
+  EXPECT_EQ(rows_of(0.25000001), std::pair(int64_t{5}, int64_t{3}));
+  config.max_validation_rows = 2;
+  EXPECT_EQ(rows_of(0.5), std::pair(int64_t{4}, int64_t{2}));
+}
+
 TEST_F(DataSetTest, RefusesASplitThatLeavesNothing) {
   DataConfig config;
   config.validation_fraction = 0.5;
