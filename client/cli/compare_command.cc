@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,7 @@
 #include "client/cli/compare.h"
 #include "client/cli/output.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/method.h"
 #include "nlohmann/json.hpp"
@@ -34,24 +36,30 @@ struct Fetched {
   std::map<std::string, v1::Adapter> adapters;
 };
 
+// Each job once: one that is named and in the study stays where it was named.
 absl::StatusOr<std::vector<v1::Job>> FindJobs(CliContext& context, const CompareOptions& options) {
   std::vector<v1::Job> jobs;
-  for (const std::string& name : options.jobs) {
-    ASSIGN_OR_RETURN(jobs.emplace_back(), context.client->GetJob(name));
-  }
+  std::set<std::string> known;
+  const auto add = [&](const std::string& name) -> absl::Status {
+    ASSIGN_OR_RETURN(v1::Job job, context.client->GetJob(name));
+    if (known.insert(job.name()).second) jobs.push_back(std::move(job));
+    return absl::OkStatus();
+  };
+  for (const std::string& name : options.jobs) RETURN_IF_ERROR(add(name));
   if (options.study.empty()) return jobs;
   v1::ListJobsRequest request;
   request.set_filter(absl::StrCat("study = \"", options.study, "\""));
   request.set_order_by("create_time");
-  request.set_page_size(1000);
-  ASSIGN_OR_RETURN(const v1::ListJobsResponse response, context.client->ListJobs(request));
-  if (response.jobs().empty()) {
-    return absl::NotFoundError(absl::StrCat("no job belongs to study \"", options.study, "\""));
-  }
-  for (const v1::Job& listed : response.jobs()) {
-    ASSIGN_OR_RETURN(jobs.emplace_back(), context.client->GetJob(listed.name()));
-  }
-  return jobs;
+  request.set_page_size(kMaxPageSize);
+  bool found = false;
+  do {
+    ASSIGN_OR_RETURN(const v1::ListJobsResponse response, context.client->ListJobs(request));
+    for (const v1::Job& listed : response.jobs()) RETURN_IF_ERROR(add(listed.name()));
+    found = found || !response.jobs().empty();
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  if (found) return jobs;
+  return absl::NotFoundError(absl::StrCat("no job belongs to study \"", options.study, "\""));
 }
 
 std::string LabelOf(const v1::Job& job, const v1::Job* training) {

@@ -1,0 +1,105 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/command.h"
+#include "gmock/gmock.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+
+// Evaluations of one row, listed one a page. Job n scored n tenths; jobs/3 had no stemmer.
+class FakeJobs : public v1::JobService::Service {
+ public:
+  grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
+                        v1::ListJobsResponse* response) override {
+    const std::string& token = request->page_token();
+    const std::string id = token.empty() ? "1" : token;
+    response->add_jobs()->set_name("jobs/" + id);
+    if (id != "3") response->set_next_page_token(id == "1" ? "2" : "3");
+    return grpc::Status::OK;
+  }
+  grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest* request,
+                      v1::Job* job) override {
+    job->set_name(request->name());
+    job->set_state(v1::JOB_STATE_SUCCEEDED);
+    job->mutable_resolved_spec()->mutable_evaluate();
+    job->mutable_result()->mutable_fingerprint()->set_use_stemmer(request->name() != "jobs/3");
+    return grpc::Status::OK;
+  }
+  grpc::Status ListJobArtifacts(grpc::ServerContext*, const v1::ListJobArtifactsRequest*,
+                                v1::ListJobArtifactsResponse* response) override {
+    response->add_artifacts()->set_path("predictions.jsonl");
+    return grpc::Status::OK;
+  }
+  grpc::Status DownloadJobArtifact(grpc::ServerContext*,
+                                   const v1::DownloadJobArtifactRequest* request,
+                                   grpc::ServerWriter<v1::FileChunk>* writer) override {
+    v1::FileChunk chunk;
+    chunk.set_path(request->path());
+    chunk.set_data(absl::StrCat("{\"index\": 0, \"rougeLsum\": {\"f\": 0.",
+                                request->name().substr(5), "}}\n"));
+    chunk.set_size_bytes(static_cast<int64_t>(chunk.data().size()));
+    writer->Write(chunk);
+    return grpc::Status::OK;
+  }
+};
+
+class CompareCommandTest : public ::testing::Test {
+ protected:
+  CompareCommandTest() {
+    BlockInterrupts();
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&jobs_);
+    server_ = builder.BuildAndStart();
+    context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
+  }
+
+  // What it prints, as JSON.
+  std::vector<nlohmann::json> Run(std::vector<const char*> arguments) {
+    context_.json = true;
+    CLI::App app;
+    RunCommand run;
+    AddCompareCommand(app, run);
+    arguments.insert(arguments.begin(), {"graft", "compare"});
+    app.parse(static_cast<int>(arguments.size()), arguments.data());
+    ::testing::internal::CaptureStdout();
+    const absl::Status status = run(context_);
+    const std::string text = ::testing::internal::GetCapturedStdout();
+    EXPECT_TRUE(status.ok()) << status;
+    std::vector<nlohmann::json> rows;
+    for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+      rows.push_back(nlohmann::json::parse(line));
+    }
+    return rows;
+  }
+
+  FakeJobs jobs_;
+  std::unique_ptr<grpc::Server> server_;
+  CliContext context_;
+};
+
+std::vector<std::string> NamesOf(const std::vector<nlohmann::json>& rows) {
+  std::vector<std::string> names;
+  for (const nlohmann::json& row : rows) names.push_back(row["job"]);
+  return names;
+}
+
+TEST_F(CompareCommandTest, AStudyIsComparedWholeHoweverManyPagesItHas) {
+  EXPECT_THAT(NamesOf(Run({"--study", "s"})), ElementsAre("jobs/1", "jobs/2", "jobs/3"));
+  // What is named stands first, and once.
+  EXPECT_THAT(NamesOf(Run({"jobs/2", "--study", "s"})), ElementsAre("jobs/2", "jobs/1", "jobs/3"));
+}
+
+}  // namespace
+}  // namespace graft
