@@ -1,13 +1,15 @@
 #include "client/cli/compare.h"
 
 #include <fstream>
+#include <initializer_list>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/output.h"
 #include "common/base/status_macros.h"
-#include "common/text/bootstrap.h"
+#include "google/protobuf/text_format.h"
 #include "nlohmann/json.hpp"
 
 namespace graft {
@@ -39,6 +41,41 @@ void AddRow(Table& table, const std::string& label, const std::string& trained,
   cells.push_back(seconds);
   cells.push_back(size);
   table.AddRow(std::move(cells));
+}
+
+// The settings of `names` that are not the same: "use_stemmer is false, not true".
+std::string Unequal(const v1::ScoringFingerprint& ours, const v1::ScoringFingerprint& theirs,
+                    std::initializer_list<const char*> names) {
+  std::vector<std::string> unequal;
+  for (const char* name : names) {
+    const auto* field = v1::ScoringFingerprint::descriptor()->FindFieldByName(name);
+    std::string our_value;
+    std::string their_value;
+    google::protobuf::TextFormat::PrintFieldValueToString(ours, field, -1, &our_value);
+    google::protobuf::TextFormat::PrintFieldValueToString(theirs, field, -1, &their_value);
+    if (our_value == their_value) continue;
+    unequal.push_back(absl::StrCat(name, " is ", our_value, ", not ", their_value));
+  }
+  return absl::StrJoin(unequal, "; ");
+}
+
+absl::Status Compare(const std::map<int64_t, double>& scores,
+                     const std::map<int64_t, double>& other_scores, PairedDifference& difference) {
+  std::vector<double> ours;
+  std::vector<double> theirs;
+  for (const auto& [row, score] : scores) {
+    const auto other = other_scores.find(row);
+    if (other == other_scores.end()) continue;
+    ours.push_back(score);
+    theirs.push_back(other->second);
+  }
+  difference.rows = static_cast<int64_t>(ours.size());
+  if (ours.empty()) {
+    difference.not_comparable = "no row was scored by both";
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(difference.interval, BootstrapMeanDifference(ours, theirs, kBootstrapSeed));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -84,30 +121,39 @@ std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
   return table.ToString();
 }
 
-absl::StatusOr<std::string> PairedDifferences(const std::vector<ComparedJob>& jobs,
-                                              const std::vector<std::map<int64_t, double>>& scores,
-                                              const std::string& rouge_type) {
-  std::string text;
+absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(
+    const std::vector<ComparedJob>& jobs, const std::vector<std::map<int64_t, double>>& scores) {
+  std::vector<PairedDifference> differences;
   for (size_t i = 1; i < jobs.size(); ++i) {
-    const std::string names = absl::StrCat(jobs[i].label, " - ", jobs[0].label);
-    if (jobs[i].job.result().fingerprint().samples_sha256() !=
-        jobs[0].job.result().fingerprint().samples_sha256()) {
-      absl::StrAppend(&text, names, ": not comparable, they scored different references\n");
+    PairedDifference& difference = differences.emplace_back();
+    difference.job = jobs[i].job.name();
+    difference.to_job = jobs[0].job.name();
+    difference.label = absl::StrCat(jobs[i].label, " - ", jobs[0].label);
+    const v1::ScoringFingerprint& ours = jobs[i].job.result().fingerprint();
+    const v1::ScoringFingerprint& theirs = jobs[0].job.result().fingerprint();
+    difference.not_comparable = ours.samples_sha256() == theirs.samples_sha256()
+                                    ? Unequal(ours, theirs, {"use_stemmer", "sentence_splitter"})
+                                    : "they scored different references";
+    if (!difference.not_comparable.empty()) continue;
+    difference.note = Unequal(ours, theirs, {"decoding", "max_new_tokens", "max_source_tokens"});
+    RETURN_IF_ERROR(Compare(scores[i], scores[0], difference));
+  }
+  return differences;
+}
+
+std::string DifferencesText(const std::vector<PairedDifference>& differences,
+                            const std::string& rouge_type) {
+  std::string text;
+  for (const PairedDifference& difference : differences) {
+    absl::StrAppend(&text, difference.label, ": ");
+    if (!difference.not_comparable.empty()) {
+      absl::StrAppend(&text, "not comparable, ", difference.not_comparable, "\n");
       continue;
     }
-    std::vector<double> ours;
-    std::vector<double> theirs;
-    for (const auto& [row, score] : scores[i]) {
-      const auto other = scores[0].find(row);
-      if (other == scores[0].end()) continue;
-      ours.push_back(score);
-      theirs.push_back(other->second);
-    }
-    if (ours.empty()) continue;
-    ASSIGN_OR_RETURN(const BootstrapInterval interval,
-                     BootstrapMeanDifference(ours, theirs, kBootstrapSeed));
-    absl::StrAppendFormat(&text, "%s: %s %+.3f, 95 %% interval %+.3f to %+.3f (%d rows)\n", names,
-                          rouge_type, interval.mean, interval.low, interval.high, ours.size());
+    const BootstrapInterval& interval = difference.interval;
+    absl::StrAppendFormat(&text, "%s %+.3f, 95 %% interval %+.3f to %+.3f (%d rows%s%s)\n",
+                          rouge_type, interval.mean, interval.low, interval.high, difference.rows,
+                          difference.note.empty() ? "" : "; ", difference.note);
   }
   return text;
 }

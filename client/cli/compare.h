@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/text/bootstrap.h"
 #include "graft/v1/adapter.pb.h"
 #include "graft/v1/job.pb.h"
 
@@ -30,11 +31,27 @@ absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predicti
 std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
                             const std::map<std::string, v1::Adapter>& adapters);
 
-// "lora - untuned: rougeLsum +0.512 [+0.498, +0.527], 120 rows" for every job after the first
-// against the first. Only rows that both scored count; jobs whose references differ are named as
-// not comparable.
-absl::StatusOr<std::string> PairedDifferences(const std::vector<ComparedJob>& jobs,
-                                              const std::vector<std::map<int64_t, double>>& scores,
-                                              const std::string& rouge_type);
+// What a job scored above another, row by row.
+struct PairedDifference {
+  std::string job;  // Their names: jobs/…
+  std::string to_job;
+  std::string label;  // "lora - untuned".
+  // Why there is none: "use_stemmer is false, not true". Else empty.
+  std::string not_comparable;
+  // Settings that are not the same and may be what is compared: "decoding is "greedy", not …".
+  std::string note;
+  int64_t rows = 0;
+  BootstrapInterval interval;
+};
+
+// Every job after the first against the first. Only rows that both scored count. There is no
+// difference between scores of different references, or of another kind (stemmer, sentences);
+// decoding and token limits belong to what was scored, and are noted.
+absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(
+    const std::vector<ComparedJob>& jobs, const std::vector<std::map<int64_t, double>>& scores);
+
+// "lora - untuned: rougeLsum +0.512, 95 % interval +0.498 to +0.527 (120 rows)", a line each.
+std::string DifferencesText(const std::vector<PairedDifference>& differences,
+                            const std::string& rouge_type);
 
 }  // namespace graft

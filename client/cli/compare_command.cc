@@ -173,8 +173,10 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
   std::fputs(ComparisonTable(fetched.jobs, fetched.adapters).c_str(), stdout);
   std::vector<ComparedJob> scored = fetched.jobs;
   ASSIGN_OR_RETURN(const auto scores, FetchScores(context, scored));
-  ASSIGN_OR_RETURN(const std::string differences, PairedDifferences(scored, scores, kRougeType));
-  if (!differences.empty()) std::printf("\n%s", differences.c_str());
+  ASSIGN_OR_RETURN(const auto differences, PairedDifferences(scored, scores));
+  if (!differences.empty()) {
+    std::printf("\n%s", DifferencesText(differences, kRougeType).c_str());
+  }
   return absl::OkStatus();
 }
 

@@ -31,19 +31,42 @@ TEST(CompareTest, ReadsTheScoreOfEachRow) {
   EXPECT_THAT(std::string(ReadScores(path, "rouge9").status().message()), HasSubstr("line 1"));
 }
 
+std::string Text(const std::vector<ComparedJob>& jobs,
+                 const std::vector<std::map<int64_t, double>>& scores) {
+  const auto differences = PairedDifferences(jobs, scores);
+  EXPECT_TRUE(differences.ok()) << differences.status();
+  return DifferencesText(*differences, "rougeLsum");
+}
+
 TEST(CompareTest, DifferencesArePairedByRow) {
   const std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
-  const auto text =
-      PairedDifferences(jobs, {{{0, 0.1}, {1, 0.9}, {2, 0.3}}, {{0, 0.2}, {1, 1.0}}}, "rougeLsum");
-  ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(*text, "tuned - base: rougeLsum +0.100, 95 % interval +0.100 to +0.100 (2 rows)\n");
+  EXPECT_EQ(Text(jobs, {{{0, 0.1}, {1, 0.9}, {2, 0.3}}, {{0, 0.2}, {1, 1.0}}}),
+            "tuned - base: rougeLsum +0.100, 95 % interval +0.100 to +0.100 (2 rows)\n");
+  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{1, 0.2}}}), HasSubstr("no row was scored by both"));
 }
 
 TEST(CompareTest, DifferentReferencesAreNotCompared) {
   const std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "y")};
-  const auto text = PairedDifferences(jobs, {{{0, 0.1}}, {{0, 0.2}}}, "rougeLsum");
-  ASSERT_TRUE(text.ok());
-  EXPECT_THAT(*text, HasSubstr("not comparable"));
+  EXPECT_EQ(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
+            "tuned - base: not comparable, they scored different references\n");
+}
+
+TEST(CompareTest, ScoresOfAnotherRougeAreNotCompared) {
+  std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
+  v1::ScoringFingerprint& fingerprint = *jobs[1].job.mutable_result()->mutable_fingerprint();
+  fingerprint.set_use_stemmer(true);
+  EXPECT_EQ(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
+            "tuned - base: not comparable, use_stemmer is true, not false\n");
+  fingerprint.set_sentence_splitter("newline");
+  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
+              HasSubstr("; sentence_splitter is \"newline\", not \"\""));
+}
+
+TEST(CompareTest, AnotherDecodingIsComparedAndNoted) {
+  std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
+  jobs[1].job.mutable_result()->mutable_fingerprint()->set_decoding("greedy");
+  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
+              HasSubstr("+0.100 (1 rows; decoding is \"greedy\", not \"\")"));
 }
 
 TEST(CompareTest, TheTableHasTrainingFiguresAndLead3) {
