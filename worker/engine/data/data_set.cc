@@ -80,6 +80,17 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> OpenPart(const DataSetFile& fil
   return TokenFile::Open(path);
 }
 
+// Plain text may be too short for a block. `where` names what to change.
+absl::Status CheckHasBlocks(const TokenFile& tokens, const std::string& where,
+                            FailureClass failure_class) {
+  if (tokens.size() > 0) return absl::OkStatus();
+  return WithFailureClass(
+      absl::InvalidArgumentError(absl::StrCat(where, ": ", tokens.counts().rows,
+                                              " rows, in which there is no text to learn from "
+                                              "or to score: two tokens are needed")),
+      failure_class);
+}
+
 absl::Status CheckSplit(const std::string& label, int64_t rows, int64_t held_out) {
   if (held_out > 0 && held_out < rows) return absl::OkStatus();
   return WithFailureClass(
@@ -147,6 +158,13 @@ absl::Status HoldOutText(const DataSetFile& file, const DataConfig& config, uint
                    OpenPart(file, config, config.max_train_rows, context, train, stop));
   ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> validation_file,
                    OpenPart(file, config, config.max_train_rows, context, validation, stop));
+  RETURN_IF_ERROR(CheckHasBlocks(
+      *train_file, absl::StrCat("data.validation_fraction: what it leaves of ", file.label()),
+      FailureClass::kConfig));
+  RETURN_IF_ERROR(
+      CheckHasBlocks(*validation_file,
+                     absl::StrCat("data.validation_fraction: what it holds out of ", file.label()),
+                     FailureClass::kConfig));
   data->train = train_file;
   data->train_counts = train_file->counts();
   data->validation = validation_file;
@@ -161,7 +179,10 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> OpenTokenised(const DataSetFile
                                                                int64_t max_rows,
                                                                const DataContext& context,
                                                                StopToken& stop) {
-  return OpenPart(file, config, max_rows, context, TextPart(), stop);
+  ASSIGN_OR_RETURN(std::shared_ptr<const TokenFile> tokens,
+                   OpenPart(file, config, max_rows, context, TextPart(), stop));
+  RETURN_IF_ERROR(CheckHasBlocks(*tokens, file.label(), FailureClass::kData));
+  return tokens;
 }
 
 absl::StatusOr<TrainingData> PrepareTrainingData(const DataSetFile& train,

@@ -30,8 +30,9 @@ struct DataContext {
 // one example a row; with config.text_field the rows are joined by <|endoftext|> and packed into
 // blocks of max_total_tokens. Only the first max_rows rows count (0: all). Uses memory for some
 // hundred rows whatever the file's size.
-//   INVALID_ARGUMENT  the data are broken or empty: data set, line and field are named
-//                     (FailureClass kData); or the limits cannot fit (kConfig)
+//   INVALID_ARGUMENT  the data are broken or empty, or plain text is too short for a label: data
+//                     set, line and field are named (FailureClass kData); or the limits cannot fit
+//                     (kConfig)
 //   CANCELLED         by `stop`
 //   codes of common/base/file.h
 absl::StatusOr<std::shared_ptr<const TokenFile>> OpenTokenised(const DataSetFile& file,

@@ -37,7 +37,8 @@ class BlockPacker {
     }
     return absl::OkStatus();
   }
-  // A last block of one token has no label, so it is dropped.
+  // A last block of one token is dropped: only a soft prompt would make it a label, and what is
+  // learned from must not depend on the method.
   absl::Status Finish() { return pending_.size() < 2 ? absl::OkStatus() : Flush(); }
 
  private:

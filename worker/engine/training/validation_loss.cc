@@ -36,7 +36,8 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
     result.num_tokens += batch.num_labels();
   }
   if (result.num_tokens == 0) {
-    return absl::InvalidArgumentError("the validation set has no label: all targets are empty");
+    return absl::InvalidArgumentError(
+        "the validation set has no label: in no row a target's token follows another token");
   }
   result.loss = sum / static_cast<double>(result.num_tokens);
   return result;

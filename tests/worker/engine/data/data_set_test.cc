@@ -262,6 +262,30 @@ TEST_F(DataSetTest, RefusesASplitThatLeavesNothing) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("validation_fraction"));
 }
 
+TEST_F(DataSetTest, RefusesPlainTextTooShortForALabel) {
+  DataConfig config;
+  config.text_field = "text";
+  const DataSetFile empty = Write("empty.jsonl", "{\"text\": \"\"}\n");
+  const DataSetFile text = Write("text.jsonl", "{\"text\": \"one two three\"}\n");
+  const auto error = [&](const DataSetFile& train, const DataSetFile& validation) {
+    return PrepareTrainingData(train, validation, config, 1, Context(), stop_).status();
+  };
+  for (const absl::Status& status : {error(empty, {}), error(text, empty)}) {
+    EXPECT_EQ(FailureClassOf(status), FailureClass::kData) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("empty.jsonl: 1 rows"));
+  }
+  EXPECT_TRUE(error(text, text).ok());
+
+  config.validation_fraction = 0.5;
+  const absl::Status held_out =
+      error(Write("a.jsonl", "{\"text\": \"a b\"}\n{\"text\": \"\"}\n"), {});
+  const absl::Status left = error(Write("b.jsonl", "{\"text\": \"\"}\n{\"text\": \"a b\"}\n"), {});
+  EXPECT_EQ(FailureClassOf(held_out), FailureClass::kConfig) << held_out;
+  EXPECT_THAT(std::string(held_out.message()), HasSubstr("data.validation_fraction: what it"));
+  EXPECT_THAT(std::string(left.message()), HasSubstr("data.validation_fraction: what it"));
+  EXPECT_NE(held_out.message().find("leaves"), left.message().find("leaves"));
+}
+
 TEST_F(DataSetTest, StopsWhenTold) {
   class StopNow : public StopToken {
    public:
