@@ -138,25 +138,47 @@ absl::StatusOr<std::vector<std::map<int64_t, double>>> FetchScores(CliContext& c
   return scores;
 }
 
-void PrintJson(const Fetched& fetched) {
+nlohmann::json ToJson(const PairedDifference& difference) {
+  nlohmann::json json = {{"to_job", difference.to_job}, {"metric", kRougeType}};
+  if (!difference.not_comparable.empty()) {
+    json["not_comparable"] = difference.not_comparable;
+    return json;
+  }
+  json["mean"] = difference.interval.mean;
+  json["low"] = difference.interval.low;
+  json["high"] = difference.interval.high;
+  json["rows"] = difference.rows;
+  if (!difference.note.empty()) json["note"] = difference.note;
+  return json;
+}
+
+nlohmann::json ToJson(const ComparedJob& compared,
+                      const std::map<std::string, v1::Adapter>& adapters) {
+  nlohmann::json row = {{"job", compared.job.name()},
+                        {"label", compared.label},
+                        {"metrics", nlohmann::json::object()}};
+  for (const auto& [name, value] : compared.job.result().metrics()) row["metrics"][name] = value;
+  if (compared.training == nullptr) return row;
+  const v1::JobResult& result = compared.training->result();
+  row["training_job"] = compared.training->name();
+  row["method"] = MethodName(compared.training->resolved_spec());
+  row["trainable_parameters"] = result.trainable_parameters();
+  row["train_seconds"] = result.train_seconds();
+  row["adapter"] = result.adapter();
+  const auto adapter = adapters.find(result.adapter());
+  if (adapter == adapters.end()) return row;
+  row["adapter_size_bytes"] = adapter->second.size_bytes();
+  row["adapter_directory"] = adapter->second.directory();
+  return row;
+}
+
+void PrintJson(const Fetched& fetched, const std::vector<PairedDifference>& differences) {
+  std::map<std::string, const PairedDifference*> by_job;
+  for (const PairedDifference& difference : differences) by_job[difference.job] = &difference;
   for (const ComparedJob& compared : fetched.jobs) {
-    nlohmann::json row = {{"job", compared.job.name()},
-                          {"label", compared.label},
-                          {"metrics", nlohmann::json::object()}};
-    for (const auto& [name, value] : compared.job.result().metrics()) row["metrics"][name] = value;
-    if (compared.training != nullptr) {
-      const v1::JobResult& result = compared.training->result();
-      row["training_job"] = compared.training->name();
-      row["method"] = MethodName(compared.training->resolved_spec());
-      row["trainable_parameters"] = result.trainable_parameters();
-      row["train_seconds"] = result.train_seconds();
-      row["adapter"] = result.adapter();
-      const auto adapter = fetched.adapters.find(result.adapter());
-      if (adapter != fetched.adapters.end()) {
-        row["adapter_size_bytes"] = adapter->second.size_bytes();
-        row["adapter_directory"] = adapter->second.directory();
-      }
-    }
+    nlohmann::json row = ToJson(compared, fetched.adapters);
+    const auto difference = by_job.find(compared.job.name());
+    if (difference != by_job.end()) row["difference"] = ToJson(*difference->second);
     std::puts(row.dump().c_str());
   }
 }
@@ -165,16 +187,15 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
   if (options.jobs.empty() && options.study.empty()) {
     return absl::InvalidArgumentError("compare needs jobs, or --study");
   }
-  ASSIGN_OR_RETURN(Fetched fetched, Fetch(context, options));
-  if (context.json) {
-    PrintJson(fetched);
-    return absl::OkStatus();
-  }
-  std::fputs(ComparisonTable(fetched.jobs, fetched.adapters).c_str(), stdout);
+  ASSIGN_OR_RETURN(const Fetched fetched, Fetch(context, options));
+  if (!context.json) std::fputs(ComparisonTable(fetched.jobs, fetched.adapters).c_str(), stdout);
   std::vector<ComparedJob> scored = fetched.jobs;
   ASSIGN_OR_RETURN(const auto scores, FetchScores(context, scored));
-  ASSIGN_OR_RETURN(const auto differences, PairedDifferences(scored, scores));
-  if (!differences.empty()) {
+  ASSIGN_OR_RETURN(const std::vector<PairedDifference> differences,
+                   PairedDifferences(scored, scores));
+  if (context.json) {
+    PrintJson(fetched, differences);
+  } else if (!differences.empty()) {
     std::printf("\n%s", DifferencesText(differences, kRougeType).c_str());
   }
   return absl::OkStatus();

@@ -101,5 +101,20 @@ TEST_F(CompareCommandTest, AStudyIsComparedWholeHoweverManyPagesItHas) {
   EXPECT_THAT(NamesOf(Run({"jobs/2", "--study", "s"})), ElementsAre("jobs/2", "jobs/1", "jobs/3"));
 }
 
+TEST_F(CompareCommandTest, JsonHasThePairedDifferenceToTheFirstJob) {
+  const std::vector<nlohmann::json> rows = Run({"jobs/1", "jobs/2", "jobs/3"});
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_FALSE(rows[0].contains("difference"));
+  const nlohmann::json& difference = rows[1]["difference"];
+  EXPECT_EQ(difference["to_job"], "jobs/1");
+  EXPECT_EQ(difference["metric"], "rougeLsum");
+  EXPECT_NEAR(difference["mean"].get<double>(), 0.1, 1e-12);
+  EXPECT_NEAR(difference["low"].get<double>(), 0.1, 1e-12);
+  EXPECT_NEAR(difference["high"].get<double>(), 0.1, 1e-12);
+  EXPECT_EQ(difference["rows"], 1);
+  EXPECT_EQ(rows[2]["difference"]["not_comparable"], "use_stemmer is false, not true");
+  EXPECT_FALSE(rows[2]["difference"].contains("mean"));
+}
+
 }  // namespace
 }  // namespace graft
