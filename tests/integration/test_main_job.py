@@ -1,10 +1,11 @@
 """The main job through the whole service: every method trains, reports and leaves an adapter."""
 
 import json
+import subprocess
 
 import pytest
 
-from conftest import ASSETS
+from conftest import ASSETS, ROOT
 
 METHODS = {
     "lora": ["--method", "lora"],
@@ -93,6 +94,14 @@ def test_a_job_file_is_the_same_as_flags(loaded):
     job = loaded.json("submit", "--file", path)[0]
     assert job["resolved_spec"]["fine_tune"]["method"]["lora"]["rank"] == 4 and job["labels"] == {"team": "news"}
     loaded.wait_for(job["name"])
+
+
+def test_the_demo_takes_its_folder_from_where_it_is_called_and_removes_no_other(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter").write_text("x")
+    result = subprocess.run([ROOT / "tools/demo", "--out", "mine"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and f"{tmp_path}/mine is there" in result.stderr
+    assert (tmp_path / "mine/letter").read_text() == "x"
 
 
 def test_the_bundled_model_is_what_the_demo_needs():
