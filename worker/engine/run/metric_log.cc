@@ -1,14 +1,55 @@
 #include "worker/engine/run/metric_log.h"
 
+#include <fcntl.h>
+
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/metrics_jsonl.h"
 #include "common/formats/tensorboard.h"
 #include "common/formats/trainer_state.h"
+#include "worker/engine/run/result_files.h"
 
 namespace graft {
 
-void MetricLog::Add(const v1::JobEvent& event) {
+absl::Status MetricLog::KeepIn(const std::string& path, int64_t last_step) {
+  path_ = path;
+  std::string kept;
+  std::ifstream old(path);
+  for (std::string line; std::getline(old, line);) {
+    v1::JobEvent event;
+    if (!FromJson(line, &event).ok()) break;  // Cut off when the run was ended.
+    const int64_t step = event.has_metrics() ? event.metrics().step() : event.evaluation().step();
+    if (step > last_step) break;
+    AddRow(event);
+    absl::StrAppend(&kept, line, "\n");
+  }
+  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+  RETURN_IF_ERROR(WriteFileAtomically(path, kept));
+  ASSIGN_OR_RETURN(file_, OpenFile(path, O_WRONLY | O_APPEND));
+  return absl::OkStatus();
+}
+
+absl::Status MetricLog::Add(const v1::JobEvent& event) {
+  AddRow(event);
+  if (!file_.valid()) return absl::OkStatus();
+  const absl::Status appended = Append(event);
+  if (!appended.ok()) file_.Reset();  // What follows would leave a gap.
+  return appended;
+}
+
+// An evaluation mostly comes before a checkpoint, which must not outlive its rows.
+absl::Status MetricLog::Append(const v1::JobEvent& event) {
+  if (event.has_metrics() || event.has_evaluation()) {
+    RETURN_IF_ERROR(WriteAll(file_.get(), ToJson(event, false) + "\n", path_));
+  }
+  if (event.has_evaluation() || event.has_checkpoint()) return SyncFile(file_.get(), path_);
+  return absl::OkStatus();
+}
+
+void MetricLog::AddRow(const v1::JobEvent& event) {
   const double time = static_cast<double>(event.create_time().seconds()) +
                       1e-9 * static_cast<double>(event.create_time().nanos());
   if (event.has_metrics()) {

@@ -47,10 +47,11 @@ class EventLog {
   void Add(v1::JobEvent event) {
     event.set_sequence(++sequence_);
     event.set_attempt(1);
-    metrics_.Add(event);
+    const absl::Status kept = metrics_.Add(event);
     on_event_(event);
+    if (!kept.ok()) Add(WarningToProto("METRICS_NOT_KEPT", std::string(kept.message())));
   }
-  const MetricLog& metrics() const { return metrics_; }
+  MetricLog& metrics() { return metrics_; }
 
  private:
   const std::function<void(const v1::JobEvent&)>& on_event_;
@@ -77,14 +78,24 @@ v1::JobEvent FinalEvent(const engine::v1::Finished& finished) {
   return event;
 }
 
+// Beside the checkpoints, so that both go together.
+absl::Status KeepMetrics(const engine::v1::Run& run, MetricLog& metrics) {
+  int64_t last_step = 0;  // Without a checkpoint the run begins anew.
+  (void)absl::SimpleAtoi(BaseName(run.checkpoint_directory()), &last_step);
+  return metrics.KeepIn(
+      JoinPath(JoinPath(run.work_directory(), "checkpoints"), "metrics.events.jsonl"), last_step);
+}
+
 absl::StatusOr<engine::v1::Finished> RunPrepared(const StandaloneOptions& options,
                                                  const engine::v1::Run& run, EventLog& log,
                                                  StopToken& stop) {
+  const bool fine_tunes = run.resolved_spec().has_fine_tune();
+  if (fine_tunes) RETURN_IF_ERROR(KeepMetrics(run, log.metrics()));
   ASSIGN_OR_RETURN(const std::unique_ptr<EngineSession> session,
                    EngineSession::Create({options.device, options.threads}));
   ProtoEventSink sink({[&](v1::JobEvent event) { log.Add(std::move(event)); }, nullptr, nullptr});
   engine::v1::Finished finished = RunJob(run, *session, sink, stop);
-  if (finished.status().code() != 0 || run.resolved_spec().has_evaluate()) return finished;
+  if (finished.status().code() != 0 || !fine_tunes) return finished;
   const std::string output = JoinPath(options.output, "output");
   RETURN_IF_ERROR(log.metrics().Write(output, run.resolved_spec().fine_tune()));
   RETURN_IF_ERROR(RenameAndSync(output, JoinPath(options.output, ResultName(run.resolved_spec()))));

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
@@ -95,17 +97,65 @@ TEST_F(StandaloneTest, TheResolvedSpecNamesHashesAndDefaults) {
   EXPECT_FALSE(graft["execution"]["cpu_capability"].get<std::string>().empty());
 }
 
+// What a metrics file says, less what depends on the time.
+nlohmann::json WithoutTimes(nlohmann::json json) {
+  for (const char* key :
+       {"wall_time_seconds", "train/tokens_per_second", "train_tokens_per_second"}) {
+    if (json.is_object()) json.erase(key);
+  }
+  for (auto& value : json) {
+    if (value.is_structured()) value = WithoutTimes(value);
+  }
+  return json;
+}
+
+class StopAfter : public StopToken {
+ public:
+  explicit StopAfter(int polls) : left_(polls) {}
+  absl::Status Poll() override {
+    return left_-- > 0 ? absl::OkStatus() : absl::CancelledError("stop");
+  }
+
+ private:
+  int left_;
+};
+
+TEST_F(StandaloneTest, AResumedRunLeavesTheMetricsOfAnUninterruptedOne) {
+  ASSERT_EQ(Run(Options("whole")).status().code(), 0);
+  StandaloneOptions options = Options("cut", R"({"fine_tune": {"output_name": "whole"}})");
+  for (const int polls : {24, 6, 2}) {
+    StopAfter stop(polls);
+    EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+    options.resume = true;
+  }
+  std::ofstream(Path("cut/checkpoints/metrics.events.jsonl"), std::ios::app) << "{\"metr";
+  ASSERT_EQ(Run(options).status().code(), 0);
+
+  const auto rows_of = [&](const std::string& path) {
+    std::vector<nlohmann::json> rows;
+    for (const auto line : absl::StrSplit(ReadWhole(Path(path)), '\n', absl::SkipEmpty())) {
+      rows.push_back(WithoutTimes(nlohmann::json::parse(line)));
+    }
+    return rows;
+  };
+  EXPECT_EQ(rows_of("cut/adapter/metrics.jsonl"), rows_of("whole/adapter/metrics.jsonl"));
+  EXPECT_EQ(WithoutTimes(ReadJson(Path("cut/adapter/trainer_state.json"))),
+            WithoutTimes(ReadJson(Path("whole/adapter/trainer_state.json"))));
+  std::vector<int64_t> tensorboard_bytes;  // Its records are of fixed size.
+  for (const std::string folder : {"cut/adapter", "whole/adapter"}) {
+    const std::vector<std::string> names = *ListDirectory(Path(folder));
+    for (const std::string& name : names) {
+      if (!absl::StartsWith(name, "events.out.tfevents.")) continue;
+      tensorboard_bytes.push_back(*FileSize(JoinPath(Path(folder), name)));
+    }
+  }
+  ASSERT_EQ(tensorboard_bytes.size(), 2u);
+  EXPECT_EQ(tensorboard_bytes[0], tensorboard_bytes[1]);
+}
+
 TEST_F(StandaloneTest, ResumesAfterItWasStopped) {
   ASSERT_EQ(Run(Options("whole")).status().code(), 0);
-  class StopAfter : public StopToken {
-   public:
-    absl::Status Poll() override {
-      return left_-- > 0 ? absl::OkStatus() : absl::CancelledError("stop");
-    }
-
-   private:
-    int left_ = 24;  // In the second epoch.
-  } stop;
+  StopAfter stop(24);  // In the second epoch.
   StandaloneOptions options = Options("cut", R"({"fine_tune": {"output_name": "whole"}})");
   EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
   EXPECT_EQ(events_.back().state_change().to(), v1::JOB_STATE_CANCELLED);
