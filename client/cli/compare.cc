@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/output.h"
+#include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "google/protobuf/text_format.h"
 #include "nlohmann/json.hpp"
@@ -86,13 +87,15 @@ absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predicti
   std::map<int64_t, double> scores;
   std::string line;
   for (int64_t number = 1; std::getline(file, line); ++number) {
-    const auto row = nlohmann::json::parse(line, nullptr, false);
+    const absl::StatusOr<nlohmann::json> row = ParseJson(line);
+    const nlohmann::json::json_pointer index("/index");
     const nlohmann::json::json_pointer score("/" + rouge_type + "/f");
-    if (row.is_discarded() || !row.contains("index") || !row.contains(score)) {
+    if (!row.ok() || !row->contains(index) || !row->at(index).is_number_integer() ||
+        !row->contains(score) || !row->at(score).is_number()) {
       return absl::InvalidArgumentError(
           absl::StrCat("line ", number, " of predictions.jsonl has no ", rouge_type));
     }
-    scores[row["index"].get<int64_t>()] = row[score].get<double>();
+    scores[row->at(index).get<int64_t>()] = row->at(score).get<double>();
   }
   return scores;
 }

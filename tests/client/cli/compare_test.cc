@@ -1,5 +1,6 @@
 #include "client/cli/compare.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -29,6 +30,19 @@ TEST(CompareTest, ReadsTheScoreOfEachRow) {
   ASSERT_TRUE(scores.ok()) << scores.status();
   EXPECT_EQ(*scores, (std::map<int64_t, double>{{0, 0.25}, {2, 0.5}}));
   EXPECT_THAT(std::string(ReadScores(path, "rouge9").status().message()), HasSubstr("line 1"));
+}
+
+TEST(CompareTest, ALineThatIsNoScoredRowIsNamed) {
+  const TempDir directory;
+  const std::string path = directory.Path("predictions.jsonl");
+  const char* const lines[] = {"no JSON", "[1]", R"({"index": "0", "rougeLsum": {"f": 0.25}})",
+                               R"({"index": 0, "rougeLsum": {"f": "0.25"}})",
+                               R"({"index": 0, "rougeLsum": 0.25})"};
+  for (const char* line : lines) {
+    ASSERT_TRUE(WriteFileAtomically(path, absl::StrCat(line, "\n")).ok());
+    EXPECT_EQ(ReadScores(path, "rougeLsum").status().code(), absl::StatusCode::kInvalidArgument)
+        << line;
+  }
 }
 
 std::string Text(const std::vector<ComparedJob>& jobs,
