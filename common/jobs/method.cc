@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
+#include "common/formats/peft_modules.h"
 
 namespace graft {
 
@@ -17,6 +19,31 @@ std::string MethodName(const v1::Method& method) {
 
 std::string MethodName(const v1::JobSpec& spec) {
   return spec.has_evaluate() ? "evaluate" : MethodName(spec.fine_tune().method());
+}
+
+absl::StatusOr<v1::Method> MethodOfAdapter(const AdapterParts& parts, const Gpt2Config& gpt2) {
+  v1::Method method;
+  if (parts.lora) {
+    v1::Lora& lora = *method.mutable_lora();
+    lora.set_rank(static_cast<int32_t>(parts.lora->rank));
+    lora.set_alpha(parts.lora->alpha);
+    lora.set_dropout(parts.lora->dropout);
+    lora.set_use_rslora(parts.lora->use_rslora);
+    for (const std::string& module : parts.lora->target_modules) lora.add_target_modules(module);
+    for (const int64_t layer : parts.lora->layers) lora.add_layers(static_cast<int32_t>(layer));
+  }
+  if (parts.num_virtual_tokens > 0) {
+    method.mutable_soft_prompt()->set_num_virtual_tokens(
+        static_cast<int32_t>(parts.num_virtual_tokens));
+  }
+  if (!parts.saved_modules.empty()) {
+    ASSIGN_OR_RETURN(const LastLayersShape shape, AsLastLayers(parts.saved_modules, gpt2));
+    v1::LastLayers& last = *method.mutable_last_layers();
+    last.set_num_layers(static_cast<int32_t>(shape.num_layers));
+    last.set_include_final_norm(shape.final_norm);
+    last.set_include_lm_head(shape.lm_head);
+  }
+  return method;
 }
 
 }  // namespace graft

@@ -84,6 +84,28 @@ TEST(JobFilterTest, OrdersAreThree) {
   EXPECT_EQ(ParseJobOrder("name").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(MethodOfAdapterTest, NamesEveryPartAsItsFilesHaveIt) {
+  Gpt2Config gpt2;
+  gpt2.n_layer = 4;
+  AdapterParts parts;
+  parts.lora = AdapterParts::Lora{.rank = 3, .alpha = 5, .use_rslora = true, .layers = {0, 2}};
+  parts.num_virtual_tokens = 7;
+  parts.saved_modules = {"h.3", "ln_f"};
+  const absl::StatusOr<v1::Method> method = MethodOfAdapter(parts, gpt2);
+  ASSERT_TRUE(method.ok()) << method.status();
+  EXPECT_EQ(method->lora().rank(), 3);
+  EXPECT_EQ(method->lora().alpha(), 5);
+  EXPECT_TRUE(method->lora().use_rslora());
+  EXPECT_EQ(method->lora().target_modules(0), "c_attn");
+  EXPECT_EQ(method->lora().layers(1), 2);
+  EXPECT_EQ(method->soft_prompt().num_virtual_tokens(), 7);
+  EXPECT_EQ(method->last_layers().num_layers(), 1);
+  EXPECT_TRUE(method->last_layers().include_final_norm());
+  EXPECT_FALSE(method->last_layers().include_lm_head());
+  parts.saved_modules = {"h.0"};
+  EXPECT_EQ(MethodOfAdapter(parts, gpt2).status().code(), absl::StatusCode::kUnimplemented);
+}
+
 TEST(MethodNameTest, PartsAreJoinedInAFixedOrder) {
   v1::Method method;
   EXPECT_EQ(MethodName(method), "");

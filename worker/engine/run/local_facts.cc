@@ -4,8 +4,6 @@
 #include <cctype>
 #include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,16 +11,16 @@
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/adapter_parts.h"
 #include "common/formats/manifest.h"
 #include "common/formats/model_folder.h"
 #include "common/jobs/job_spec.h"
+#include "common/jobs/method.h"
 #include "worker/engine/data/row_stream.h"
 #include "worker/engine/run/spec_bridge.h"
 
 namespace graft {
 namespace {
-
-constexpr int64_t kMaxAdapterConfigBytes = 1 << 20;
 
 // A name that a spec may hold, made of a path's last part.
 std::string NameOf(const std::string& path) {
@@ -48,10 +46,9 @@ std::string TakePath(const std::string& flag, std::string* in_spec) {
   return ignored ? path : absolute.lexically_normal().string();
 }
 
-absl::StatusOr<v1::Model> ModelFacts(const std::string& directory, const std::string& name) {
-  ASSIGN_OR_RETURN(const ModelFolder folder, ModelFolder::Open(directory));
+absl::StatusOr<v1::Model> ModelFacts(const std::string& directory, const std::string& name,
+                                     const Gpt2Config& config) {
   ASSIGN_OR_RETURN(const ModelManifest manifest, MakeModelManifest(directory));
-  const Gpt2Config& config = folder.config();
   v1::Model model;
   model.set_name(name);
   model.set_sha256(manifest.sha256);
@@ -106,29 +103,22 @@ absl::StatusOr<std::string> DirectorySha256(const std::string& directory) {
   return ManifestSha256(files);
 }
 
-// Of the method only the number of virtual tokens is told: with it the lengths are resolved. The
-// rest the engine reads from the files.
+// To evaluate an adapter, of its method only the number of virtual tokens is needed: with it the
+// lengths are resolved. It may train modules that a method cannot name.
 absl::StatusOr<v1::Adapter> AdapterFacts(const std::string& directory, const std::string& name,
-                                         const v1::Model& model) {
+                                         const v1::Model& model, const Gpt2Config& gpt2,
+                                         bool evaluate) {
   v1::Adapter adapter;
   adapter.set_name(name);
   ASSIGN_OR_RETURN(*adapter.mutable_sha256(), DirectorySha256(directory));
   adapter.set_base_model(model.name());
   adapter.set_base_model_sha256(model.sha256());
-  for (const char* path : {"adapter_config.json", "soft_prompt/adapter_config.json"}) {
-    const absl::StatusOr<std::string> text =
-        ReadFile(JoinPath(directory, path), kMaxAdapterConfigBytes);
-    if (!text.ok()) continue;
-    const auto json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object() || !json.contains("peft_type") || json["peft_type"] != "PROMPT_TUNING") {
-      continue;
-    }
-    const auto count = json.find("num_virtual_tokens");
-    if (count == json.end() || !count->is_number_integer()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          JoinPath(directory, path), ": \"num_virtual_tokens\" must be a whole number"));
-    }
-    adapter.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(count->get<int32_t>());
+  ASSIGN_OR_RETURN(const AdapterFolder folder, AdapterFolder::Open(directory, gpt2));
+  if (!evaluate) {
+    ASSIGN_OR_RETURN(*adapter.mutable_method(), MethodOfAdapter(folder.parts(), gpt2));
+  } else if (folder.parts().num_virtual_tokens > 0) {
+    adapter.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(
+        static_cast<int32_t>(folder.parts().num_virtual_tokens));
   }
   return adapter;
 }
@@ -156,14 +146,15 @@ absl::StatusOr<LocalJob> ResolveLocally(const StandaloneOptions& options) {
   RETURN_IF_ERROR(ValidateSpec(spec, "spec"));
 
   SpecFacts facts;
+  ASSIGN_OR_RETURN(const ModelFolder folder, ModelFolder::Open(job.base_model));
+  const SpecReferences names = ReferencesOf(spec, "");
   ASSIGN_OR_RETURN(const v1::Model model,
-                   ModelFacts(job.base_model, ReferencesOf(spec, "").base_model.name));
+                   ModelFacts(job.base_model, names.base_model.name, folder.config()));
   facts.base_model = &model;
   v1::Adapter adapter;
   if (!job.adapter.empty()) {
-    ASSIGN_OR_RETURN(adapter,
-                     AdapterFacts(job.adapter, ReferencesOf(spec, "").adapter.name, model));
-    if (!evaluate) *adapter.mutable_method() = spec.fine_tune().method();
+    ASSIGN_OR_RETURN(
+        adapter, AdapterFacts(job.adapter, names.adapter.name, model, folder.config(), evaluate));
     facts.adapter = &adapter;
   }
   v1::Dataset train, validation;

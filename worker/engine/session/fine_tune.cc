@@ -82,7 +82,7 @@ struct EngineSession::Impl::FineTuneRun {
     if (request.init_from_directory.empty()) return absl::OkStatus();
     ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> initial,
                      LoadAdapter(*base->model, request.init_from_directory));
-    return Annotate(adapter->CopyFrom(*initial), "init_from");
+    return adapter->CopyFrom(*initial);
   }
 
   // A checkpoint continues a run only when all of this is the same.

@@ -169,6 +169,40 @@ TEST_F(StandaloneTest, ResumesAfterItWasStopped) {
             *Sha256HexOfFile(Path("cut/adapter/adapter_model.safetensors")));
 }
 
+TEST_F(StandaloneTest, InitFromSaysWhatTheMethodLeavesOpen) {
+  const auto method = [](const std::string& parts) {
+    return absl::StrCat(R"({"fine_tune": {"method": )", parts, "}}");
+  };
+  ASSERT_EQ(Run(Options("first", method(R"({"lora": {"rank": 3, "alpha": 5, "use_rslora": true,
+                                             "target_modules": ["mlp.c_fc"], "layers": [0]},
+                                    "soft_prompt": {"num_virtual_tokens": 5},
+                                    "last_layers": {"num_layers": 1,
+                                                    "include_final_norm": false}})")))
+                .status()
+                .code(),
+            0);
+  // merge_patch removes what is null.
+  const std::string open = R"({"lora": {"rank": null}, "soft_prompt": {}, "last_layers": {}})";
+  StandaloneOptions options = Options("second", method(open));
+  options.adapter = Path("first/adapter");
+  const engine::v1::Finished finished = Run(options);
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  const nlohmann::json spec =
+      ReadJson(Path("second/adapter/graft.json"))["resolved_spec"]["fine_tune"]["method"];
+  EXPECT_EQ(spec["lora"]["rank"], 3);
+  EXPECT_EQ(spec["lora"]["alpha"], 5);
+  EXPECT_EQ(spec["lora"]["use_rslora"], true);
+  EXPECT_EQ(spec["lora"]["target_modules"], nlohmann::json({"mlp.c_fc"}));
+  EXPECT_EQ(spec["lora"]["layers"], nlohmann::json({0}));
+  EXPECT_EQ(spec["soft_prompt"]["num_virtual_tokens"], 5);
+  EXPECT_EQ(spec["last_layers"]["num_layers"], 1);
+  EXPECT_EQ(spec["last_layers"]["include_final_norm"], false);
+
+  options = Options("third", method(R"({"lora": {"rank": 2}, "soft_prompt": {}})"));
+  options.adapter = Path("first/adapter");
+  EXPECT_THAT(Run(options).status().message(), HasSubstr("fine_tune.method: is lora+soft_prompt"));
+}
+
 TEST_F(StandaloneTest, DoesNotOverwriteAResult) {
   ASSERT_EQ(Run(Options("out")).status().code(), 0);
   const std::string before = *Sha256HexOfFile(Path("out/adapter/graft.json"));

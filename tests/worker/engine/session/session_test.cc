@@ -344,6 +344,16 @@ TEST_F(SessionTest, FailuresCarryTheirClass) {
   EXPECT_EQ(FineTuneError(missing).code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(SessionTest, AnInitialAdapterOfAnotherScaleIsRefusedByItsField) {
+  FineTune(LoraRequest());
+  FineTuneRequest request = LoraRequest("next");
+  request.init_from_directory = Path("out");
+  request.config.method.lora->alpha = 17;
+  const absl::Status status = FineTuneError(request);
+  EXPECT_EQ(FailureClassOf(status), FailureClass::kConfig) << status;
+  EXPECT_THAT(std::string(status.message()), testing::StartsWith("init_from: alpha/rank of "));
+}
+
 TEST_F(SessionTest, LengthsThatLeaveNoRoomForAPromptAreRefusedBeforeAnyWork) {
   FineTuneRequest request = LoraRequest();
   request.config.method.soft_prompt.emplace().num_virtual_tokens = 4;
