@@ -19,11 +19,6 @@ namespace {
 // A transfer may take long, but not for ever.
 constexpr absl::Duration kTransferTimeout = absl::Hours(6);
 
-std::string NewRequestId() {
-  absl::BitGen random;
-  return absl::StrCat("cli-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
-}
-
 template <typename Request, typename Response, typename Stub>
 absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
@@ -36,6 +31,18 @@ absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
     return FromGrpcStatus((stub.*method)(&context, request, &response));
   }));
   return response;
+}
+
+// For a request with a request_id.
+template <typename Request, typename Response, typename Stub>
+absl::StatusOr<Response> CallOnce(ApiClient::Options options, Stub& stub,
+                                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                               Response*),
+                                  const Request& request) {
+  options.call_timeout /= 2;
+  absl::StatusOr<Response> response = Call(options, stub, method, request);
+  if (!absl::IsDeadlineExceeded(response.status())) return response;
+  return Call(options, stub, method, request);
 }
 
 template <typename Request>
@@ -104,6 +111,11 @@ bool BelongsToModel(const std::string& name) {
 
 }  // namespace
 
+std::string NewRequestId() {
+  absl::BitGen random;
+  return absl::StrCat("cli-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
 class ApiClient::StreamScope {
  public:
   StreamScope(ApiClient& client, grpc::ClientContext& context)
@@ -150,7 +162,7 @@ ApiClient::ApiClient(std::shared_ptr<grpc::Channel> channel, Options options)
 
 absl::StatusOr<v1::Job> ApiClient::CreateJob(v1::CreateJobRequest request) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
-  return Call(options_, *jobs_, &v1::JobService::Stub::CreateJob, request);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CreateJob, request);
 }
 
 absl::StatusOr<v1::Job> ApiClient::GetJob(const std::string& name) {
@@ -164,14 +176,14 @@ absl::StatusOr<v1::ListJobsResponse> ApiClient::ListJobs(const v1::ListJobsReque
 absl::StatusOr<v1::Job> ApiClient::CancelJob(const std::string& name) {
   auto request = Named<v1::CancelJobRequest>(name);
   request.set_request_id(NewRequestId());
-  return Call(options_, *jobs_, &v1::JobService::Stub::CancelJob, request);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CancelJob, request);
 }
 
 absl::Status ApiClient::DeleteJob(const std::string& name, bool delete_adapter) {
   auto request = Named<v1::DeleteJobRequest>(name);
   request.set_request_id(NewRequestId());
   request.set_delete_adapter(delete_adapter);
-  return Call(options_, *jobs_, &v1::JobService::Stub::DeleteJob, request).status();
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::DeleteJob, request).status();
 }
 
 absl::StatusOr<v1::ListJobArtifactsResponse> ApiClient::ListJobArtifacts(const std::string& name) {

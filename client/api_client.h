@@ -29,8 +29,12 @@ namespace graft {
 // Told, during an upload, how many of its bytes were sent. May be empty.
 using UploadProgress = std::function<void(int64_t sent, int64_t total)>;
 
-// Thread-safe; blocks. UNAVAILABLE is tried again a few times within `patience`; a request that
-// creates, cancels or deletes a job carries a request_id, so that trying again does it once.
+// A request_id that no other request has.
+std::string NewRequestId();
+
+// Thread-safe; blocks. UNAVAILABLE is tried again a few times within `patience`. A request that
+// creates, cancels or deletes a job carries a request_id, so that trying again does it once; it is
+// therefore sent again, too, when half of `call_timeout` has brought no answer.
 class ApiClient {
  public:
   struct Options {

@@ -42,11 +42,17 @@ class FakeJobs : public v1::JobService::Service {
     }
     return grpc::Status::OK;
   }
-  grpc::Status CreateJob(grpc::ServerContext*, const v1::CreateJobRequest* request,
+  grpc::Status CreateJob(grpc::ServerContext* context, const v1::CreateJobRequest* request,
                          v1::Job* job) override {
     MutexLock lock(mutex_);
     request_ids.push_back(request->request_id());
     job->set_name("jobs/a");
+    if (request->job().display_name() == "late") {
+      while (request_ids.size() == 1 && !context->IsCancelled()) {
+        cancelled_.WaitFor(mutex_, absl::Milliseconds(5));
+      }
+      return grpc::Status::OK;
+    }
     if (request_ids.size() < 3) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "answer lost");
     return grpc::Status::OK;
   }
@@ -79,12 +85,14 @@ class ApiClientTest : public ::testing::Test {
     builder.RegisterService(&jobs_);
     builder.RegisterService(&models_);
     server_ = builder.BuildAndStart();
-    client_ = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
+    address_ = absl::StrCat("127.0.0.1:", port);
+    client_ = ApiClient::Connect(address_, {});
   }
 
   FakeJobs jobs_;
   FakeModels models_;
   std::unique_ptr<grpc::Server> server_;
+  std::string address_;
   std::unique_ptr<ApiClient> client_;
 };
 
@@ -147,6 +155,18 @@ TEST_F(ApiClientTest, AnUploadOfAModelTellsHowFarItIs) {
   const auto chunk = static_cast<int64_t>(kTransferChunkBytes);
   EXPECT_THAT(sent, ElementsAre(2, 2 + chunk, 3 + chunk));
   EXPECT_THAT(totals, ElementsAre(3 + chunk));
+}
+
+TEST_F(ApiClientTest, ACreationWithoutAnAnswerIsSentAgainWithItsRequestId) {
+  ApiClient::Options options;
+  options.call_timeout = absl::Seconds(1);
+  const auto client = ApiClient::Connect(address_, options);
+  v1::CreateJobRequest request;
+  request.mutable_job()->set_display_name("late");
+  const auto job = client->CreateJob(request);
+  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_EQ(jobs_.request_ids.size(), 2u);
+  EXPECT_EQ(jobs_.request_ids[0], jobs_.request_ids[1]);
 }
 
 TEST(ApiClientAloneTest, AnAbsentServerIsUnavailable) {
