@@ -37,6 +37,7 @@ inline constexpr int kMaxListEntries = 1024;  // Of any repeated field of a spec
 
 // Messages.
 inline constexpr int64_t kMaxMessageBytes = 4 << 20;  // Of one gRPC message.
+inline constexpr int64_t kMaxPageBytes = 2 << 20;     // A list's page ends before it has more.
 inline constexpr int64_t kMaxChunkBytes = 1 << 20;    // Of the data in one piece of a file.
 
 // Events.

@@ -46,7 +46,10 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) 
       *job.job.mutable_resolved_spec(),
       ResolveFromStore(context_.store, asked.spec(), context_.options.spec_defaults, "job.spec"));
   job.job.set_method(MethodName(job.job.resolved_spec()));
-  if (request.validate_only()) return job.job;
+  if (request.validate_only()) {
+    RETURN_IF_ERROR(context_.store.CheckJob(job));
+    return job.job;
+  }
   return context_.store.InsertJob(job);
 }
 

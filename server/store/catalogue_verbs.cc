@@ -203,8 +203,9 @@ absl::StatusOr<Page<T>> DoListResources(VerbContext& context, ResourceKind kind,
   }
   ASSIGN_OR_RETURN(const auto rows, context.tables.ListResources(kind, filter, after, size + 1));
   Page<T> page;
+  PageBounds bounds(size);
   for (const ResourceRow& row : rows) {
-    if (page.items.size() == static_cast<size_t>(size)) {
+    if (!bounds.Add(row.message.size())) {
       page.next_page_token = MakePageToken(query, {page.items.back().name()});
       break;
     }

@@ -213,12 +213,15 @@ class JobStore {
   // (VERSION_CHANGED) it is there with another hash than the resolved spec's, RESOURCE_EXHAUSTED
   // (QUEUE_FULL).
   virtual absl::StatusOr<v1::Job> InsertJob(const NewJob& job) = 0;
+  // What InsertJob would refuse the job for now.
+  virtual absl::Status CheckJob(const NewJob& job) = 0;
   // What InsertJob answered to this request; NOT_FOUND when it has not. ALREADY_EXISTS
   // (REQUEST_ID_REUSED).
   virtual absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) = 0;
   // The whole job, with attempts and (only here: it takes counting) its queue position.
   virtual absl::StatusOr<v1::Job> GetJob(absl::string_view name) = 0;
-  // Jobs without specs and attempts. INVALID_ARGUMENT for a page token that is not of this query.
+  // Jobs without specs and attempts; fewer than page_size when they would take more than
+  // kMaxPageBytes (other lists too). INVALID_ARGUMENT for a page token that is not of this query.
   virtual absl::StatusOr<Page<v1::Job>> ListJobs(const JobQuery& query) = 0;
   // QUEUED becomes CANCELLED, RUNNING becomes CANCELLING; any other state stays. Returns the job.
   virtual absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) = 0;

@@ -51,6 +51,14 @@ std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
   return all;
 }
 
+// What it will publish; nothing: an evaluation.
+std::optional<ResourceRef> OutputOf(const v1::JobSpec& resolved) {
+  if (!resolved.has_fine_tune()) return std::nullopt;
+  const v1::FineTuneSpec& spec = resolved.fine_tune();
+  return ResourceRef{spec.method().has_full() ? ResourceKind::kModel : ResourceKind::kAdapter,
+                     spec.output_name()};
+}
+
 // They are looked up before the transaction; here they must still be what they were.
 absl::Status CheckResources(VerbContext& context, const std::vector<BoundResource>& resources) {
   for (const BoundResource& resource : resources) {
@@ -116,11 +124,20 @@ absl::StatusOr<std::string> DeleteOutput(VerbContext& context, const JobRow& row
 
 }  // namespace
 
+absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job) {
+  RETURN_IF_ERROR(CheckQueue(context));
+  const v1::JobSpec& resolved = new_job.job.resolved_spec();
+  const std::optional<ResourceRef> output = OutputOf(resolved);
+  // Without a name it will be the job's id, which is new.
+  if (output && !output->name.empty()) RETURN_IF_ERROR(CheckOutputName(context, *output));
+  return CheckResources(context, ResourcesOf(resolved));
+}
+
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job) {
   v1::Job answer;
   ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCreateVerb, new_job.request, answer));
   if (answered) return answer;
-  RETURN_IF_ERROR(CheckQueue(context));
+  RETURN_IF_ERROR(DoCheckJob(context, new_job));
 
   const std::string id = context.options.new_job_id();
   JobRow row;
@@ -137,16 +154,14 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
     v1::FineTuneSpec& fine_tune = *specs.mutable_resolved_spec()->mutable_fine_tune();
     if (fine_tune.output_name().empty()) fine_tune.set_output_name(id);
     row.base_model = fine_tune.base_model();
-    row.output = {fine_tune.method().has_full() ? ResourceKind::kModel : ResourceKind::kAdapter,
-                  fine_tune.output_name()};
-    RETURN_IF_ERROR(CheckOutputName(context, *row.output));
   } else {
     row.base_model = specs.resolved_spec().evaluate().base_model();
   }
-  const std::vector<BoundResource> resources = ResourcesOf(specs.resolved_spec());
-  RETURN_IF_ERROR(CheckResources(context, resources));
+  row.output = OutputOf(specs.resolved_spec());
   std::vector<ResourceRef> uses;
-  for (const BoundResource& resource : resources) uses.push_back(resource.ref);
+  for (const BoundResource& resource : ResourcesOf(specs.resolved_spec())) {
+    uses.push_back(resource.ref);
+  }
 
   RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
   RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_QUEUED, {"submitted"}));
@@ -180,15 +195,17 @@ absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& q
   ASSIGN_OR_RETURN(std::vector<JobRow> rows,
                    context.tables.ListJobs(query.filter, query.order, after, page_size + 1));
   Page<v1::Job> page;
-  const bool more = rows.size() > static_cast<size_t>(page_size);
-  if (more) rows.pop_back();
-  if (more) {
-    const JobRow& last = rows.back();
-    page.next_page_token = MakePageToken(
-        QueryText(query), {absl::StrCat(last.job.priority()), absl::StrCat(last.number)});
-  }
+  PageBounds bounds(page_size);
+  int64_t last_number = 0;
   for (JobRow& row : rows) {
     row.job.set_method(row.method);
+    if (!bounds.Add(row.job.ByteSizeLong())) {
+      page.next_page_token =
+          MakePageToken(QueryText(query),
+                        {absl::StrCat(page.items.back().priority()), absl::StrCat(last_number)});
+      break;
+    }
+    last_number = row.number;
     page.items.push_back(std::move(row.job));
   }
   return page;

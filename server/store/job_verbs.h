@@ -7,6 +7,7 @@
 
 namespace graft {
 
+absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job);
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job);
 absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& request);
 absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name);

@@ -41,4 +41,12 @@ absl::StatusOr<int> EffectivePageSize(int page_size) {
   return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
 }
 
+bool PageBounds::Add(size_t item_bytes) {
+  const bool fits = bytes_ + item_bytes <= static_cast<size_t>(kMaxPageBytes);
+  if (items_ == page_size_ || (items_ > 0 && !fits)) return false;
+  ++items_;
+  bytes_ += item_bytes;
+  return true;
+}
+
 }  // namespace graft

@@ -2,6 +2,8 @@
 // jobs leave behind) and sqlite_catalogue_tables.cc.
 
 #include <limits>
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -36,33 +38,127 @@ constexpr char kDeleteUses[] = "DELETE FROM job_uses WHERE job = ?1";
 constexpr char kFindJobById[] = JOB_COLUMNS " AND id = ?1";
 constexpr char kFindJobByNumber[] = JOB_COLUMNS " AND number = ?1";
 
-// Terms of a filter that are not set are NULL. ?1 limit, ?2 to ?8 the filter, ?9 and ?10 the rank
-// and number to go on after.
+// Terms of a filter that are not set are NULL. ?2 to ?8 the filter, ?1 and ?11 key and value of one
+// of its labels, ?9 and ?10 the rank and number to go on after, ?12 the limit.
 #define JOB_FILTER                                                             \
   " AND (?2 IS NULL OR done = ?2) AND (?3 IS NULL OR method = ?3)"             \
   " AND (?4 IS NULL OR base_model = ?4) AND (?5 IS NULL OR display_name = ?5)" \
   " AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?6) AS want WHERE"  \
   " NOT EXISTS (SELECT 1 FROM job_labels WHERE job_labels.job = jobs.number"   \
-  " AND job_labels.key = want.key AND job_labels.value = want.value)))"
-#define AND_STATE " AND state = ?7"
-#define AND_STUDY " AND study = ?8"
-#define ANY_STATE " AND (?7 IS NULL OR state = ?7)"
-#define ANY_STUDY " AND (?8 IS NULL OR study = ?8)"
-#define NEWEST " AND number < ?10 ORDER BY number DESC LIMIT ?1"
-#define OLDEST " AND number > ?10 ORDER BY number LIMIT ?1"
-#define BY_RANK " AND (queue_rank, number) > (?9, ?10) ORDER BY queue_rank, number LIMIT ?1"
+  " AND job_labels.key = want.key AND job_labels.value = want.value)))"        \
+  " AND (?7 IS NULL OR state = ?7) AND (?8 IS NULL OR study = ?8)"
 
-constexpr char kNewest[] = JOB_COLUMNS JOB_FILTER ANY_STATE ANY_STUDY NEWEST;
-constexpr char kNewestOfState[] = JOB_COLUMNS JOB_FILTER AND_STATE ANY_STUDY NEWEST;
-constexpr char kNewestOfStudy[] = JOB_COLUMNS JOB_FILTER ANY_STATE AND_STUDY NEWEST;
-constexpr char kOldest[] = JOB_COLUMNS JOB_FILTER ANY_STATE ANY_STUDY OLDEST;
-constexpr char kOldestOfState[] = JOB_COLUMNS JOB_FILTER AND_STATE ANY_STUDY OLDEST;
-constexpr char kOldestOfStudy[] = JOB_COLUMNS JOB_FILTER ANY_STATE AND_STUDY OLDEST;
-constexpr char kByRank[] = JOB_COLUMNS JOB_FILTER ANY_STATE ANY_STUDY BY_RANK;
-// The number 1 (QUEUED) is written out so that the partial index jobs_queue serves it.
-constexpr char kQueue[] = JOB_COLUMNS_FROM
-    "INDEXED BY jobs_queue WHERE owner = 'default' AND state = 1" JOB_FILTER ANY_STUDY BY_RANK;
+// The term that an index serves: the one of those given that selects fewest jobs, as a rule.
+enum class Driver {
+  kStudy,
+  kLabel,
+  kDisplayName,
+  kQueued,
+  kNotDone,
+  kState,
+  kModel,
+  kMethod,
+  kNone
+};
+
+// SQLite sees no index behind "?n IS NULL OR", and not that a number of its own is a parameter's:
+// the driving term stands once more, by itself.
+const char* DrivingTerm(Driver driver) {
+  switch (driver) {
+    case Driver::kStudy:
+      return " AND study = ?8";
+    case Driver::kLabel:
+      return " AND number IN (SELECT job FROM job_labels WHERE key = ?1 AND value = ?11)";
+    case Driver::kDisplayName:
+      return " AND display_name = ?5 AND display_name <> ''";
+    case Driver::kQueued:
+      return " AND state = 1";
+    case Driver::kNotDone:
+      return " AND done = 0";
+    case Driver::kState:
+      return " AND state = ?7";
+    case Driver::kModel:
+      return " AND base_model = ?4";
+    case Driver::kMethod:
+      return " AND method = ?3";
+    case Driver::kNone:
+      return "";
+  }
+  return "";
+}
 static_assert(v1::JOB_STATE_QUEUED == 1);
+
+// Without the name SQLite may walk all jobs in the order asked for instead of sorting a few.
+const char* IndexOf(Driver driver, JobOrder order) {
+  switch (driver) {
+    case Driver::kStudy:
+      return "INDEXED BY jobs_by_study ";
+    case Driver::kLabel:
+      return "";
+    case Driver::kDisplayName:
+      return "INDEXED BY jobs_by_display_name ";
+    case Driver::kQueued:
+      return order == JobOrder::kPriority ? "INDEXED BY jobs_queue " : "INDEXED BY jobs_by_state ";
+    case Driver::kNotDone:
+      return "INDEXED BY jobs_not_done ";
+    case Driver::kState:
+      return "INDEXED BY jobs_by_state ";
+    case Driver::kModel:
+      return "INDEXED BY jobs_by_base_model ";
+    case Driver::kMethod:
+      return "INDEXED BY jobs_by_method ";
+    case Driver::kNone:
+      return order == JobOrder::kPriority ? "INDEXED BY jobs_by_rank "
+                                          : "INDEXED BY jobs_by_number ";
+  }
+  return "";
+}
+
+Driver DriverOf(const JobFilter& filter) {
+  if (filter.study) return Driver::kStudy;
+  if (!filter.labels.empty()) return Driver::kLabel;
+  if (filter.display_name && !filter.display_name->empty()) return Driver::kDisplayName;
+  if (filter.state == v1::JOB_STATE_QUEUED) return Driver::kQueued;
+  if (filter.done == false) return Driver::kNotDone;
+  if (filter.state) return Driver::kState;
+  if (filter.base_model) return Driver::kModel;
+  if (filter.method) return Driver::kMethod;
+  return Driver::kNone;
+}
+
+std::string ListSql(Driver driver, JobOrder order) {
+  const char* rest = "";
+  switch (order) {
+    case JobOrder::kNewestFirst:
+      rest = " AND number < ?10 ORDER BY number DESC LIMIT ?12";
+      break;
+    case JobOrder::kOldestFirst:
+      rest = " AND number > ?10 ORDER BY number LIMIT ?12";
+      break;
+    case JobOrder::kPriority:
+      rest = " AND (queue_rank, number) > (?9, ?10) ORDER BY queue_rank, number LIMIT ?12";
+      break;
+  }
+  return absl::StrCat(JOB_COLUMNS_FROM, IndexOf(driver, order), "WHERE owner = 'default'",
+                      DrivingTerm(driver), JOB_FILTER, rest);
+}
+
+// Statements are kept by their address: each text is made once.
+const char* ListStatement(Driver driver, JobOrder order) {
+  using Statements = std::map<std::pair<Driver, JobOrder>, std::string>;
+  static const Statements* const statements = [] {
+    auto* all = new Statements;
+    for (int i = 0; i <= static_cast<int>(Driver::kNone); ++i) {
+      for (const JobOrder each :
+           {JobOrder::kNewestFirst, JobOrder::kOldestFirst, JobOrder::kPriority}) {
+        const auto one = static_cast<Driver>(i);
+        all->emplace(std::pair(one, each), ListSql(one, each));
+      }
+    }
+    return all;
+  }();
+  return statements->at({driver, order}).c_str();
+}
 
 constexpr char kCountQueuedBefore[] =
     "SELECT COUNT(*) FROM jobs WHERE owner = 'default' AND state = 1 "
@@ -94,18 +190,6 @@ std::optional<JobRow> ReadJob(SqliteQuery& query) {
   }
   if (!query.Parse(8, row.job)) return std::nullopt;
   return row;
-}
-
-const char* ListStatement(const JobFilter& filter, JobOrder order) {
-  switch (order) {
-    case JobOrder::kNewestFirst:
-      return filter.study ? kNewestOfStudy : filter.state ? kNewestOfState : kNewest;
-    case JobOrder::kOldestFirst:
-      return filter.study ? kOldestOfStudy : filter.state ? kOldestOfState : kOldest;
-    case JobOrder::kPriority:
-      return filter.state == v1::JOB_STATE_QUEUED ? kQueue : kByRank;
-  }
-  return kNewest;
 }
 
 JobKey BeforeAll(JobOrder order) {
@@ -191,9 +275,11 @@ absl::StatusOr<std::vector<JobRow>> SqliteTables::ListJobs(const JobFilter& filt
   std::optional<std::string> labels;
   if (!filter.labels.empty()) labels = nlohmann::json(filter.labels).dump();
   const JobKey key = after.value_or(BeforeAll(order));
-  SqliteQuery query(database_, ListStatement(filter, order), limit, filter.done, filter.method,
-                    filter.base_model, filter.display_name, labels, filter.state, filter.study,
-                    -int64_t{key.priority}, key.number);
+  std::optional<std::string> label, value;
+  if (!filter.labels.empty()) std::tie(label, value) = *filter.labels.begin();
+  SqliteQuery query(database_, ListStatement(DriverOf(filter), order), label, filter.done,
+                    filter.method, filter.base_model, filter.display_name, labels, filter.state,
+                    filter.study, -int64_t{key.priority}, key.number, value, limit);
   std::vector<JobRow> rows;
   while (std::optional<JobRow> row = ReadJob(query)) rows.push_back(*std::move(row));
   RETURN_IF_ERROR(query.status());

@@ -25,6 +25,13 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<v1::Job> InsertJob(const NewJob& job) override {
     return Write<v1::Job>([&](VerbContext& context) { return DoInsertJob(context, job); });
   }
+  absl::Status CheckJob(const NewJob& job) override {
+    return Read<bool>([&](VerbContext& context) -> absl::StatusOr<bool> {
+             RETURN_IF_ERROR(DoCheckJob(context, job));
+             return true;
+           })
+        .status();
+  }
   absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) override {
     return Read<v1::Job>([&](VerbContext& context) { return DoFindInserted(context, request); });
   }

@@ -83,6 +83,14 @@ TEST_F(JobServiceTest, ValidateOnlyStoresNothing) {
   EXPECT_EQ(List({})->jobs_size(), 0);
 }
 
+TEST_F(JobServiceTest, ValidateOnlyRefusesATakenOutputName) {
+  v1::CreateJobRequest request = LoraJob();
+  request.mutable_job()->mutable_spec()->mutable_fine_tune()->set_output_name("mine");
+  ASSERT_TRUE(server_.Create(request).ok());
+  request.set_validate_only(true);
+  EXPECT_EQ(ReasonOf(server_.Create(request).status()), kReasonNameTaken);
+}
+
 TEST_F(JobServiceTest, TheSameRequestIdAnswersTheSameJob) {
   v1::CreateJobRequest request = LoraJob();
   (*request.mutable_job()->mutable_labels())["a"] = "1";

@@ -125,6 +125,43 @@ TEST_P(JobsTest, OutputNamesBelongToOne) {
   EXPECT_EQ(ReasonOf(store().InsertJob(named).status()), kReasonNameTaken);
 }
 
+TEST_P(JobsTest, CheckRefusesWhatInsertWouldAndLeavesNothing) {
+  NewJob named = StoreFixture::LoraJob();
+  named.job.mutable_resolved_spec()->mutable_fine_tune()->set_output_name("best");
+  EXPECT_OK(store().CheckJob(named));
+  EXPECT_THAT(List({}), IsEmpty());
+  ASSERT_OK(store().InsertJob(named));
+  EXPECT_EQ(ReasonOf(store().CheckJob(named)), kReasonNameTaken);
+  NewJob changed = StoreFixture::LoraJob();
+  EXPECT_OK(store().CheckJob(changed));
+  changed.job.mutable_resolved_spec()->mutable_fine_tune()->set_base_model_sha256("old");
+  EXPECT_EQ(ReasonOf(store().CheckJob(changed)), kReasonVersionChanged);
+}
+
+TEST_P(JobsTest, APageEndsBeforeItIsTooLargeForAMessage) {
+  NewJob job = StoreFixture::LoraJob();
+  for (int i = 0; i < kMaxLabels; ++i) {
+    (*job.job.mutable_labels())[absl::StrCat("label", i)] = std::string(kMaxLabelValueBytes, 'x');
+  }
+  constexpr int kJobs = 300;
+  for (int i = 0; i < kJobs; ++i) ASSERT_OK(store().InsertJob(job));
+  JobQuery query;
+  query.page_size = kMaxPageSize;
+  int seen = 0, pages = 0;
+  do {
+    const auto page = store().ListJobs(query);
+    ASSERT_OK(page);
+    size_t bytes = 0;
+    for (const v1::Job& item : page->items) bytes += item.ByteSizeLong();
+    EXPECT_LE(bytes, kMaxPageBytes);
+    seen += static_cast<int>(page->items.size());
+    ++pages;
+    query.page_token = page->next_page_token;
+  } while (!query.page_token.empty());
+  EXPECT_EQ(seen, kJobs);
+  EXPECT_GT(pages, 1);
+}
+
 TEST_P(JobsTest, UnknownNamesAreNotFoundAndBadOnesInvalid) {
   EXPECT_EQ(store().GetJob("jobs/none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(store().GetJob("jobs/../x").status().code(), absl::StatusCode::kInvalidArgument);
