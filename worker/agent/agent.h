@@ -85,7 +85,6 @@ class Agent {
   const Options options_;
   EngineLauncher& launcher_;
   Clock& clock_;
-  const std::shared_ptr<grpc::Channel> channel_;
   ServerLink link_;
   InputCache inputs_;
   LeaseTable leases_;

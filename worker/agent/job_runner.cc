@@ -53,7 +53,8 @@ std::string LogTail(const std::string& path) {
   return tail;
 }
 
-worker::v1::FinishAttemptRequest FromCrash(EngineProcess::End end, const std::string& log_path) {
+worker::v1::FinishAttemptRequest FromCrash(const EngineProcess::End& end,
+                                           const std::string& log_path) {
   if (end.out_of_memory) {
     return Failure(absl::ResourceExhaustedError(
                        "the kernel ended the engine: the machine is out of memory; a smaller "
