@@ -15,6 +15,7 @@
 #include "worker/engine/run/local_facts.h"
 #include "worker/engine/run/metric_log.h"
 #include "worker/engine/run/proto_sink.h"
+#include "worker/engine/run/result_files.h"
 #include "worker/engine/run/spec_bridge.h"
 #include "worker/engine/session/session.h"
 
@@ -24,6 +25,21 @@ namespace {
 std::string ResultName(const v1::JobSpec& spec) {
   if (spec.has_evaluate()) return "artifacts";
   return spec.fine_tune().method().has_full() ? "model" : "adapter";
+}
+
+// An evaluation that was ended leaves its directory behind, without results.json, which is written
+// last; what it had predicted must not pass for the next one's.
+absl::Status CheckNoResult(const std::string& output, const v1::JobSpec& spec) {
+  const std::string result = JoinPath(output, ResultName(spec));
+  const std::string predictions = JoinPath(result, "predictions.jsonl");
+  const bool holds_result = spec.has_evaluate() ? FileExists(JoinPath(result, kResultsJson))
+                                                : FileExists(result) || DirectoryExists(result);
+  if (holds_result) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        result, ": holds the result of an earlier run; give another --out, or remove it"));
+  }
+  return spec.has_evaluate() && FileExists(predictions) ? RemoveFile(predictions)
+                                                        : absl::OkStatus();
 }
 
 // The newest checkpoint's directory; empty when there is none.
@@ -107,11 +123,7 @@ absl::StatusOr<engine::v1::Finished> RunPrepared(const StandaloneOptions& option
 absl::StatusOr<engine::v1::Run> PrepareStandaloneRun(const StandaloneOptions& options) {
   engine::v1::Run run;
   ASSIGN_OR_RETURN(LocalJob job, ResolveLocally(options));
-  const std::string result = JoinPath(options.output, ResultName(job.resolved));
-  if (FileExists(result) || DirectoryExists(result)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        result, ": holds the result of an earlier run; give another --out, or remove it"));
-  }
+  RETURN_IF_ERROR(CheckNoResult(options.output, job.resolved));
   RETURN_IF_ERROR(CreateDirectories(options.output));
   RETURN_IF_ERROR(RemoveTree(JoinPath(options.output, "output")));  // Of a run that was ended.
   const std::string checkpoints = JoinPath(options.output, "checkpoints");

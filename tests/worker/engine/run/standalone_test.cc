@@ -223,6 +223,9 @@ TEST_F(StandaloneTest, EvaluatesWhatItTrained) {
   options.validation = Path("rows.jsonl");
   options.output = Path("scores");
   options.threads = 1;
+  // One that was ended does not stand in the way.
+  StopAfter stop(3);
+  EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
   const engine::v1::Finished finished = Run(options);
   ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
   const auto results = nlohmann::json::parse(ReadWhole(Path("scores/artifacts/results.json")));
@@ -231,6 +234,7 @@ TEST_F(StandaloneTest, EvaluatesWhatItTrained) {
   EXPECT_TRUE(results["metrics"].contains("lead3/rougeLsum"));
   EXPECT_EQ(results["fingerprint"]["decoding"], "greedy");
   EXPECT_TRUE(FileExists(Path("scores/artifacts/predictions.jsonl")));
+  EXPECT_EQ(Run(options).status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(StandaloneTest, ErrorsNameTheFieldAndTheClass) {
