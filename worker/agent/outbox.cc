@@ -72,13 +72,15 @@ void Outbox::Run() {
   while (WaitForWork()) {
     finished_.WaitFor(kBatchDelay);
     if (const absl::Status status = SendFront(); !status.ok()) {
-      lease_.Abandon();
       LogJob(LogLevel::kWarning, lease_.job(), "cannot report",
              {{"error", std::string(status.message())}});
-      MutexLock lock(mutex_);
-      failure_ = status;
-      items_.clear();
-      changed_.NotifyAll();
+      {
+        MutexLock lock(mutex_);
+        failure_ = status;
+        items_.clear();
+        changed_.NotifyAll();
+      }
+      lease_.Abandon();  // Ends the engine; whoever sees that finds the failure.
       return;
     }
   }
