@@ -269,16 +269,29 @@ absl::StatusOr<std::vector<VerifyCheck>> Verification::Evaluation() {
   return std::move(checks_);
 }
 
+// A value of another type than expected is an exception of the JSON library.
+absl::StatusOr<std::vector<VerifyCheck>> RunChecks(
+    const std::string& directory, const VerifySources& sources,
+    absl::StatusOr<std::vector<VerifyCheck>> (Verification::*checks)()) {
+  try {
+    Verification verification(directory, sources);
+    return (verification.*checks)();
+  } catch (const Json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(directory, ": a value is none that graft wrote: ", error.what()));
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<VerifyCheck>> VerifyAdapterDirectory(const std::string& directory,
                                                                 const VerifySources& sources) {
-  return Verification(directory, sources).Adapter();
+  return RunChecks(directory, sources, &Verification::Adapter);
 }
 
 absl::StatusOr<std::vector<VerifyCheck>> VerifyEvaluationDirectory(const std::string& directory,
                                                                    const VerifySources& sources) {
-  return Verification(directory, sources).Evaluation();
+  return RunChecks(directory, sources, &Verification::Evaluation);
 }
 
 bool Holds(const std::vector<VerifyCheck>& checks) {

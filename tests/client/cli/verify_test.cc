@@ -70,6 +70,16 @@ class VerifyAdapterTest : public ::testing::Test {
   VerifySources sources_;
 };
 
+TEST_F(VerifyAdapterTest, AValueOfAnotherTypeIsAnErrorThatNamesTheFolder) {
+  for (const char* value : {R"({"best_step": "two"})", R"("good")", R"({"metrics": [1]})"}) {
+    record_["result"] = Json::parse(value);
+    Write("graft.json", record_.dump());
+    const absl::Status status = VerifyAdapterDirectory(directory_.path(), sources_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << value;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(directory_.path()));
+  }
+}
+
 TEST_F(VerifyAdapterTest, WhatWasNotTouchedHolds) {
   const std::vector<VerifyCheck> checks = Verify();
   EXPECT_TRUE(Holds(checks)) << VerifyText(checks);
