@@ -20,6 +20,9 @@ class ExampleSource {
   virtual int64_t size() const = 0;
   // 0 <= index < size(). The span stays valid while the source lives.
   virtual Example Get(int64_t index) const = 0;
+  // Line of the data set's file at which the row begins (of a block, its first token's row), from
+  // 1; for errors.
+  virtual int64_t Line(int64_t index) const { return index + 1; }
 };
 
 }  // namespace graft

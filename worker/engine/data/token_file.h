@@ -40,8 +40,7 @@ class TokenFile : public ExampleSource {
 
   int64_t size() const override { return num_examples_; }
   Example Get(int64_t index) const override;
-  // Line of the data set at which the row begins, from 1.
-  int64_t Line(int64_t index) const;
+  int64_t Line(int64_t index) const override;
   const TokenCounts& counts() const { return counts_; }
   int64_t num_ids() const { return num_ids_; }
 
@@ -88,6 +87,9 @@ class RowSubset : public ExampleSource {
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   Example Get(int64_t index) const override {
     return source_->Get(rows_[static_cast<size_t>(index)]);
+  }
+  int64_t Line(int64_t index) const override {
+    return source_->Line(rows_[static_cast<size_t>(index)]);
   }
 
  private:

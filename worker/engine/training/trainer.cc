@@ -72,6 +72,7 @@ class TrainerRun {
 
  private:
   absl::Status CheckRows() const;
+  std::string Places(std::span<const int64_t> rows) const;
   void StartState();
   absl::Status Resume();
   absl::Status MatchState(const TrainingState& loaded) const;
@@ -133,12 +134,22 @@ absl::Status TrainerRun::CheckRows() const {
   for (int64_t row = 0; row < train_.size(); ++row) {
     const int64_t length = static_cast<int64_t>(train_.Get(row).ids.size());
     if (length > limit) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("row ", row, " of the training set has ", length, " tokens; ", limit,
-                       " fit the model beside ", network.num_virtual_tokens(), " virtual ones"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the row at line ", train_.Line(row), " of the training set has ", length, " tokens; ",
+          limit, " fit the model beside ", network.num_virtual_tokens(), " virtual ones"));
     }
   }
   return absl::OkStatus();
+}
+
+// Of rows, for errors, in the file that they came from.
+std::string TrainerRun::Places(std::span<const int64_t> rows) const {
+  std::vector<int64_t> lines;
+  for (const int64_t row : rows.first(std::min(rows.size(), kMaxRowsInError))) {
+    lines.push_back(train_.Line(row));
+  }
+  return absl::StrCat("the rows at lines ", absl::StrJoin(lines, ", "),
+                      rows.size() > kMaxRowsInError ? ", ..." : "", " of the training set");
 }
 
 void TrainerRun::StartState() {
@@ -249,10 +260,9 @@ absl::StatusOr<StepNumbers> TrainerRun::AccumulateGradients(std::span<const int6
       adapter_.method().soft_prompt ? adapter_.method().soft_prompt->num_virtual_tokens : 0;
   const int64_t labels = CountLabels(train_, rows, virtual_tokens);
   if (labels == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("step ", state_.step + 1, " has no label: rows ",
-                     absl::StrJoin(rows.first(std::min(rows.size(), kMaxRowsInError)), ", "),
-                     " of the training set have empty targets"));
+    return absl::InvalidArgumentError(absl::StrCat("step ", state_.step + 1, " has no label: in ",
+                                                   Places(rows),
+                                                   " no target's token follows another token"));
   }
   ClearGradients();
   StepNumbers numbers;
@@ -308,10 +318,9 @@ absl::Status TrainerRun::Update(const StepNumbers& numbers, std::span<const int6
 }
 
 absl::Status TrainerRun::Diverged(const StepNumbers& numbers, std::span<const int64_t> rows) {
-  const std::string text = absl::StrCat(
-      "step ", state_.step + 1, ": loss ", numbers.loss, ", gradient norm ", numbers.grad_norm,
-      ", on rows ", absl::StrJoin(rows.first(std::min(rows.size(), kMaxRowsInError)), ", "),
-      rows.size() > kMaxRowsInError ? ", ..." : "", " of the training set");
+  const std::string text =
+      absl::StrCat("step ", state_.step + 1, ": loss ", numbers.loss, ", gradient norm ",
+                   numbers.grad_norm, ", in ", Places(rows));
   if (config_.on_divergence == DivergencePolicy::kStop) return DivergedAt(text);
   sink_.OnWarning("UPDATE_SKIPPED", text);
   ++skipped_in_a_row_;

@@ -9,6 +9,7 @@
 #include "common/base/sha256.h"
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
+#include "worker/engine/data/token_file.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/training/validation_loss.h"
 
@@ -242,6 +243,25 @@ TEST(TrainerTest, DivergenceStopsTheRunAndNamesTheStep) {
   EXPECT_EQ(sink.steps.size(), 1u);
 }
 
+TEST(TrainerTest, DivergenceNamesTheLinesOfTheFile) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  class LaterRows : public GoldenRows {
+   public:
+    int64_t Line(int64_t index) const override { return 10 * index + 5; }
+  };
+  const auto all = std::make_shared<LaterRows>();
+  TrainerOptions options = SmallOptions();
+  options.config.batch_size = 3;
+  options.config.learning_rates.lora = 1e30;
+  RecordingSink sink;
+  NoStop stop;
+  const absl::Status status = Train(options, RowSubset(all, {2, 3, 4}),
+                                    *MakeAdapter(*model, OnlyLora()), nullptr, sink, stop)
+                                  .status();
+  EXPECT_THAT(status.message(), HasSubstr("the rows at lines "));
+  for (const char* line : {"25", "35", "45"}) EXPECT_THAT(status.message(), HasSubstr(line));
+}
+
 TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
@@ -310,6 +330,7 @@ class LongRow : public ExampleSource {
   Example Get(int64_t index) const override {
     return {std::span(ids_).first(index == 0 ? 2 : ids_.size()), 1};
   }
+  int64_t Line(int64_t index) const override { return index + 7; }
 
  private:
   std::vector<int32_t> ids_;
@@ -326,7 +347,8 @@ TEST(TrainerTest, RowsThatCannotBeTrainedOnAreRefused) {
   };
   EXPECT_TRUE(status(21).ok());  // 24 positions, 3 of them virtual.
   EXPECT_EQ(status(22).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(status(22).message(), HasSubstr("row 1 of the training set has 22 tokens"));
+  EXPECT_THAT(status(22).message(),
+              HasSubstr("the row at line 8 of the training set has 22 tokens"));
   EXPECT_EQ(status(0).code(), absl::StatusCode::kInvalidArgument);
 }
 
