@@ -125,6 +125,8 @@ def test_a_server_that_is_not_there_is_named(service):
     result = service.cli("--server", "127.0.0.1:9", "jobs", check=False)
     assert result.returncode == 4
     assert "127.0.0.1:9" in result.stderr and "graft-server" in result.stderr
+    lost = service.cli("--server", "127.0.0.1:9", "submit", "--base-model", "tiny", "--method", "lora", "--train", "train", check=False)
+    assert lost.returncode == 4 and "--request-id cli-" in lost.stderr
 
 
 def test_unknown_things_are_not_found(service):
@@ -139,6 +141,11 @@ def test_usage_errors_say_what_would_be_right(service):
     assert result.returncode == 2 and "--rank" in result.stderr and "whole number" in result.stderr
     result = service.cli("generate", "--base-model", "tiny", os.fsdecode(b"caf\xe9"), check=False)
     assert result.returncode == 2 and "argument 4 is not UTF-8" in result.stderr
+    prompt = service.directory / "prompt"
+    prompt.write_bytes(b"caf\xe9")
+    with open(prompt, "rb") as stdin:
+        result = service.cli("generate", "--base-model", "tiny", "-", check=False, stdin=stdin)
+    assert result.returncode == 2 and result.stderr == "graft: standard input is not UTF-8: invalid at byte 4\n"
 
 
 def test_a_study_with_one_bad_job_leaves_none(service):
@@ -150,6 +157,8 @@ def test_a_study_with_one_bad_job_leaves_none(service):
     # What only the server can see: the last value is beyond the layer's width.
     uploaded = service.cli("submit", "--base-model", "tiny", "--train", "train", "--rank", "2,4,900", check=False)
     assert uploaded.returncode == 2 and "rank" in uploaded.stderr
+    shared = service.cli("submit", "--base-model", "tiny", "--train", file, "--rank", "2,4", "--output-name", "mine", check=False)
+    assert shared.returncode == 2 and "--output-name" in shared.stderr
     assert [job["name"] for job in service.json("jobs")] == before
     assert len(service.json("datasets", "list")) == data
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import ASSETS, ROOT
+from conftest import ASSETS, ROOT, load, write_rows
 
 METHODS = {
     "lora": ["--method", "lora"],
@@ -57,6 +57,11 @@ def test_evaluation_stores_every_prediction_and_compares(loaded):
         assert [row["index"] for row in rows] == list(range(8))
     output = loaded.cli("compare", *names).stdout
     assert "lead-3" in output and "95 % interval" in output
+    difference = loaded.json("compare", *names)[1]["difference"]
+    assert difference["to_job"] == names[0] and difference["low"] <= difference["mean"] <= difference["high"] and difference["rows"] == 8
+    other = loaded.json("eval", "--base-model", "tiny", "--data", "valid", "--max-new-tokens", "8", "--use-stemmer", "false")[0]["name"]
+    loaded.wait_for(other)
+    assert "not comparable, use_stemmer is false, not true" in loaded.cli("compare", names[0], other).stdout
 
 
 def test_generation_streams_text_with_and_without_an_adapter(loaded):
@@ -84,6 +89,18 @@ def test_a_list_makes_a_study(loaded):
     for job in jobs:
         loaded.wait_for(job["name"])
     assert "rank=4" in loaded.cli("compare", "--study", jobs[0]["study"]).stdout
+
+
+def test_a_submission_that_is_repeated_with_its_request_id_is_one(graft):
+    graft.start(workers=0)
+    load(graft)
+    file = write_rows(graft.directory / "my articles für.jsonl", "train.jsonl", 8)
+    flags = ["submit", "--base-model", "tiny", "--method", "lora", "--rank", "2,4", "--train", file, "--label", "a=b", "--label", "c=d"]
+    first, again = (graft.json(*flags, "--request-id", "mine") for _ in range(2))
+    assert [job["name"] for job in first] == [job["name"] for job in again] and len(graft.json("jobs")) == 2
+    assert first[0]["resolved_spec"]["fine_tune"]["data"]["train"].startswith("my-articles-f-r-")
+    other = graft.cli(*flags, "--seed", "1", "--request-id", "mine", check=False)
+    assert other.returncode == 1 and "request_id mine-1" in other.stderr
 
 
 def test_a_job_file_is_the_same_as_flags(loaded):
