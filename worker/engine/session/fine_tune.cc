@@ -36,6 +36,17 @@ void ResolveDropout(const DropoutChoice& choice, const Gpt2Config& model,
   training->residual_dropout = choice.residual.value_or(blocks_train ? model.resid_pdrop : 0);
 }
 
+// What `auto` chose when the run began holds wherever it can be had: fp32 can be anywhere, and bf16
+// is what `auto` chooses anew where it is native.
+Precision PrecisionToGoOnWith(const FineTuneRequest& request) {
+  const Precision asked = request.config.training.precision;
+  if (asked != Precision::kAuto || request.resume_from.empty()) return asked;
+  // A checkpoint that cannot be read is refused when the run goes on from it.
+  const absl::StatusOr<Execution> begun = ReadExecution(request.resume_from);
+  const bool was_fp32 = begun.ok() && begun->precision == PrecisionName(c10::ScalarType::Float);
+  return was_fp32 ? Precision::kFp32 : asked;
+}
+
 void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const DataConfig& config,
                    EventSink& sink) {
   if (counts.sources_cut > 0 || counts.targets_cut > 0) {
@@ -85,11 +96,9 @@ struct EngineSession::Impl::FineTuneRun {
     return adapter->CopyFrom(*initial);
   }
 
-  // A checkpoint continues a run only when all of this is the same.
   std::string Fingerprint() const {
-    return Sha256Hex(absl::StrCat(kTrainingRevision, "\n", stage.device, "\n", stage.precision,
-                                  "\n", stage.threads, "\n", base->tokenizer_sha256, "\n",
-                                  request.identity));
+    return Sha256Hex(
+        absl::StrCat(stage.threads, "\n", base->tokenizer_sha256, "\n", request.identity));
   }
 
   absl::StatusOr<TrainingResult> Train() {
@@ -111,6 +120,8 @@ struct EngineSession::Impl::FineTuneRun {
     options.checkpoint_directory = request.checkpoint_directory;
     options.resume_from = request.resume_from;
     options.fingerprint = Fingerprint();
+    const char* const device = base->model->device().is_cuda() ? "cuda" : "cpu";
+    options.execution = {kTrainingRevision, device, stage.precision};
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
   }
 };
@@ -118,7 +129,8 @@ struct EngineSession::Impl::FineTuneRun {
 absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, EventSink& sink,
                                            StopToken& stop, FineTuneOutcome* outcome) {
   FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}};
-  const TrainingConfig& training = run.config.training;
+  TrainingConfig& training = run.config.training;
+  training.precision = PrecisionToGoOnWith(request);
   UseThreads(training.threads);
   run.stage.device = DeviceName();
   run.stage.threads = training.threads;
@@ -127,8 +139,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   RETURN_IF_ERROR(MakeEmptyDirectory(request.output_directory));
   RETURN_IF_ERROR(CreateDirectories(request.checkpoint_directory));
   ASSIGN_OR_RETURN(run.base, Load(request.base_model_directory, training.precision));
-  ResolveDropout(request.dropout, run.base->model->config(), run.config.method,
-                 &run.config.training);
+  ResolveDropout(request.dropout, run.base->model->config(), run.config.method, &training);
   RETURN_IF_ERROR(run.MakeAdapter());
   if (Validates(request)) {
     RETURN_IF_ERROR(CheckEvaluationFits(*run.base, run.config.data, run.config.evaluation,

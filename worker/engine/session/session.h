@@ -40,7 +40,8 @@ struct FineTuneRequest {
   std::string output_directory;      // Made; must not exist or be empty.
   std::string checkpoint_directory;  // Made; checkpoints go to {step}/ in it.
   std::string resume_from;           // A checkpoint's directory; empty: from the beginning.
-  // What the checkpoints belong to: the resolved spec and the base model's hash, as text.
+  // What the checkpoints belong to: the resolved spec and the base model's hash, as text. With
+  // precision kAuto a run that resumes keeps that of its checkpoint where this machine can.
   std::string identity;
 };
 

@@ -22,6 +22,7 @@
 #include "worker/engine/training/adamw.h"
 #include "worker/engine/training/batch.h"
 #include "worker/engine/training/divergence.h"
+#include "worker/engine/training/resumption.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/training_state.h"
 #include "worker/engine/training/validation_loss.h"
@@ -75,7 +76,6 @@ class TrainerRun {
   std::string Places(std::span<const int64_t> rows) const;
   void StartState();
   absl::Status Resume();
-  absl::Status MatchState(const TrainingState& loaded) const;
   const std::vector<int64_t>& Order(int64_t epoch);
   absl::Status Step();
   absl::StatusOr<StepNumbers> AccumulateGradients(std::span<const int64_t> rows);
@@ -154,6 +154,7 @@ std::string TrainerRun::Places(std::span<const int64_t> rows) const {
 
 void TrainerRun::StartState() {
   state_.fingerprint = options_.fingerprint;
+  state_.execution = options_.execution;
   state_.num_rows = train_.size();
   c10::NoGradGuard no_grad;
   for (const TrainedTensor& trained : adapter_.tensors()) {
@@ -164,40 +165,10 @@ void TrainerRun::StartState() {
   }
 }
 
-absl::Status TrainerRun::MatchState(const TrainingState& loaded) const {
-  const auto differs = [&](const std::string& what) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("checkpoint ", options_.resume_from, " is of another run: ", what));
-  };
-  if (loaded.fingerprint != state_.fingerprint) {
-    return differs(
-        absl::StrCat("its fingerprint is ", loaded.fingerprint, ", not ", state_.fingerprint));
-  }
-  if (loaded.optimizer != state_.optimizer) return differs("another optimiser");
-  if (loaded.num_rows != state_.num_rows) return differs("another number of rows");
-  if (loaded.names != state_.names) return differs("other trained tensors");
-  if (loaded.step < 0 || loaded.epoch != plan_.epoch(loaded.step) ||
-      loaded.position != plan_.begin(loaded.step)) {
-    return differs("another position in the data");
-  }
-  for (size_t i = 0; i < state_.names.size(); ++i) {
-    for (const at::Tensor& tensor :
-         {loaded.trained[i], loaded.exp_avgs[i], loaded.exp_avg_sqs[i]}) {
-      if (tensor.sizes() != state_.trained[i].sizes() ||
-          tensor.scalar_type() != state_.trained[i].scalar_type()) {
-        return differs(absl::StrCat("tensor ", state_.names[i], " has another shape or type"));
-      }
-    }
-  }
-  if (!loaded.best_tensors.empty() && loaded.best_tensors.size() != state_.names.size()) {
-    return differs("incomplete best tensors");
-  }
-  return absl::OkStatus();
-}
-
 absl::Status TrainerRun::Resume() {
   ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from));
-  RETURN_IF_ERROR(MatchState(loaded));
+  RETURN_IF_ERROR(Annotate(CheckContinues(loaded, state_, plan_),
+                           absl::StrCat("checkpoint ", options_.resume_from)));
   c10::NoGradGuard no_grad;
   for (size_t i = 0; i < state_.names.size(); ++i) {
     state_.trained[i].copy_(loaded.trained[i]);

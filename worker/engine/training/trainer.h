@@ -10,6 +10,7 @@
 #include "worker/engine/data/example_source.h"
 #include "worker/engine/engine_spec.h"
 #include "worker/engine/run_hooks.h"
+#include "worker/engine/training/training_state.h"
 
 namespace graft {
 
@@ -27,9 +28,10 @@ struct TrainerOptions {
   // Checkpoints go to checkpoint_directory/{step}/; the directory must exist. Empty: none.
   std::string checkpoint_directory;
   std::string resume_from;  // A checkpoint's directory; empty: from the beginning.
-  // What else makes a checkpoint valid for this run (hashes of spec, base and data, device, dtype,
-  // threads): a checkpoint with another fingerprint is refused.
+  // What makes a checkpoint one of this run (hashes of spec, base and data; threads), and how it is
+  // computed: a checkpoint with another fingerprint or execution is refused.
   std::string fingerprint;
+  Execution execution;
 };
 
 struct TrainingResult {
@@ -45,7 +47,8 @@ struct TrainingResult {
 //   CANCELLED            stop said so; the newest checkpoint lies on disk.
 //   INVALID_ARGUMENT     empty data, a row longer than the model, no label in a whole step
 //   DATA_LOSS            resume_from is corrupt or incomplete (file and tensor named)
-//   FAILED_PRECONDITION  resume_from belongs to another run
+//   FAILED_PRECONDITION  resume_from belongs to another run; or, marked FailureClass
+//                        kInfrastructure, was made with another execution
 //   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop; or,
 //   with
 //                        either policy, there is nothing finite to publish

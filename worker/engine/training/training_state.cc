@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/formats/safetensors.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/tensor_io.h"
 
 namespace graft {
@@ -21,6 +23,7 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr int kFormat = 2;
 constexpr char kTensorsFile[] = "state.safetensors";
 constexpr char kJsonFile[] = "state.json";
 constexpr char kSumsFile[] = "SHA256SUMS";
@@ -79,8 +82,12 @@ EvaluationEvent ToEvaluation(const Json& json) {
 }
 
 Json FromState(const TrainingState& state) {
-  return {{"format", 1},
+  return {{"format", kFormat},
           {"fingerprint", state.fingerprint},
+          {"execution",
+           {{"revision", state.execution.revision},
+            {"device", state.execution.device},
+            {"precision", state.execution.precision}}},
           {"optimizer", state.optimizer},
           {"step", state.step},
           {"updates", state.updates},
@@ -99,9 +106,14 @@ Json FromState(const TrainingState& state) {
           {"tensors", state.names}};
 }
 
+Execution ToExecution(const Json& json) {
+  return {json.at("revision"), json.at("device"), json.at("precision")};
+}
+
 TrainingState ToState(const Json& json) {
   TrainingState state;
   state.fingerprint = json.at("fingerprint");
+  state.execution = ToExecution(json.at("execution"));
   state.optimizer = json.at("optimizer");
   state.step = json.at("step");
   state.updates = json.at("updates");
@@ -190,6 +202,26 @@ absl::Status CheckSums(const std::string& directory) {
   return CheckHash(directory, kTensorsFile, tensors_hash);
 }
 
+// Reads state.json and hands it to `take`, which may throw what nlohmann's parser throws.
+absl::Status ReadStateJson(const std::string& directory,
+                           const std::function<void(const Json&)>& take) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(JoinPath(directory, kJsonFile), kMaxJsonBytes));
+  try {
+    const Json json = Json::parse(text);
+    if (const int format = json.at("format"); format != kFormat) {
+      return WithFailureClass(absl::FailedPreconditionError(
+                                  absl::StrCat("checkpoint ", directory, ": has format ", format,
+                                               ", this version of graft reads ", kFormat)),
+                              FailureClass::kInfrastructure);
+    }
+    take(json);
+  } catch (const Json::exception& error) {
+    return absl::DataLossError(
+        absl::StrCat("checkpoint ", directory, ": ", kJsonFile, ": ", error.what()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status LoadTensors(const std::string& path, TrainingState& state) {
   ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
   for (const auto& [prefix, list] : Lists(state)) {
@@ -238,16 +270,17 @@ absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory) {
     return absl::NotFoundError(absl::StrCat("checkpoint ", directory, ": no such directory"));
   }
   RETURN_IF_ERROR(CheckSums(directory));
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(JoinPath(directory, kJsonFile), kMaxJsonBytes));
   TrainingState state;
-  try {
-    state = ToState(Json::parse(text));
-  } catch (const Json::exception& error) {
-    return absl::DataLossError(
-        absl::StrCat("checkpoint ", directory, ": ", kJsonFile, ": ", error.what()));
-  }
+  RETURN_IF_ERROR(ReadStateJson(directory, [&](const Json& json) { state = ToState(json); }));
   RETURN_IF_ERROR(LoadTensors(JoinPath(directory, kTensorsFile), state));
   return state;
+}
+
+absl::StatusOr<Execution> ReadExecution(const std::string& directory) {
+  Execution execution;
+  RETURN_IF_ERROR(ReadStateJson(
+      directory, [&](const Json& json) { execution = ToExecution(json.at("execution")); }));
+  return execution;
 }
 
 }  // namespace graft

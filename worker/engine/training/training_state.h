@@ -13,11 +13,19 @@
 
 namespace graft {
 
+// How a run is computed. The same run with another one would give other numbers.
+struct Execution {
+  std::string revision;   // Of the training code.
+  std::string device;     // "cpu", "cuda"
+  std::string precision;  // "fp32", "bf16", "fp64"
+};
+
 // Everything that a run is at the end of an optimiser step; what is not in here follows from the
 // configuration. Random numbers are a function of (seed, step, micro-batch, purpose), so no
 // generator is saved, and the data order of (seed, epoch), so a position is enough.
 struct TrainingState {
   std::string fingerprint;  // TrainerOptions::fingerprint.
+  Execution execution;
   std::string optimizer = "fused_adamw";
   int64_t step = 0;      // Optimiser steps done, skipped updates included.
   int64_t updates = 0;   // Updates that AdamW made.
@@ -45,8 +53,13 @@ struct TrainingState {
 absl::StatusOr<int64_t> SaveTrainingState(const TrainingState& state, const std::string& directory);
 
 // Reads it back, on the CPU. DATA_LOSS naming the file when anything is missing or differs from its
-// hash; NOT_FOUND when there is no such directory.
+// hash; NOT_FOUND when there is no such directory; FAILED_PRECONDITION, marked FailureClass
+// kInfrastructure, when another version of graft wrote it.
 absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory);
+
+// What of it decides how the run goes on, before anything is computed: not checked against its
+// hash, which LoadTrainingState does. Codes as there.
+absl::StatusOr<Execution> ReadExecution(const std::string& directory);
 
 // Names of the files, for CheckpointEvent.
 std::vector<std::string> TrainingStateFiles();

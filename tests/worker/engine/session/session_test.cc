@@ -249,6 +249,34 @@ TEST_F(SessionTest, ACancelledJobResumesToTheSameAdapter) {
   EXPECT_EQ(FineTuneError(request).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(SessionTest, AutomaticPrecisionIsThatOfTheCheckpointWhereItCanBeHad) {
+  FineTuneRequest request = LoraRequest();
+  request.config.training.max_steps = 2;
+  request.config.training.checkpoint_every_steps = 1;
+  const auto resume = [&](Precision first) {
+    recorder_ = Recorder();
+    request.resume_from.clear();
+    request.config.training.precision = first;
+    EXPECT_TRUE(RemoveTree(request.output_directory).ok());
+    FineTune(request);
+    request.resume_from = recorder_.checkpoints.front().directory;
+    request.config.training.precision = Precision::kAuto;
+    EXPECT_TRUE(RemoveTree(request.output_directory).ok());
+    return session_->FineTune(request, recorder_, stop_);
+  };
+  const absl::StatusOr<FineTuneOutcome> fp32 = resume(Precision::kFp32);
+  ASSERT_TRUE(fp32.ok()) << fp32.status();
+  EXPECT_EQ(fp32->precision, "fp32");
+  const absl::StatusOr<FineTuneOutcome> bf16 = resume(Precision::kBf16);
+  if (EngineSession::HasNativeBf16()) {
+    ASSERT_TRUE(bf16.ok()) << bf16.status();
+    EXPECT_EQ(bf16->precision, "bf16");
+  } else {
+    EXPECT_EQ(FailureClassOf(bf16.status()), FailureClass::kInfrastructure) << bf16.status();
+    EXPECT_THAT(std::string(bf16.status().message()), HasSubstr("made with precision bf16"));
+  }
+}
+
 TEST_F(SessionTest, ATextJobTrainsTheWholeModelIntoAFolder) {
   FineTuneRequest request = LoraRequest();
   request.config.method = MethodConfig();

@@ -10,6 +10,7 @@
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "worker/engine/data/token_file.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/training/validation_loss.h"
 
@@ -357,6 +358,7 @@ TEST(TrainerTest, CheckpointsOfOtherRunsAndBrokenOnesAreRefused) {
   TrainerOptions options = SmallOptions();
   options.checkpoint_directory = FreshDirectory("others");
   options.fingerprint = "one";
+  options.execution = {"training 1", "cuda", "bf16"};
   RecordingSink sink;
   NoStop stop;
   ASSERT_TRUE(
@@ -368,8 +370,18 @@ TEST(TrainerTest, CheckpointsOfOtherRunsAndBrokenOnesAreRefused) {
   EXPECT_TRUE(resume(OnlyLora()).ok());
   EXPECT_EQ(resume(AllParts()).code(), absl::StatusCode::kFailedPrecondition);
   options.fingerprint = "two";
-  EXPECT_EQ(resume(OnlyLora()).code(), absl::StatusCode::kFailedPrecondition);
+  const absl::Status other_run = resume(OnlyLora());
+  EXPECT_EQ(other_run.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FailureClassOf(other_run), FailureClass::kInternal) << other_run;
   options.fingerprint = "one";
+  options.execution = {"training 1", "cpu", "fp32"};
+  const absl::Status elsewhere = resume(OnlyLora());
+  EXPECT_EQ(elsewhere.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FailureClassOf(elsewhere), FailureClass::kInfrastructure);
+  EXPECT_THAT(elsewhere.message(),
+              HasSubstr("was made with device cuda, precision bf16; this worker would go on with "
+                        "device cpu, precision fp32"));
+  options.execution = {"training 1", "cuda", "bf16"};
   ASSERT_TRUE(RemoveFile(options.resume_from + "/state.json").ok());
   EXPECT_EQ(resume(OnlyLora()).code(), absl::StatusCode::kDataLoss);
 }

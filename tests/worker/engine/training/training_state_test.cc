@@ -6,7 +6,9 @@
 
 #include <cmath>
 
+#include "absl/strings/str_replace.h"
 #include "common/base/file.h"
+#include "worker/engine/failure.h"
 
 namespace graft {
 namespace {
@@ -14,6 +16,7 @@ namespace {
 TrainingState SomeState() {
   TrainingState state;
   state.fingerprint = "base=ab data=cd";
+  state.execution = {"training 1", "cuda", "bf16"};
   state.step = 7;
   state.updates = 6;
   state.num_rows = 100;
@@ -44,6 +47,10 @@ TEST(TrainingStateTest, EverythingComesBackBitForBit) {
   const absl::StatusOr<TrainingState> loaded = LoadTrainingState(directory);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->fingerprint, state.fingerprint);
+  EXPECT_EQ(loaded->execution.revision, "training 1");
+  EXPECT_EQ(loaded->execution.device, "cuda");
+  EXPECT_EQ(loaded->execution.precision, "bf16");
+  EXPECT_EQ(ReadExecution(directory)->precision, "bf16");
   EXPECT_EQ(loaded->step, 7);
   EXPECT_EQ(loaded->updates, 6);
   EXPECT_EQ(loaded->num_rows, 100);
@@ -107,6 +114,20 @@ TEST(TrainingStateTest, ChangedBytesAreNoticed) {
     ASSERT_TRUE(WriteFileAtomically(path, good).ok());
   }
   EXPECT_TRUE(LoadTrainingState(directory).ok());
+}
+
+TEST(TrainingStateTest, AnotherFormatIsNamed) {
+  const std::string directory = Directory("format");
+  ASSERT_TRUE(SaveTrainingState(SomeState(), directory).ok());
+  const std::string path = JoinPath(directory, "state.json");
+  const std::string text = *ReadFile(path, 1 << 20);
+  ASSERT_TRUE(
+      WriteFileAtomically(path, absl::StrReplaceAll(text, {{"\"format\": 2", "\"format\": 1"}}))
+          .ok());
+  const absl::Status status = ReadExecution(directory).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FailureClassOf(status), FailureClass::kInfrastructure);
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("has format 1"));
 }
 
 TEST(TrainingStateTest, NoSuchCheckpointIsNotFound) {
