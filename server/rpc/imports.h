@@ -45,8 +45,9 @@ class AdapterImportSink : public MessageSink<v1::ImportAdapterRequest> {
 };
 
 // Makes known the model folders in `directory`, each by its folder's name. A folder whose files are
-// as they were (size, time) at an earlier start is not read again. One that is broken, or whose
-// name belongs to another model that is in use, is logged and left out.
+// as they were (size, time) at an earlier start is not read again. One whose files have changed
+// takes the place of the model that was read from it. One that is broken, whose name belongs to a
+// model that came from elsewhere, or whose former model is in use is logged and left out.
 void ImportModelFolders(JobStore& store, FileBlobStore& blobs, const std::string& directory,
                         const std::string& cache_file);
 

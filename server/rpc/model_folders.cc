@@ -56,8 +56,10 @@ absl::Status CopyToBlob(const std::string& path, const ManifestFile& file, BlobS
   return writer->Commit().status();
 }
 
+// `read_before`: hash of the model that was read from this folder at an earlier start; or empty.
 absl::StatusOr<v1::Model> ImportFolder(JobStore& store, FileBlobStore& blobs,
-                                       const std::string& folder, const std::string& name) {
+                                       const std::string& folder, const std::string& name,
+                                       const std::string& read_before) {
   RETURN_IF_ERROR(ValidateName(name, "name"));
   ASSIGN_OR_RETURN(const ModelManifest manifest, MakeModelManifest(folder));
   ASSIGN_OR_RETURN(v1::Model model, DescribeModel(folder, manifest.files));
@@ -65,13 +67,28 @@ absl::StatusOr<v1::Model> ImportFolder(JobStore& store, FileBlobStore& blobs,
   for (const ManifestFile& file : manifest.files) {
     RETURN_IF_ERROR(CopyToBlob(JoinPath(folder, file.path), file, blobs));
   }
-  absl::StatusOr<v1::Model> stored = store.InsertModel(model);
-  if (absl::IsAlreadyExists(stored.status())) {
-    // The folder has changed since it was read. Nobody uses the old content, or this is refused.
-    RETURN_IF_ERROR(Annotate(store.DeleteModel(name), "the folder has changed"));
-    stored = store.InsertModel(model);
+  const absl::StatusOr<v1::Model> known = store.GetModel(name);
+  if (!known.ok() || known->sha256() == model.sha256()) return store.InsertModel(model);
+  if (known->sha256() != read_before) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("the model ", name,
+                     " is known with other content, which was not read from this folder; delete "
+                     "that model or rename the folder"));
   }
-  return stored;
+  absl::StatusOr<v1::Model> replaced = store.ReplaceModel(read_before, model);
+  if (!replaced.ok()) return Annotate(replaced.status(), "the folder has changed");
+  return replaced;
+}
+
+// What models.json says of a folder: its fingerprint and the hash of its model, empty when nothing.
+std::pair<std::string, std::string> ReadBefore(const nlohmann::json& cache,
+                                               const std::string& folder) {
+  const auto found = cache.find(folder);
+  if (found == cache.end() || !found->is_array() || found->size() != 2 ||
+      !(*found)[0].is_string() || !(*found)[1].is_string()) {
+    return {};
+  }
+  return {(*found)[0], (*found)[1]};
 }
 
 }  // namespace
@@ -93,12 +110,11 @@ void ImportModelFolders(JobStore& store, FileBlobStore& blobs, const std::string
     if (!FileExists(JoinPath(folder, "config.json"))) continue;
     const std::string fingerprint = FingerprintOf(folder);
     const auto known = store.GetModel(name);
-    const auto cached = cache.find(folder);
-    if (known.ok() && cached != cache.end() && cached->is_array() && cached->size() == 2 &&
-        (*cached)[0] == fingerprint && (*cached)[1] == known->sha256()) {
+    const auto [fingerprint_before, sha256_before] = ReadBefore(cache, folder);
+    if (known.ok() && fingerprint_before == fingerprint && sha256_before == known->sha256()) {
       continue;
     }
-    const absl::StatusOr<v1::Model> model = ImportFolder(store, blobs, folder, name);
+    const absl::StatusOr<v1::Model> model = ImportFolder(store, blobs, folder, name, sha256_before);
     if (!model.ok()) {
       Log(LogLevel::kError, "model folder left out",
           {{"folder", folder}, {"error", model.status().ToString()}});

@@ -169,6 +169,18 @@ absl::StatusOr<v1::Dataset> DoInsertDataset(VerbContext& context, const v1::Data
 absl::StatusOr<v1::Model> DoInsertModel(VerbContext& context, const v1::Model& model) {
   return Insert(context, RowOf(model), model);
 }
+absl::StatusOr<v1::Model> DoReplaceModel(VerbContext& context, absl::string_view sha256,
+                                         const v1::Model& model) {
+  const ResourceRef ref = {ResourceKind::kModel, model.name()};
+  ASSIGN_OR_RETURN(const ResourceRow present, RequireResource(context, ref));
+  if (present.sha256 != sha256) {
+    return WithReason(absl::FailedPreconditionError(
+                          absl::StrCat("the model ", model.name(), " has other content")),
+                      kReasonVersionChanged);
+  }
+  RETURN_IF_ERROR(DoDeleteResource(context, ref));
+  return DoInsertModel(context, model);
+}
 absl::StatusOr<v1::Adapter> DoInsertAdapter(VerbContext& context, const v1::Adapter& adapter) {
   RETURN_IF_ERROR(RequireResource(context, {ResourceKind::kModel, adapter.base_model()}).status());
   return Insert(context, RowOf(adapter), adapter);

@@ -18,6 +18,8 @@ absl::Status DoDeleteResource(VerbContext& context, const ResourceRef& ref);
 
 absl::StatusOr<v1::Dataset> DoInsertDataset(VerbContext& context, const v1::Dataset& dataset);
 absl::StatusOr<v1::Model> DoInsertModel(VerbContext& context, const v1::Model& model);
+absl::StatusOr<v1::Model> DoReplaceModel(VerbContext& context, absl::string_view sha256,
+                                         const v1::Model& model);
 absl::StatusOr<v1::Adapter> DoInsertAdapter(VerbContext& context, const v1::Adapter& adapter);
 
 // The same without asking whether a job that is not done will publish the name: it is that job.

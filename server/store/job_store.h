@@ -304,6 +304,10 @@ class JobStore {
   virtual absl::Status DeleteDataset(absl::string_view name) = 0;
 
   virtual absl::StatusOr<v1::Model> InsertModel(const v1::Model& model) = 0;
+  // Delete and Insert in one. FAILED_PRECONDITION (VERSION_CHANGED) unless the model of this name
+  // has the content `sha256`.
+  virtual absl::StatusOr<v1::Model> ReplaceModel(absl::string_view sha256,
+                                                 const v1::Model& model) = 0;
   virtual absl::StatusOr<v1::Model> GetModel(absl::string_view name) = 0;
   virtual absl::StatusOr<Page<v1::Model>> ListModels(int page_size,
                                                      absl::string_view page_token) = 0;

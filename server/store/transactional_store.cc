@@ -129,6 +129,11 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<v1::Model> InsertModel(const v1::Model& model) override {
     return Write<v1::Model>([&](VerbContext& context) { return DoInsertModel(context, model); });
   }
+  absl::StatusOr<v1::Model> ReplaceModel(absl::string_view sha256,
+                                         const v1::Model& model) override {
+    return Write<v1::Model>(
+        [&](VerbContext& context) { return DoReplaceModel(context, sha256, model); });
+  }
   absl::StatusOr<v1::Model> GetModel(absl::string_view name) override {
     return Get<v1::Model>(ResourceKind::kModel, name);
   }

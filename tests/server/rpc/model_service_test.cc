@@ -160,5 +160,17 @@ TEST_F(ModelServiceTest, AChangedFolderReplacesAModelThatNobodyUses) {
   EXPECT_NE(server_.store().GetModel("tiny")->sha256(), before);
 }
 
+TEST_F(ModelServiceTest, AFolderLeavesAModelThatCameFromElsewhereAlone) {
+  ASSERT_TRUE(Import("mine", Folder(3)).ok());
+  const std::string before = server_.store().GetModel("mine")->sha256();
+  const std::string models = server_.directory().Path("models");
+  ASSERT_TRUE(WriteTinyModel(JoinPath(models, "mine"), 4).ok());
+  for (int start = 0; start < 2; ++start) {
+    ImportModelFolders(server_.store(), server_.blobs(), models,
+                       server_.directory().Path("models.json"));
+    EXPECT_EQ(server_.store().GetModel("mine")->sha256(), before);
+  }
+}
+
 }  // namespace
 }  // namespace graft

@@ -43,6 +43,20 @@ TEST_P(CatalogueTest, SameContentAsAnotherThingIsRefused) {
   EXPECT_THAT(std::string(other.message()), HasSubstr("for the base model gpt2 ("));
 }
 
+TEST_P(CatalogueTest, AModelIsReplacedWholeOrNotAtAll) {
+  v1::Model model = *store().GetModel("gpt2");
+  const std::string before = model.sha256();
+  model.set_sha256(std::string(64, '9'));
+  EXPECT_EQ(ReasonOf(store().ReplaceModel(std::string(64, '8'), model).status()),
+            kReasonVersionChanged);
+  const v1::Job job = fixture_.Submit();
+  EXPECT_EQ(ReasonOf(store().ReplaceModel(before, model).status()), kReasonInUse);
+  EXPECT_EQ(store().GetModel("gpt2")->sha256(), before);
+  ASSERT_OK(store().CancelJob(job.name(), {}));
+  ASSERT_OK(store().ReplaceModel(before, model));
+  EXPECT_EQ(store().GetModel("gpt2")->sha256(), std::string(64, '9'));
+}
+
 TEST_P(CatalogueTest, HostileNamesAreRefused) {
   for (const char* name : {"", ".", "..", "a/b", "a b", ".x"}) {
     v1::Dataset dataset;
