@@ -10,6 +10,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -21,7 +23,8 @@ namespace {
 
 constexpr int64_t kMaxCommandLineBytes = 64 * 1024;
 constexpr char kPidFile[] = "pid";
-constexpr char kLockFile[] = "lock";  // The worker's own: see worker_main.cc.
+constexpr char kCommandFile[] = "command";  // What it was started with, an argument a line.
+constexpr char kLockFile[] = "lock";        // The worker's own: see worker_main.cc.
 
 // The worker that runs in `state`, 0 if there is none. The lock says that there is one; the command
 // line, that the process id is still its.
@@ -98,6 +101,7 @@ LocalWorkers::~LocalWorkers() {
 }
 
 void LocalWorkers::Run() {
+  EndWorkersBeyondCount();
   while (true) {
     for (Slot& slot : slots_) Check(slot);
     MutexLock lock(mutex_);
@@ -118,22 +122,54 @@ void LocalWorkers::Check(Slot& slot) {
     slot.next_start = absl::Now() + slot.delay;
     slot.delay = std::min(slot.delay * 2, options_.last_restart_delay);
   }
-  // A survivor of an earlier server counts.
-  if (absl::Now() < slot.next_start || IsAlive(slot.state)) return;
+  if (absl::Now() < slot.next_start) return;
+  if (IsAlive(slot.state)) return CheckSurvivor(slot);
   StartWorker(slot);
+}
+
+void LocalWorkers::CheckSurvivor(Slot& slot) {
+  if (std::exchange(slot.survivor_checked, true)) return;
+  const auto command = ReadFile(JoinPath(slot.state, kCommandFile), kMaxCommandLineBytes);
+  if (!command.ok() || *command == absl::StrJoin(CommandOf(slot), "\n")) {
+    Log(LogLevel::kInfo, "the worker of an earlier server works on", {{"state", slot.state}});
+    return;
+  }
+  Log(LogLevel::kWarning,
+      "the worker of an earlier server was started otherwise: it is ended, and its job goes on in "
+      "a new one",
+      {{"state", slot.state}, {"was", absl::StrReplaceAll(*command, {{"\n", " "}})}});
+  if (const pid_t pid = RunningWorker(slot.state); pid > 0) ::kill(pid, SIGTERM);
+}
+
+void LocalWorkers::EndWorkersBeyondCount() {
+  const auto names = ListDirectory(options_.directory);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    int number = 0;
+    if (!absl::SimpleAtoi(name, &number) || number <= options_.count) continue;
+    const std::string state = JoinPath(options_.directory, name);
+    const pid_t pid = RunningWorker(state);
+    if (pid <= 0) continue;
+    Log(LogLevel::kWarning, "a worker of an earlier server is more than --workers: it is ended",
+        {{"state", state}});
+    ::kill(pid, SIGTERM);
+  }
+}
+
+std::vector<std::string> LocalWorkers::CommandOf(const Slot& slot) const {
+  std::vector<std::string> command = {options_.program, "--server", options_.server_address,
+                                      "--state", slot.state};
+  if (!options_.engine.empty()) command.insert(command.end(), {"--engine", options_.engine});
+  if (!options_.device.empty()) command.insert(command.end(), {"--device", options_.device});
+  return command;
 }
 
 void LocalWorkers::StartWorker(Slot& slot) {
   SubprocessOptions process;
-  process.argv = {options_.program, "--server",    options_.server_address, "--state",
-                  slot.state,       "--log-level", options_.log_level};
+  process.argv = CommandOf(slot);
+  const std::string command = absl::StrJoin(process.argv, "\n");
+  process.argv.insert(process.argv.end(), {"--log-level", options_.log_level});
   if (options_.log_json) process.argv.push_back("--log-json");
-  if (!options_.engine.empty()) {
-    process.argv.insert(process.argv.end(), {"--engine", options_.engine});
-  }
-  if (!options_.device.empty()) {
-    process.argv.insert(process.argv.end(), {"--device", options_.device});
-  }
   process.stdout_path = JoinPath(slot.state, "worker.log");
   process.stderr_path = process.stdout_path;
   process.detached = true;
@@ -143,8 +179,9 @@ void LocalWorkers::StartWorker(Slot& slot) {
     slot.next_start = absl::Now() + slot.delay;
     return;
   }
-  const absl::Status written =
-      WriteFileAtomically(JoinPath(slot.state, kPidFile), absl::StrCat(child->pid()));
+  slot.survivor_checked = true;
+  absl::Status written = WriteFileAtomically(JoinPath(slot.state, kCommandFile), command);
+  written.Update(WriteFileAtomically(JoinPath(slot.state, kPidFile), absl::StrCat(child->pid())));
   Log(written.ok() ? LogLevel::kInfo : LogLevel::kWarning, "local worker started",
       {{"pid", absl::StrCat(child->pid())}, {"state", slot.state}, {"log", process.stdout_path}});
   slot.child.emplace(*std::move(child));

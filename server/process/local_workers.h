@@ -31,7 +31,8 @@ struct LocalWorkersOptions {
 
 // Keeps `count` graft-worker processes of this machine running. They are processes of their own, in
 // sessions of their own: one that survived an earlier server holds the lock of its state directory
-// and is left to work on; it finds its way back by itself. Owns one thread.
+// and is left to work on; it finds its way back by itself. It is ended when this server would start
+// it otherwise (for another address or device, say), or not at all. Owns one thread.
 class LocalWorkers {
  public:
   // NOT_FOUND: no such program.
@@ -51,12 +52,18 @@ class LocalWorkers {
     std::optional<Subprocess> child;  // Nothing: not started by this server, or over.
     absl::Time next_start = absl::InfinitePast();
     absl::Duration delay;
+    bool survivor_checked = false;
   };
 
   explicit LocalWorkers(LocalWorkersOptions options);
   void Run();
   void Check(Slot& slot);
+  // Ends a worker of an earlier server that is not what this one would start; once for each slot.
+  void CheckSurvivor(Slot& slot);
+  void EndWorkersBeyondCount();
   void StartWorker(Slot& slot);
+  // But for how it logs.
+  std::vector<std::string> CommandOf(const Slot& slot) const;
 
   const LocalWorkersOptions options_;
   Mutex mutex_;

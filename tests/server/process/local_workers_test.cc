@@ -95,6 +95,23 @@ TEST_F(LocalWorkersTest, WorkersSurviveTheirServerAndCountForTheNext) {
   EXPECT_FALSE(Runs(1)) << "survivors are stopped too";
 }
 
+TEST_F(LocalWorkersTest, SurvivorsThatWereStartedOtherwiseAreReplaced) {
+  {
+    const auto workers = LocalWorkers::Start(options_);
+    ASSERT_TRUE(workers.ok()) << workers.status();
+    ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2) && Pid(1) > 0 && Pid(2) > 0; }));
+  }
+  const pid_t survivor = Pid(1);
+  options_.server_address = "unix:/run/y.sock";
+  options_.count = 1;
+  const auto next = LocalWorkers::Start(options_);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_TRUE(WaitUntil([&] { return Runs(1) && Pid(1) != survivor; }));
+  EXPECT_TRUE(WaitUntil([&] { return !Runs(2); })) << "it is one too many";
+  EXPECT_THAT(*ReadFile(JoinPath(State(1), "worker.log"), 1 << 16), HasSubstr("unix:/run/y.sock"));
+  (*next)->Stop(absl::Seconds(10));
+}
+
 TEST_F(LocalWorkersTest, StopAllEndsThemFromOutside) {
   const auto workers = LocalWorkers::Start(options_);
   ASSERT_TRUE(workers.ok()) << workers.status();
