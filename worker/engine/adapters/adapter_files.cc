@@ -129,7 +129,7 @@ absl::StatusOr<std::vector<std::string>> AdapterSet::Save(const std::string& dir
   F32Source source(tensors_);
   if (method_.full) {
     RETURN_IF_ERROR(WriteModelFolder(directory, base_.config(), source.infos(), std::ref(source),
-                                     options.base_model_directory));
+                                     options.tokenizer_directory));
     return ListDirectory(directory);
   }
   for (const LoraPlace& place : lora_places_) {

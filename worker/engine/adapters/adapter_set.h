@@ -69,11 +69,12 @@ class AdapterSet {
   int64_t first_trained_block() const;
 
   struct SaveOptions {
-    std::string base_model_name;       // base_model_name_or_path of adapter_config.json.
-    std::string base_model_directory;  // `full` copies its tokenizer files.
+    std::string base_model_name;      // base_model_name_or_path of adapter_config.json.
+    std::string tokenizer_directory;  // Whose tokenizer files `full` copies.
   };
   // Writes PEFT's files into an existing, empty directory (lora + soft_prompt: two directories,
-  // lora/ and soft_prompt/, in it); `full` writes a Hugging Face model folder. Returns the files'
+  // lora/ and soft_prompt/, in it); `full` writes a Hugging Face model folder, which may be
+  // tokenizer_directory. Returns the files'
   // paths below `directory`, sorted. Codes of common/base/file.h.
   absl::StatusOr<std::vector<std::string>> Save(const std::string& directory,
                                                 const SaveOptions& options) const;

@@ -32,13 +32,15 @@ class EvaluationRun {
 
   absl::StatusOr<EvaluationEvent> Run() {
     const auto start = std::chrono::steady_clock::now();
+    // Opened before the loss passes: meanwhile a worker may drop the file from its cache.
+    ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(options_.data, options_.config.data));
     RETURN_IF_ERROR(AddLoss(network_, *options_.tokens, "eval/", &event_.num_loss_tokens));
     if (options_.untuned != nullptr) {
       int64_t tokens = 0;
       RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/", &tokens));
     }
     if (options_.config.data.text_field.empty() && evaluation_.max_samples != 0) {
-      RETURN_IF_ERROR(GenerateAll());
+      RETURN_IF_ERROR(GenerateAll(rows));
     }
     event_.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -57,11 +59,10 @@ class EvaluationRun {
     return absl::OkStatus();
   }
 
-  absl::Status GenerateAll() {
+  absl::Status GenerateAll(RowStream& stream) {
     total_ = options_.tokens->size();
     if (evaluation_.max_samples > 0) total_ = std::min(total_, evaluation_.max_samples);
     ASSIGN_OR_RETURN(PredictionWriter writer, PredictionWriter::Create(options_.predictions_path));
-    ASSIGN_OR_RETURN(RowStream stream, RowStream::Open(options_.data, options_.config.data));
     std::vector<DataRow> rows;
     while (done_ < total_) {
       RETURN_IF_ERROR(ReadSome(stream, &rows));

@@ -27,8 +27,20 @@ std::string Shorten(std::string text) {
 
 }  // namespace
 
-TrainingEvaluator::TrainingEvaluator(TrainingEvaluatorOptions options, EventSink& sink)
-    : options_(std::move(options)), sink_(sink) {}
+absl::StatusOr<std::unique_ptr<TrainingEvaluator>> TrainingEvaluator::Create(
+    TrainingEvaluatorOptions options, EventSink& sink) {
+  std::vector<DataRow> rows;
+  if (options.evaluation.max_samples != 0 && !options.validation_rows.empty()) {
+    ASSIGN_OR_RETURN(rows, ReadRows(options.validation_file, options.data, options.validation_rows,
+                                    options.evaluation.max_samples));
+  }
+  return std::unique_ptr<TrainingEvaluator>(
+      new TrainingEvaluator(std::move(options), std::move(rows), sink));
+}
+
+TrainingEvaluator::TrainingEvaluator(TrainingEvaluatorOptions options, std::vector<DataRow> rows,
+                                     EventSink& sink)
+    : options_(std::move(options)), rows_(std::move(rows)), sink_(sink) {}
 
 TrainingEvaluator::~TrainingEvaluator() = default;
 
@@ -41,19 +53,13 @@ absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& n
   event.values["eval/loss"] = loss.loss;
   event.values["eval/perplexity"] = std::exp(loss.loss);
   event.num_loss_tokens = loss.num_tokens;
-  if (options_.evaluation.max_samples != 0 && !options_.validation_rows.empty()) {
-    RETURN_IF_ERROR(Generate(network, step, stop, &event));
-  }
+  if (!rows_.empty()) RETURN_IF_ERROR(Generate(network, step, stop, &event));
   if (options_.on_stage) options_.on_stage(Stage::kTraining);
   return event;
 }
 
 absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t step, StopToken& stop,
                                          EvaluationEvent* event) {
-  if (rows_.empty()) {
-    ASSIGN_OR_RETURN(rows_, ReadRows(options_.validation_file, options_.data,
-                                     options_.validation_rows, options_.evaluation.max_samples));
-  }
   SetScoringSettings(options_.data, options_.evaluation, event);
   ASSIGN_OR_RETURN(
       const std::vector<Summary> summaries,

@@ -28,23 +28,26 @@ struct TrainingEvaluatorOptions {
 
 // Scores the validation set during training: loss and perplexity over all rows, and, with
 // max_samples, ROUGE of texts that are really generated for the first rows. The rows' texts are
-// read at the first evaluation and kept.
+// read when it is made: a worker may drop the file from its cache while the job runs.
 class TrainingEvaluator : public Evaluator {
  public:
-  TrainingEvaluator(TrainingEvaluatorOptions options, EventSink& sink);
+  // Codes of RowStream.
+  static absl::StatusOr<std::unique_ptr<TrainingEvaluator>> Create(TrainingEvaluatorOptions options,
+                                                                   EventSink& sink);
   ~TrainingEvaluator() override;
 
-  // INVALID_ARGUMENT: the data are broken, or as Summarise.
+  // Codes of ComputeValidationLoss and Summarise.
   absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
                                            StopToken& stop) override;
 
  private:
+  TrainingEvaluator(TrainingEvaluatorOptions options, std::vector<DataRow> rows, EventSink& sink);
   absl::Status Generate(const Gpt2Network& network, int64_t step, StopToken& stop,
                         EvaluationEvent* event);
 
   TrainingEvaluatorOptions options_;
+  const std::vector<DataRow> rows_;  // To generate for.
   EventSink& sink_;
-  std::vector<DataRow> rows_;  // Read at the first evaluation.
 };
 
 }  // namespace graft

@@ -1,10 +1,12 @@
 #include <chrono>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/model_folder.h"
 #include "worker/engine/evaluation/training_evaluator.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
@@ -16,6 +18,8 @@ namespace {
 // Changes when the same run would give other numbers: an older run's checkpoints then do not
 // continue.
 constexpr char kTrainingRevision[] = "graft training 1";
+
+constexpr int64_t kMaxTokenizerFileBytes = int64_t{256} << 20;
 
 int64_t NumVirtualTokens(const MethodConfig& method) {
   return method.soft_prompt ? method.soft_prompt->num_virtual_tokens : 0;
@@ -75,6 +79,8 @@ struct EngineSession::Impl::FineTuneRun {
   std::unique_ptr<AdapterSet> adapter;
   TrainingData data;
   StageEvent stage;
+  // Of a full job, by name: at its end a worker may have dropped them from its cache.
+  std::map<std::string, std::string> tokenizer_files;
 
   void EnterStage(Stage next) {
     stage.stage = next;
@@ -96,6 +102,24 @@ struct EngineSession::Impl::FineTuneRun {
     return adapter->CopyFrom(*initial);
   }
 
+  absl::Status ReadTokenizerFiles() {
+    if (!config.method.full) return absl::OkStatus();
+    for (const char* name : kTokenizerFiles) {
+      const std::string path = JoinPath(request.base_model_directory, name);
+      if (!FileExists(path)) continue;
+      ASSIGN_OR_RETURN(tokenizer_files[name], ReadFile(path, kMaxTokenizerFileBytes));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<std::string>> Save() const {
+    const std::string& directory = request.output_directory;
+    for (const auto& [name, content] : tokenizer_files) {
+      RETURN_IF_ERROR(WriteFileAtomically(JoinPath(directory, name), content));
+    }
+    return adapter->Save(directory, {request.base_model_name, directory});
+  }
+
   std::string Fingerprint() const {
     return Sha256Hex(
         absl::StrCat(stage.threads, "\n", base->tokenizer_sha256, "\n", request.identity));
@@ -113,7 +137,7 @@ struct EngineSession::Impl::FineTuneRun {
       options.validation_file = data.validation_file;
       options.validation_rows = data.validation_rows;
       options.on_stage = [this](Stage next) { EnterStage(next); };
-      evaluator = std::make_unique<TrainingEvaluator>(std::move(options), sink);
+      ASSIGN_OR_RETURN(evaluator, TrainingEvaluator::Create(std::move(options), sink));
     }
     TrainerOptions options;
     options.config = config.training;
@@ -128,7 +152,7 @@ struct EngineSession::Impl::FineTuneRun {
 
 absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, EventSink& sink,
                                            StopToken& stop, FineTuneOutcome* outcome) {
-  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}};
+  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}};
   TrainingConfig& training = run.config.training;
   training.precision = PrecisionToGoOnWith(request);
   UseThreads(training.threads);
@@ -140,6 +164,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   RETURN_IF_ERROR(CreateDirectories(request.checkpoint_directory));
   ASSIGN_OR_RETURN(run.base, Load(request.base_model_directory, training.precision));
   ResolveDropout(request.dropout, run.base->model->config(), run.config.method, &training);
+  RETURN_IF_ERROR(run.ReadTokenizerFiles());
   RETURN_IF_ERROR(run.MakeAdapter());
   if (Validates(request)) {
     RETURN_IF_ERROR(CheckEvaluationFits(*run.base, run.config.data, run.config.evaluation,
@@ -163,9 +188,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   outcome->seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   run.EnterStage(Stage::kSaving);
-  ASSIGN_OR_RETURN(outcome->files,
-                   run.adapter->Save(request.output_directory,
-                                     {request.base_model_name, request.base_model_directory}));
+  ASSIGN_OR_RETURN(outcome->files, run.Save());
   outcome->steps = result.steps;
   outcome->best_step = result.best_step;
   outcome->stopped_early = result.stopped_early;

@@ -200,7 +200,7 @@ TEST(AdapterSetTest, FullIsSavedAsAModel) {
   const std::unique_ptr<AdapterSet> set = RandomSet(*model, {.full = true});
   const TempDir parent;
   const std::string directory = parent.Path("model");
-  const auto files = set->Save(directory, {.base_model_directory = GoldenPath("model")});
+  const auto files = set->Save(directory, {.tokenizer_directory = GoldenPath("model")});
   ASSERT_TRUE(files.ok()) << files.status();
   EXPECT_THAT(*files, Contains("model.safetensors"));
   const auto loaded = Gpt2Model::Load(directory, {});

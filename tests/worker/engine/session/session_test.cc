@@ -49,6 +49,25 @@ class StopAfter : public StopToken {
   int left_;
 };
 
+// Removes files once the job has come to a stage, as a worker's cache may.
+class RemoveAtStage : public StopToken {
+ public:
+  RemoveAtStage(const Recorder& recorder, Stage stage, std::vector<std::string> paths)
+      : recorder_(recorder), stage_(stage), paths_(std::move(paths)) {}
+  absl::Status Poll() override {
+    if (recorder_.stages.empty() || recorder_.stages.back().stage != stage_) {
+      return absl::OkStatus();
+    }
+    for (const std::string& path : paths_) RemoveTree(path).IgnoreError();
+    return absl::OkStatus();
+  }
+
+ private:
+  const Recorder& recorder_;
+  const Stage stage_;
+  const std::vector<std::string> paths_;
+};
+
 // One session and one tiny model for all tests; a folder for each.
 class SessionTest : public testing::Test {
  protected:
@@ -370,6 +389,36 @@ TEST_F(SessionTest, FailuresCarryTheirClass) {
   FineTuneRequest missing = LoraRequest("missing");
   missing.base_model_directory = Path("nowhere");
   EXPECT_EQ(FineTuneError(missing).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SessionTest, InputsMayVanishOnceTheWorkHasBegun) {
+  FineTuneRequest request = LoraRequest();
+  RemoveAtStage training(recorder_, Stage::kTraining,
+                         {request.train.path, request.validation.path});
+  const auto tuned = session_->FineTune(request, recorder_, training);
+  ASSERT_TRUE(tuned.ok()) << tuned.status();
+  EXPECT_EQ(tuned->best.num_samples, 3);
+  EXPECT_FALSE(FileExists(request.train.path));
+
+  EvaluateRequest evaluate = MakeEvaluateRequest(Path("out"));
+  RemoveAtStage evaluating(recorder_, Stage::kEvaluating, {evaluate.data.path, Path("out")});
+  recorder_.stages.clear();
+  const auto evaluated = session_->Evaluate(evaluate, recorder_, evaluating);
+  ASSERT_TRUE(evaluated.ok()) << evaluated.status();
+  EXPECT_EQ(evaluated->result.num_samples, 5);
+  EXPECT_FALSE(FileExists(evaluate.data.path));
+
+  WriteTinyModel(Path("base"));
+  request = LoraRequest("full");
+  request.base_model_directory = Path("base");
+  request.config.method = MethodConfig();
+  request.config.method.full = true;
+  RemoveAtStage writing(recorder_, Stage::kTraining, {Path("base")});
+  recorder_.stages.clear();
+  const auto full = session_->FineTune(request, recorder_, writing);
+  ASSERT_TRUE(full.ok()) << full.status();
+  EXPECT_THAT(full->files, Contains("tokenizer.json"));
+  EXPECT_TRUE(FileExists(Path("full/tokenizer.json")));
 }
 
 TEST_F(SessionTest, AnInitialAdapterOfAnotherScaleIsRefusedByItsField) {
