@@ -15,6 +15,7 @@
 #include "common/text/sentences.h"
 #include "worker/engine/evaluation/fingerprint.h"
 #include "worker/engine/evaluation/predictions.h"
+#include "worker/engine/evaluation/sample_text.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/training/validation_loss.h"
 
@@ -71,6 +72,7 @@ class EvaluationRun {
       if (options_.on_progress) options_.on_progress(done_, total_);
     }
     RETURN_IF_ERROR(writer.Commit());
+    if (options_.on_samples && !samples_.empty()) options_.on_samples(samples_);
     table_.Summarise("eval/", &event_.values);
     lead3_table_.Summarise("lead3/", &event_.values);
     untuned_table_.Summarise("untuned/", &event_.values);
@@ -112,6 +114,9 @@ class EvaluationRun {
         prediction.lead3 = Score(rows[i], LeadSentences(rows[i].source, 3), lead3_table_);
       }
       if (!untuned.empty()) prediction.untuned = Score(rows[i], untuned[i].text, untuned_table_);
+      if (prediction.index < evaluation_.sample_events) {
+        samples_.push_back(MakeSampleText(prediction.index, rows[i], summaries[i].text));
+      }
       hash_.Add(rows[i].targets);
       event_.truncated_sources += summaries[i].source_tokens_cut > 0;
       RETURN_IF_ERROR(writer.Append(prediction));
@@ -134,6 +139,7 @@ class EvaluationRun {
   int64_t done_ = 0;
   RougeTable table_, lead3_table_, untuned_table_;
   SamplesHash hash_;
+  std::vector<SampleTextEvent> samples_;
   EvaluationEvent event_;
 };
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/text/bpe.h"
@@ -23,6 +24,8 @@ struct EvaluateDataSetOptions {
   const TokenFile* untuned_tokens = nullptr;  // with the tokens cut for it.
   std::string predictions_path;  // Every row, one JSON object a line (docs/FORMATS.md).
   std::function<void(int64_t done, int64_t total)> on_progress;
+  // Told once of the first sample_events rows, when all are scored. May be empty.
+  std::function<void(const std::vector<SampleTextEvent>&)> on_samples;
 };
 
 // A whole evaluate job: loss and perplexity over all rows, texts generated for the first

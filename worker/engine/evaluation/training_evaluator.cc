@@ -3,29 +3,15 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/text/rouge_table.h"
 #include "common/text/samples_hash.h"
 #include "worker/engine/evaluation/fingerprint.h"
+#include "worker/engine/evaluation/sample_text.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/training/validation_loss.h"
 
 namespace graft {
-namespace {
-
-// Events carry at most this much of a text.
-constexpr size_t kMaxSampleBytes = 4096;
-
-std::string Shorten(std::string text) {
-  if (text.size() <= kMaxSampleBytes) return text;
-  size_t end = kMaxSampleBytes;
-  while ((text[end] & 0xC0) == 0x80) --end;  // Not within a character.
-  text.resize(end);
-  return absl::StrCat(text, "…");
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainingEvaluator>> TrainingEvaluator::Create(
     TrainingEvaluatorOptions options, EventSink& sink) {
@@ -72,8 +58,7 @@ absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t ste
     hash.Add(rows_[i].targets);
     event->truncated_sources += summaries[i].source_tokens_cut > 0;
     if (static_cast<int64_t>(i) < options_.evaluation.sample_events) {
-      texts.push_back({options_.validation_rows[i], Shorten(rows_[i].source),
-                       Shorten(rows_[i].targets[0]), Shorten(summaries[i].text)});
+      texts.push_back(MakeSampleText(options_.validation_rows[i], rows_[i], summaries[i].text));
     }
   }
   table.Summarise("eval/", &event->values);

@@ -187,6 +187,7 @@ TEST_F(SessionTest, FineTuningTellsWhatHappensAndLeavesAnAdapter) {
 TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   const FineTuneOutcome tuned = FineTune(LoraRequest());
   EvaluateRequest request = MakeEvaluateRequest(Path("out"));
+  request.config.evaluation.sample_events = 3;
   std::vector<int64_t> progress;
   request.on_progress = [&](int64_t done, int64_t) { progress.push_back(done); };
   const auto outcome = session_->Evaluate(request, recorder_, stop_);
@@ -198,6 +199,9 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   EXPECT_THAT(values, Contains(Key("untuned/rouge1_low")));
   EXPECT_EQ(outcome->result.num_samples, 5);
   EXPECT_EQ(progress.back(), 5);
+  ASSERT_EQ(recorder_.samples.size(), 3u);
+  EXPECT_EQ(recorder_.samples[2].row, 2);
+  EXPECT_EQ(recorder_.samples[2].reference, "cats 2");
 
   std::vector<std::string> lines =
       absl::StrSplit(ReadWhole(Path("artifacts/predictions.jsonl")), '\n', absl::SkipEmpty());
