@@ -187,7 +187,7 @@ TEST(WatchTest, AWatcherThatReadsNothingHoldsUpNobody) {
   for (int i = 0; i < 50; ++i) asleep.push_back(std::make_unique<Watcher>(server, job));
   Watcher awake(server, job);
   v1::JobEvent big;
-  big.mutable_log()->set_text(std::string(100'000, 'x'));
+  big.mutable_warning()->set_text(std::string(100'000, 'x'));
   constexpr int kBatches = 20;
   for (int batch = 1; batch <= kBatches; ++batch) {
     ASSERT_TRUE(worker.Report(*lease, batch, {big}).ok());

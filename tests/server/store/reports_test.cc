@@ -143,7 +143,7 @@ TEST_P(ReportsTest, BrokenBatchesAreRefusedWhole) {
   v1::JobEvent state;
   state.mutable_state_change()->set_to(v1::JOB_STATE_SUCCEEDED);
   v1::JobEvent large;
-  large.mutable_log()->set_text(std::string(kMaxEventBytes + 1, 'x'));
+  large.mutable_warning()->set_text(std::string(kMaxEventBytes + 1, 'x'));
   const std::vector<EventBatch> broken = {
       StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 1), state}),
       StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 1), v1::JobEvent()}),
@@ -327,7 +327,7 @@ TEST_P(ReportsTest, EventsAreReadInPieces) {
   EXPECT_THAT(*store().ReadEvents(lease.job, 102, 10), IsEmpty());
   // Large events make short pieces: about a mebibyte, at least one.
   std::vector<v1::JobEvent> large(3);
-  for (v1::JobEvent& event : large) event.mutable_log()->set_text(std::string(700'000, 'x'));
+  for (v1::JobEvent& event : large) event.mutable_warning()->set_text(std::string(700'000, 'x'));
   Append(lease, 2, large);
   EXPECT_THAT(*store().ReadEvents(lease.job, 102, 1000), SizeIs(2));
 }
