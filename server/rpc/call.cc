@@ -11,6 +11,8 @@
 namespace graft {
 namespace {
 
+constexpr int kUrgentThreads = 2;
+
 // Our own failures and lost data are for the operator; a caller's mistakes are his.
 LogLevel LevelOf(const CallInfo& call, const absl::Status& status) {
   switch (status.code()) {
@@ -47,7 +49,8 @@ RpcRuntime::RpcRuntime(MetricRegistry& registry, const RpcRuntimeOptions& option
       stream_bytes_(registry.AddCounter("graft_rpc_stream_bytes_total",
                                         "Bytes of messages on streams, by method and direction.",
                                         {"method", "direction"})),
-      executor_("rpc", options.threads, options.max_queued_calls) {}
+      executor_("rpc", options.threads, options.max_queued_calls),
+      urgent_executor_("rpc-urgent", kUrgentThreads, options.max_queued_calls) {}
 
 absl::Status RpcRuntime::Authorize(const Caller& caller, absl::string_view verb,
                                    absl::string_view resource) const {
@@ -70,7 +73,8 @@ grpc::ServerUnaryReactor* RpcRuntime::Unary(grpc::CallbackServerContext* context
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const Caller caller = CallerOf(*context);
   const absl::Time start = absl::Now();
-  const bool admitted = executor_.TrySchedule([=, this, body = std::move(body)] {
+  Executor& executor = call.urgent ? urgent_executor_ : executor_;
+  const bool admitted = executor.TrySchedule([=, this, body = std::move(body)] {
     // Nobody waits for the answer of a call that was given up while it queued.
     absl::Status status = context->IsCancelled() ? absl::CancelledError("the caller has gone")
                                                  : Authorize(caller, call.verb, call.resource);

@@ -40,6 +40,8 @@ struct CallInfo {
   // A stream that goes on until somebody ends it; others end by themselves, and may when the server
   // drains.
   bool endless = false;
+  // Has threads of its own: those of the others may all be busy with large uploads for minutes.
+  bool urgent = false;
 };
 
 // Wakes a stream from any thread as long as there is one; afterwards does nothing.
@@ -116,8 +118,9 @@ class RpcRuntime {
   mutable Mutex mutex_;
   std::set<std::shared_ptr<StreamWaker>> open_streams_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  // Last: its threads use the others.
+  // Last: their threads use the others.
   Executor executor_;
+  Executor urgent_executor_;
 };
 
 // RESOURCE_EXHAUSTED (QUEUE_FULL) with RetryInfo.

@@ -8,6 +8,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
@@ -103,10 +104,14 @@ absl::Status Publisher::CheckSafetensors(const std::vector<ManifestFile>& files)
 }
 
 absl::StatusOr<AttemptOutcome> Publisher::PrepareOutcome(
-    const std::string& job_name, const worker::v1::FinishAttemptRequest::Succeeded& reported) {
-  ASSIGN_OR_RETURN(const v1::Job job, store_.GetJob(job_name));
-  // The call came before: the store answers what it answered then.
-  if (job.done()) return AttemptOutcome(AttemptSucceeded{.result = reported.result()});
+    const LeaseRef& lease, const worker::v1::FinishAttemptRequest::Succeeded& reported) {
+  ASSIGN_OR_RETURN(const v1::Job job, store_.GetJob(lease.job));
+  ASSIGN_OR_RETURN(const std::vector<LeaseRenewal> renewed,
+                   store_.RenewLeases(lease.worker, {{lease.job, lease.lease_epoch}}));
+  // The call came before, or too late: the store answers what it answered then, or says so.
+  if (job.done() || !renewed[0].held) {
+    return AttemptOutcome(AttemptSucceeded{.result = reported.result()});
+  }
   absl::StatusOr<AttemptSucceeded> prepared = Prepare(job, reported);
   if (prepared.ok()) return AttemptOutcome(*std::move(prepared));
   if (!IsBroken(prepared.status())) return prepared.status();
@@ -173,7 +178,11 @@ absl::Status Publisher::WithFolder(
     LogTrouble("cannot remove a staging folder", uid, staging_.Remove(uid, uid));
   };
   RETURN_IF_ERROR(staging_.Publish(uid, uid, files));
-  return use(staging_.PathOf(uid));
+  const std::string folder = staging_.PathOf(uid);
+  const absl::Status used = use(folder);
+  // Callers know their files by the names they gave them.
+  return absl::Status(used.code(), absl::StrReplaceAll(used.message(), {{folder + "/", ""},
+                                                                        {folder, "the folder"}}));
 }
 
 absl::Status Publisher::Show(const v1::Adapter& adapter) {

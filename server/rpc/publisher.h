@@ -38,10 +38,11 @@ class Publisher {
   absl::Status CheckUploaded(const std::vector<v1::Artifact>& files) const;
 
   // What ends the attempt in the store: AttemptSucceeded, complete; or AttemptFailed, when the
-  // result is broken (a bad safetensors header, files missing). FAILED_PRECONDITION as
+  // result is broken (a bad safetensors header, files missing). Renews the lease; nothing is
+  // prepared without it, for the store will refuse the attempt's end. FAILED_PRECONDITION as
   // CheckUploaded.
   absl::StatusOr<AttemptOutcome> PrepareOutcome(
-      const std::string& job, const worker::v1::FinishAttemptRequest::Succeeded& reported);
+      const LeaseRef& lease, const worker::v1::FinishAttemptRequest::Succeeded& reported);
 
   // Makes the directories of a job that succeeded. What fails is logged and left to Refresh.
   void ShowResult(const std::string& job);

@@ -19,7 +19,6 @@
 namespace graft {
 
 // Bounds of the services that are no limits of the API (those: common/base/limits.h).
-inline constexpr int kMaxListedArtifacts = 10'000;
 inline constexpr int kMaxUploadFiles = 64;   // Files of an imported adapter or model.
 inline constexpr int kMaxHasBlobs = 10'000;  // Hashes in one HasBlobs call.
 inline constexpr int kDefaultPreviewRows = 3;

@@ -106,7 +106,8 @@ absl::StatusOr<SourceState> WatchSource::Next(v1::WatchJobResponse* response) {
       return SendEvent(response);
     }
   }
-  if (!caught_up_ || clock_.Boottime() - last_sent_ >= heartbeat_interval_) {
+  // The ticker wakes four times in an interval: one turn later might be too late.
+  if (!caught_up_ || clock_.Boottime() - last_sent_ >= 0.75 * heartbeat_interval_) {
     caught_up_ = true;
     return SendHeartbeat(response);
   }

@@ -110,7 +110,9 @@ grpc::ServerUnaryReactor* WorkerService::Heartbeat(CallbackServerContext* call,
                                                    const worker::v1::HeartbeatRequest* request,
                                                    worker::v1::HeartbeatResponse* response) {
   return context_.runtime.Unary(
-      call, {"WorkerService.Heartbeat", "worker.heartbeat", request->worker().id()},
+      call,
+      {"WorkerService.Heartbeat", "worker.heartbeat", request->worker().id(), /*endless=*/false,
+       /*urgent=*/true},
       [=, this](const Caller&) { return Renew(*request, response); });
 }
 
@@ -221,7 +223,7 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
   switch (request.outcome_case()) {
     case worker::v1::FinishAttemptRequest::kSucceeded: {
       ASSIGN_OR_RETURN(outcome,
-                       context_.publisher.PrepareOutcome(request.job(), request.succeeded()));
+                       context_.publisher.PrepareOutcome(LeaseOf(request), request.succeeded()));
       break;
     }
     case worker::v1::FinishAttemptRequest::kFailed:

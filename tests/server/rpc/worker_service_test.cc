@@ -114,6 +114,33 @@ TEST_F(WorkerServiceTest, TenJobsRunByPriorityThenInOrderOfSubmission) {
   EXPECT_EQ(leased, expected);
 }
 
+TEST_F(WorkerServiceTest, LeasesAreRenewedWhileEveryThreadIsBusy) {
+  worker_.Connect();
+  ASSERT_TRUE(server_.Create(LoraJob()).ok());
+  const auto lease = worker_.Lease("r1");
+  Mutex mutex;
+  CondVar changed;
+  bool over = false;
+  int busy = RpcRuntimeOptions().threads;
+  for (int i = 0; i < RpcRuntimeOptions().threads; ++i) {
+    server_.rpc().context().runtime.executor().Schedule([&] {
+      MutexLock lock(mutex);
+      while (!over) changed.Wait(mutex);
+      --busy;
+      changed.NotifyAll();
+    });
+  }
+  const auto heartbeat = worker_.Heartbeat({*lease}, 0);
+  {
+    MutexLock lock(mutex);
+    over = true;
+    changed.NotifyAll();
+    while (busy > 0) changed.Wait(mutex);
+  }
+  ASSERT_TRUE(heartbeat.ok()) << heartbeat.status();
+  EXPECT_TRUE(heartbeat->renewals(0).held());
+}
+
 TEST_F(WorkerServiceTest, ACancelReachesTheWorkerAndEndsTheJob) {
   worker_.Connect();
   const std::string job = server_.Create(LoraJob())->name();
@@ -151,6 +178,10 @@ TEST_F(WorkerServiceTest, EverythingUnderAStaleLeaseIsRefused) {
   const auto finished = worker_.Finish(*stale, 0, end);
   EXPECT_EQ(finished.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ReasonOf(finished.status()), kReasonStaleLease);
+  const auto succeeded = worker_.Finish(*stale, 0, Succeeded(UploadAdapter(worker_)));
+  EXPECT_EQ(ReasonOf(succeeded.status()), kReasonStaleLease);
+  const auto prepared = ListDirectory(server_.directory().Path("artifacts/adapters/.by-uid"));
+  EXPECT_TRUE(!prepared.ok() || prepared->empty()) << "nothing keeps what it uploaded";
   worker::v1::CommitCheckpointRequest checkpoint;
   *checkpoint.mutable_worker() = worker_.identity();
   checkpoint.set_job(stale->job());
