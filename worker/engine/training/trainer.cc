@@ -384,14 +384,15 @@ absl::Status TrainerRun::WriteCheckpoint() {
   return absl::OkStatus();
 }
 
-// Keeps the newest checkpoint_keep_last up to this step, and the one that this run began from.
+// Keeps the newest checkpoint_keep_last up to this step, and the one that this run began from. Those
+// of later steps are of a run that went further; this one replaces them when it comes there.
 absl::Status TrainerRun::RemoveOldCheckpoints() {
   ASSIGN_OR_RETURN(const std::vector<std::string> names,
                    ListDirectory(options_.checkpoint_directory));
   std::vector<int64_t> steps;
   for (const std::string& name : names) {
     int64_t step = 0;
-    if (absl::SimpleAtoi(name, &step)) steps.push_back(step);
+    if (absl::SimpleAtoi(name, &step) && step <= state_.step) steps.push_back(step);
   }
   std::sort(steps.rbegin(), steps.rend());
   const size_t keep = std::max<int64_t>(1, config_.checkpoint_keep_last);

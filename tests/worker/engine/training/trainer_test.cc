@@ -213,6 +213,29 @@ TEST(TrainerTest, BestEvaluationIsKeptAndPatienceEndsTheRun) {
   EXPECT_EQ(resumed->best_step, 6);
 }
 
+TEST(TrainerTest, ACheckpointIsKeptBesideThoseOfLaterSteps) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.max_steps = 5;
+  options.config.checkpoint_every_steps = 1;
+  options.config.checkpoint_keep_last = 5;
+  options.checkpoint_directory = FreshDirectory("later");
+  RecordingSink sink;
+  NoStop stop;
+  ASSERT_TRUE(
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), nullptr, sink, stop).ok());
+  // The newest ones turned out to be unreadable, say.
+  options.resume_from = options.checkpoint_directory + "/1";
+  options.config.checkpoint_keep_last = 1;
+  StopAtPoll after_a_step(2);
+  const absl::Status stopped =
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), nullptr, sink, after_a_step)
+          .status();
+  ASSERT_EQ(stopped.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(*ListDirectory(options.checkpoint_directory), ElementsAre("1", "2", "3", "4", "5"));
+  EXPECT_TRUE(DirectoryExists(sink.checkpoints.back().directory));
+}
+
 TEST(TrainerTest, TheLastStepIsEvaluatedWhateverTheInterval) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
