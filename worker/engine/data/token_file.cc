@@ -61,7 +61,6 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> TokenFile::Open(const std::stri
   auto file = std::shared_ptr<TokenFile>(new TokenFile());
   file->index_ = reinterpret_cast<const char*>(bytes.data()) + footer.index_offset;
   file->num_examples_ = static_cast<int64_t>(footer.num_examples);
-  file->num_ids_ = static_cast<int64_t>(footer.num_ids);
   file->counts_ = footer.counts;
   for (int64_t i = 0; i < file->num_examples_; ++i) {
     const IndexRecord record = ReadRecord(file->index_, i);

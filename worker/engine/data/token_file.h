@@ -42,7 +42,6 @@ class TokenFile : public ExampleSource {
   Example Get(int64_t index) const override;
   int64_t Line(int64_t index) const override;
   const TokenCounts& counts() const { return counts_; }
-  int64_t num_ids() const { return num_ids_; }
 
  private:
   TokenFile() = default;
@@ -50,7 +49,6 @@ class TokenFile : public ExampleSource {
   MappedFile file_;
   const char* index_ = nullptr;
   int64_t num_examples_ = 0;
-  int64_t num_ids_ = 0;
   TokenCounts counts_;
 };
 

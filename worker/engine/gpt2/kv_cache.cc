@@ -38,8 +38,7 @@ bool MovesDownInOrder(std::span<const int64_t> rows) {
 
 }  // namespace
 
-KvCache::KvCache(const Gpt2Network& network, int64_t batch, int64_t capacity)
-    : capacity_(capacity), lengths_(batch, 0) {
+KvCache::KvCache(const Gpt2Network& network, int64_t batch, int64_t capacity) : lengths_(batch, 0) {
   const int64_t heads = network.num_heads;
   for (int64_t layer = 0; layer < network.num_layers(); ++layer) {
     for (auto* tensors : {&keys_, &values_}) {

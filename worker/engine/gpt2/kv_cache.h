@@ -20,7 +20,6 @@ class KvCache {
   KvCache(const Gpt2Network& network, int64_t batch, int64_t capacity);
 
   int64_t batch() const { return static_cast<int64_t>(lengths_.size()); }
-  int64_t capacity() const { return capacity_; }
   // Positions that row b holds, virtual tokens included.
   int64_t length(int64_t row) const { return lengths_[row]; }
 
@@ -33,7 +32,6 @@ class KvCache {
                             KvCache&);
   friend at::Tensor DecodeStep(const Gpt2Network&, const at::Tensor&, KvCache&);
 
-  int64_t capacity_;
   std::vector<at::Tensor> keys_;    // A layer each: [batch, H, capacity, C / H].
   std::vector<at::Tensor> values_;  // Likewise.
   std::vector<int64_t> lengths_;

@@ -23,8 +23,6 @@ class JobControl : public StopToken {
   // CANCELLED after Cancel. Blocks from the fence on, until it is moved ahead or the job cancelled.
   absl::Status Poll() override ABSL_LOCKS_EXCLUDED(mutex_);
 
-  bool cancelled() const { return cancelled_; }
-
  private:
   bool Fenced() const;
 

@@ -33,7 +33,7 @@ class ProtoEventSink : public EventSink {
 
  private:
   void Emit(v1::JobEvent event);
-  // `done` units of `total` are done since the stage began with first_.
+  // `done` units of `total` are done; `now`: tell it whenever the last report was.
   void ReportProgress(int64_t done, int64_t total, double epoch, bool now);
 
   Outputs outputs_;

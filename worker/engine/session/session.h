@@ -20,8 +20,8 @@
 
 namespace graft {
 
-// Dropout of the model as the spec sets it; open: the config's own values where the trunk trains
-// (full, last_layers), else 0.
+// Dropout of the model as the spec sets it; open: the config's own value where it acts on what
+// trains (the embedding's with `full`, the others also with trained blocks), else 0.
 struct DropoutChoice {
   std::optional<double> embedding;
   std::optional<double> attention;
@@ -120,7 +120,7 @@ struct SessionOptions {
 // INTERNAL for whatever else LibTorch throws.
 class EngineSession {
  public:
-  // INVALID_ARGUMENT: no such device; UNAVAILABLE: this build or machine does not have it.
+  // INVALID_ARGUMENT: no such device; FAILED_PRECONDITION: this build or machine does not have it.
   static absl::StatusOr<std::unique_ptr<EngineSession>> Create(const SessionOptions& options);
   ~EngineSession();
 

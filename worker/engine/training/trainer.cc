@@ -208,7 +208,6 @@ absl::Status TrainerRun::Step() {
   state_.step = step + 1;
   state_.epoch = plan_.epoch(state_.step);
   state_.position = plan_.begin(state_.step);
-  state_.tokens += numbers.tokens;
   if (!numbers.finite()) return absl::OkStatus();
 
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

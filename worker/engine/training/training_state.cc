@@ -94,7 +94,6 @@ Json FromState(const TrainingState& state) {
           {"num_rows", state.num_rows},
           {"epoch", state.epoch},
           {"position", state.position},
-          {"tokens", state.tokens},
           {"early_stopping",
            {{"evaluations", state.early_stopping.evaluations},
             {"best_value", FromDouble(state.early_stopping.best_value)},
@@ -120,7 +119,6 @@ TrainingState ToState(const Json& json) {
   state.num_rows = json.at("num_rows");
   state.epoch = json.at("epoch");
   state.position = json.at("position");
-  state.tokens = json.at("tokens");
   const Json& stopping = json.at("early_stopping");
   state.early_stopping.evaluations = stopping.at("evaluations");
   state.early_stopping.best_value = ToDouble(stopping.at("best_value"));

@@ -32,7 +32,6 @@ struct TrainingState {
   int64_t num_rows = 0;  // Of the training set.
   int64_t epoch = 0;     // Pass over the data that the next step belongs to, from 0.
   int64_t position = 0;  // Rows of that pass's order that are used up.
-  int64_t tokens = 0;    // Real tokens trained on.
   EarlyStoppingState early_stopping;
   EvaluationEvent best;  // step 0: none yet.
   EvaluationEvent last;

@@ -22,7 +22,6 @@ TrainingState SomeState() {
   state.num_rows = 100;
   state.epoch = 1;
   state.position = 16;
-  state.tokens = 12345;
   state.early_stopping = {3, 0.1, 0.2, 1, true};
   state.best.step = 5;
   state.best.values = {{"eval/loss", 1.0 / 3}, {"eval/rouge1", std::nan("")}};
@@ -56,7 +55,6 @@ TEST(TrainingStateTest, EverythingComesBackBitForBit) {
   EXPECT_EQ(loaded->num_rows, 100);
   EXPECT_EQ(loaded->epoch, 1);
   EXPECT_EQ(loaded->position, 16);
-  EXPECT_EQ(loaded->tokens, 12345);
   EXPECT_EQ(loaded->early_stopping.evaluations, 3);
   EXPECT_EQ(loaded->early_stopping.best_value, 0.1);
   EXPECT_EQ(loaded->early_stopping.reset_value, 0.2);
@@ -80,12 +78,12 @@ TEST(TrainingStateTest, AnOlderCheckpointOfThatStepIsReplaced) {
   const std::string directory = Directory("again");
   TrainingState state = SomeState();
   ASSERT_TRUE(SaveTrainingState(state, directory).ok());
-  state.tokens = 1;
+  state.updates = 5;
   state.best_tensors.clear();
   ASSERT_TRUE(SaveTrainingState(state, directory).ok());
   const absl::StatusOr<TrainingState> loaded = LoadTrainingState(directory);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->tokens, 1);
+  EXPECT_EQ(loaded->updates, 5);
   EXPECT_TRUE(loaded->best_tensors.empty());
 }
 
