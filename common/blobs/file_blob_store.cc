@@ -13,6 +13,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/status_details.h"
 
 namespace graft {
 namespace {
@@ -36,6 +37,11 @@ absl::Status BlobNotFound(absl::string_view sha256) {
 // A path in an error says nothing to a user; the hash does.
 absl::Status ForBlob(const absl::Status& status, absl::string_view sha256) {
   return absl::IsNotFound(status) ? BlobNotFound(sha256) : status;
+}
+
+// A path says nothing to whoever brings a blob; that he may try again does.
+absl::Status ForWriting(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) ? DiskFull("there is no room for a blob") : status;
 }
 
 class FileBlobWriter : public BlobWriter {
@@ -74,7 +80,7 @@ class FileBlobWriter : public BlobWriter {
       return absl::ResourceExhaustedError(
           absl::StrCat("more bytes than the ", expected_.max_bytes, " allowed"));
     }
-    RETURN_IF_ERROR(WriteAll(fd_.get(), bytes, temporary_));
+    RETURN_IF_ERROR(ForWriting(WriteAll(fd_.get(), bytes, temporary_)));
     hash_.Update(bytes);
     size_bytes_ += count;
     return absl::OkStatus();
@@ -91,7 +97,7 @@ class FileBlobWriter : public BlobWriter {
           absl::StrCat("the bytes hash to ", info.sha256, " instead of ", *expected_.sha256));
     }
     const std::string path = ObjectPath(store_.root(), info.sha256);
-    RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+    RETURN_IF_ERROR(ForWriting(CreateDirectories(DirectoryOf(path))));
     const absl::StatusOr<BlobInfo> existing = store_.Keep(info.sha256);
     if (existing.ok() && existing->size_bytes == size_bytes_) {
       // Its writer may not have come to the last sync yet, and our answer means durable too.
@@ -99,8 +105,8 @@ class FileBlobWriter : public BlobWriter {
       return info;
     }
     if (::fchmod(fd_.get(), 0444) != 0) return FileError(errno, "make read-only", temporary_);
-    RETURN_IF_ERROR(SyncFile(fd_.get(), temporary_));
-    RETURN_IF_ERROR(RenameAndSync(temporary_, path));
+    RETURN_IF_ERROR(ForWriting(SyncFile(fd_.get(), temporary_)));
+    RETURN_IF_ERROR(ForWriting(RenameAndSync(temporary_, path)));
     fd_.Reset();
     return info;
   }
@@ -159,8 +165,9 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::NewWriter(
   }
   const std::string temporary =
       absl::StrCat(root_, "/", kIncoming, "/", ::getpid(), "-", counter.fetch_add(1));
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
-  return std::make_unique<FileBlobWriter>(*this, expected, temporary, std::move(fd));
+  absl::StatusOr<UniqueFd> fd = OpenFile(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  if (!fd.ok()) return ForWriting(fd.status());
+  return std::make_unique<FileBlobWriter>(*this, expected, temporary, *std::move(fd));
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> FileBlobStore::Open(absl::string_view sha256) const {

@@ -51,6 +51,11 @@ absl::Duration RetryDelayOf(const absl::Status& status) {
          absl::Nanoseconds(info.retry_delay().nanos());
 }
 
+absl::Status DiskFull(absl::string_view message) {
+  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(message), kReasonDiskFull),
+                        absl::Minutes(1));
+}
+
 void Violations::Add(absl::string_view field, absl::string_view description) {
   auto* violation = request_.add_field_violations();
   violation->set_field(std::string(field));

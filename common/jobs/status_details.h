@@ -42,6 +42,9 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 // Zero when the status has no RetryInfo.
 absl::Duration RetryDelayOf(const absl::Status& status);
 
+// RESOURCE_EXHAUSTED (DISK_FULL), to be tried again in a minute.
+absl::Status DiskFull(absl::string_view message);
+
 // Collects what is wrong with a request, so that one answer names all of it.
 class Violations {
  public:

@@ -52,7 +52,7 @@ absl::Status SqliteDatabase::Error(absl::string_view action) const {
   }
   switch (code & 0xff) {
     case SQLITE_FULL:
-      return WithReason(absl::ResourceExhaustedError(message), kReasonDiskFull);
+      return DiskFull(message);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(message);

@@ -8,6 +8,7 @@
 
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/jobs/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"
@@ -86,6 +87,7 @@ TEST_F(FileBlobStoreTest, AnyFailingCallLeavesNothingAndIsRecoveredFrom) {
       if (blob.ok()) break;
       ++failures;
       EXPECT_EQ(blob.status().code(), code);
+      EXPECT_EQ(ReasonOf(blob.status()), error == ENOSPC ? kReasonDiskFull : "");
       EXPECT_EQ(store_->Stat(Sha256Hex("hello")).status().code(), absl::StatusCode::kNotFound);
     }
     EXPECT_EQ(failures, 2);  // the write and the rename
