@@ -90,8 +90,6 @@ std::string ProgressView::Add(const v1::JobEvent& event, bool every_step) {
       }
       return text;
     }
-    case v1::JobEvent::kLog:
-      return absl::StrCat(job_, ": ", event.log().text(), "\n");
     case v1::JobEvent::kWarning:
       return absl::StrCat(job_, ": warning: ", event.warning().text(), "\n");
     case v1::JobEvent::PAYLOAD_NOT_SET:
