@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <memory>
 #include <span>
 #include <utility>
 
@@ -16,7 +15,6 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "worker/engine/data/token_file.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/adamw.h"
@@ -25,16 +23,12 @@
 #include "worker/engine/training/resumption.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/training_state.h"
-#include "worker/engine/training/validation_loss.h"
 
 namespace graft {
 namespace {
 
 // Rows that an error names at the most.
 constexpr size_t kMaxRowsInError = 16;
-
-// Micro-batches whose loss is looked at before what nothing has evaluated is published.
-constexpr int64_t kBatchesChecked = 8;
 
 double PeakRate(const TrainingConfig::LearningRates& rates, AdapterPart part) {
   switch (part) {
@@ -90,7 +84,7 @@ class TrainerRun {
   absl::Status Evaluate();
   absl::Status WriteCheckpoint();
   absl::Status RemoveOldCheckpoints();
-  absl::StatusOr<double> LossOfLastTensors();
+  double LossOfLastTensors();
   absl::Status CheckLastTensors();
   absl::StatusOr<TrainingResult> Finish();
   bool Done() const { return state_.step >= plan_.total_steps || state_.early_stopping.stop; }
@@ -383,8 +377,8 @@ absl::Status TrainerRun::WriteCheckpoint() {
   return absl::OkStatus();
 }
 
-// Keeps the newest checkpoint_keep_last up to this step, and the one that this run began from. Those
-// of later steps are of a run that went further; this one replaces them when it comes there.
+// Keeps the newest checkpoint_keep_last up to this step, and the one that this run began from.
+// Those of later steps are of a run that went further; this one replaces them when it comes there.
 absl::Status TrainerRun::RemoveOldCheckpoints() {
   ASSIGN_OR_RETURN(const std::vector<std::string> names,
                    ListDirectory(options_.checkpoint_directory));
@@ -402,17 +396,23 @@ absl::Status TrainerRun::RemoveOldCheckpoints() {
   return absl::OkStatus();
 }
 
-// Of the tensors as the last update left them, on some rows of its epoch.
-absl::StatusOr<double> TrainerRun::LossOfLastTensors() {
-  const std::vector<int64_t>& order = Order(plan_.epoch(state_.step - 1));
-  const int64_t count =
-      std::min(plan_.num_rows, std::max(plan_.rows_per_step, kBatchesChecked * config_.batch_size));
-  const RowSubset rows(std::shared_ptr<const ExampleSource>(&train_, [](const ExampleSource*) {}),
-                       {order.begin(), order.begin() + count});
+// Of the tensors as the last update left them, on the first labels of their epoch: no more work
+// than a micro-batch, so that stop_ is not asked.
+double TrainerRun::LossOfLastTensors() {
   c10::NoGradGuard no_grad;
-  ASSIGN_OR_RETURN(const ValidationLoss loss,
-                   ComputeValidationLoss(adapter_.Bind(), rows, config_.batch_size, stop_));
-  return loss.loss;
+  const Gpt2Network network = adapter_.Bind();
+  const std::span<const int64_t> order = Order(plan_.epoch(state_.step - 1));
+  const size_t batch_size = config_.batch_size;
+  for (size_t begin = 0; begin < order.size(); begin += batch_size) {
+    const Batch batch =
+        MakeBatch(train_, order.subspan(begin, std::min(batch_size, order.size() - begin)),
+                  network.num_virtual_tokens(), network.device());
+    if (batch.num_labels() == 0) continue;
+    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
+    return LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(batch.num_labels()))
+        .item<double>();
+  }
+  return 0;  // Cannot be: every step has labels.
 }
 
 // The last tensors count when no evaluation was finite: because there was none, or because they
@@ -421,7 +421,7 @@ absl::Status TrainerRun::CheckLastTensors() {
   if (evaluator_ != nullptr) {
     return DivergedAt(absl::StrCat("step ", state_.step, ": no evaluation gave a finite loss"));
   }
-  ASSIGN_OR_RETURN(const double loss, LossOfLastTensors());
+  const double loss = LossOfLastTensors();
   if (std::isfinite(loss)) return absl::OkStatus();
   return DivergedAt(absl::StrCat("step ", state_.step, ": after its update the loss is ", loss));
 }
