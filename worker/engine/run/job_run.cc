@@ -43,7 +43,7 @@ absl::Status AddArtifacts(const std::string& directory, const std::vector<std::s
 // Which parts there are decides how PEFT loads them.
 absl::StatusOr<std::string> Snippet(const v1::FineTuneSpec& spec, const std::string& base) {
   AdapterParts parts;
-  if (spec.method().has_lora()) parts.lora.emplace();
+  if (spec.method().has_lora()) parts.lora = AdapterParts::Lora();
   if (spec.method().has_last_layers()) parts.saved_modules = {"ln_f"};
   parts.num_virtual_tokens = NumVirtualTokens(spec.method());
   AdapterWriteOptions options;

@@ -62,7 +62,7 @@ MethodConfig::SoftPrompt::Init ToInit(v1::SoftPrompt::Init init) {
 MethodConfig ToConfig(const v1::Method& spec) {
   MethodConfig config;
   if (spec.has_lora()) {
-    MethodConfig::Lora& lora = config.lora.emplace();
+    MethodConfig::Lora& lora = config.lora.emplace(MethodConfig::Lora());
     GRAFT_TAKE(spec.lora(), rank, lora.rank);
     GRAFT_TAKE(spec.lora(), alpha, lora.alpha);
     GRAFT_TAKE(spec.lora(), dropout, lora.dropout);
@@ -74,13 +74,13 @@ MethodConfig ToConfig(const v1::Method& spec) {
     lora.use_rslora = spec.lora().use_rslora();
   }
   if (spec.has_soft_prompt()) {
-    MethodConfig::SoftPrompt& prompt = config.soft_prompt.emplace();
+    MethodConfig::SoftPrompt& prompt = config.soft_prompt.emplace(MethodConfig::SoftPrompt());
     GRAFT_TAKE(spec.soft_prompt(), num_virtual_tokens, prompt.num_virtual_tokens);
     prompt.init = ToInit(spec.soft_prompt().init());
     prompt.init_text = spec.soft_prompt().init_text();
   }
   if (spec.has_last_layers()) {
-    MethodConfig::LastLayers& layers = config.last_layers.emplace();
+    MethodConfig::LastLayers& layers = config.last_layers.emplace(MethodConfig::LastLayers());
     GRAFT_TAKE(spec.last_layers(), num_layers, layers.num_layers);
     GRAFT_TAKE(spec.last_layers(), include_final_norm, layers.include_final_norm);
     GRAFT_TAKE(spec.last_layers(), include_lm_head, layers.include_lm_head);

@@ -192,8 +192,8 @@ TEST_F(StandaloneTest, InitFromSaysWhatTheMethodLeavesOpen) {
   EXPECT_EQ(spec["lora"]["rank"], 3);
   EXPECT_EQ(spec["lora"]["alpha"], 5);
   EXPECT_EQ(spec["lora"]["use_rslora"], true);
-  EXPECT_EQ(spec["lora"]["target_modules"], nlohmann::json({"mlp.c_fc"}));
-  EXPECT_EQ(spec["lora"]["layers"], nlohmann::json({0}));
+  EXPECT_EQ(spec["lora"]["target_modules"], nlohmann::json::array({"mlp.c_fc"}));
+  EXPECT_EQ(spec["lora"]["layers"], nlohmann::json::array({0}));
   EXPECT_EQ(spec["soft_prompt"]["num_virtual_tokens"], 5);
   EXPECT_EQ(spec["last_layers"]["num_layers"], 1);
   EXPECT_EQ(spec["last_layers"]["include_final_norm"], false);

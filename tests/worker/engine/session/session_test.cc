@@ -97,7 +97,7 @@ class SessionTest : public testing::Test {
     FineTuneRequest request;
     request.config.data.max_source_tokens = 24;
     request.config.data.max_target_tokens = 12;
-    request.config.method.lora.emplace().rank = 2;
+    request.config.method.lora.emplace(MethodConfig::Lora()).rank = 2;
     TrainingConfig& training = request.config.training;
     training.epochs = 2;
     training.batch_size = 4;
@@ -437,7 +437,7 @@ TEST_F(SessionTest, AnInitialAdapterOfAnotherScaleIsRefusedByItsField) {
 
 TEST_F(SessionTest, LengthsThatLeaveNoRoomForAPromptAreRefusedBeforeAnyWork) {
   FineTuneRequest request = LoraRequest();
-  request.config.method.soft_prompt.emplace().num_virtual_tokens = 4;
+  request.config.method.soft_prompt.emplace(MethodConfig::SoftPrompt()).num_virtual_tokens = 4;
   request.config.evaluation.max_new_tokens = 43;  // Of the 44 positions that are left.
   const absl::Status tuning = FineTuneError(request);
   EXPECT_EQ(FailureClassOf(tuning), FailureClass::kConfig) << tuning;
