@@ -5,38 +5,10 @@
 #include "common/formats/adapter_parts.h"
 #include "common/formats/gpt2_config.h"
 #include "common/formats/model_folder.h"
+#include "common/jobs/method.h"
 #include "server/rpc/folder_upload.h"
 
 namespace graft {
-namespace {
-
-absl::StatusOr<v1::Method> MethodOf(const AdapterFolder& adapter, const Gpt2Config& gpt2) {
-  const AdapterParts& parts = adapter.parts();
-  v1::Method method;
-  if (parts.lora.has_value()) {
-    v1::Lora* lora = method.mutable_lora();
-    lora->set_rank(static_cast<int32_t>(parts.lora->rank));
-    lora->set_alpha(parts.lora->alpha);
-    lora->set_dropout(parts.lora->dropout);
-    lora->set_use_rslora(parts.lora->use_rslora);
-    for (const std::string& module : parts.lora->target_modules) lora->add_target_modules(module);
-    for (const int64_t layer : parts.lora->layers) lora->add_layers(static_cast<int32_t>(layer));
-  }
-  if (parts.num_virtual_tokens > 0) {
-    method.mutable_soft_prompt()->set_num_virtual_tokens(
-        static_cast<int32_t>(parts.num_virtual_tokens));
-  }
-  if (!parts.saved_modules.empty()) {
-    ASSIGN_OR_RETURN(const LastLayersShape shape, AsLastLayers(parts.saved_modules, gpt2));
-    v1::LastLayers* last = method.mutable_last_layers();
-    last->set_num_layers(static_cast<int32_t>(shape.num_layers));
-    last->set_include_final_norm(shape.final_norm);
-    last->set_include_lm_head(shape.lm_head);
-  }
-  return method;
-}
-
-}  // namespace
 
 absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
                                             const std::vector<ManifestFile>& files,
@@ -46,7 +18,7 @@ absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
   ASSIGN_OR_RETURN(const Gpt2Config gpt2, ParseGpt2Config(json));
   ASSIGN_OR_RETURN(const AdapterFolder opened, AdapterFolder::Open(folder, gpt2));
   v1::Adapter adapter;
-  ASSIGN_OR_RETURN(*adapter.mutable_method(), MethodOf(opened, gpt2));
+  ASSIGN_OR_RETURN(*adapter.mutable_method(), MethodOfAdapter(opened.parts(), gpt2));
   for (const TensorView& tensor : opened.tensors()) {
     int64_t elements = 1;
     for (const int64_t size : tensor.shape) elements *= size;
