@@ -105,9 +105,11 @@ std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
   Table table({"METHOD", "TRAINED>", "LOSS>", "ROUGE-1>", "ROUGE-2>", "ROUGE-L>", "ROUGE-LSUM>",
                "95 %>", "TRAINING>", "ADAPTER>"});
   const v1::Job* lead3 = nullptr;
+  const v1::Job* oracle = nullptr;
   for (const ComparedJob& compared : jobs) {
     const v1::Job& job = compared.job;
-    if (MetricOf(job, "lead3/rouge1") == MetricOf(job, "lead3/rouge1")) lead3 = &job;
+    if (job.result().metrics().contains("lead3/rouge1")) lead3 = &job;
+    if (job.result().metrics().contains("oracle/rouge1")) oracle = &job;
     std::string trained = "-";
     std::string seconds = "-";
     std::string size = "-";
@@ -121,6 +123,7 @@ std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
     AddRow(table, compared.label, trained, Scores(job, "eval/"), seconds, size);
   }
   if (lead3 != nullptr) AddRow(table, "lead-3", "-", Scores(*lead3, "lead3/"), "-", "-");
+  if (oracle != nullptr) AddRow(table, "oracle", "-", Scores(*oracle, "oracle/"), "-", "-");
   return table.ToString();
 }
 

@@ -27,7 +27,8 @@ absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predicti
                                                      const std::string& rouge_type);
 
 // Table of all jobs: method, trained parameters, loss, ROUGE-1/2/L/Lsum with the 95 % interval of
-// Lsum, training seconds, adapter size; a row for lead-3 where an evaluation scored it.
+// Lsum, training seconds, adapter size; rows for lead-3 and the oracle where an evaluation scored
+// them.
 std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
                             const std::map<std::string, v1::Adapter>& adapters);
 

@@ -173,6 +173,8 @@ std::vector<JobFlag> MakeEvaluateFlags() {
       {"--batch-size", "spec.evaluate.batch_size", "Rows a batch for the loss [8]", kEvaluation},
       {"--lead3-baseline", "spec.evaluate.evaluation.lead3_baseline",
        "Score the first three sentences, too [true]", kEvaluation},
+      {"--oracle-baseline", "spec.evaluate.evaluation.oracle_baseline",
+       "Score the three sentences that fit the references best, too [false]", kEvaluation},
       {"--untuned-baseline", "spec.evaluate.evaluation.untuned_baseline",
        "Score the model without the adapter, too [false]", kEvaluation},
   };

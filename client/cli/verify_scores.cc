@@ -71,7 +71,8 @@ class Recomputation {
     if (!texts.ok()) return Annotate(texts.status(), absl::StrCat("line ", number));
     hash_.Add(texts->references);
     Score(row, *texts, "eval/", number);
-    for (const auto& [name, prefix] : {std::pair{"lead3", "lead3/"}, {"untuned", "untuned/"}}) {
+    for (const auto& [name, prefix] :
+         {std::pair{"lead3", "lead3/"}, {"oracle", "oracle/"}, {"untuned", "untuned/"}}) {
       if (!row.contains(name)) continue;
       absl::StatusOr<Texts> baseline =
           TextsOf(Json{{"references", row["references"]},
@@ -80,9 +81,15 @@ class Recomputation {
         return Annotate(baseline.status(), absl::StrCat("line ", number, ": ", name));
       Score(row[name], *baseline, prefix, number);
     }
-    if (row.contains("lead3") && row.contains("source") && row["source"].is_string() &&
-        LeadSentences(row["source"].get<std::string>(), 3) != row["lead3"]["prediction"]) {
-      lead3_differs_.push_back(number);
+    if (row.contains("source") && row["source"].is_string()) {
+      const auto source = row["source"].get<std::string>();
+      if (row.contains("lead3") && LeadSentences(source, 3) != row["lead3"]["prediction"]) {
+        lead3_differs_.push_back(number);
+      }
+      if (row.contains("oracle") &&
+          ExtractiveOracle(source, texts->references, 3, options_) != row["oracle"]["prediction"]) {
+        oracle_differs_.push_back(number);
+      }
     }
     ++rows_;
     return absl::OkStatus();
@@ -103,6 +110,9 @@ class Recomputation {
     if (tables_.count("lead3/") > 0) {
       scores.emplace_back("first three sentences of the sources", "equal ones",
                           Lines(lead3_differs_));
+    }
+    if (tables_.count("oracle/") > 0) {
+      scores.emplace_back("extractive oracle of the sources", "equal ones", Lines(oracle_differs_));
     }
     Means(scores);
     return scores;
@@ -147,7 +157,7 @@ class Recomputation {
   SamplesHash hash_;
   std::map<std::string, RougeTable> tables_;               // By prefix.
   std::map<std::string, std::vector<int64_t>> differing_;  // Lines, by prefix.
-  std::vector<int64_t> lead3_differs_;
+  std::vector<int64_t> lead3_differs_, oracle_differs_;
 };
 
 }  // namespace

@@ -14,8 +14,8 @@ using RecomputedScores = std::vector<std::tuple<std::string, std::string, std::s
 
 // Scores the texts of predictions.jsonl again, as `results` (results.json) says they were scored:
 // the number of rows and the hash of their references, each row's scores (the first rows that
-// differ are named), lead-3's texts, and every mean and interval of ROUGE in results["metrics"].
-// INVALID_ARGUMENT, with the line: a row that is no row of predictions.jsonl.
+// differ are named), lead-3's and the oracle's texts, and every mean and interval of ROUGE in
+// results["metrics"]. INVALID_ARGUMENT, with the line: a row that is no row of predictions.jsonl.
 absl::StatusOr<RecomputedScores> RecomputeScores(const std::string& predictions_path,
                                                  const nlohmann::json& results);
 

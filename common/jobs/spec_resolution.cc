@@ -138,6 +138,7 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
                     scope.At("evaluation"));
   spec.mutable_evaluation()->set_lead3_baseline(false);
   spec.mutable_evaluation()->set_untuned_baseline(false);
+  spec.mutable_evaluation()->set_oracle_baseline(false);
 }
 
 void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::EvaluateSpec& spec,
@@ -162,6 +163,7 @@ void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::E
     evaluation.set_lead3_baseline(!spec.data().has_text_field());
   }
   if (!evaluation.has_untuned_baseline()) evaluation.set_untuned_baseline(false);
+  if (!evaluation.has_oracle_baseline()) evaluation.set_oracle_baseline(false);
   if (spec.precision() == v1::PRECISION_UNSPECIFIED) spec.set_precision(v1::PRECISION_AUTO);
   if (!spec.has_threads()) spec.set_threads(defaults.threads);
   if (!spec.has_batch_size()) spec.set_batch_size(8);

@@ -228,6 +228,8 @@ void CheckFineTune(const v1::FineTuneSpec& spec, const FieldScope& scope) {
                      "belongs to evaluate jobs");
   evaluation.Require(!spec.evaluation().untuned_baseline(), "untuned_baseline",
                      "belongs to evaluate jobs");
+  evaluation.Require(!spec.evaluation().oracle_baseline(), "oracle_baseline",
+                     "belongs to evaluate jobs");
   if (!spec.init_from().empty()) {
     scope.Name("init_from", spec.init_from());
     scope.Require(!spec.method().has_full(), "init_from",

@@ -87,8 +87,8 @@ std::string LeadSentences(string_view text, size_t count) {
   return absl::StrJoin(sentences, "\n");
 }
 
-std::string ExtractiveOracle(string_view document, string_view target, size_t count,
-                             const RougeOptions& options) {
+std::string ExtractiveOracle(string_view document, absl::Span<const std::string> targets,
+                             size_t count, const RougeOptions& options) {
   const std::vector<string_view> sentences = SplitSentences(document);
   std::vector<char> chosen(sentences.size());
   const auto join = [&] {
@@ -98,16 +98,24 @@ std::string ExtractiveOracle(string_view document, string_view target, size_t co
     }
     return absl::StrJoin(parts, "\n");
   };
+  const auto score = [&](const std::string& text) {
+    double greatest = 0;
+    for (const std::string& target : targets) {
+      const RougeNgramScores scores = ScoreRougeNgrams(target, text, options);
+      greatest = std::max(greatest, scores.rouge1.f + scores.rouge2.f);
+    }
+    return greatest;
+  };
   double best = 0;
   for (size_t round = 0; round < count; ++round) {
     size_t best_sentence = sentences.size();
     for (size_t i = 0; i < sentences.size(); ++i) {
       if (chosen[i]) continue;
       chosen[i] = 1;
-      const RougeNgramScores scores = ScoreRougeNgrams(target, join(), options);
+      const double candidate = score(join());
       chosen[i] = 0;
-      if (scores.rouge1.f + scores.rouge2.f <= best) continue;
-      best = scores.rouge1.f + scores.rouge2.f;
+      if (candidate <= best) continue;
+      best = candidate;
       best_sentence = i;
     }
     if (best_sentence == sentences.size()) break;

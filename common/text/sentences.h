@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "common/text/rouge.h"
 
 namespace graft {
@@ -22,10 +23,11 @@ std::vector<absl::string_view> SplitSentences(absl::string_view text);
 // The first `count` sentences, joined by newlines: "lead-3".
 std::string LeadSentences(absl::string_view text, size_t count);
 
-// The extractive oracle: sentence after sentence, the one that raises ROUGE-1 F + ROUGE-2 F against
-// the target the most (of equal ones the first), until none raises it or there are `count`; in the
-// order of the document, joined by newlines. (R. Nallapati et al., "SummaRuNNer", 2017, section 3.)
-std::string ExtractiveOracle(absl::string_view document, absl::string_view target, size_t count,
-                             const RougeOptions& options);
+// The extractive oracle: sentence after sentence, the one that raises ROUGE-1 F + ROUGE-2 F the
+// most (of equal ones the first), until none raises it or there are `count`; in the order of the
+// document, joined by newlines. Of several targets the one with the greatest sum counts, each time.
+// (R. Nallapati et al., "SummaRuNNer", 2017, section 3.)
+std::string ExtractiveOracle(absl::string_view document, absl::Span<const std::string> targets,
+                             size_t count, const RougeOptions& options);
 
 }  // namespace graft

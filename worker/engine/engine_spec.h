@@ -118,6 +118,7 @@ struct EvaluationConfig {
   int64_t generation_batch_size = 16;
   bool lead3_baseline = true;
   bool untuned_baseline = false;
+  bool oracle_baseline = false;
   int64_t sample_events = 2;
 };
 

@@ -83,7 +83,7 @@ TEST(CompareTest, AnotherDecodingIsComparedAndNoted) {
               HasSubstr("+0.100 (1 rows; decoding is \"greedy\", not \"\")"));
 }
 
-TEST(CompareTest, TheTableHasTrainingFiguresAndLead3) {
+TEST(CompareTest, TheTableHasTrainingFiguresAndBaselines) {
   v1::Job training;
   training.mutable_result()->set_trainable_parameters(24576);
   training.mutable_result()->set_train_seconds(30);
@@ -93,8 +93,10 @@ TEST(CompareTest, TheTableHasTrainingFiguresAndLead3) {
   std::vector<ComparedJob> jobs = {Evaluation("lora", "x")};
   jobs[0].training = &training;
   (*jobs[0].job.mutable_result()->mutable_metrics())["lead3/rouge1"] = 0.4;
+  (*jobs[0].job.mutable_result()->mutable_metrics())["oracle/rouge1"] = 0.7;
   const std::string table = ComparisonTable(jobs, {{"a", adapter}});
-  for (const char* cell : {"lora", "24,576", "0.500", "30.0s", "102 kB", "lead-3", "0.400"}) {
+  for (const char* cell :
+       {"lora", "24,576", "0.500", "30.0s", "102 kB", "lead-3", "0.400", "oracle", "0.700"}) {
     EXPECT_THAT(table, HasSubstr(cell));
   }
 }

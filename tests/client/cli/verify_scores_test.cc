@@ -17,11 +17,11 @@ using Json = nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// Two rows as an evaluate job stores them, with lead-3.
+// Two rows as an evaluate job stores them, with lead-3 and the oracle.
 class VerifyScoresTest : public ::testing::Test {
  protected:
   VerifyScoresTest() {
-    RougeTable table, lead3;
+    RougeTable table, lead3, oracle;
     SamplesHash hash;
     std::map<std::string, double> metrics = {{"eval/loss", 1.5}};
     for (const auto& [reference, prediction] :
@@ -33,11 +33,15 @@ class VerifyScoresTest : public ::testing::Test {
       Json baseline = {{"prediction", "Cats sat.\nDogs ran.\nIt rained."}};
       AddScores(baseline, reference, baseline["prediction"], lead3);
       row["lead3"] = baseline;
+      baseline = {{"prediction", reference == "dogs ran away" ? "Dogs ran." : "Cats sat."}};
+      AddScores(baseline, reference, baseline["prediction"], oracle);
+      row["oracle"] = baseline;
       rows_.push_back(row);
       hash.Add({reference});
     }
     table.Summarise("eval/", &metrics);
     lead3.Summarise("lead3/", &metrics);
+    oracle.Summarise("oracle/", &metrics);
     results_ = {{"num_samples", 2},
                 {"metrics", metrics},
                 {"fingerprint", {{"use_stemmer", true}, {"samples_sha256", hash.Hex()}}}};
@@ -75,8 +79,8 @@ class VerifyScoresTest : public ::testing::Test {
 
 TEST_F(VerifyScoresTest, UntouchedResultsFollowFromTheirPredictions) {
   EXPECT_THAT(Differences(), ElementsAre());
-  // The rows, the hash, two tables of rows, lead-3's texts, and 20 numbers of each table.
-  EXPECT_EQ(Recompute()->size(), 1u + 1 + 2 + 1 + 40);
+  // The rows, the hash, three tables of rows, two baselines' texts, and 20 numbers of each table.
+  EXPECT_EQ(Recompute()->size(), 1u + 1 + 3 + 2 + 60);
 }
 
 TEST_F(VerifyScoresTest, AScoreOfARowThatIsNotItsTextsIsFound) {
@@ -93,6 +97,11 @@ TEST_F(VerifyScoresTest, AMetricThatIsLackingOrMadeUpIsFound) {
   results_["metrics"].erase("lead3/rouge2");
   results_["metrics"]["untuned/rouge1"] = 0.5;
   EXPECT_THAT(Differences(), ElementsAre("lead3/rouge2", "untuned/rouge1"));
+}
+
+TEST_F(VerifyScoresTest, AnotherOracleIsFound) {
+  rows_[1]["oracle"]["prediction"] = "Nobody came.";
+  EXPECT_THAT(Differences(), testing::Contains("extractive oracle of the sources"));
 }
 
 TEST_F(VerifyScoresTest, AnotherReferenceOrLeadIsFound) {

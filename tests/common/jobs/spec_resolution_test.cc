@@ -229,6 +229,8 @@ TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {
   EXPECT_EQ(resolved->evaluate().adapter_sha256(), adapter_.sha256());
   EXPECT_EQ(resolved->evaluate().evaluation().max_samples(), -1);
   EXPECT_TRUE(resolved->evaluate().evaluation().lead3_baseline());
+  EXPECT_TRUE(resolved->evaluate().evaluation().has_oracle_baseline());
+  EXPECT_FALSE(resolved->evaluate().evaluation().oracle_baseline());
   EXPECT_EQ(resolved->evaluate().batch_size(), 8);
   EXPECT_EQ(resolved->evaluate().threads(), 3);
 }

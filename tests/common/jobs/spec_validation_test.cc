@@ -161,6 +161,8 @@ const BadSpec kBadSpecs[] = {
      [](auto& s) { s.mutable_evaluation()->mutable_generation()->set_no_repeat_ngram_size(-1); }},
     {"evaluation.untuned_baseline", "evaluate jobs",
      [](auto& s) { s.mutable_evaluation()->set_untuned_baseline(true); }},
+    {"evaluation.oracle_baseline", "evaluate jobs",
+     [](auto& s) { s.mutable_evaluation()->set_oracle_baseline(true); }},
     {"output_name", "dot", [](auto& s) { s.set_output_name("a/b"); }},
     {"init_from", "full job",
      [](auto& s) {

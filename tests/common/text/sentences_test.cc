@@ -42,12 +42,14 @@ TEST(SentencesTest, LeadIsTheFirstOnALineEach) {
 TEST(ExtractiveOracleTest, ChoosesWhatRaisesTheScoreInTheDocumentsOrder) {
   const char* document =
       "The weather was fine. A dog bit the mayor. Nobody laughed. The mayor left town.";
-  EXPECT_EQ(ExtractiveOracle(document, "the mayor left town\na dog bit the mayor", 3, {}),
+  const std::vector<std::string> target = {"the mayor left town\na dog bit the mayor"};
+  EXPECT_EQ(ExtractiveOracle(document, target, 3, {}),
             "A dog bit the mayor.\nThe mayor left town.");
-  EXPECT_EQ(ExtractiveOracle(document, "the mayor left town\na dog bit the mayor", 1, {}),
-            "A dog bit the mayor.");
-  EXPECT_EQ(ExtractiveOracle(document, "quite other words", 3, {}), "");
-  EXPECT_EQ(ExtractiveOracle("", "x", 3, {}), "");
+  EXPECT_EQ(ExtractiveOracle(document, target, 1, {}), "A dog bit the mayor.");
+  EXPECT_EQ(ExtractiveOracle(document, {"quite other words"}, 3, {}), "");
+  EXPECT_EQ(ExtractiveOracle(document, {"nobody laughed", "the weather"}, 3, {}),
+            "Nobody laughed.");
+  EXPECT_EQ(ExtractiveOracle("", {"x"}, 3, {}), "");
 }
 
 }  // namespace

@@ -75,6 +75,7 @@ class EvaluationRun {
     if (options_.on_samples && !samples_.empty()) options_.on_samples(samples_);
     table_.Summarise("eval/", &event_.values);
     lead3_table_.Summarise("lead3/", &event_.values);
+    oracle_table_.Summarise("oracle/", &event_.values);
     untuned_table_.Summarise("untuned/", &event_.values);
     SetScoringSettings(options_.config.data, evaluation_, &event_);
     event_.num_samples = table_.size();
@@ -113,6 +114,10 @@ class EvaluationRun {
       if (evaluation_.lead3_baseline) {
         prediction.lead3 = Score(rows[i], LeadSentences(rows[i].source, 3), lead3_table_);
       }
+      if (evaluation_.oracle_baseline) {
+        std::string oracle = ExtractiveOracle(rows[i].source, rows[i].targets, 3, rouge_options_);
+        prediction.oracle = Score(rows[i], std::move(oracle), oracle_table_);
+      }
       if (!untuned.empty()) prediction.untuned = Score(rows[i], untuned[i].text, untuned_table_);
       if (prediction.index < evaluation_.sample_events) {
         samples_.push_back(MakeSampleText(prediction.index, rows[i], summaries[i].text));
@@ -126,7 +131,7 @@ class EvaluationRun {
 
   ScoredText Score(const DataRow& row, std::string text, RougeTable& table) const {
     ScoredText scored = {std::move(text), {}};
-    scored.scores = ScoreRouge(row.targets, scored.text, {evaluation_.use_stemmer});
+    scored.scores = ScoreRouge(row.targets, scored.text, rouge_options_);
     table.Add(scored.scores);
     return scored;
   }
@@ -137,7 +142,8 @@ class EvaluationRun {
   StopToken& stop_;
   int64_t total_ = 0;
   int64_t done_ = 0;
-  RougeTable table_, lead3_table_, untuned_table_;
+  const RougeOptions rouge_options_{evaluation_.use_stemmer};
+  RougeTable table_, lead3_table_, oracle_table_, untuned_table_;
   SamplesHash hash_;
   std::vector<SampleTextEvent> samples_;
   EvaluationEvent event_;

@@ -30,8 +30,8 @@ struct EvaluateDataSetOptions {
 
 // A whole evaluate job: loss and perplexity over all rows, texts generated for the first
 // max_samples of them, their ROUGE with intervals, and the baselines that are asked for, under
-// eval/…, lead3/… and untuned/…. Memory for some rows only, whatever the data set's size. Errors as
-// of the parts.
+// eval/…, lead3/…, oracle/… and untuned/…. Memory for some rows only, whatever the data set's size.
+// Errors as of the parts.
 absl::StatusOr<EvaluationEvent> EvaluateDataSet(const Gpt2Network& network,
                                                 const EvaluateDataSetOptions& options,
                                                 StopToken& stop);

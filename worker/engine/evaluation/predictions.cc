@@ -42,6 +42,7 @@ std::string PredictionJson(const Prediction& prediction) {
   line["source_tokens_cut"] = prediction.source_tokens_cut;
   AddScores(prediction.prediction.scores, &line);
   if (prediction.lead3) line["lead3"] = Baseline(*prediction.lead3);
+  if (prediction.oracle) line["oracle"] = Baseline(*prediction.oracle);
   if (prediction.untuned) line["untuned"] = Baseline(*prediction.untuned);
   return line.dump();
 }

@@ -29,6 +29,7 @@ struct Prediction {
   int64_t prompt_tokens = 0;
   int64_t source_tokens_cut = 0;
   std::optional<ScoredText> lead3;
+  std::optional<ScoredText> oracle;
   std::optional<ScoredText> untuned;
 };
 

@@ -131,6 +131,7 @@ EvaluationConfig ToConfig(const v1::EvaluationSpec& spec) {
   GRAFT_TAKE(spec, generation_batch_size, config.generation_batch_size);
   GRAFT_TAKE(spec, lead3_baseline, config.lead3_baseline);
   GRAFT_TAKE(spec, untuned_baseline, config.untuned_baseline);
+  GRAFT_TAKE(spec, oracle_baseline, config.oracle_baseline);
   GRAFT_TAKE(spec, sample_events, config.sample_events);
   return config;
 }

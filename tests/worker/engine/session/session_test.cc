@@ -188,6 +188,7 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   const FineTuneOutcome tuned = FineTune(LoraRequest());
   EvaluateRequest request = MakeEvaluateRequest(Path("out"));
   request.config.evaluation.sample_events = 3;
+  request.config.evaluation.oracle_baseline = true;
   std::vector<int64_t> progress;
   request.on_progress = [&](int64_t done, int64_t) { progress.push_back(done); };
   const auto outcome = session_->Evaluate(request, recorder_, stop_);
@@ -196,6 +197,7 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   EXPECT_NEAR(values.at("eval/loss"), tuned.best.values.at("eval/loss"), 1e-6);
   EXPECT_GT(values.at("untuned/loss"), values.at("eval/loss"));
   EXPECT_THAT(values, Contains(Key("lead3/rougeLsum")));
+  EXPECT_GE(values.at("oracle/rouge1"), values.at("lead3/rouge1"));
   EXPECT_THAT(values, Contains(Key("untuned/rouge1_low")));
   EXPECT_EQ(outcome->result.num_samples, 5);
   EXPECT_EQ(progress.back(), 5);
@@ -216,6 +218,7 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
     EXPECT_LE(row["new_tokens"], 5);
     // Its one sentence.
     EXPECT_EQ(row["lead3"]["prediction"], row["source"]);
+    EXPECT_TRUE(row["oracle"].contains("rougeL"));
     EXPECT_TRUE(row["untuned"].contains("rougeL"));
     sum += row["rouge1"]["f"].get<double>();
   }
