@@ -6,15 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "client/cli/command.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "tests/client/cli/command_server.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace graft {
@@ -84,33 +81,13 @@ class FakeDatasets : public v1::DatasetService::Service {
 
 class CatalogueCommandsTest : public ::testing::Test {
  protected:
-  CatalogueCommandsTest() {
-    BlockInterrupts();
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(&adapters_);
-    builder.RegisterService(&datasets_);
-    server_ = builder.BuildAndStart();
-    context_.json = true;
-    context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
-    context_.interrupts = std::make_unique<InterruptWaiter>(*context_.client);
-  }
-
-  // INVALID_ARGUMENT for words that the command line does not take.
-  absl::Status Run(std::vector<std::string> words) {
-    CLI::App app;
-    RunCommand run;
-    AddAdapterCommands(app, run);
-    AddDatasetCommands(app, run);
-    std::vector<const char*> arguments = {"graft"};
-    for (const std::string& word : words) arguments.push_back(word.c_str());
-    try {
-      app.parse(static_cast<int>(arguments.size()), arguments.data());
-    } catch (const CLI::ParseError& error) {
-      return absl::InvalidArgumentError(error.what());
-    }
-    return run(context_);
+  absl::Status Run(const std::vector<std::string>& words) {
+    server_.context().json = true;
+    const auto add = [](CLI::App& app, RunCommand& run) {
+      AddAdapterCommands(app, run);
+      AddDatasetCommands(app, run);
+    };
+    return server_.Run(add, words);
   }
 
   std::string NewFile(const std::string& name) {
@@ -121,8 +98,7 @@ class CatalogueCommandsTest : public ::testing::Test {
   TempDir dir_;
   FakeAdapters adapters_;
   FakeDatasets datasets_;
-  std::unique_ptr<grpc::Server> server_;
-  CliContext context_;
+  CommandServer server_{{&adapters_, &datasets_}};
 };
 
 TEST_F(CatalogueCommandsTest, ADownloadAsksForThePeftThatWillRead) {
@@ -173,14 +149,14 @@ TEST_F(CatalogueCommandsTest, ADataSetIsNamedAfterItsFile) {
 }
 
 TEST_F(CatalogueCommandsTest, AFileOfAJobBecomesADataSetThatIsNamedAfterItAndItsHash) {
-  const auto name = DatasetNameFor(context_, NewFile("my articles.jsonl"), "--train");
+  const auto name = DatasetNameFor(server_.context(), NewFile("my articles.jsonl"), "--train");
   EXPECT_EQ(*name, "my-articles-ca3d163b");
-  const auto longest = DatasetNameFor(context_, NewFile(std::string(200, 'x')), "--train");
+  const auto longest = DatasetNameFor(server_.context(), NewFile(std::string(200, 'x')), "--train");
   EXPECT_EQ(*longest, std::string(kMaxNameBytes - 9, 'x') + "-ca3d163b");
   EXPECT_THAT(datasets_.names, ElementsAre(*name, *longest));
-  EXPECT_EQ(*DatasetNameFor(context_, "no file here", "--train"), "no file here");
+  EXPECT_EQ(*DatasetNameFor(server_.context(), "no file here", "--train"), "no file here");
   const absl::Status unnamed =
-      DatasetNameFor(context_, NewFile("日本.jsonl"), "--validation").status();
+      DatasetNameFor(server_.context(), NewFile("日本.jsonl"), "--validation").status();
   EXPECT_EQ(unnamed.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(unnamed.message()), HasSubstr("--validation: "));
 }

@@ -4,12 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/cli/command.h"
 #include "gmock/gmock.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/client/cli/command_server.h"
 
 namespace graft {
 namespace {
@@ -55,26 +53,12 @@ class FakeJobs : public v1::JobService::Service {
 
 class CompareCommandTest : public ::testing::Test {
  protected:
-  CompareCommandTest() {
-    BlockInterrupts();
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(&jobs_);
-    server_ = builder.BuildAndStart();
-    context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
-  }
-
   // What it prints, as JSON.
-  std::vector<nlohmann::json> Run(std::vector<const char*> arguments) {
-    context_.json = true;
-    CLI::App app;
-    RunCommand run;
-    AddCompareCommand(app, run);
-    arguments.insert(arguments.begin(), {"graft", "compare"});
-    app.parse(static_cast<int>(arguments.size()), arguments.data());
+  std::vector<nlohmann::json> Run(std::vector<std::string> words) {
+    server_.context().json = true;
+    words.insert(words.begin(), "compare");
     ::testing::internal::CaptureStdout();
-    const absl::Status status = run(context_);
+    const absl::Status status = server_.Run(AddCompareCommand, words);
     const std::string text = ::testing::internal::GetCapturedStdout();
     EXPECT_TRUE(status.ok()) << status;
     std::vector<nlohmann::json> rows;
@@ -85,8 +69,7 @@ class CompareCommandTest : public ::testing::Test {
   }
 
   FakeJobs jobs_;
-  std::unique_ptr<grpc::Server> server_;
-  CliContext context_;
+  CommandServer server_{{&jobs_}};
 };
 
 std::vector<std::string> NamesOf(const std::vector<nlohmann::json>& rows) {

@@ -4,12 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "client/cli/command.h"
 #include "gmock/gmock.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "tests/client/cli/command_server.h"
 
 namespace graft {
 namespace {
@@ -29,34 +26,17 @@ class FakeAdapters : public v1::AdapterService::Service {
 
 class GenerateCommandTest : public ::testing::Test {
  protected:
-  GenerateCommandTest() {
-    BlockInterrupts();
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(&adapters_);
-    server_ = builder.BuildAndStart();
-    context_.json = true;
-    context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), {});
-    context_.interrupts = std::make_unique<InterruptWaiter>(*context_.client);
-  }
-
   absl::Status Run(const std::string& prompt, const std::string& standard_input) {
-    CLI::App app;
-    RunCommand run;
-    AddGenerateCommand(app, run);
-    const std::vector<const char*> arguments = {"graft", "generate", prompt.c_str()};
-    app.parse(static_cast<int>(arguments.size()), arguments.data());
+    server_.context().json = true;
     std::istringstream input(standard_input);
     std::streambuf* const before = std::cin.rdbuf(input.rdbuf());
-    const absl::Status status = run(context_);
+    const absl::Status status = server_.Run(AddGenerateCommand, {"generate", prompt});
     std::cin.rdbuf(before);
     return status;
   }
 
   FakeAdapters adapters_;
-  std::unique_ptr<grpc::Server> server_;
-  CliContext context_;
+  CommandServer server_{{&adapters_}};
 };
 
 TEST_F(GenerateCommandTest, ThePromptIsTheArgumentOrStandardInput) {

@@ -3,12 +3,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "client/cli/command.h"
 #include "common/base/limits.h"
 #include "gmock/gmock.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "tests/client/cli/command_server.h"
 
 namespace graft {
 namespace {
@@ -36,29 +34,19 @@ class FakeJobs : public v1::JobService::Service {
 
 class SubmitCommandsTest : public ::testing::Test {
  protected:
-  SubmitCommandsTest() {
-    BlockInterrupts();
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(&jobs_);
-    server_ = builder.BuildAndStart();
+  static ApiClient::Options Impatient() {
     ApiClient::Options options;
     options.patience = absl::ZeroDuration();
-    context_.client = ApiClient::Connect(absl::StrCat("127.0.0.1:", port), options);
+    return options;
   }
 
   // Submits ranks 2 and 4, or the flags of `more`. `errors_` is what standard error got.
   absl::Status Submit(const std::vector<std::string>& more) {
-    CLI::App app;
-    RunCommand run;
-    AddSubmitCommand(app, run);
-    std::vector<const char*> arguments = {"graft",    "submit", "--base-model", "m",
-                                          "--method", "lora",   "--train",      "d"};
-    for (const std::string& word : more) arguments.push_back(word.c_str());
-    app.parse(static_cast<int>(arguments.size()), arguments.data());
+    std::vector<std::string> words = {"submit", "--base-model", "m", "--method",
+                                      "lora",   "--train",      "d"};
+    words.insert(words.end(), more.begin(), more.end());
     ::testing::internal::CaptureStderr();
-    const absl::Status status = run(context_);
+    const absl::Status status = server_.Run(AddSubmitCommand, words);
     errors_ = ::testing::internal::GetCapturedStderr();
     return status;
   }
@@ -70,8 +58,7 @@ class SubmitCommandsTest : public ::testing::Test {
   }
 
   FakeJobs jobs_;
-  std::unique_ptr<grpc::Server> server_;
-  CliContext context_;
+  CommandServer server_{{&jobs_}, Impatient()};
   std::string errors_;
 };
 
