@@ -98,7 +98,7 @@ class CatalogueCommandsTest : public ::testing::Test {
   TempDir dir_;
   FakeAdapters adapters_;
   FakeDatasets datasets_;
-  CommandServer server_{{&adapters_, &datasets_}};
+  CommandServer server_{std::vector<grpc::Service*>{&adapters_, &datasets_}};
 };
 
 TEST_F(CatalogueCommandsTest, ADownloadAsksForThePeftThatWillRead) {

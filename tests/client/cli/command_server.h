@@ -3,7 +3,6 @@
 // Services of a test's own on a free port, and the commands that talk to them.
 
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +17,7 @@ namespace graft {
 class CommandServer {
  public:
   // The services must outlive it.
-  explicit CommandServer(std::initializer_list<grpc::Service*> services,
+  explicit CommandServer(const std::vector<grpc::Service*>& services,
                          const ApiClient::Options& options = {}) {
     BlockInterrupts();
     grpc::ServerBuilder builder;

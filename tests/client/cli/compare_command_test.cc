@@ -69,7 +69,7 @@ class CompareCommandTest : public ::testing::Test {
   }
 
   FakeJobs jobs_;
-  CommandServer server_{{&jobs_}};
+  CommandServer server_{std::vector<grpc::Service*>{&jobs_}};
 };
 
 std::vector<std::string> NamesOf(const std::vector<nlohmann::json>& rows) {

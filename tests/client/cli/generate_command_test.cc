@@ -36,7 +36,7 @@ class GenerateCommandTest : public ::testing::Test {
   }
 
   FakeAdapters adapters_;
-  CommandServer server_{{&adapters_}};
+  CommandServer server_{std::vector<grpc::Service*>{&adapters_}};
 };
 
 TEST_F(GenerateCommandTest, ThePromptIsTheArgumentOrStandardInput) {

@@ -58,7 +58,7 @@ class SubmitCommandsTest : public ::testing::Test {
   }
 
   FakeJobs jobs_;
-  CommandServer server_{{&jobs_}, Impatient()};
+  CommandServer server_{std::vector<grpc::Service*>{&jobs_}, Impatient()};
   std::string errors_;
 };
 
