@@ -11,4 +11,7 @@ namespace graft {
 // metrics by name. A number that JSON cannot hold (NaN, infinity) is null.
 std::string MetricsJsonl(const std::vector<MetricRow>& rows);
 
+// One row's line of it, for logs that are not held in memory.
+void AppendMetricsJsonl(const MetricRow& row, std::string& out);
+
 }  // namespace graft

@@ -91,27 +91,37 @@ uint32_t MaskedCrc32c(absl::string_view bytes) {
 }
 
 // tensorflow.Event (event.proto): wall_time = 1, step = 2, file_version = 3, summary = 5.
+void AppendTensorBoardHeader(double first_time, std::string& out) {
+  std::string version;
+  AppendDouble(1, first_time, version);
+  AppendBytes(3, "brain.Event:2", version);
+  AppendRecord(version, out);
+}
+
+void AppendTensorBoardEvent(const MetricRow& row, std::string& out) {
+  std::string event;
+  AppendDouble(1, row.wall_time_seconds, event);
+  AppendTag(2, kVarint, event);
+  AppendVarint(static_cast<uint64_t>(row.step), event);
+  AppendBytes(5, Summary(row.values), event);
+  AppendRecord(event, out);
+}
+
 std::string TensorBoardEvents(const std::vector<MetricRow>& rows) {
   std::string file;
-  std::string version;
-  AppendDouble(1, FirstTime(rows), version);
-  AppendBytes(3, "brain.Event:2", version);
-  AppendRecord(version, file);
-  for (const MetricRow& row : rows) {
-    std::string event;
-    AppendDouble(1, row.wall_time_seconds, event);
-    AppendTag(2, kVarint, event);
-    AppendVarint(static_cast<uint64_t>(row.step), event);
-    AppendBytes(5, Summary(row.values), event);
-    AppendRecord(event, file);
-  }
+  AppendTensorBoardHeader(FirstTime(rows), file);
+  for (const MetricRow& row : rows) AppendTensorBoardEvent(row, file);
   return file;
 }
 
-std::string TensorBoardFileName(const std::vector<MetricRow>& rows) {
+std::string TensorBoardFileName(double first_time) {
   char seconds[32];
-  std::snprintf(seconds, sizeof(seconds), "%010lld", static_cast<long long>(FirstTime(rows)));
+  std::snprintf(seconds, sizeof(seconds), "%010lld", static_cast<long long>(first_time));
   return absl::StrCat("events.out.tfevents.", seconds, ".graft");
+}
+
+std::string TensorBoardFileName(const std::vector<MetricRow>& rows) {
+  return TensorBoardFileName(FirstTime(rows));
 }
 
 }  // namespace graft

@@ -20,6 +20,12 @@ std::string TensorBoardEvents(const std::vector<MetricRow>& rows);
 // "events.out.tfevents.<seconds of the first row>.graft": the same for the same log.
 std::string TensorBoardFileName(const std::vector<MetricRow>& rows);
 
+// The same in parts, for logs that are not held in memory. `first_time` is the wall time of the
+// first row in seconds, 0 for an empty log.
+std::string TensorBoardFileName(double first_time);
+void AppendTensorBoardHeader(double first_time, std::string& out);
+void AppendTensorBoardEvent(const MetricRow& row, std::string& out);
+
 // CRC-32C (Castagnoli; RFC 3720, B.4), and TFRecord's masked form of it.
 uint32_t Crc32c(absl::string_view bytes);
 uint32_t MaskedCrc32c(absl::string_view bytes);

@@ -14,6 +14,8 @@ using nlohmann::json;
 
 constexpr char kTrain[] = "train/";
 constexpr int64_t kReferenceInterval = 500;  // TrainerState's own default
+constexpr char kEmptyLog[] = "\n  \"log_history\": [";
+constexpr char kEntryIndent[] = "\n    ";
 
 // Python's json.dumps writes NaN and Infinity, which no JSON parser must take; null says as much.
 json Number(double value) { return std::isfinite(value) ? json(value) : json(); }
@@ -44,26 +46,29 @@ json OrNull(const std::optional<T>& value) {
 
 }  // namespace
 
-std::string TrainerStateJson(const std::vector<MetricRow>& rows, const TrainerStateInfo& info) {
-  json log = json::array();
-  for (const MetricRow& row : rows) {
-    for (const bool train : {true, false}) {
-      json entry = LogEntry(row, train);
-      if (!entry.empty()) log.push_back(std::move(entry));
-    }
-  }
+std::string TrainerStateJson(const std::vector<MetricRow>& rows, TrainerStateInfo info) {
+  info.global_step = rows.empty() ? 0 : rows.back().step;
+  info.epoch = rows.empty() ? 0 : rows.back().epoch;
+  std::string text;
+  TrainerStateWriter writer(info, text);
+  for (const MetricRow& row : rows) writer.Add(row);
+  writer.Finish();
+  return text;
+}
+
+TrainerStateWriter::TrainerStateWriter(const TrainerStateInfo& info, std::string& out) : out_(out) {
   const int64_t eval_steps = info.eval_steps > 0 ? info.eval_steps : kReferenceInterval;
   const json state = {
       {"best_global_step", OrNull(info.best_global_step)},
       {"best_metric", info.best_metric.has_value() ? Number(*info.best_metric) : json()},
       {"best_model_checkpoint", nullptr},
-      {"epoch", rows.empty() ? json(0.0) : Number(rows.back().epoch)},
+      {"epoch", Number(info.epoch)},
       {"eval_steps", eval_steps},
-      {"global_step", rows.empty() ? 0 : rows.back().step},
+      {"global_step", info.global_step},
       {"is_hyper_param_search", false},
       {"is_local_process_zero", true},
       {"is_world_process_zero", true},
-      {"log_history", std::move(log)},
+      {"log_history", json::array()},
       {"logging_steps", 1},
       {"max_steps", info.max_steps},
       {"num_input_tokens_seen", 0},
@@ -75,7 +80,23 @@ std::string TrainerStateJson(const std::vector<MetricRow>& rows, const TrainerSt
       {"trial_name", nullptr},
       {"trial_params", nullptr},
   };
-  return PythonJson(state) + "\n";
+  const std::string text = PythonJson(state) + "\n";
+  const size_t middle = text.find(kEmptyLog) + sizeof(kEmptyLog) - 1;
+  out_.append(text, 0, middle);
+  tail_ = text.substr(middle);
 }
+
+void TrainerStateWriter::Add(const MetricRow& row) {
+  for (const bool train : {true, false}) {
+    const json entry = LogEntry(row, train);
+    if (entry.empty()) continue;
+    // JSON's strings hold no newline, so that each one begins a line to be indented.
+    absl::StrAppend(&out_, empty_ ? "" : ",", kEntryIndent,
+                    absl::StrReplaceAll(PythonJson(entry), {{"\n", kEntryIndent}}));
+    empty_ = false;
+  }
+}
+
+void TrainerStateWriter::Finish() { absl::StrAppend(&out_, empty_ ? "" : "\n  ", tail_); }
 
 }  // namespace graft

@@ -58,6 +58,28 @@ TEST(TrainerStateTest, LogHasTheNamesOfTheTrainer) {
   EXPECT_THAT(text, HasSubstr("{\n  \"best_global_step\": 2,\n"));
 }
 
+TEST(TrainerStateTest, EntriesAreIndentedAsPythonDoes) {
+  const std::string text = TrainerStateJson(kRows, {});
+  EXPECT_EQ(text, json::parse(text).dump(2) + "\n");
+  EXPECT_THAT(text, HasSubstr("\"log_history\": [\n    {\n      \"epoch\": 0.5,\n"));
+}
+
+TEST(TrainerStateTest, PartsMayBeTakenAwayBetweenRows) {
+  TrainerStateInfo info;
+  info.global_step = 2;
+  info.epoch = 1;
+  std::string part;
+  std::string text;
+  TrainerStateWriter writer(info, part);
+  for (const MetricRow& row : kRows) {
+    text += part;
+    part.clear();
+    writer.Add(row);
+  }
+  writer.Finish();
+  EXPECT_EQ(text + part, TrainerStateJson(kRows, {}));
+}
+
 TEST(TrainerStateTest, RowOfBothKindsIsTwoEntries) {
   const json state =
       json::parse(TrainerStateJson({{3, 1, 0, {{"train/loss", 1.0}, {"eval/loss", 2.0}}}}, {}));
