@@ -40,13 +40,11 @@ absl::Status CheckHash(absl::string_view what, absl::string_view name, absl::str
       absl::StrCat(what, " \"", name, "\" is no longer the one that the job was submitted with"));
 }
 
-absl::Status FillDataset(JobStore& store, const std::string& name, const std::string& sha256,
-                         v1::Artifact* file) {
-  if (name.empty()) return absl::OkStatus();
+absl::StatusOr<v1::Artifact> DatasetFile(JobStore& store, const std::string& name,
+                                         const std::string& sha256) {
   ASSIGN_OR_RETURN(const v1::Dataset dataset, store.GetDataset(name));
   RETURN_IF_ERROR(CheckHash("data set", name, dataset.sha256(), sha256));
-  *file = FileOf(dataset);
-  return absl::OkStatus();
+  return FileOf(dataset);
 }
 
 }  // namespace
@@ -84,12 +82,15 @@ absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* l
     *lease->mutable_adapter() = FilesOf(adapter);
   }
   const v1::DataSpec& data = evaluates ? spec.evaluate().data() : spec.fine_tune().data();
-  if (!evaluates) {
-    RETURN_IF_ERROR(
-        FillDataset(store, data.train(), data.train_sha256(), lease->mutable_train_data()));
+  // A field of the lease is made only for what there is: the worker fetches every one that is set.
+  if (!evaluates && !data.train().empty()) {
+    ASSIGN_OR_RETURN(*lease->mutable_train_data(),
+                     DatasetFile(store, data.train(), data.train_sha256()));
   }
-  RETURN_IF_ERROR(FillDataset(store, data.validation(), data.validation_sha256(),
-                              lease->mutable_validation_data()));
+  if (!data.validation().empty()) {
+    ASSIGN_OR_RETURN(*lease->mutable_validation_data(),
+                     DatasetFile(store, data.validation(), data.validation_sha256()));
+  }
   lease->set_job(claim.job.name());
   lease->set_attempt(claim.attempt);
   lease->set_lease_epoch(claim.lease_epoch);

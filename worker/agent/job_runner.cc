@@ -88,10 +88,10 @@ absl::StatusOr<engine::v1::Run> JobRunner::PrepareRun(const worker::v1::Lease& l
   if (!lease.adapter().files().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_adapter_directory(), inputs_.Folder(lease.adapter(), stop));
   }
-  if (lease.has_train_data()) {
+  if (!lease.train_data().sha256().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_train_file(), inputs_.File(lease.train_data(), stop));
   }
-  if (lease.has_validation_data()) {
+  if (!lease.validation_data().sha256().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_validation_file(), inputs_.File(lease.validation_data(), stop));
   }
   if (!lease.checkpoint().files().empty()) {

@@ -90,6 +90,38 @@ TEST_F(WorkerServiceTest, ALeaseCarriesEverythingTheJobReads) {
   EXPECT_EQ(lease->train_data().path(), "data.jsonl");
 }
 
+// A worker fetches what is set: a field that was made by asking for it is a file without a hash.
+TEST_F(WorkerServiceTest, ALeaseHasNoInputThatTheSpecDoesNotName) {
+  v1::CreateJobRequest trains = LoraJob();
+  trains.mutable_job()
+      ->mutable_spec()
+      ->mutable_fine_tune()
+      ->mutable_data()
+      ->set_validation_fraction(0.25);
+  ASSERT_TRUE(server_.Create(LoraJob()).ok());
+  ASSERT_TRUE(server_.Create(trains).ok());
+  for (const char* request : {"without validation", "held out"}) {
+    const auto lease = worker_.Lease(request);
+    ASSERT_TRUE(lease.ok() && !lease->job().empty()) << request;
+    EXPECT_TRUE(lease->has_train_data()) << request;
+    EXPECT_FALSE(lease->has_validation_data()) << request;
+    EXPECT_FALSE(lease->has_adapter()) << request;
+    EXPECT_FALSE(lease->has_checkpoint()) << request;
+  }
+}
+
+TEST_F(WorkerServiceTest, ALeaseOfAnEvaluationHasNoTrainingData) {
+  v1::CreateJobRequest request;
+  v1::EvaluateSpec& spec = *request.mutable_job()->mutable_spec()->mutable_evaluate();
+  spec.set_base_model("tiny");
+  spec.mutable_data()->set_validation("news");
+  ASSERT_TRUE(server_.Create(request).ok());
+  const auto lease = worker_.Lease("r1");
+  ASSERT_TRUE(lease.ok() && !lease->job().empty());
+  EXPECT_FALSE(lease->has_train_data());
+  EXPECT_EQ(lease->validation_data().path(), "data.jsonl");
+}
+
 TEST_F(WorkerServiceTest, TheSameRequestIdGetsTheSameLease) {
   ASSERT_TRUE(server_.Create(LoraJob()).ok());
   ASSERT_TRUE(server_.Create(LoraJob()).ok());

@@ -88,6 +88,20 @@ TEST_F(AgentTest, RunsAJobAndUploadsItsResult) {
   EXPECT_THAT(server_.History("a"), ElementsAre("event 1"));
 }
 
+// As servers send it that make the field by asking for it.
+TEST_F(AgentTest, AnInputWithoutAHashIsNone) {
+  StartAgent();
+  worker::v1::Lease lease;
+  lease.mutable_train_data();
+  lease.mutable_validation_data();
+  server_.AddJob("a", 1, lease);
+  const EngineCommand run = launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  EXPECT_EQ(run.run().train_file(), "");
+  EXPECT_EQ(run.run().validation_file(), "");
+  launcher_.Script(0)->Finish();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
+}
+
 TEST_F(AgentTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfter) {
   StartAgent();
   server_.AddJob("a");

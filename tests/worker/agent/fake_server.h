@@ -47,9 +47,13 @@ class FakeServer : public worker::v1::WorkerService::Service {
     server_.reset();
   }
 
-  void AddJob(const std::string& id, int64_t lease_epoch = 1) {
+  void AddBlob(const std::string& bytes) {
     MutexLock lock(mutex_);
-    worker::v1::Lease lease;
+    blobs_[Sha256Hex(bytes)] = bytes;
+  }
+  // `lease`: what it carries besides.
+  void AddJob(const std::string& id, int64_t lease_epoch = 1, worker::v1::Lease lease = {}) {
+    MutexLock lock(mutex_);
     lease.set_job("jobs/" + id);
     lease.set_attempt(1);
     lease.set_lease_epoch(lease_epoch);
@@ -59,8 +63,16 @@ class FakeServer : public worker::v1::WorkerService::Service {
     config.set_path("config.json");
     config.set_sha256(Sha256Hex("{}"));
     config.set_size_bytes(2);
-    waiting_.push_back(lease);
     blobs_[Sha256Hex("{}")] = "{}";
+    AddLeaseLocked(lease);
+  }
+  // As it is.
+  void AddLease(const worker::v1::Lease& lease) {
+    MutexLock lock(mutex_);
+    AddLeaseLocked(lease);
+  }
+  void AddLeaseLocked(const worker::v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    waiting_.push_back(lease);
     commands_.emplace_back().mutable_work_available();
     changed_.NotifyAll();
   }
