@@ -9,9 +9,8 @@
 #include "client/retry.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/channel.h"
 #include "common/rpc/status.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 
 namespace graft {
 namespace {
@@ -141,15 +140,7 @@ void ApiClient::CancelStreams() {
 }
 
 std::unique_ptr<ApiClient> ApiClient::Connect(const std::string& address, Options options) {
-  grpc::ChannelArguments arguments;
-  // An absent server is noticed, and a returned one found, within a second or two.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // A server that vanished without a word is noticed; the server allows a ping every 5 s.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
-  return std::make_unique<ApiClient>(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), options);
+  return std::make_unique<ApiClient>(MakeChannel(address), options);
 }
 
 ApiClient::ApiClient(std::shared_ptr<grpc::Channel> channel, Options options)

@@ -19,11 +19,10 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
+#include "common/rpc/channel.h"
 #include "common/telemetry/exposer.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "worker/agent/agent.h"
 
 namespace graft {
@@ -120,14 +119,7 @@ absl::Status Serve(const Flags& flags) {
     Log(LogLevel::kInfo, "metrics", {{"address", exposer->address()}});
   }
   const auto launcher = MakeProcessEngineLauncher(flags.engine, flags.device);
-  grpc::ChannelArguments arguments;
-  // A server that vanished without a word is noticed; the server allows a ping every 5 s.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
-  Agent agent(
-      options,
-      grpc::CreateCustomChannel(flags.server, grpc::InsecureChannelCredentials(), arguments),
-      *launcher, Clock::Real(), metrics);
+  Agent agent(options, MakeChannel(flags.server), *launcher, Clock::Real(), metrics);
   RETURN_IF_ERROR(agent.Start());
   Log(LogLevel::kInfo, "worker started",
       {{"id", id}, {"server", flags.server}, {"slots", absl::StrCat(flags.slots)}});
