@@ -28,6 +28,7 @@ namespace graft {
 
 struct TestServerOptions {
   std::string store = "memory:";
+  std::string artifacts;  // Empty: in a directory of its own.
   int64_t max_queued_jobs = 1000;
   size_t max_waiting_texts = 2;
   absl::Duration watch_heartbeat = absl::Seconds(10);
@@ -65,8 +66,10 @@ class TestServer {
       telemetry_->OnCommit(time, changes);
     };
     store_ = *OpenJobStore(options.store, std::move(store_options));
-    blobs_ = *FileBlobStore::Open(directory_.Path("artifacts/blobs"));
-    publisher_ = *Publisher::Open(directory_.Path("artifacts"), *store_, *blobs_);
+    const std::string artifacts =
+        options.artifacts.empty() ? directory_.Path("artifacts") : options.artifacts;
+    blobs_ = *FileBlobStore::Open(JoinPath(artifacts, "blobs"));
+    publisher_ = *Publisher::Open(artifacts, *store_, *blobs_);
     scheduler_ = std::make_unique<Scheduler>(*store_, Clock::Real());
     EXPECT_TRUE(WriteTinyModel(directory_.Path("models/tiny")).ok());
     ImportModelFolders(*store_, *blobs_, directory_.Path("models"), directory_.Path("models.json"));
