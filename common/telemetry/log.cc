@@ -1,25 +1,58 @@
 #include "common/telemetry/log.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/mutex.h"
+#include "common/base/status_macros.h"
 #include "spdlog/logger.h"
 #include "spdlog/sinks/basic_file_sink.h"
+#include "spdlog/sinks/rotating_file_sink.h"
 #include "spdlog/sinks/stdout_sinks.h"
 
 namespace graft {
+
+class JobLogTaps {
+ public:
+  static JobLogTaps& Get() {
+    static JobLogTaps& taps = *new JobLogTaps;
+    return taps;
+  }
+  void Add(JobLogTap* tap) {
+    MutexLock lock(mutex_);
+    taps_.push_back(tap);
+  }
+  void Remove(JobLogTap* tap) {
+    MutexLock lock(mutex_);
+    taps_.erase(std::remove(taps_.begin(), taps_.end(), tap), taps_.end());
+  }
+  void Hand(absl::string_view job, absl::string_view line) {
+    MutexLock lock(mutex_);
+    for (const JobLogTap* tap : taps_) {
+      if (tap->job_ == job) tap->on_line_(line);
+    }
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<JobLogTap*> taps_ ABSL_GUARDED_BY(mutex_);  // A few: one for each running attempt.
+};
+
 namespace {
 
-// Constant after StartLogging.
 struct Sink {
-  LogOptions options;
-  std::shared_ptr<spdlog::logger> logger;
+  LogOptions options;  // Constant after StartLogging.
+  Mutex mutex;
+  std::shared_ptr<spdlog::logger> logger ABSL_GUARDED_BY(mutex);
 };
 
 std::shared_ptr<spdlog::logger> MakeLogger(spdlog::sink_ptr output) {
@@ -31,8 +64,25 @@ std::shared_ptr<spdlog::logger> MakeLogger(spdlog::sink_ptr output) {
 }
 
 Sink& GlobalSink() {
-  static Sink& sink = *new Sink{{}, MakeLogger(std::make_shared<spdlog::sinks::stderr_sink_mt>())};
+  static Sink& sink =
+      *new Sink{{}, {}, MakeLogger(std::make_shared<spdlog::sinks::stderr_sink_mt>())};
   return sink;
+}
+
+absl::StatusOr<std::shared_ptr<spdlog::logger>> OpenLogger(const LogOptions& options) {
+  try {
+    if (options.file.empty()) {
+      return MakeLogger(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    }
+    if (options.rotate_bytes > 0) {
+      return MakeLogger(std::make_shared<spdlog::sinks::rotating_file_sink_mt>(
+          options.file, options.rotate_bytes, kKeptLogFiles));
+    }
+    return MakeLogger(std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file));
+  } catch (const std::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot log to ", options.file, ": ", error.what()));
+  }
 }
 
 absl::string_view LevelName(LogLevel level) {
@@ -99,7 +149,14 @@ void Write(LogLevel level, absl::string_view job, absl::string_view message,
   if (level < sink.options.level) return;
   const std::string time =
       absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
-  sink.logger->info("{}", FormatLogLine(sink.options, level, time, job, message, fields));
+  const std::string line = FormatLogLine(sink.options, level, time, job, message, fields);
+  std::shared_ptr<spdlog::logger> logger;
+  {
+    MutexLock lock(sink.mutex);
+    logger = sink.logger;
+  }
+  logger->info("{}", line);
+  if (!job.empty()) JobLogTaps::Get().Hand(job, line + "\n");
 }
 
 }  // namespace
@@ -121,21 +178,28 @@ std::string FormatLogLine(const LogOptions& options, LogLevel level, absl::strin
 
 absl::Status StartLogging(const LogOptions& options) {
   Sink& sink = GlobalSink();
-  try {
-    spdlog::sink_ptr output;
-    if (options.file.empty()) {
-      output = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    } else {
-      output = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file);
-    }
-    sink.logger = MakeLogger(std::move(output));
-  } catch (const std::exception& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot log to ", options.file, ": ", error.what()));
-  }
+  ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> logger, OpenLogger(options));
+  MutexLock lock(sink.mutex);
+  sink.logger = std::move(logger);
   sink.options = options;
   return absl::OkStatus();
 }
+
+absl::Status ReopenLog() {
+  Sink& sink = GlobalSink();
+  if (sink.options.file.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> logger, OpenLogger(sink.options));
+  MutexLock lock(sink.mutex);
+  sink.logger = std::move(logger);
+  return absl::OkStatus();
+}
+
+JobLogTap::JobLogTap(std::string job, std::function<void(absl::string_view line)> on_line)
+    : job_(std::move(job)), on_line_(std::move(on_line)) {
+  JobLogTaps::Get().Add(this);
+}
+
+JobLogTap::~JobLogTap() { JobLogTaps::Get().Remove(this); }
 
 absl::Status ParseLogLevel(absl::string_view name, LogLevel* level) {
   for (const LogLevel candidate :
