@@ -18,6 +18,14 @@ namespace {
 // A transfer may take long, but not for ever.
 constexpr absl::Duration kTransferTimeout = absl::Hours(6);
 
+// How a call ended. A server that is going away answers what reaches it too late with CANCELLED,
+// though only the caller cancels: to be tried again like any other absence.
+absl::Status EndOf(const grpc::Status& status, bool cancelled_here = false) {
+  absl::Status end = FromGrpcStatus(status);
+  if (!absl::IsCancelled(end) || cancelled_here) return end;
+  return absl::UnavailableError("the server is going away");
+}
+
 template <typename Request, typename Response, typename Stub>
 absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
@@ -27,7 +35,7 @@ absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
   RETURN_IF_ERROR(RetryUnavailable(options.patience, [&] {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + options.call_timeout));
-    return FromGrpcStatus((stub.*method)(&context, request, &response));
+    return EndOf((stub.*method)(&context, request, &response));
   }));
   return response;
 }
@@ -139,6 +147,11 @@ void ApiClient::CancelStreams() {
   for (grpc::ClientContext* context : streams_) context->TryCancel();
 }
 
+bool ApiClient::cancelled() {
+  MutexLock lock(mutex_);
+  return cancelled_;
+}
+
 std::unique_ptr<ApiClient> ApiClient::Connect(const std::string& address, Options options) {
   return std::make_unique<ApiClient>(MakeChannel(address), options);
 }
@@ -204,7 +217,7 @@ absl::Status ApiClient::WatchJob(const std::string& name, int64_t after_sequence
             stopped = !on_message(response);
             if (stopped) context.TryCancel();
           }
-          const absl::Status end = FromGrpcStatus(stream->Finish());
+          const absl::Status end = EndOf(stream->Finish(), stopped || cancelled());
           if (stopped) return absl::OkStatus();
           // A stream that brought something begins a new patience.
           return progressed && absl::IsUnavailable(end) ? absl::AbortedError(end.message()) : end;
@@ -231,6 +244,27 @@ absl::Status ApiClient::DownloadJobArtifact(const std::string& name, const std::
   RETURN_IF_ERROR(written);
   RETURN_IF_ERROR(status);
   return file.Commit();
+}
+
+absl::Status ApiClient::ReadJobLog(const v1::ReadJobLogRequest& request,
+                                   const std::function<bool(const v1::JobLogChunk&)>& on_chunk) {
+  v1::ReadJobLogRequest rest = request;
+  bool stopped = false;
+  return RetryUnavailable(
+      request.follow() ? options_.watch_patience : options_.patience, [&]() -> absl::Status {
+        grpc::ClientContext context;
+        const StreamScope scope(*this, context);
+        auto stream = jobs_->ReadJobLog(&context, rest);
+        v1::JobLogChunk chunk;
+        while (!stopped && stream->Read(&chunk)) {
+          rest.set_attempt(chunk.attempt());
+          rest.set_offset_bytes(chunk.offset_bytes() + static_cast<int64_t>(chunk.data().size()));
+          stopped = !on_chunk(chunk);
+          if (stopped) context.TryCancel();
+        }
+        const absl::Status end = EndOf(stream->Finish(), stopped || cancelled());
+        return stopped ? absl::OkStatus() : end;
+      });
 }
 
 absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(const std::string& name,
@@ -345,7 +379,7 @@ absl::Status ApiClient::Generate(
       stopped = !on_message(response);
       if (stopped) context.TryCancel();
     }
-    const absl::Status end = FromGrpcStatus(stream->Finish());
+    const absl::Status end = EndOf(stream->Finish(), stopped || cancelled());
     if (stopped) return absl::OkStatus();
     // What was printed cannot be taken back: a text that broke off is not begun again.
     return begun && absl::IsUnavailable(end) ? absl::AbortedError(end.message()) : end;

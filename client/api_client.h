@@ -71,6 +71,11 @@ class ApiClient {
   absl::Status DownloadJobArtifact(const std::string& name, const std::string& artifact,
                                    const std::string& path);
 
+  // Calls on_chunk for each piece of an attempt's log, until its end (with follow: of the attempt)
+  // or until on_chunk returns false. A stream that breaks is opened again where it was.
+  absl::Status ReadJobLog(const v1::ReadJobLogRequest& request,
+                          const std::function<bool(const v1::JobLogChunk&)>& on_chunk);
+
   // Uploads a local file.
   absl::StatusOr<v1::Dataset> UploadDataset(const std::string& name, const std::string& path,
                                             const UploadProgress& on_progress = {});
@@ -107,6 +112,7 @@ class ApiClient {
  private:
   // Makes a stream's context known to CancelStreams for as long as it lives.
   class StreamScope;
+  bool cancelled() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;

@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
   graft::RunCommand run;
   graft::AddSubmitCommand(app, run);
   graft::AddJobCommands(app, run);
+  graft::AddLogsCommand(app, run);
   graft::AddEvalCommand(app, run);
   graft::AddCompareCommand(app, run);
   graft::AddRougeCommand(app, run);

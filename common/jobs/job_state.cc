@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/jobs/status_details.h"
 #include "common/jobs/timestamps.h"
 
@@ -52,6 +53,12 @@ v1::JobState StateFromName(absl::string_view name) {
   v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
   v1::JobState_Parse(absl::StrCat(kPrefix, name), &state);
   return state;
+}
+
+std::string FailureClassName(v1::FailureClass failure_class) {
+  const std::string& name = v1::FailureClass_Name(failure_class);
+  return name.empty() ? absl::StrCat(static_cast<int>(failure_class))
+                      : std::string(absl::StripPrefix(name, "FAILURE_CLASS_"));
 }
 
 absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const ChangeReason& reason,

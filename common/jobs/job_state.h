@@ -31,6 +31,9 @@ std::string StateName(v1::JobState state);
 // JOB_STATE_UNSPECIFIED when there is no such state.
 v1::JobState StateFromName(absl::string_view name);
 
+// "INFRASTRUCTURE"; the enum's name without its prefix.
+std::string FailureClassName(v1::FailureClass failure_class);
+
 // Why the state changes. error and failure_class are set when the job failed, or was queued again
 // after a failure.
 struct ChangeReason {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/names.h"
 #include "common/telemetry/log.h"
 
 namespace graft {
@@ -46,11 +47,27 @@ absl::StatusOr<int64_t> DeleteReleased(JobStore& store, FileBlobStore& blobs, ab
   return deleted;
 }
 
+absl::StatusOr<int64_t> DeleteOrphanedLogs(JobStore& store, JobLogs& logs) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> ids, logs.JobIds());
+  int64_t deleted = 0;
+  for (const std::string& id : ids) {
+    const absl::Status known = store.GetJob(JobName(id)).status();
+    if (known.ok()) continue;
+    if (!absl::IsNotFound(known)) return known;
+    RETURN_IF_ERROR(logs.Delete(id));
+    ++deleted;
+  }
+  return deleted;
+}
+
 Housekeeper::Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
-                         Publisher& publisher)
-    : options_(options), store_(store), blobs_(blobs), publisher_(publisher), thread_([this] {
-        Run();
-      }) {
+                         Publisher& publisher, JobLogs& logs)
+    : options_(options),
+      store_(store),
+      blobs_(blobs),
+      publisher_(publisher),
+      logs_(logs),
+      thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "housekeeper");
 }
 
@@ -69,11 +86,12 @@ bool Housekeeper::stopping() {
   return stopping_;
 }
 
-void Housekeeper::Report(const absl::StatusOr<int64_t>& deleted) {
+void Housekeeper::Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted) {
   if (!deleted.ok()) {
-    Log(LogLevel::kWarning, "housekeeping", {{"error", deleted.status().ToString()}});
+    Log(LogLevel::kWarning, "housekeeping",
+        {{"what", std::string(what)}, {"error", deleted.status().ToString()}});
   } else if (*deleted > 0) {
-    Log(LogLevel::kInfo, "deleted blobs that nothing names", {{"count", absl::StrCat(*deleted)}});
+    Log(LogLevel::kInfo, absl::StrCat("deleted ", what), {{"count", absl::StrCat(*deleted)}});
   }
 }
 
@@ -81,10 +99,12 @@ void Housekeeper::Run() {
   publisher_.Refresh();
   absl::Time last_search = absl::InfinitePast();
   do {
-    Report(DeleteReleased(store_, blobs_, options_.released_age));
+    Report("blobs that nothing names any more",
+           DeleteReleased(store_, blobs_, options_.released_age));
     if (absl::Now() - last_search < options_.search_interval) continue;
     last_search = absl::Now();
-    Report(CollectGarbage(store_, blobs_, options_.unnamed_age));
+    Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.unnamed_age));
+    Report("logs of jobs that are gone", DeleteOrphanedLogs(store_, logs_));
   } while (!stopping());
 }
 

@@ -5,6 +5,7 @@
 #include "absl/time/time.h"
 #include "common/base/mutex.h"
 #include "common/blobs/file_blob_store.h"
+#include "server/catalogue/job_logs.h"
 #include "server/rpc/publisher.h"
 #include "server/store/job_store.h"
 
@@ -21,24 +22,25 @@ struct HousekeeperOptions {
 };
 
 // What must be done now and then: directories brought in line with the store (once, at the start),
-// blobs that nothing names deleted. Owns one thread.
+// blobs that nothing names and logs of jobs that are gone deleted. Owns one thread.
 class Housekeeper {
  public:
   // The others must outlive it.
   Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
-              Publisher& publisher);
+              Publisher& publisher, JobLogs& logs);
   ~Housekeeper();
 
  private:
   void Run();
-  // Logs what a deletion of blobs came to.
-  void Report(const absl::StatusOr<int64_t>& deleted);
+  // Logs what a deletion of `what` came to.
+  void Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted);
   bool stopping();
 
   const HousekeeperOptions options_;
   JobStore& store_;
   FileBlobStore& blobs_;
   Publisher& publisher_;
+  JobLogs& logs_;
   Mutex mutex_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -51,5 +53,8 @@ absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, ab
 // The same for those that lost a name since they were last seen to (JobStore::ReleasedBlobs); what
 // is younger waits for the next time.
 absl::StatusOr<int64_t> DeleteReleased(JobStore& store, FileBlobStore& blobs, absl::Duration age);
+// Deletes the logs of jobs that the store does not know: a worker may have sent them while the job
+// was deleted. Returns of how many.
+absl::StatusOr<int64_t> DeleteOrphanedLogs(JobStore& store, JobLogs& logs);
 
 }  // namespace graft

@@ -119,17 +119,19 @@ absl::Status RunServer(ServerFlags flags) {
                    FileBlobStore::Open(JoinPath(flags.artifacts, "blobs")));
   ASSIGN_OR_RETURN(const std::unique_ptr<Publisher> publisher,
                    Publisher::Open(flags.artifacts, *store, *blobs));
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobLogs> logs,
+                   JobLogs::Open(JoinPath(flags.artifacts, "logs")));
   if (!flags.models.empty()) {
     ImportModelFolders(*store, *blobs, flags.models, JoinPath(flags.data, "models.json"));
   }
   Scheduler scheduler(*store, Clock::Real());
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
                    RpcServer::Start(RpcOptions(flags), {Clock::Real(), registry, *store, *blobs,
-                                                        *publisher, scheduler, telemetry}));
+                                                        *publisher, *logs, scheduler, telemetry}));
   telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
                    MetricsExposer::Start(flags.http, registry));
-  Housekeeper housekeeper({}, *store, *blobs, *publisher);
+  Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs);
   ASSIGN_OR_RETURN(const std::unique_ptr<LocalWorkers> workers,
                    LocalWorkers::Start(WorkerOptions(flags, rpc->worker_address())));
   RETURN_IF_ERROR(Announce(flags, *rpc, exposer->address()));

@@ -9,8 +9,10 @@
 #include "common/jobs/method.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
+#include "common/telemetry/log.h"
 #include "server/rpc/catalogue.h"
 #include "server/rpc/file_chunks.h"
+#include "server/rpc/log_source.h"
 
 namespace graft {
 
@@ -123,6 +125,11 @@ absl::Status JobService::Delete(const v1::DeleteJobRequest& request) {
       const DeletedJob deleted,
       context_.store.DeleteJob(JobName(id), request.delete_adapter(), RequestKeyOf(request)));
   context_.publisher.Hide(id);
+  if (const absl::Status gone = context_.logs.Delete(id); !gone.ok()) {
+    // The housekeeper tries again.
+    LogJob(LogLevel::kWarning, JobName(id), "its logs are not deleted",
+           {{"error", gone.ToString()}});
+  }
   if (!deleted.adapter.empty()) context_.publisher.Hide(deleted.adapter);
   return absl::OkStatus();
 }
@@ -152,6 +159,17 @@ grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobArtifact(
         ASSIGN_OR_RETURN(const v1::Artifact artifact, FindArtifact(*request));
         return std::make_unique<FileChunkSource>(
             std::vector<OutgoingFile>{BlobFile(context_.blobs, artifact, request->offset_bytes())});
+      });
+}
+
+grpc::ServerWriteReactor<v1::JobLogChunk>* JobService::ReadJobLog(
+    CallbackServerContext* call, const v1::ReadJobLogRequest* request) {
+  return new ServerStream<v1::JobLogChunk>(
+      context_.runtime, call,
+      {"JobService.ReadJobLog", "jobs.get", request->name(), /*endless=*/request->follow()},
+      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::JobLogChunk>>> {
+        return LogSource::Open(context_.store, context_.logs, *request, std::move(waker));
       });
 }
 

@@ -31,6 +31,8 @@ class JobService final : public v1::JobService::CallbackService {
                                              v1::ListJobArtifactsResponse* response) override;
   grpc::ServerWriteReactor<v1::FileChunk>* DownloadJobArtifact(
       grpc::CallbackServerContext* call, const v1::DownloadJobArtifactRequest* request) override;
+  grpc::ServerWriteReactor<v1::JobLogChunk>* ReadJobLog(
+      grpc::CallbackServerContext* call, const v1::ReadJobLogRequest* request) override;
 
  private:
   absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request);

@@ -51,6 +51,22 @@ absl::StatusOr<std::string> Bind(grpc::ServerBuilder& builder, const std::string
   return absl::StrCat(v6 ? "[" : "", parsed.host, v6 ? "]" : "", ":", port);
 }
 
+// "attempt failed" is what people look for in a log: with its class and all that is known of it.
+void LogChange(const JobChange& change) {
+  if (change.failure_class != v1::FAILURE_CLASS_UNSPECIFIED) {
+    const bool again = change.state == v1::JOB_STATE_QUEUED;
+    LogJob(again ? LogLevel::kWarning : LogLevel::kError, change.job, "attempt failed",
+           {{"attempt", absl::StrCat(change.attempt)},
+            {"class", FailureClassName(change.failure_class)},
+            {"worker", change.worker},
+            {"error", change.reason}});
+  }
+  LogJob(LogLevel::kInfo, change.job, "state",
+         {{"from", StateName(change.previous_state)},
+          {"to", StateName(change.state)},
+          {"worker", change.worker}});
+}
+
 }  // namespace
 
 RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& parts)
@@ -59,9 +75,9 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
       runtime_(parts.registry, options.runtime),
       ticker_(TickOf(options.services.watch_heartbeat)),
       tokenizers_(parts.publisher),
-      context_{options.services, parts.clock,     parts.store, parts.blobs,
-               parts.scheduler,  runtime_,        hub_,        broker_,
-               ticker_,          parts.publisher, tokenizers_, parts.telemetry},
+      context_{options.services, parts.clock, parts.store,    parts.blobs, parts.scheduler,
+               runtime_,         hub_,        broker_,        ticker_,     parts.publisher,
+               parts.logs,       tokenizers_, parts.telemetry},
       jobs_(context_),
       datasets_(context_),
       adapters_(context_),
@@ -131,10 +147,7 @@ void RpcServer::OnUpkeep(const absl::StatusOr<Upkeep>& upkeep) {
 void RpcServer::OnChange(const JobChange& change) {
   context_.telemetry.OnChange(change);
   if (change.deleted || change.state == change.previous_state) return;
-  LogJob(LogLevel::kInfo, change.job, "state",
-         {{"from", StateName(change.previous_state)},
-          {"to", StateName(change.state)},
-          {"worker", change.worker}});
+  LogChange(change);
   if (change.state == v1::JOB_STATE_QUEUED) hub_.AnnounceWork();
   if (change.state == v1::JOB_STATE_CANCELLING) {
     worker::v1::Command command;

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "common/telemetry/metrics.h"
 #include "grpcpp/server.h"
+#include "server/catalogue/job_logs.h"
 #include "server/rpc/adapter_service.h"
 #include "server/rpc/dataset_service.h"
 #include "server/rpc/job_service.h"
@@ -36,6 +37,7 @@ struct RpcServerParts {
   JobStore& store;
   FileBlobStore& blobs;
   Publisher& publisher;
+  JobLogs& logs;
   Scheduler& scheduler;
   ServerTelemetry& telemetry;
 };

@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/blobs/file_blob_store.h"
 #include "common/jobs/job_spec.h"
+#include "server/catalogue/job_logs.h"
 #include "server/rpc/call.h"
 #include "server/rpc/generation_broker.h"
 #include "server/rpc/publisher.h"
@@ -21,6 +22,7 @@ namespace graft {
 // Bounds of the services that are no limits of the API (those: common/base/limits.h).
 inline constexpr int kMaxUploadFiles = 64;   // Files of an imported adapter or model.
 inline constexpr int kMaxHasBlobs = 10'000;  // Hashes in one HasBlobs call.
+inline constexpr size_t kMaxAppendedLogBytes = 256 * 1024;  // In one AppendLog call.
 inline constexpr int kDefaultPreviewRows = 3;
 inline constexpr int kMaxPreviewRows = 20;
 
@@ -45,6 +47,7 @@ struct ServiceContext {
   GenerationBroker& broker;
   Ticker& ticker;
   Publisher& publisher;
+  JobLogs& logs;
   TokenizerCache& tokenizers;
   ServerTelemetry& telemetry;
 };

@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
@@ -241,6 +242,40 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
   context_.hub.AdjustFreeSlots(request.worker().id(), +1);
   context_.broker.Dispatch();
   return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* WorkerService::AppendLog(CallbackServerContext* call,
+                                                   const worker::v1::AppendLogRequest* request,
+                                                   worker::v1::AppendLogResponse* response) {
+  return context_.runtime.Unary(call, {"WorkerService.AppendLog", "worker.log", request->job()},
+                                [=, this](const Caller&) { return Append(*request, response); });
+}
+
+absl::Status WorkerService::Append(const worker::v1::AppendLogRequest& request,
+                                   worker::v1::AppendLogResponse* response) {
+  if (request.stream() != v1::JOB_LOG_STREAM_ENGINE &&
+      request.stream() != v1::JOB_LOG_STREAM_WORKER) {
+    return FieldViolation("stream", "is none that is known here");
+  }
+  if (request.offset_bytes() < 0) return FieldViolation("offset_bytes", "must not be negative");
+  if (request.data().size() > kMaxAppendedLogBytes) {
+    return FieldViolation("data", absl::StrCat("has ", request.data().size(), " bytes; at most ",
+                                               kMaxAppendedLogBytes, " are allowed"));
+  }
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(request.job(), "job"));
+  ASSIGN_OR_RETURN(const v1::Job job, context_.store.GetJob(JobName(id)));
+  for (const v1::Attempt& attempt : job.attempts()) {
+    if (attempt.number() != request.attempt() || attempt.worker() != request.worker().id())
+      continue;
+    ASSIGN_OR_RETURN(const int64_t end,
+                     context_.logs.Append({id, request.attempt(), request.stream()},
+                                          request.offset_bytes(), request.data()));
+    response->set_end_bytes(end);
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat("attempt ", request.attempt(), " of ",
+                                                    job.name(), " is none of worker ",
+                                                    request.worker().id(), "'s"));
 }
 
 grpc::ServerUnaryReactor* WorkerService::HasBlobs(CallbackServerContext* call,

@@ -28,6 +28,9 @@ class WorkerService final : public worker::v1::WorkerService::CallbackService {
   grpc::ServerUnaryReactor* CommitCheckpoint(grpc::CallbackServerContext* call,
                                              const worker::v1::CommitCheckpointRequest* request,
                                              google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* AppendLog(grpc::CallbackServerContext* call,
+                                      const worker::v1::AppendLogRequest* request,
+                                      worker::v1::AppendLogResponse* response) override;
   grpc::ServerUnaryReactor* HasBlobs(grpc::CallbackServerContext* call,
                                      const worker::v1::HasBlobsRequest* request,
                                      worker::v1::HasBlobsResponse* response) override;
@@ -50,6 +53,8 @@ class WorkerService final : public worker::v1::WorkerService::CallbackService {
   absl::Status Finish(const worker::v1::FinishAttemptRequest& request,
                       worker::v1::FinishAttemptResponse* response);
   absl::Status Checkpoint(const worker::v1::CommitCheckpointRequest& request);
+  absl::Status Append(const worker::v1::AppendLogRequest& request,
+                      worker::v1::AppendLogResponse* response);
   absl::Status FindMissing(const worker::v1::HasBlobsRequest& request,
                            worker::v1::HasBlobsResponse* response);
 

@@ -153,6 +153,11 @@ struct JobChange {
   // Who holds it while RUNNING or CANCELLING.
   std::string worker;
   int64_t lease_epoch = 0;
+  // Of a change of state: why, and after which attempt. The class is set when an attempt failed:
+  // the new state is FAILED, or QUEUED to try again.
+  std::string reason;
+  int32_t attempt = 0;
+  v1::FailureClass failure_class = v1::FAILURE_CLASS_UNSPECIFIED;
 };
 using JobListener = std::function<void(const JobChange&)>;
 

@@ -70,6 +70,13 @@ absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
   change.state = row.job.state();
   change.previous_state = previous;
   change.last_sequence = row.job.last_sequence();
+  if (change.state != previous) {
+    change.reason = row.job.state_reason();
+    change.attempt = row.job.attempt();
+    // Only failures of this class are tried again.
+    const bool again = previous == v1::JOB_STATE_RUNNING && change.state == v1::JOB_STATE_QUEUED;
+    change.failure_class = again ? v1::FAILURE_CLASS_INFRASTRUCTURE : row.job.failure_class();
+  }
   if (lease != nullptr) {
     change.worker = lease->worker.id;
     change.lease_epoch = lease->lease_epoch;

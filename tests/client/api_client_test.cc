@@ -33,8 +33,10 @@ class FakeJobs : public v1::JobService::Service {
     }
     if (request->name() != "jobs/a") return grpc::Status(grpc::StatusCode::NOT_FOUND, "no job");
     for (int64_t i = request->after_sequence() + 1; i <= 6; ++i) {
+      // As a server that is going away ends a call, or one that comes too late.
       if (i > request->after_sequence() + 2) {
-        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken");
+        return i < 4 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken")
+                     : grpc::Status::CANCELLED;
       }
       v1::WatchJobResponse response;
       response.mutable_event()->set_sequence(i);

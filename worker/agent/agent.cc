@@ -285,17 +285,12 @@ bool Agent::RunNextJob(Slot& slot, JobRunner& runner) {
     busy_slots_gauge_.Set({}, --busy_slots_);
   };
   if (stop_.stopped()) held->Abandon();
-  LogJob(LogLevel::kInfo, lease.job(), "leased",
-         {{"attempt", absl::StrCat(lease.attempt())},
-          {"lease_epoch", absl::StrCat(lease.lease_epoch())},
-          {"from_step", absl::StrCat(lease.checkpoint_step())}});
   const JobRunner::Outcome outcome = runner.Run(lease, *held, stop_);
   attempts_total_.Add({outcome.result});
   if (outcome.engine_crashed) {
     ++engine_crashes_;
     engine_crashes_total_.Add({});
   }
-  LogJob(LogLevel::kInfo, lease.job(), "attempt over", {{"result", outcome.result}});
   TrimInputs();
   return true;
 }

@@ -1,13 +1,13 @@
 #include "worker/agent/job_runner.h"
 
-#include <fcntl.h>
-
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/job_state.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
+#include "worker/agent/attempt_logs.h"
 #include "worker/agent/outbox.h"
 
 namespace graft {
@@ -42,17 +42,6 @@ worker::v1::FinishAttemptRequest FromFinished(const engine::v1::Finished& finish
 
 absl::Status WorkerStopped() { return absl::UnavailableError("the worker was stopped"); }
 
-std::string LogTail(const std::string& path) {
-  const absl::StatusOr<UniqueFd> file = OpenFile(path, O_RDONLY);
-  const absl::StatusOr<int64_t> size = FileSize(path);
-  if (!file.ok() || !size.ok()) return "";
-  const int64_t start = std::max<int64_t>(0, *size - kLogTailBytes);
-  std::string tail(*size - start, '\0');
-  const auto count = ReadAt(file->get(), start, absl::MakeSpan(tail.data(), tail.size()), path);
-  tail.resize(count.value_or(0));
-  return tail;
-}
-
 worker::v1::FinishAttemptRequest FromCrash(const EngineProcess::End& end,
                                            const std::string& log_path) {
   if (end.out_of_memory) {
@@ -61,7 +50,7 @@ worker::v1::FinishAttemptRequest FromCrash(const EngineProcess::End& end,
                        "batch_size with more gradient_accumulation_steps needs less"),
                    v1::FAILURE_CLASS_OUT_OF_MEMORY);
   }
-  const std::string tail = LogTail(log_path);
+  const std::string tail = LogTail(log_path, kLogTailBytes);
   return Failure(
       absl::UnavailableError(absl::StrCat("the engine ended by ", end.text,
                                           tail.empty() ? "" : "; its last words:\n", tail)),
@@ -121,6 +110,9 @@ worker::v1::FinishAttemptRequest JobRunner::RunEngine(const engine::v1::Run& run
       engine.Kill();
       const EngineProcess::End end = engine.WaitForEnd();
       outcome.engine_crashed = !held.abandoned() && !held.cancelled() && !stop.stopped();
+      LogJob(outcome.engine_crashed ? LogLevel::kWarning : LogLevel::kInfo, held.job(),
+             outcome.engine_crashed ? "the engine crashed" : "the engine was ended",
+             {{"end", end.text}, {"out_of_memory", end.out_of_memory ? "true" : ""}});
       if (held.cancelled()) {
         worker::v1::FinishAttemptRequest request;
         request.mutable_cancelled();
@@ -184,6 +176,14 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
     RemoveFile(work_directory + ".log").IgnoreError();
   };
   Outcome outcome;
+  AttemptLogs logs(link_, held.job(), lease.attempt(), work_directory + ".log");
+  LogJob(LogLevel::kInfo, held.job(), "leased",
+         {{"attempt", absl::StrCat(lease.attempt())},
+          {"lease_epoch", absl::StrCat(lease.lease_epoch())},
+          {"from_step", absl::StrCat(lease.checkpoint_step())}});
+  const absl::Cleanup over = [&] {
+    LogJob(LogLevel::kInfo, held.job(), "attempt over", {{"result", outcome.result}});
+  };
   Outbox outbox(link_, held, stop);
   worker::v1::FinishAttemptRequest request;
   const absl::StatusOr<engine::v1::Run> run = PrepareRun(lease, work_directory, stop);
@@ -205,6 +205,14 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
   outcome.result = request.has_succeeded()   ? "succeeded"
                    : request.has_cancelled() ? "cancelled"
                                              : "failed";
+  if (request.has_failed()) {
+    LogJob(LogLevel::kWarning, held.job(), "attempt failed",
+           {{"attempt", absl::StrCat(lease.attempt())},
+            {"class", FailureClassName(request.failed().failure_class())},
+            {"error", request.failed().error().message()}});
+  }
+  // Whoever hears of the end finds its reason in the log.
+  logs.Flush();
   const absl::Status finished = Finish(std::move(request), work_directory, held, outbox, stop);
   if (!finished.ok()) {
     outcome.result = "abandoned";

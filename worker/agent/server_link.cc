@@ -97,6 +97,13 @@ absl::StatusOr<worker::v1::FinishAttemptResponse> ServerLink::FinishAttempt(
       *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request, options_.call_timeout);
 }
 
+absl::Status ServerLink::AppendLog(worker::v1::AppendLogRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::AppendLogRequest, worker::v1::AppendLogResponse>(
+             *stub_, &worker::v1::WorkerService::Stub::AppendLog, request, options_.log_timeout)
+      .status();
+}
+
 absl::Status ServerLink::UploadMissing(const std::string& directory,
                                        const std::vector<v1::Artifact>& files, StopSignal& stop) {
   worker::v1::HasBlobsRequest request;

@@ -26,6 +26,7 @@ class ServerLink {
   struct Options {
     worker::v1::WorkerIdentity identity;
     absl::Duration call_timeout = absl::Seconds(30);
+    absl::Duration log_timeout = absl::Seconds(3);
     // Back-off between tries: grows from the first to the last by half, with jitter.
     absl::Duration first_delay = absl::Milliseconds(100);
     absl::Duration last_delay = absl::Seconds(3);
@@ -45,6 +46,8 @@ class ServerLink {
   absl::Status CommitCheckpoint(worker::v1::CommitCheckpointRequest request);
   absl::StatusOr<worker::v1::FinishAttemptResponse> FinishAttempt(
       worker::v1::FinishAttemptRequest request);
+  // Within log_timeout: nothing waits for a log.
+  absl::Status AppendLog(worker::v1::AppendLogRequest request);
 
   // Uploads those of the files (paths below `directory`) that the server does not have. NOT_FOUND:
   // a file is gone. CANCELLED: `stop` was set.

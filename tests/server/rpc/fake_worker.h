@@ -170,6 +170,24 @@ class FakeWorker {
     return response;
   }
 
+  // Returns the log's end.
+  absl::StatusOr<int64_t> AppendLog(const std::string& job, int32_t attempt, int64_t offset,
+                                    const std::string& data,
+                                    v1::JobLogStream stream = v1::JOB_LOG_STREAM_ENGINE) {
+    worker::v1::AppendLogRequest request;
+    *request.mutable_worker() = identity_;
+    request.set_job(job);
+    request.set_attempt(attempt);
+    request.set_stream(stream);
+    request.set_offset_bytes(offset);
+    request.set_data(data);
+    worker::v1::AppendLogResponse response;
+    const auto context = CallContext();
+    const absl::Status status = FromGrpcStatus(stub_->AppendLog(context.get(), request, &response));
+    if (!status.ok()) return status;
+    return response.end_bytes();
+  }
+
   worker::v1::WorkerService::Stub& stub() { return *stub_; }
   const worker::v1::WorkerIdentity& identity() const { return identity_; }
   const absl::Status& end() const { return end_; }

@@ -67,7 +67,7 @@ TEST(ServerTest, TwoServersCannotShareAPort) {
   Scheduler scheduler(first.store(), Clock::Real());
   const auto second =
       RpcServer::Start(options, {Clock::Real(), registry, first.store(), first.blobs(),
-                                 first.publisher(), scheduler, telemetry});
+                                 first.publisher(), first.logs(), scheduler, telemetry});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(first.rpc().address()));
 }

@@ -70,6 +70,7 @@ class TestServer {
         options.artifacts.empty() ? directory_.Path("artifacts") : options.artifacts;
     blobs_ = *FileBlobStore::Open(JoinPath(artifacts, "blobs"));
     publisher_ = *Publisher::Open(artifacts, *store_, *blobs_);
+    logs_ = *JobLogs::Open(JoinPath(artifacts, "logs"));
     scheduler_ = std::make_unique<Scheduler>(*store_, Clock::Real());
     EXPECT_TRUE(WriteTinyModel(directory_.Path("models/tiny")).ok());
     ImportModelFolders(*store_, *blobs_, directory_.Path("models"), directory_.Path("models.json"));
@@ -80,8 +81,8 @@ class TestServer {
     rpc.services.watch_heartbeat = options.watch_heartbeat;
     rpc.services.lease_duration = options.lease_duration;
     rpc.services.spec_defaults.threads = 2;
-    auto started = RpcServer::Start(
-        rpc, {Clock::Real(), registry_, *store_, *blobs_, *publisher_, *scheduler_, *telemetry_});
+    auto started = RpcServer::Start(rpc, {Clock::Real(), registry_, *store_, *blobs_, *publisher_,
+                                          *logs_, *scheduler_, *telemetry_});
     EXPECT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);
     telemetry_->RefreshAtScrape(registry_, *store_, rpc_->context().hub, rpc_->context().broker);
@@ -105,6 +106,7 @@ class TestServer {
   FileBlobStore& blobs() { return *blobs_; }
   RpcServer& rpc() { return *rpc_; }
   Publisher& publisher() { return *publisher_; }
+  JobLogs& logs() { return *logs_; }
   MetricRegistry& registry() { return registry_; }
   const TempDir& directory() { return directory_; }
 
@@ -162,6 +164,7 @@ class TestServer {
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<FileBlobStore> blobs_;
   std::unique_ptr<Publisher> publisher_;
+  std::unique_ptr<JobLogs> logs_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<RpcServer> rpc_;
   std::shared_ptr<grpc::Channel> channel_;

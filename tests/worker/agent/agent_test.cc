@@ -137,6 +137,22 @@ TEST_F(AgentTest, ACrashedEngineIsReportedAsInfrastructureAndTheWorkerGoesOn) {
   EXPECT_THAT(metrics_.Text(), testing::HasSubstr("graft_engine_crashes_total 1"));
 }
 
+TEST_F(AgentTest, ACrashStaysWithTheJobBeforeItsEndIsTold) {
+  StartAgent();
+  server_.AddJob("a");
+  const EngineCommand run = launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  ASSERT_TRUE(WriteFileAtomically(run.run().work_directory() + ".log", "terminate called\n").ok());
+  launcher_.Script(0)->Crash();
+  const auto crashed = server_.WaitForFinish("a");
+  EXPECT_THAT(crashed.failed().error().message(), testing::HasSubstr("terminate called"));
+  EXPECT_EQ(server_.Log("a", v1::JOB_LOG_STREAM_ENGINE), "terminate called\n");
+  const std::string worker = server_.Log("a", v1::JOB_LOG_STREAM_WORKER);
+  EXPECT_THAT(worker, testing::HasSubstr("leased attempt=1"));
+  EXPECT_THAT(worker, testing::HasSubstr("the engine crashed end=\"signal 9 (Killed)\""));
+  EXPECT_THAT(worker, testing::HasSubstr("attempt failed attempt=1 class=INFRASTRUCTURE"));
+  server_.WaitForLog("a", v1::JOB_LOG_STREAM_WORKER, "attempt over result=failed");
+}
+
 TEST_F(AgentTest, AFailureOfTheEngineKeepsItsClassAndMessage) {
   StartAgent();
   server_.AddJob("a");

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/mutex.h"
 #include "common/base/sha256.h"
@@ -118,6 +119,24 @@ class FakeServer : public worker::v1::WorkerService::Service {
     while (!texts_.contains(id)) changed_.Wait(mutex_);
     return texts_[id];
   }
+  // A log as far as it came; a missing byte is a '?'.
+  std::string Log(const std::string& id, v1::JobLogStream stream) {
+    MutexLock lock(mutex_);
+    return logs_[{"jobs/" + id, stream}];
+  }
+  void WaitForLog(const std::string& id, v1::JobLogStream stream, const std::string& text) {
+    MutexLock lock(mutex_);
+    while (!absl::StrContains(logs_[{"jobs/" + id, stream}], text)) changed_.Wait(mutex_);
+  }
+  // The answer to every AppendLog from here on.
+  void AnswerLogsWith(grpc::Status status) {
+    MutexLock lock(mutex_);
+    log_status_ = std::move(status);
+  }
+  int64_t log_calls() {
+    MutexLock lock(mutex_);
+    return log_calls_;
+  }
   int64_t duplicate_batches() {
     MutexLock lock(mutex_);
     return duplicate_batches_;
@@ -218,6 +237,21 @@ class FakeServer : public worker::v1::WorkerService::Service {
     changed_.NotifyAll();
     return grpc::Status::OK;
   }
+  grpc::Status AppendLog(grpc::ServerContext*, const worker::v1::AppendLogRequest* request,
+                         worker::v1::AppendLogResponse* response) override {
+    MutexLock lock(mutex_);
+    ++log_calls_;
+    changed_.NotifyAll();
+    if (!log_status_.ok()) return log_status_;
+    std::string& log = logs_[{request->job(), request->stream()}];
+    if (log.size() < static_cast<size_t>(request->offset_bytes())) {
+      log.resize(request->offset_bytes(), '?');
+    }
+    const size_t known = log.size() - request->offset_bytes();
+    if (known < request->data().size()) log += request->data().substr(known);
+    response->set_end_bytes(static_cast<int64_t>(log.size()));
+    return grpc::Status::OK;
+  }
   grpc::Status HasBlobs(grpc::ServerContext*, const worker::v1::HasBlobsRequest* request,
                         worker::v1::HasBlobsResponse* response) override {
     MutexLock lock(mutex_);
@@ -298,6 +332,9 @@ class FakeServer : public worker::v1::WorkerService::Service {
   std::vector<std::string> stale_ ABSL_GUARDED_BY(mutex_);
   std::string refused_ ABSL_GUARDED_BY(mutex_);
   size_t largest_batch_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::pair<std::string, int>, std::string> logs_ ABSL_GUARDED_BY(mutex_);
+  grpc::Status log_status_ ABSL_GUARDED_BY(mutex_);
+  int64_t log_calls_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, int64_t> batches_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<v1::JobEvent>> events_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<std::string>> history_ ABSL_GUARDED_BY(mutex_);

@@ -211,6 +211,9 @@ int Serve(int fd, const SessionOptions& options) {
   }
   Server server(fd, *std::move(session));
   server.SayHello();
+  const std::string begun =
+      absl::StrCat("graft-engine ", kVersion, " on ", options.device, ", process ", getpid(), "\n");
+  (void)!write(STDERR_FILENO, begun.data(), begun.size());
   CommandQueue queue;
   std::thread reader([&] { ReadCommands(fd, queue); });
   pthread_setname_np(reader.native_handle(), "commands");
