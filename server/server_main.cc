@@ -1,16 +1,22 @@
 // graft-server: takes jobs over gRPC, keeps them, and hands them to workers.
 
-#include <pthread.h>
-#include <signal.h>
+#include <csignal>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "common/base/signals.h"
 #include "server/process/server_process.h"
 
 namespace {
 
 constexpr int kUsageExitCode = 2;
+
+int Explain(const absl::Status& status) {
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "graft-server: %s\n", std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) ? kUsageExitCode : 1;
+}
 
 }  // namespace
 
@@ -25,15 +31,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageExitCode;
   }
-  // One thread takes the signals, in RunServer; blocked here, before there is any other thread.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&signals, signal);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-
-  const absl::Status status = flags.stop ? graft::StopServer(flags) : graft::RunServer(flags);
-  if (status.ok()) return 0;
-  std::fprintf(stderr, "graft-server: %s\n", std::string(status.message()).c_str());
-  return absl::IsInvalidArgument(status) ? kUsageExitCode : 1;
+  if (flags.stop) return Explain(graft::StopServer(flags));
+  const graft::ProgramSignals signals;  // Before there is any other thread.
+  std::signal(SIGPIPE, SIG_IGN);
+  return Explain(graft::RunServer(flags, signals));
 }

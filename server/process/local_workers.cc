@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -24,7 +25,13 @@ namespace {
 constexpr int64_t kMaxCommandLineBytes = 64 * 1024;
 constexpr char kPidFile[] = "pid";
 constexpr char kCommandFile[] = "command";  // What it was started with, an argument a line.
-constexpr char kLockFile[] = "lock";        // The worker's own: see worker_main.cc.
+constexpr char kLogFile[] = "worker.log";
+constexpr char kLockFile[] = "lock";  // The worker's own: see worker_main.cc.
+
+// Empty when there is no such process.
+std::string CommandLineOf(pid_t pid) {
+  return ReadFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes).value_or("");
+}
 
 // The worker that runs in `state`, 0 if there is none. The lock says that there is one; the command
 // line, that the process id is still its.
@@ -33,9 +40,7 @@ pid_t RunningWorker(const std::string& state) {
   const auto text = ReadFile(JoinPath(state, kPidFile), 64);
   int32_t pid = 0;
   if (!text.ok() || !absl::SimpleAtoi(*text, &pid)) return 0;
-  const auto line = ReadFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLineBytes);
-  if (!line.ok() || line->find(state) == std::string::npos) return 0;
-  return pid;
+  return absl::StrContains(CommandLineOf(pid), state) ? pid : 0;
 }
 
 bool IsAlive(const std::string& state) { return IsLocked(JoinPath(state, kLockFile)); }
@@ -170,8 +175,12 @@ void LocalWorkers::StartWorker(Slot& slot) {
   const std::string command = absl::StrJoin(process.argv, "\n");
   process.argv.insert(process.argv.end(), {"--log-level", options_.log_level});
   if (options_.log_json) process.argv.push_back("--log-json");
-  process.stdout_path = JoinPath(slot.state, "worker.log");
-  process.stderr_path = process.stdout_path;
+  if (!options_.log_to_stderr) {
+    const std::string log = JoinPath(slot.state, kLogFile);
+    process.argv.insert(process.argv.end(), {"--log-file", log});
+    // What it says before its log begins, or cannot begin.
+    process.stdout_path = process.stderr_path = log;
+  }
   process.detached = true;
   auto child = Subprocess::Start(process);
   if (!child.ok()) {
@@ -183,7 +192,7 @@ void LocalWorkers::StartWorker(Slot& slot) {
   absl::Status written = WriteFileAtomically(JoinPath(slot.state, kCommandFile), command);
   written.Update(WriteFileAtomically(JoinPath(slot.state, kPidFile), absl::StrCat(child->pid())));
   Log(written.ok() ? LogLevel::kInfo : LogLevel::kWarning, "local worker started",
-      {{"pid", absl::StrCat(child->pid())}, {"state", slot.state}, {"log", process.stdout_path}});
+      {{"pid", absl::StrCat(child->pid())}, {"state", slot.state}, {"log", process.stderr_path}});
   slot.child.emplace(*std::move(child));
 }
 
@@ -203,6 +212,14 @@ void LocalWorkers::Stop(absl::Duration grace) {
   StopWorkers(states, grace);
   for (Slot& slot : slots_) {
     if (slot.child.has_value()) slot.child->WaitFor(absl::Seconds(5));
+  }
+}
+
+void LocalWorkers::ReopenLogs() {
+  for (const Slot& slot : slots_) {
+    const pid_t pid = RunningWorker(slot.state);
+    // One without a file, which an earlier server may have started, would end.
+    if (pid > 0 && absl::StrContains(CommandLineOf(pid), "--log-file")) ::kill(pid, SIGHUP);
   }
 }
 

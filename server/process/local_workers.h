@@ -21,6 +21,7 @@ struct LocalWorkersOptions {
   std::string device;          // Passed on; empty: the worker's own choice.
   std::string server_address;  // Of the workers' listener.
   std::string directory;       // Below it: 1/, 2/, …, each a worker's state.
+  bool log_to_stderr = false;  // Else to worker.log in their state, which they rotate.
   bool log_json = false;
   std::string log_level = "info";
   absl::Duration check_interval = absl::Seconds(1);
@@ -45,6 +46,9 @@ class LocalWorkers {
 
   // The same for the workers below `directory`, from outside. Returns how many there were.
   static int StopAll(const std::string& directory, absl::Duration grace);
+
+  // Tells the workers, survivors too, to open their log files anew.
+  void ReopenLogs();
 
  private:
   struct Slot {

@@ -94,13 +94,27 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
                  "Running calls may take this long at the end")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
+  app.add_option(
+         "--stop-seconds", flags.stop_seconds,
+         "The end may take this long in all; local workers that are to stop have half of it")
+      ->check(CLI::Range(1.0, 3600.0))
+      ->capture_default_str();
+  app.add_flag("--stop-workers", flags.stop_workers,
+               "End local workers with this program, whatever signal ends it (in a container they "
+               "could not outlive it)");
 }
 
 void AddLogs(CLI::App& app, ServerFlags& flags) {
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->capture_default_str();
-  app.add_option("--log-file", flags.log_file, "Instead of standard error");
+  app.add_option("--log-file", flags.log_file,
+                 "Instead of standard error; SIGHUP opens it anew, for logrotate");
   app.add_flag("--log-json", flags.log_json, "One JSON object a line");
+  app.add_option("--worker-log", flags.worker_log,
+                 "Where local workers log: file (DATA/workers/N/worker.log, rotated), or stderr "
+                 "(this program's own)")
+      ->check(CLI::IsMember({"file", "stderr"}))
+      ->capture_default_str();
 }
 
 // Without TLS only this machine may talk to the server.

@@ -39,10 +39,13 @@ struct ServerFlags {
   double lease_margin_seconds = 5;
   double watch_heartbeat_seconds = 10;
   double drain_seconds = 10;
+  double stop_seconds = 45;
+  bool stop_workers = false;
 
   std::string log_level = "info";
   std::string log_file;
   bool log_json = false;
+  std::string worker_log = "file";
 
   // graft-server stop
   bool stop = false;

@@ -1,7 +1,7 @@
 #include "server/process/server_process.h"
 
-#include <signal.h>
-
+#include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +16,7 @@
 #include "common/base/version.h"
 #include "common/telemetry/exposer.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/log_signals.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
 #include "server/process/process_lock.h"
@@ -26,7 +27,6 @@ namespace graft {
 namespace {
 
 constexpr char kLockName[] = "server.lock";
-constexpr absl::Duration kWorkerGrace = absl::Seconds(35);
 
 std::string WorkersDirectory(const ServerFlags& flags) { return JoinPath(flags.data, "workers"); }
 
@@ -53,6 +53,7 @@ LocalWorkersOptions WorkerOptions(const ServerFlags& flags, const std::string& a
   options.device = flags.device;
   options.server_address = address;
   options.directory = WorkersDirectory(flags);
+  options.log_to_stderr = flags.worker_log == "stderr";
   options.log_json = flags.log_json;
   options.log_level = flags.log_level;
   return options;
@@ -71,15 +72,6 @@ absl::Status Announce(const ServerFlags& flags, const RpcServer& rpc, const std:
   return WriteFileAtomically(flags.ready_file, ready.dump() + "\n");
 }
 
-int WaitForSignal() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&signals, signal);
-  int received = 0;
-  sigwait(&signals, &received);
-  return received;
-}
-
 // The locks of the directories: held until the process ends.
 absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>& locks) {
   for (const std::string& directory : {flags.data, flags.artifacts}) {
@@ -94,7 +86,7 @@ absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>&
 
 }  // namespace
 
-absl::Status RunServer(ServerFlags flags) {
+absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   RETURN_IF_ERROR(CompleteServerFlags(flags));
   LogOptions log;
   log.program = "server";
@@ -142,11 +134,14 @@ absl::Status RunServer(ServerFlags flags) {
        {"artifacts", flags.artifacts},
        {"version", kVersion}});
 
-  const int signal = WaitForSignal();
+  const int signal = WaitForEnd(signals, flags.log_file, [&] { workers->ReopenLogs(); });
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
+  const absl::Duration most = absl::Seconds(flags.stop_seconds);
+  const absl::Time begun = absl::Now();
   // While the server still listens, so that they can give their jobs back.
-  if (signal == SIGINT) workers->Stop(kWorkerGrace);
-  rpc->Stop(absl::Seconds(flags.drain_seconds));
+  if (signal == SIGINT || flags.stop_workers) workers->Stop(most / 2);
+  rpc->Stop(std::clamp(begun + most - absl::Now(), absl::ZeroDuration(),
+                       absl::Seconds(flags.drain_seconds)));
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }
@@ -173,7 +168,8 @@ absl::Status StopServer(const ServerFlags& flags) {
     std::printf("stopped graft-server (process %d)\n", pid);
   }
   if (flags.stop_all) {
-    const int workers = LocalWorkers::StopAll(WorkersDirectory(flags), kWorkerGrace);
+    const int workers =
+        LocalWorkers::StopAll(WorkersDirectory(flags), absl::Seconds(flags.stop_seconds));
     std::printf("stopped %d local workers\n", workers);
   }
   return absl::OkStatus();

@@ -4,7 +4,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -17,11 +16,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/signals.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "common/rpc/channel.h"
 #include "common/telemetry/exposer.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/log_signals.h"
 #include "common/telemetry/metrics.h"
 #include "worker/agent/agent.h"
 
@@ -88,6 +89,7 @@ absl::Status Serve(const Flags& flags) {
   log.program = "worker";
   log.json = flags.log_json;
   log.file = flags.log_file;
+  log.rotate_bytes = kLogFileBytes;
   RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
   RETURN_IF_ERROR(StartLogging(log));
   ASSIGN_OR_RETURN(const UniqueFd lock, LockState(flags.state));
@@ -105,12 +107,7 @@ absl::Status Serve(const Flags& flags) {
   options.state_directory = flags.state;
   options.cache_max_bytes = static_cast<int64_t>(flags.cache_gb * 1e9);
 
-  // Before any thread: all of them leave these signals to this one.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  const ProgramSignals signals;  // Before there is any other thread.
 
   MetricRegistry metrics;
   std::unique_ptr<MetricsExposer> exposer;
@@ -123,9 +120,8 @@ absl::Status Serve(const Flags& flags) {
   RETURN_IF_ERROR(agent.Start());
   Log(LogLevel::kInfo, "worker started",
       {{"id", id}, {"server", flags.server}, {"slots", absl::StrCat(flags.slots)}});
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
-  Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal_number)}});
+  const int signal = WaitForEnd(signals, flags.log_file);
+  Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
   agent.Stop();
   return absl::OkStatus();
 }
@@ -160,7 +156,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--http", flags.http,
                  "Serve /metrics at this HOST:PORT (port 0: any free one); default: not at all");
-  app.add_option("--log-file", flags.log_file, "Append the log here instead of standard error");
+  app.add_option(
+      "--log-file", flags.log_file,
+      "Append the log here instead of standard error; of 10 MiB it becomes FILE.1 and so on, "
+      "four are kept; SIGHUP opens it anew");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->capture_default_str();
   app.add_flag("--log-json", flags.log_json, "Log lines as JSON objects");
