@@ -1,5 +1,9 @@
 #include "common/jobs/status_details.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/message.h"
 
@@ -56,10 +60,18 @@ absl::Status DiskFull(absl::string_view message) {
                         absl::Minutes(1));
 }
 
-void Violations::Add(absl::string_view field, absl::string_view description) {
+void Violations::Add(absl::string_view field, absl::string_view description,
+                     absl::string_view reason) {
   auto* violation = request_.add_field_violations();
   violation->set_field(std::string(field));
   violation->set_description(std::string(description));
+  violation->set_reason(std::string(reason));
+}
+
+void Violations::AddAll(const absl::Status& status) {
+  for (auto& violation : FieldViolationsOf(status)) {
+    *request_.add_field_violations() = std::move(violation);
+  }
 }
 
 absl::Status Violations::ToStatus() const {
@@ -69,7 +81,13 @@ absl::Status Violations::ToStatus() const {
     absl::StrAppend(&message, message.empty() ? "" : "; ", violation.field(), ": ",
                     violation.description());
   }
-  absl::Status status = WithReason(absl::InvalidArgumentError(message), kReasonInvalidSpec);
+  const auto& violations = request_.field_violations();
+  const bool missing = std::all_of(violations.begin(), violations.end(), [](const auto& violation) {
+    return absl::EndsWith(violation.reason(), "_MISSING");
+  });
+  absl::Status status = missing
+                            ? absl::NotFoundError(message)
+                            : WithReason(absl::InvalidArgumentError(message), kReasonInvalidSpec);
   SetDetail(status, request_);
   return status;
 }

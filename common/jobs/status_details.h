@@ -31,6 +31,10 @@ inline constexpr char kReasonStoreNewer[] = "STORE_NEWER";
 inline constexpr char kReasonInvalidSpec[] = "INVALID_SPEC";
 inline constexpr char kReasonOutcomeUnknown[] = "OUTCOME_UNKNOWN";
 inline constexpr char kReasonNoWorker[] = "NO_WORKER";
+// Of single violations: what the field names is not there.
+inline constexpr char kReasonModelMissing[] = "MODEL_MISSING";
+inline constexpr char kReasonAdapterMissing[] = "ADAPTER_MISSING";
+inline constexpr char kReasonDatasetMissing[] = "DATASET_MISSING";
 
 // `status` with ErrorInfo{reason, domain "graft"} added. OK stays OK.
 absl::Status WithReason(absl::Status status, absl::string_view reason);
@@ -48,11 +52,15 @@ absl::Status DiskFull(absl::string_view message);
 // Collects what is wrong with a request, so that one answer names all of it.
 class Violations {
  public:
-  // `field` is the path in the request: "job.spec.fine_tune.method.lora.rank".
-  void Add(absl::string_view field, absl::string_view description);
+  // `field` is the path in the request: "job.spec.fine_tune.method.lora.rank". `reason` is one of
+  // those above, or none.
+  void Add(absl::string_view field, absl::string_view description, absl::string_view reason = "");
+  // Those of a status; nothing happens when it has none.
+  void AddAll(const absl::Status& status);
   bool empty() const { return request_.field_violations().empty(); }
   // OK when there are none; else INVALID_ARGUMENT with google.rpc.BadRequest and the reason
-  // INVALID_SPEC. The message is "field: description", of all of them joined by "; ".
+  // INVALID_SPEC, or NOT_FOUND when each is of something that is missing. The message is
+  // "field: description", of all of them joined by "; ".
   absl::Status ToStatus() const;
 
  private:

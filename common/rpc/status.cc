@@ -35,7 +35,7 @@ google::rpc::Status Fitted(const google::rpc::Status& status) {
       google::rpc::BadRequest fewer;
       for (const auto& violation : request.field_violations()) {
         auto* added = fewer.add_field_violations();
-        added->set_field(violation.field());
+        *added = violation;
         added->set_description(Cut(violation.description(), kMaxDescriptionBytes));
         if (fitted.ByteSizeLong() + fewer.ByteSizeLong() > kMaxDetailsBytes - kAnyBytes) {
           fewer.mutable_field_violations()->RemoveLast();

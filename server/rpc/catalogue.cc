@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
@@ -28,64 +29,114 @@ std::string KnownNames(const absl::StatusOr<Page<T>>& page, absl::string_view wh
                       page->next_page_token.empty() ? "" : ", ...");
 }
 
-// NOT_FOUND that keeps its code but says where the name stands. `known` is only called then.
+// Says where the name stands. `known` is only called when there is no such thing.
 template <typename T, typename Known>
 absl::StatusOr<T> Explain(absl::StatusOr<T> found, const SpecReference& reference,
-                          absl::string_view what, const Known& known) {
+                          absl::string_view what, absl::string_view reason, const Known& known) {
   if (!absl::IsNotFound(found.status())) return found;
-  const std::string description =
-      absl::StrCat("there is no ", what, " \"", reference.name, "\"", known());
-  const absl::Status violation = FieldViolation(reference.field, description);
-  absl::Status status = absl::NotFoundError(violation.message());
-  violation.ForEachPayload(
-      [&](absl::string_view url, const absl::Cord& payload) { status.SetPayload(url, payload); });
-  return status;
+  Violations violations;
+  violations.Add(reference.field,
+                 absl::StrCat("there is no ", what, " \"", reference.name, "\"", known()), reason);
+  return violations.ToStatus();
+}
+
+// A data set of which nothing is known has every field that the spec asks for, and rows enough.
+v1::Dataset Assumed(const std::string& name, const v1::DataSpec& data) {
+  v1::Dataset dataset;
+  dataset.set_name(name);
+  dataset.set_num_rows(kMaxSteps);
+  for (const std::string& field :
+       {data.has_source_field() ? data.source_field() : "document",
+        data.has_target_field() ? data.target_field() : "summary", data.text_field()}) {
+    dataset.add_fields(field);
+  }
+  return dataset;
+}
+
+// What a spec names, as far as it is there.
+struct Found {
+  v1::Model model;
+  v1::Adapter adapter;
+  v1::Dataset train, validation;
+  Violations missing;  // Models and adapters.
+  Violations missing_data;
+};
+
+// Takes what was found over into `thing`, or the violation into `missing`.
+template <typename T>
+absl::Status Take(absl::StatusOr<T> found, T& thing, Violations& missing) {
+  if (absl::IsNotFound(found.status())) {
+    missing.AddAll(found.status());
+    return absl::OkStatus();
+  }
+  if (found.ok()) thing = *std::move(found);
+  return found.status();
+}
+
+absl::Status LookUp(JobStore& store, const SpecReferences& references, const v1::DataSpec& data,
+                    Found& found) {
+  SpecReference base = references.base_model;
+  if (!references.adapter.name.empty()) {
+    RETURN_IF_ERROR(Take(FindAdapter(store, references.adapter), found.adapter, found.missing));
+    if (base.name.empty()) base.name = found.adapter.base_model();
+  }
+  if (!base.name.empty()) {
+    RETURN_IF_ERROR(Take(FindModel(store, base), found.model, found.missing));
+  }
+  if (!references.train.name.empty()) {
+    found.train = Assumed(references.train.name, data);
+    RETURN_IF_ERROR(Take(FindDataset(store, references.train), found.train, found.missing_data));
+  }
+  if (!references.validation.name.empty()) {
+    found.validation = Assumed(references.validation.name, data);
+    RETURN_IF_ERROR(
+        Take(FindDataset(store, references.validation), found.validation, found.missing_data));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<v1::Model> FindModel(JobStore& store, const SpecReference& reference) {
-  return Explain(store.GetModel(reference.name), reference, "model",
+  return Explain(store.GetModel(reference.name), reference, "model", kReasonModelMissing,
                  [&] { return KnownNames(store.ListModels(kNamesInErrors, ""), "models"); });
 }
 
 absl::StatusOr<v1::Adapter> FindAdapter(JobStore& store, const SpecReference& reference) {
-  return Explain(store.GetAdapter(reference.name), reference, "adapter", [&] {
-    return KnownNames(store.ListAdapters({}, kNamesInErrors, ""), "adapters");
-  });
+  return Explain(
+      store.GetAdapter(reference.name), reference, "adapter", kReasonAdapterMissing,
+      [&] { return KnownNames(store.ListAdapters({}, kNamesInErrors, ""), "adapters"); });
 }
 
 absl::StatusOr<v1::Dataset> FindDataset(JobStore& store, const SpecReference& reference) {
-  return Explain(store.GetDataset(reference.name), reference, "data set",
+  return Explain(store.GetDataset(reference.name), reference, "data set", kReasonDatasetMissing,
                  [&] { return KnownNames(store.ListDatasets(kNamesInErrors, ""), "data sets"); });
 }
 
-absl::StatusOr<v1::JobSpec> ResolveFromStore(JobStore& store, const v1::JobSpec& spec,
-                                             const SpecDefaults& defaults, absl::string_view path) {
-  SpecReferences references = ReferencesOf(spec, path);
+absl::StatusOr<ResolvedFromStore> ResolveFromStore(JobStore& store, const v1::JobSpec& spec,
+                                                   const SpecDefaults& defaults,
+                                                   absl::string_view path) {
+  const SpecReferences references = ReferencesOf(spec, path);
+  const v1::DataSpec& data = spec.has_evaluate() ? spec.evaluate().data() : spec.fine_tune().data();
+  Found found;
+  RETURN_IF_ERROR(LookUp(store, references, data, found));
   SpecFacts facts;
-  v1::Adapter adapter;
-  if (!references.adapter.name.empty()) {
-    ASSIGN_OR_RETURN(adapter, FindAdapter(store, references.adapter));
-    facts.adapter = &adapter;
-    if (references.base_model.name.empty()) references.base_model.name = adapter.base_model();
+  if (!found.model.name().empty()) facts.base_model = &found.model;
+  if (!references.adapter.name.empty()) facts.adapter = &found.adapter;
+  if (!references.train.name.empty()) facts.train = &found.train;
+  if (!references.validation.name.empty()) facts.validation = &found.validation;
+  ResolvedFromStore resolved;
+  Violations all = found.missing;
+  if (found.missing.empty()) {
+    absl::StatusOr<v1::JobSpec> result = ResolveSpec(spec, facts, defaults, path);
+    if (!result.ok() && FieldViolationsOf(result.status()).empty()) return result.status();
+    all.AddAll(result.status());
+    if (result.ok()) resolved.spec = *std::move(result);
   }
-  v1::Model model;
-  if (!references.base_model.name.empty()) {
-    ASSIGN_OR_RETURN(model, FindModel(store, references.base_model));
-    facts.base_model = &model;
-  }
-  v1::Dataset train;
-  if (!references.train.name.empty()) {
-    ASSIGN_OR_RETURN(train, FindDataset(store, references.train));
-    facts.train = &train;
-  }
-  v1::Dataset validation;
-  if (!references.validation.name.empty()) {
-    ASSIGN_OR_RETURN(validation, FindDataset(store, references.validation));
-    facts.validation = &validation;
-  }
-  return ResolveSpec(spec, facts, defaults, path);
+  resolved.missing_data = found.missing_data.ToStatus();
+  if (all.empty()) return resolved;
+  all.AddAll(resolved.missing_data);
+  return all.ToStatus();
 }
 
 RequestKey RequestKeyOf(const google::protobuf::Message& request) {

@@ -10,11 +10,20 @@
 
 namespace graft {
 
+struct ResolvedFromStore {
+  v1::JobSpec spec;
+  // The data sets that are not there: NOT_FOUND, each violation with the reason DATASET_MISSING. In
+  // `spec` they have no hash, and it was resolved as if they held whatever it asks for.
+  absl::Status missing_data;
+};
+
 // Looks every name of `spec` up and resolves it (common/jobs/job_spec.h). `spec` has passed
-// ValidateSpec. NOT_FOUND: a model, data set or adapter is not known; the violation names the field
-// and the message what is known. INVALID_ARGUMENT: what ResolveSpec finds.
-absl::StatusOr<v1::JobSpec> ResolveFromStore(JobStore& store, const v1::JobSpec& spec,
-                                             const SpecDefaults& defaults, absl::string_view path);
+// ValidateSpec. Names all that is wrong: NOT_FOUND when it is only that a model or adapter (and
+// perhaps a data set) is not known, with the field and what is known instead; else INVALID_ARGUMENT
+// with what ResolveSpec finds.
+absl::StatusOr<ResolvedFromStore> ResolveFromStore(JobStore& store, const v1::JobSpec& spec,
+                                                   const SpecDefaults& defaults,
+                                                   absl::string_view path);
 
 // GetModel, GetAdapter, GetDataset with an error that names the field and what there is instead.
 absl::StatusOr<v1::Model> FindModel(JobStore& store, const SpecReference& reference);

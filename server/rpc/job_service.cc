@@ -19,6 +19,20 @@ namespace graft {
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 
+namespace {
+
+// A data set that was not found has no hash.
+NewJob WithoutMissingData(NewJob job) {
+  v1::JobSpec& spec = *job.job.mutable_resolved_spec();
+  v1::DataSpec& data = spec.has_evaluate() ? *spec.mutable_evaluate()->mutable_data()
+                                           : *spec.mutable_fine_tune()->mutable_data();
+  if (data.train_sha256().empty()) data.clear_train();
+  if (data.validation_sha256().empty()) data.clear_validation();
+  return job;
+}
+
+}  // namespace
+
 grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
                                                 const v1::CreateJobRequest* request,
                                                 v1::Job* response) {
@@ -45,9 +59,15 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) 
   job.job.set_study(asked.study());
   *job.job.mutable_spec() = asked.spec();
   ASSIGN_OR_RETURN(
-      *job.job.mutable_resolved_spec(),
+      ResolvedFromStore resolved,
       ResolveFromStore(context_.store, asked.spec(), context_.options.spec_defaults, "job.spec"));
+  *job.job.mutable_resolved_spec() = std::move(resolved.spec);
   job.job.set_method(MethodName(job.job.resolved_spec()));
+  if (!resolved.missing_data.ok()) {
+    // Whoever is about to upload it learns first of everything else that stands in the way.
+    if (request.validate_only()) RETURN_IF_ERROR(context_.store.CheckJob(WithoutMissingData(job)));
+    return resolved.missing_data;
+  }
   if (request.validate_only()) {
     RETURN_IF_ERROR(context_.store.CheckJob(job));
     return job.job;

@@ -11,6 +11,7 @@ namespace {
 TEST(RpcStatusTest, CodeMessageAndDetailsSurviveTheWire) {
   google::rpc::BadRequest bad_request;
   bad_request.add_field_violations()->set_field("fine_tune.method.lora.rank");
+  bad_request.mutable_field_violations(0)->set_reason("OUT_OF_RANGE");
   absl::Status status = absl::InvalidArgumentError("rank must be 1 or more");
   const std::string url = absl::StrCat(kTypeUrlPrefix, "google.rpc.BadRequest");
   status.SetPayload(url, absl::Cord(bad_request.SerializeAsString()));
@@ -23,6 +24,7 @@ TEST(RpcStatusTest, CodeMessageAndDetailsSurviveTheWire) {
   ASSERT_TRUE(back.GetPayload(url).has_value());
   ASSERT_TRUE(parsed.ParseFromString(std::string(*back.GetPayload(url))));
   EXPECT_EQ(parsed.field_violations(0).field(), "fine_tune.method.lora.rank");
+  EXPECT_EQ(parsed.field_violations(0).reason(), "OUT_OF_RANGE");
 }
 
 TEST(RpcStatusTest, OkIsOk) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,9 @@ namespace graft {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 std::vector<std::string> FieldsOf(const absl::Status& status) {
   std::vector<std::string> fields;
@@ -89,6 +92,53 @@ TEST_F(JobServiceTest, ValidateOnlyRefusesATakenOutputName) {
   ASSERT_TRUE(server_.Create(request).ok());
   request.set_validate_only(true);
   EXPECT_EQ(ReasonOf(server_.Create(request).status()), kReasonNameTaken);
+}
+
+// Reasons of the violations by field.
+std::map<std::string, std::string> ReasonsOf(const absl::Status& status) {
+  std::map<std::string, std::string> reasons;
+  for (const auto& violation : FieldViolationsOf(status)) {
+    reasons[violation.field()] = violation.reason();
+  }
+  return reasons;
+}
+
+TEST_F(JobServiceTest, AMissingDataSetIsToldByItsReasonBesideAllElse) {
+  v1::CreateJobRequest request = LoraJob();
+  request.set_validate_only(true);
+  v1::FineTuneSpec& spec = *request.mutable_job()->mutable_spec()->mutable_fine_tune();
+  spec.mutable_data()->set_train("to-be-uploaded");
+  spec.mutable_data()->set_validation("this-too");
+  absl::Status status = server_.Create(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(ReasonsOf(status),
+              ElementsAre(Pair("job.spec.fine_tune.data.train", "DATASET_MISSING"),
+                          Pair("job.spec.fine_tune.data.validation", "DATASET_MISSING")));
+  spec.mutable_method()->mutable_lora()->set_rank(1000);
+  spec.mutable_data()->clear_validation_source();
+  status = server_.Create(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(ReasonsOf(status),
+              ElementsAre(Pair("job.spec.fine_tune.data.train", "DATASET_MISSING"),
+                          Pair("job.spec.fine_tune.method.lora.rank", "")));
+  spec.set_base_model("nobody");
+  spec.set_init_from("nothing");
+  status = server_.Create(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(ReasonsOf(status),
+              ElementsAre(Pair("job.spec.fine_tune.base_model", "MODEL_MISSING"),
+                          Pair("job.spec.fine_tune.data.train", "DATASET_MISSING"),
+                          Pair("job.spec.fine_tune.init_from", "ADAPTER_MISSING")));
+}
+
+TEST_F(JobServiceTest, ATakenOutputNameIsToldBeforeTheDataIsThere) {
+  v1::CreateJobRequest request = LoraJob();
+  request.mutable_job()->mutable_spec()->mutable_fine_tune()->set_output_name("taken");
+  ASSERT_TRUE(server_.Create(request).ok());
+  request.mutable_job()->mutable_spec()->mutable_fine_tune()->mutable_data()->set_train("later");
+  EXPECT_EQ(server_.Create(request).status().code(), absl::StatusCode::kNotFound);
+  request.set_validate_only(true);
+  EXPECT_EQ(server_.Create(request).status().code(), absl::StatusCode::kAlreadyExists);
 }
 
 TEST_F(JobServiceTest, TheSameRequestIdAnswersTheSameJob) {
