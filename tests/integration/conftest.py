@@ -3,16 +3,21 @@
 GRAFT_BUILD_DIR names the build (default: build/release). The model and the data are the bundled ones of tools/demo_assets.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 
 import pytest
+
+from micro_model import write_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("GRAFT_BUILD_DIR", ROOT / "build/release"))
@@ -63,6 +68,17 @@ class Graft:
         subprocess.run([BUILD / "bin/graft-server", "stop", "--all", "--data", self.directory / "data"], capture_output=True, check=False)
         if self.process is not None:
             self.process.wait()
+        self.keep_specs()
+
+    def keep_specs(self):
+        """For tools/spec_coverage: what the jobs in this server's store were told."""
+        folder = os.environ.get("GRAFT_KEEP_SPECS")
+        store = self.directory / "data/graft.db"
+        if not folder or not store.exists():
+            return
+        with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            for (specs,) in connection.execute("SELECT specs FROM job_specs"):
+                (pathlib.Path(folder) / f"{hashlib.sha256(specs).hexdigest()}.job").write_bytes(specs)
 
     def kill_server(self):
         self.process.send_signal(signal.SIGKILL)
@@ -170,3 +186,21 @@ def load(graft):
     graft.cli("models", "add", "tiny", ASSETS / "model")
     for name, source, count in (("train", "train.jsonl", 24), ("valid", "valid.jsonl", 8)):
         graft.cli("datasets", "upload", write_rows(graft.directory / f"{name}.jsonl", source, count), "--name", name)
+
+
+@pytest.fixture(scope="module")
+def micro():
+    """A server with two workers, the micro model and each kind of data."""
+    directory = tempfile.mkdtemp(prefix="graft-", dir="/tmp")
+    graft = Graft(directory)
+    write_model(graft.directory / "model")
+    rows = [{"document": f"In May {i} people met, \"long\" and late.\nThey ate.", "summary": f"{i} met.\nThey ate."} for i in range(20)]
+    for name, part in (("train", rows[:16]), ("valid", rows[16:])):
+        (graft.directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+        quoted = [[value.replace('"', '""') for value in row.values()] for row in part]
+        (graft.directory / f"{name}.csv").write_text("document,summary\n" + "".join(f'"{a}","{b}"\n' for a, b in quoted), encoding="utf-8")
+    graft.start(workers=2)
+    graft.cli("models", "add", "micro", graft.directory / "model")
+    yield graft
+    graft.stop()
+    shutil.rmtree(directory, ignore_errors=True)
