@@ -31,7 +31,8 @@ struct SpecFacts {
 
 // Defaults that belong to the installation.
 struct SpecDefaults {
-  int threads = 1;
+  // Of the CPU; 0: jobs that do not say stay open, and their first attempt decides.
+  int threads = 0;
 };
 
 // A name in a spec, and where it stands.

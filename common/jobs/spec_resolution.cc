@@ -94,7 +94,7 @@ void ResolveTraining(const SpecDefaults& defaults, const v1::Method& method,
   if (training.precision() == v1::PRECISION_UNSPECIFIED) {
     training.set_precision(v1::PRECISION_AUTO);
   }
-  if (!training.has_threads()) training.set_threads(defaults.threads);
+  if (!training.has_threads() && defaults.threads > 0) training.set_threads(defaults.threads);
   const bool trunk_trains = method.has_full() || method.last_layers().num_layers() > 0;
   if (!trunk_trains) {
     if (!training.has_embedding_dropout()) training.set_embedding_dropout(0);
@@ -165,7 +165,7 @@ void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::E
   if (!evaluation.has_untuned_baseline()) evaluation.set_untuned_baseline(false);
   if (!evaluation.has_oracle_baseline()) evaluation.set_oracle_baseline(false);
   if (spec.precision() == v1::PRECISION_UNSPECIFIED) spec.set_precision(v1::PRECISION_AUTO);
-  if (!spec.has_threads()) spec.set_threads(defaults.threads);
+  if (!spec.has_threads() && defaults.threads > 0) spec.set_threads(defaults.threads);
   if (!spec.has_batch_size()) spec.set_batch_size(8);
 }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/auto_or_number.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
@@ -59,9 +60,11 @@ void AddWorkers(CLI::App& app, ServerFlags& flags) {
   app.add_option("--device", flags.device, "Device of local workers' engines: cpu, cuda:0");
   app.add_option(
          "--engine-threads", flags.engine_threads,
-         "CPU threads of jobs that do not say; written into the job, since sums depend on it")
-      ->check(CLI::Range(1, kMaxThreads))
-      ->capture_default_str();
+         "CPU threads of jobs that do not say: a number is written into the job, since sums "
+         "depend on it; auto: the cores that its worker may use, shared by its slots and the "
+         "local workers, as the job's first attempt finds them")
+      ->transform(AutoOrNumber(kMaxThreads))
+      ->default_str("auto");
 }
 
 void AddBounds(CLI::App& app, ServerFlags& flags) {

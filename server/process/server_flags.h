@@ -30,7 +30,7 @@ struct ServerFlags {
   std::string engine;
   std::string device;
 
-  int engine_threads = 2;
+  int engine_threads = 0;  // 0: auto
   int64_t max_queued_jobs = 100'000;
   int max_waiting_texts = 64;
   int rpc_threads = 16;

@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/auto_or_number.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "worker/engine/run/job_control.h"
@@ -158,9 +160,12 @@ int ServeCommand(const SessionOptions& options) {
 void AddDeviceFlags(CLI::App* app, std::string* device, int* threads) {
   app->add_option("--device", *device, "cpu, cuda, cuda:N, or auto: the first GPU there is")
       ->capture_default_str();
-  app->add_option("--threads", *threads, "Threads of the CPU, where the job does not say")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 256));
+  app->add_option(
+         "--threads", *threads,
+         "Threads of the CPU, where the job does not say; auto: the cores that this process "
+         "may use, or those with which the run that is resumed began")
+      ->transform(AutoOrNumber(kMaxThreads))
+      ->default_str("auto");
 }
 
 void AddJobFlags(CLI::App* app, std::string* spec, StandaloneOptions* options) {

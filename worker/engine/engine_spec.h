@@ -84,7 +84,7 @@ struct TrainingConfig {
   double max_grad_norm = 1.0;  // 0: no clipping.
   uint64_t seed = 42;
   Precision precision = Precision::kAuto;
-  int threads = 2;
+  int threads = 0;  // Of the CPU; 0: the session's.
   // Embedding dropout acts wherever it is > 0. The other two act in the blocks from the lowest one
   // with trained base weights on (in all blocks when no base weight trains).
   double embedding_dropout = 0;
@@ -133,7 +133,7 @@ struct EvaluateConfig {
   DataConfig data;
   EvaluationConfig evaluation;
   Precision precision = Precision::kAuto;
-  int threads = 2;
+  int threads = 0;  // Of the CPU; 0: the session's.
   int64_t batch_size = 8;
 };
 

@@ -88,7 +88,7 @@ std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome
     lineage["init_from"] = {{"name", spec.init_from()}, {"sha256", spec.init_from_sha256()}};
   }
   json["lineage"] = lineage;
-  json["execution"] = ExecutionJson(outcome.device, outcome.precision, spec.training().threads());
+  json["execution"] = ExecutionJson(outcome.device, outcome.precision, outcome.threads);
   json["result"] = {{"steps", outcome.steps},
                     {"best_step", outcome.best_step},
                     {"stopped_early", outcome.stopped_early},
@@ -116,7 +116,7 @@ std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outco
     json["adapter"] = {{"name", spec.adapter()}, {"sha256", spec.adapter_sha256()}};
   }
   json["data"] = DataJson(spec.data());
-  json["execution"] = ExecutionJson(outcome.device, outcome.precision, spec.threads());
+  json["execution"] = ExecutionJson(outcome.device, outcome.precision, outcome.threads);
   json["metrics"] = outcome.result.values;
   json["num_samples"] = outcome.result.num_samples;
   json["num_loss_tokens"] = outcome.result.num_loss_tokens;

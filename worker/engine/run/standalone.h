@@ -26,7 +26,7 @@ struct StandaloneOptions {
   std::string output;  // Directory of everything that comes out; made when missing.
   std::string cache;   // Of token ids; empty: output/cache.
   std::string device = "cpu";
-  int threads = 2;      // When the spec does not say.
+  int threads = 0;      // When the spec does not say; 0: as many as there are cores for it.
   bool resume = false;  // From the newest checkpoint in `output`, if there is one.
 };
 

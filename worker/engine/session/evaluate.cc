@@ -16,8 +16,8 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
                                            StopToken& stop, EvaluateOutcome* outcome) {
   const c10::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const EvaluateConfig& config = request.config;
-  UseThreads(config.threads);
+  EvaluateConfig config = request.config;
+  config.threads = UseThreads(config.threads);
   StageEvent stage;
   stage.device = DeviceName();
   stage.precision = PrecisionName(ResolvePrecision(config.precision, device_));
@@ -64,6 +64,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   outcome->trainable_parameters = stage.trainable_parameters;
   outcome->device = DescribeDevice(device_);
   outcome->precision = stage.precision;
+  outcome->threads = stage.threads;
   outcome->seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return absl::OkStatus();

@@ -40,15 +40,17 @@ void ResolveDropout(const DropoutChoice& choice, const Gpt2Config& model,
   training->residual_dropout = choice.residual.value_or(blocks_train ? model.resid_pdrop : 0);
 }
 
-// What `auto` chose when the run began holds wherever it can be had: fp32 can be anywhere, and bf16
-// is what `auto` chooses anew where it is native.
-Precision PrecisionToGoOnWith(const FineTuneRequest& request) {
-  const Precision asked = request.config.training.precision;
-  if (asked != Precision::kAuto || request.resume_from.empty()) return asked;
+// What the spec leaves open is what it was when the run began. A precision that `auto` chose holds
+// wherever it can be had: fp32 can be anywhere, and bf16 is what `auto` chooses anew where it is
+// native.
+void GoOnAsBegun(const FineTuneRequest& request, TrainingConfig* training) {
+  if (request.resume_from.empty()) return;
   // A checkpoint that cannot be read is refused when the run goes on from it.
   const absl::StatusOr<Execution> begun = ReadExecution(request.resume_from);
-  const bool was_fp32 = begun.ok() && begun->precision == PrecisionName(c10::ScalarType::Float);
-  return was_fp32 ? Precision::kFp32 : asked;
+  if (!begun.ok()) return;
+  const bool was_fp32 = begun->precision == PrecisionName(c10::ScalarType::Float);
+  if (training->precision == Precision::kAuto && was_fp32) training->precision = Precision::kFp32;
+  if (training->threads == 0) training->threads = begun->threads;
 }
 
 void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const DataConfig& config,
@@ -145,7 +147,7 @@ struct EngineSession::Impl::FineTuneRun {
     options.resume_from = request.resume_from;
     options.fingerprint = Fingerprint();
     const char* const device = base->model->device().is_cuda() ? "cuda" : "cpu";
-    options.execution = {kTrainingRevision, device, stage.precision};
+    options.execution = {kTrainingRevision, device, stage.precision, stage.threads};
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
   }
 };
@@ -154,8 +156,8 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
                                            StopToken& stop, FineTuneOutcome* outcome) {
   FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}};
   TrainingConfig& training = run.config.training;
-  training.precision = PrecisionToGoOnWith(request);
-  UseThreads(training.threads);
+  GoOnAsBegun(request, &training);
+  training.threads = UseThreads(training.threads);
   run.stage.device = DeviceName();
   run.stage.threads = training.threads;
   run.stage.precision = PrecisionName(ResolvePrecision(training.precision, device_));
@@ -196,6 +198,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   outcome->trainable_parameters = run.stage.trainable_parameters;
   outcome->device = DescribeDevice(device_);
   outcome->precision = run.stage.precision;
+  outcome->threads = run.stage.threads;
   return absl::OkStatus();
 }
 

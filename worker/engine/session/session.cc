@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/usable_cores.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
@@ -21,10 +22,11 @@ EngineSession::~EngineSession() = default;
 absl::StatusOr<std::unique_ptr<EngineSession>> EngineSession::Create(
     const SessionOptions& options) {
   std::unique_ptr<Impl> impl;
+  const int threads = options.threads > 0 ? options.threads : UsableCores();
   RETURN_IF_ERROR(CatchTorchErrors([&]() -> absl::Status {
-    ConfigureRuntime(options.threads);
+    ConfigureRuntime(threads);
     ASSIGN_OR_RETURN(const c10::Device device, ResolveDevice(options.device));
-    impl = std::make_unique<Impl>(device, options.threads);
+    impl = std::make_unique<Impl>(device, threads);
     return absl::OkStatus();
   }));
   return std::unique_ptr<EngineSession>(new EngineSession(std::move(impl)));
@@ -34,8 +36,11 @@ std::vector<std::string> EngineSession::Devices() {
   std::vector<std::string> devices = {"cpu"};
   for (int i = 0;; ++i) {
     const std::string name = absl::StrCat("cuda:", i);
-    if (!ResolveDevice(name).ok()) return devices;
-    devices.push_back(name);
+    const absl::StatusOr<c10::Device> device = ResolveDevice(name);
+    if (!device.ok()) return devices;
+    // Without its versions.
+    const std::string described = DescribeDevice(*device);
+    devices.push_back(described.substr(0, described.find(',')));
   }
 }
 
@@ -90,8 +95,10 @@ absl::Status EngineSession::Impl::Guarded(const std::function<absl::Status()>& b
   return status;
 }
 
-void EngineSession::Impl::UseThreads(int threads) {
-  at::set_num_threads(threads > 0 ? threads : threads_);
+int EngineSession::Impl::UseThreads(int threads) {
+  const int used = threads > 0 ? threads : threads_;
+  at::set_num_threads(used);
+  return used;
 }
 
 DataContext EngineSession::Impl::MakeDataContext(const LoadedModel& base,

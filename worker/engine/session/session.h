@@ -54,6 +54,7 @@ struct FineTuneOutcome {
   double seconds = 0;  // Of training and its evaluations.
   std::string device;  // As DescribeDevice of gpt2/runtime.h has it.
   std::string precision;
+  int threads = 0;
   std::vector<std::string> files;  // Below output_directory.
 };
 
@@ -74,6 +75,7 @@ struct EvaluateOutcome {
   double seconds = 0;
   std::string device;  // As DescribeDevice of gpt2/runtime.h has it.
   std::string precision;
+  int threads = 0;
   std::vector<std::string> files;  // Below artifacts_directory.
 };
 
@@ -111,7 +113,8 @@ struct LogitsRequest {
 
 struct SessionOptions {
   std::string device = "cpu";  // "cpu", "cuda", "cuda:N"
-  int threads = 2;             // Of requests that do not say themselves.
+  // Of requests that do not say themselves; 0: the cores that this process may use.
+  int threads = 0;
 };
 
 // Everything runs on the calling thread, which must always be the same one. A request sets the
@@ -124,7 +127,7 @@ class EngineSession {
   static absl::StatusOr<std::unique_ptr<EngineSession>> Create(const SessionOptions& options);
   ~EngineSession();
 
-  // Names of the devices that this build finds, the processor first.
+  // The devices that this build finds, the processor first: "cpu", "cuda:0 NVIDIA H100 80GB HBM3".
   static std::vector<std::string> Devices();
   // Does the processor multiply bf16 natively?
   static bool HasNativeBf16();

@@ -37,7 +37,7 @@ class EngineSession::Impl {
   absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& directory,
                                                           Precision precision);
   std::string DeviceName() const { return device_.str(); }
-  void UseThreads(int threads);
+  int UseThreads(int threads);
   DataContext MakeDataContext(const LoadedModel& base, const std::string& cache_directory,
                               int64_t num_virtual_tokens, int threads) const;
 

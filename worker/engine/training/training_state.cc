@@ -87,7 +87,8 @@ Json FromState(const TrainingState& state) {
           {"execution",
            {{"revision", state.execution.revision},
             {"device", state.execution.device},
-            {"precision", state.execution.precision}}},
+            {"precision", state.execution.precision},
+            {"threads", state.execution.threads}}},
           {"optimizer", state.optimizer},
           {"step", state.step},
           {"updates", state.updates},
@@ -106,7 +107,7 @@ Json FromState(const TrainingState& state) {
 }
 
 Execution ToExecution(const Json& json) {
-  return {json.at("revision"), json.at("device"), json.at("precision")};
+  return {json.at("revision"), json.at("device"), json.at("precision"), json.value("threads", 0)};
 }
 
 TrainingState ToState(const Json& json) {

@@ -18,6 +18,7 @@ struct Execution {
   std::string revision;   // Of the training code.
   std::string device;     // "cpu", "cuda"
   std::string precision;  // "fp32", "bf16", "fp64"
+  int threads = 0;        // Of the CPU; 0 in checkpoints of builds that had it in the spec alone.
 };
 
 // Everything that a run is at the end of an optimiser step; what is not in here follows from the
