@@ -1,6 +1,6 @@
 #pragma once
 
-// A flag of a program that takes a whole number from 1, or leaves it to the program.
+// A flag of a program that takes a whole number, or leaves it to the program.
 
 #include <CLI/CLI.hpp>
 #include <string>
@@ -10,19 +10,20 @@
 
 namespace graft {
 
-// Takes "auto", which becomes 0, or 1..most.
-inline CLI::Validator AutoOrNumber(int most) {
+// Takes lowest..most, or "auto", which becomes lowest - 1.
+inline CLI::Validator AutoOrNumber(int lowest, int most) {
   return CLI::Validator(
-      [most](std::string& text) {
+      [lowest, most](std::string& text) {
         int number = 0;
         if (text == "auto") {
-          text = "0";
-        } else if (!absl::SimpleAtoi(text, &number) || number < 1 || number > most) {
-          return absl::StrCat("\"", text, "\" is neither auto nor a number from 1 to ", most);
+          text = absl::StrCat(lowest - 1);
+        } else if (!absl::SimpleAtoi(text, &number) || number < lowest || number > most) {
+          return absl::StrCat("\"", text, "\" is neither auto nor a number from ", lowest, " to ",
+                              most);
         }
         return std::string();
       },
-      absl::StrCat("auto|1-", most));
+      absl::StrCat("auto|", lowest, "-", most));
 }
 
 }  // namespace graft

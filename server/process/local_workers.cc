@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
+#include "common/base/engine_devices.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
@@ -72,6 +73,21 @@ int StopWorkers(const std::vector<std::string>& states, absl::Duration grace) {
   return stopped;
 }
 
+// At least 1. The engine is asked that the workers will use.
+int CountOfGpus(const LocalWorkersOptions& options) {
+  if (!options.device.empty() && options.device != "auto") return 1;
+  const std::string engine = options.engine.empty()
+                                 ? JoinPath(DirectoryOf(options.program), "graft-engine")
+                                 : options.engine;
+  const absl::StatusOr<EngineDevices> found = AskEngineForDevices(engine);
+  if (!found.ok()) {
+    Log(LogLevel::kWarning, "the engine does not say how many GPUs there are: one local worker",
+        {{"error", std::string(found.status().message())}});
+    return 1;
+  }
+  return std::max(1, static_cast<int>(found->Gpus().size()));
+}
+
 }  // namespace
 
 LocalWorkers::LocalWorkers(LocalWorkersOptions options) : options_(std::move(options)) {
@@ -84,6 +100,7 @@ LocalWorkers::LocalWorkers(LocalWorkersOptions options) : options_(std::move(opt
 }
 
 absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Start(LocalWorkersOptions options) {
+  if (options.count == kAutomaticWorkers) options.count = CountOfGpus(options);
   if (options.count > 0 && ::access(options.program.c_str(), X_OK) != 0) {
     return absl::NotFoundError(absl::StrCat(options.program, " is no program, and --workers ",
                                             options.count,
@@ -166,6 +183,9 @@ std::vector<std::string> LocalWorkers::CommandOf(const Slot& slot) const {
                                       "--state", slot.state};
   if (!options_.engine.empty()) command.insert(command.end(), {"--engine", options_.engine});
   if (!options_.device.empty()) command.insert(command.end(), {"--device", options_.device});
+  if (options_.count > 1) {
+    command.insert(command.end(), {"--machine-workers", absl::StrCat(options_.count)});
+  }
   return command;
 }
 

@@ -14,11 +14,14 @@
 
 namespace graft {
 
+inline constexpr int kAutomaticWorkers = -1;
+
 struct LocalWorkersOptions {
+  // kAutomaticWorkers: one for each GPU that the engine sees, else one.
   int count = 0;
   std::string program;         // graft-worker
   std::string engine;          // Passed on; empty: the worker's own choice.
-  std::string device;          // Passed on; empty: the worker's own choice.
+  std::string device;          // Passed on; empty: the worker's own choice (auto).
   std::string server_address;  // Of the workers' listener.
   std::string directory;       // Below it: 1/, 2/, …, each a worker's state.
   bool log_to_stderr = false;  // Else to worker.log in their state, which they rotate.

@@ -51,19 +51,23 @@ void AddListeners(CLI::App& app, ServerFlags& flags) {
 }
 
 void AddWorkers(CLI::App& app, ServerFlags& flags) {
-  app.add_option("--workers", flags.workers, "graft-worker processes to keep on this machine")
-      ->check(CLI::Range(0, 64))
+  app.add_option("--workers", flags.workers,
+                 "graft-worker processes to keep on this machine; auto: one for each GPU that the "
+                 "engine sees, else one")
+      ->transform(AutoOrNumber(0, 64))
       ->capture_default_str();
   app.add_option("--worker-program", flags.worker_program,
                  "The program graft-worker [beside this one]");
   app.add_option("--engine", flags.engine, "The program graft-engine of local workers");
-  app.add_option("--device", flags.device, "Device of local workers' engines: cpu, cuda:0");
+  app.add_option(
+      "--device", flags.device,
+      "Device of local workers' engines: cpu, cuda:N [auto: a GPU each while there are any]");
   app.add_option(
          "--engine-threads", flags.engine_threads,
          "CPU threads of jobs that do not say: a number is written into the job, since sums "
          "depend on it; auto: the cores that its worker may use, shared by its slots and the "
          "local workers, as the job's first attempt finds them")
-      ->transform(AutoOrNumber(kMaxThreads))
+      ->transform(AutoOrNumber(1, kMaxThreads))
       ->default_str("auto");
 }
 

@@ -25,7 +25,7 @@ struct ServerFlags {
   bool reflection = false;
   std::string ready_file;
 
-  int workers = 0;
+  int workers = 0;             // -1: auto, see LocalWorkersOptions
   std::string worker_program;  // Empty: graft-worker beside this program
   std::string engine;
   std::string device;

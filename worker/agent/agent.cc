@@ -104,6 +104,7 @@ void Agent::FollowCommands() {
   request.set_version(options_.version);
   for (const std::string& device : options_.devices) request.add_devices(device);
   request.set_slots(options_.slots);
+  request.set_engine_threads(options_.engine_threads);
   bool reachable = true;  // As far as was logged.
   absl::Duration pause = options_.link.first_delay;
   while (!stop_.stopped()) {

@@ -39,6 +39,7 @@ class Agent {
     std::string version;
     std::vector<std::string> devices;
     int slots = 1;
+    int engine_threads = 1;       // Of each engine, where a job does not say: told to the server.
     std::string state_directory;  // Below it: work/, cache/.
     ServerLink::Options link;     // Its identity is filled in.
     // Of cache/; what was used longest ago is removed beyond it.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/delimited_stream.h"
 #include "common/base/file.h"
@@ -84,8 +85,8 @@ class ChildEngine : public EngineProcess {
 
 class ProcessEngineLauncher : public EngineLauncher {
  public:
-  ProcessEngineLauncher(std::string program, std::string device)
-      : program_(std::move(program)), device_(std::move(device)) {}
+  ProcessEngineLauncher(std::string program, std::string device, int threads)
+      : program_(std::move(program)), device_(std::move(device)), threads_(threads) {}
 
   absl::StatusOr<std::unique_ptr<EngineProcess>> Launch(const std::string& log_path) override {
     int fds[2];
@@ -95,7 +96,7 @@ class ProcessEngineLauncher : public EngineLauncher {
     UniqueFd ours(fds[0]);
     const UniqueFd theirs(fds[1]);
     SubprocessOptions options;
-    options.argv = {program_, "serve", "--device", device_};
+    options.argv = {program_, "serve", "--device", device_, "--threads", absl::StrCat(threads_)};
     options.inherited_fd = theirs.get();
     options.stdout_path = options.stderr_path = log_path;
     ASSIGN_OR_RETURN(Subprocess child, Subprocess::Start(options));
@@ -105,12 +106,14 @@ class ProcessEngineLauncher : public EngineLauncher {
  private:
   const std::string program_;
   const std::string device_;
+  const int threads_;
 };
 
 }  // namespace
 
-std::unique_ptr<EngineLauncher> MakeProcessEngineLauncher(std::string program, std::string device) {
-  return std::make_unique<ProcessEngineLauncher>(std::move(program), std::move(device));
+std::unique_ptr<EngineLauncher> MakeProcessEngineLauncher(std::string program, std::string device,
+                                                          int threads) {
+  return std::make_unique<ProcessEngineLauncher>(std::move(program), std::move(device), threads);
 }
 
 }  // namespace graft

@@ -42,7 +42,8 @@ class EngineLauncher {
   virtual absl::StatusOr<std::unique_ptr<EngineProcess>> Launch(const std::string& log_path) = 0;
 };
 
-// Runs `program serve --device device`.
-std::unique_ptr<EngineLauncher> MakeProcessEngineLauncher(std::string program, std::string device);
+// Runs `program serve --device device --threads threads`.
+std::unique_ptr<EngineLauncher> MakeProcessEngineLauncher(std::string program, std::string device,
+                                                          int threads);
 
 }  // namespace graft

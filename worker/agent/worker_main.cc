@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -14,10 +15,13 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/auto_or_number.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/signals.h"
 #include "common/base/status_macros.h"
+#include "common/base/usable_cores.h"
 #include "common/base/version.h"
 #include "common/rpc/channel.h"
 #include "common/telemetry/exposer.h"
@@ -25,6 +29,7 @@
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/metrics.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/device_choice.h"
 
 namespace graft {
 namespace {
@@ -33,7 +38,9 @@ struct Flags {
   std::string server = "unix:///run/graft/workers.sock";
   std::string state;
   std::string engine;
-  std::string device = "cpu";
+  std::string device = "auto";
+  int engine_threads = 0;  // 0: auto
+  int machine_workers = 1;
   double cache_gb = 20;
   int slots = 1;
   std::string http;
@@ -102,7 +109,11 @@ absl::Status Serve(const Flags& flags) {
   options.identity.set_id(id);
   options.identity.set_instance(Random(""));
   options.version = kVersion;
-  options.devices = {flags.device};
+  const DeviceChoice device = ChooseDevice(flags.engine, flags.device);
+  options.devices = {device.described};
+  options.engine_threads = flags.engine_threads > 0
+                               ? flags.engine_threads
+                               : std::max(1, UsableCores() / (flags.slots * flags.machine_workers));
   options.slots = flags.slots;
   options.state_directory = flags.state;
   options.cache_max_bytes = static_cast<int64_t>(flags.cache_gb * 1e9);
@@ -115,11 +126,16 @@ absl::Status Serve(const Flags& flags) {
     ASSIGN_OR_RETURN(exposer, MetricsExposer::Start(flags.http, metrics));
     Log(LogLevel::kInfo, "metrics", {{"address", exposer->address()}});
   }
-  const auto launcher = MakeProcessEngineLauncher(flags.engine, flags.device);
+  const auto launcher =
+      MakeProcessEngineLauncher(flags.engine, device.name, options.engine_threads);
   Agent agent(options, MakeChannel(flags.server), *launcher, Clock::Real(), metrics);
   RETURN_IF_ERROR(agent.Start());
   Log(LogLevel::kInfo, "worker started",
-      {{"id", id}, {"server", flags.server}, {"slots", absl::StrCat(flags.slots)}});
+      {{"id", id},
+       {"server", flags.server},
+       {"slots", absl::StrCat(flags.slots)},
+       {"device", device.described},
+       {"engine_threads", absl::StrCat(options.engine_threads)}});
   const int signal = WaitForEnd(signals, flags.log_file);
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
   agent.Stop();
@@ -149,7 +165,19 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--engine", flags.engine, "The program graft-engine")->capture_default_str();
-  app.add_option("--device", flags.device, "Where the engine computes: cpu, cuda or cuda:N")
+  app.add_option(
+         "--device", flags.device,
+         "Where the engine computes: cpu, cuda, cuda:N, or auto: the first GPU that no other "
+         "worker of this machine has, else the CPU")
+      ->capture_default_str();
+  app.add_option("--engine-threads", flags.engine_threads,
+                 "CPU threads of an engine, for jobs that do not say; auto: the cores that this "
+                 "process may use, shared by its slots and the machine's workers")
+      ->transform(graft::AutoOrNumber(1, graft::kMaxThreads))
+      ->default_str("auto");
+  app.add_option("--machine-workers", flags.machine_workers,
+                 "Workers that share this machine's cores, this one included")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--slots", flags.slots, "Jobs at once")
       ->check(CLI::Range(1, 64))

@@ -148,6 +148,17 @@ int LogitsCommand(const SessionOptions& session_options, LogitsRequest request,
   return status.ok() ? 0 : Fail(status);
 }
 
+// For graft-worker and graft-server, which choose a device without LibTorch
+// (common/base/engine_devices.h).
+int DevicesCommand() {
+  const nlohmann::ordered_json answer = {{"devices", EngineSession::Devices()},
+                                         {"cuda", EngineSession::IsBuiltForCuda()},
+                                         {"bf16_native", EngineSession::HasNativeBf16()},
+                                         {"cpu_capability", EngineSession::CpuCapability()}};
+  PrintLine(answer.dump());
+  return 0;
+}
+
 int ServeCommand(const SessionOptions& options) {
   // The worker decides when its engine ends: by the socket, by signals that cannot be ignored, and
   // by its own death.
@@ -164,7 +175,7 @@ void AddDeviceFlags(CLI::App* app, std::string* device, int* threads) {
          "--threads", *threads,
          "Threads of the CPU, where the job does not say; auto: the cores that this process "
          "may use, or those with which the run that is resumed began")
-      ->transform(AutoOrNumber(kMaxThreads))
+      ->transform(AutoOrNumber(1, kMaxThreads))
       ->default_str("auto");
 }
 
@@ -289,6 +300,8 @@ int Main(int argc, char** argv) {
   const CLI::App* evaluate = AddEvaluate(app, &arguments);
   const CLI::App* generate = AddGenerate(app, &arguments);
   const CLI::App* logits = AddLogits(app, &arguments);
+  CLI::App* devices =
+      app.add_subcommand("devices", "Prints what it can compute on, as JSON: the CPU, then GPUs");
   CLI::App* serve = app.add_subcommand("serve", "Child of graft-worker, on descriptor 3");
   AddDeviceFlags(serve, &arguments.session.device, &arguments.session.threads);
   try {
@@ -305,6 +318,7 @@ int Main(int argc, char** argv) {
   if (*logits) {
     return LogitsCommand(arguments.session, std::move(arguments.logits), arguments.ids_file);
   }
+  if (*devices) return DevicesCommand();
   return ServeCommand(arguments.session);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -66,6 +67,40 @@ TEST_F(LocalWorkersTest, StartsTheWorkersAndStopsThem) {
   EXPECT_THAT(*log, HasSubstr("--server unix:/run/x.sock --state " + State(1)));
   (*workers)->Stop(absl::Seconds(10));
   EXPECT_FALSE(Runs(1) || Runs(2));
+}
+
+// An engine that sees these devices.
+std::string FakeEngine(const TempDir& directory, const std::string& devices) {
+  std::string path = directory.Path("engine");
+  EXPECT_TRUE(WriteFileAtomically(path, absl::StrCat("#!/bin/sh\necho '{\"devices\": ", devices,
+                                                     ", \"cuda\": true}'\n"))
+                  .ok());
+  EXPECT_EQ(::chmod(path.c_str(), 0755), 0);
+  return path;
+}
+
+TEST_F(LocalWorkersTest, AutomaticIsOneForEachGpu) {
+  options_.count = kAutomaticWorkers;
+  options_.engine = FakeEngine(directory_, R"(["cpu", "cuda:0 A", "cuda:1 B", "cuda:2 C"])");
+  const auto workers = LocalWorkers::Start(options_);
+  ASSERT_TRUE(workers.ok()) << workers.status();
+  EXPECT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2) && Runs(3); }));
+  EXPECT_FALSE(Runs(4));
+  const auto log = ReadFile(JoinPath(State(3), "worker.log"), 1 << 16);
+  EXPECT_THAT(*log, HasSubstr("--machine-workers 3"));
+  (*workers)->Stop(absl::Seconds(10));
+}
+
+TEST_F(LocalWorkersTest, AutomaticIsOneWithoutGpus) {
+  for (const char* engine : {R"(["cpu"])", "{"}) {
+    options_.count = kAutomaticWorkers;
+    options_.engine = FakeEngine(directory_, engine);
+    const auto workers = LocalWorkers::Start(options_);
+    ASSERT_TRUE(workers.ok()) << workers.status();
+    EXPECT_TRUE(WaitUntil([&] { return Runs(1); }));
+    EXPECT_FALSE(Runs(2));
+    (*workers)->Stop(absl::Seconds(10));
+  }
 }
 
 TEST_F(LocalWorkersTest, AKilledWorkerIsStartedAgain) {

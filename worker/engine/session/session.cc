@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <utility>
 
@@ -43,6 +44,9 @@ std::vector<std::string> EngineSession::Devices() {
     devices.push_back(described.substr(0, described.find(',')));
   }
 }
+
+// LibTorch's CUDA half registers itself when it is loaded, whatever GPUs there are.
+bool EngineSession::IsBuiltForCuda() { return c10::impl::hasDeviceGuardImpl(c10::kCUDA); }
 
 bool EngineSession::HasNativeBf16() { return graft::HasNativeBf16(c10::Device(c10::kCPU)); }
 

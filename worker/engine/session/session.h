@@ -129,6 +129,8 @@ class EngineSession {
 
   // The devices that this build finds, the processor first: "cpu", "cuda:0 NVIDIA H100 80GB HBM3".
   static std::vector<std::string> Devices();
+  // Is it linked to LibTorch's CUDA half?
+  static bool IsBuiltForCuda();
   // Does the processor multiply bf16 natively?
   static bool HasNativeBf16();
   // The instruction set of the kernels that LibTorch chose for this processor: "AVX2", "AVX512" ….
