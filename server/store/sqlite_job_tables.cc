@@ -16,10 +16,10 @@
 namespace graft {
 namespace {
 
-#define JOB_COLUMNS_FROM                                                                    \
+#define JOB_COLUMNS                                                                         \
   "SELECT number, version, lease_epoch, failures_in_row, method, base_model, output_kind, " \
-  "output_name, job FROM jobs "
-#define JOB_COLUMNS JOB_COLUMNS_FROM "WHERE owner = 'default'"
+  "output_name, jobs.job"
+#define FIND_JOB JOB_COLUMNS " FROM jobs WHERE owner = 'default'"
 
 constexpr char kInsertJob[] =
     "INSERT INTO jobs (id, version, lease_epoch, failures_in_row, state, done, queue_rank, study, "
@@ -35,8 +35,8 @@ constexpr char kInsertLabel[] = "INSERT INTO job_labels VALUES (?1, ?2, ?3)";
 constexpr char kInsertUse[] =
     "INSERT OR IGNORE INTO job_uses (kind, name, job) VALUES (?1, ?2, ?3)";
 constexpr char kDeleteUses[] = "DELETE FROM job_uses WHERE job = ?1";
-constexpr char kFindJobById[] = JOB_COLUMNS " AND id = ?1";
-constexpr char kFindJobByNumber[] = JOB_COLUMNS " AND number = ?1";
+constexpr char kFindJobById[] = FIND_JOB " AND id = ?1";
+constexpr char kFindJobByNumber[] = FIND_JOB " AND number = ?1";
 
 // Terms of a filter that are not set are NULL. ?2 to ?8 the filter, ?1 and ?11 key and value of one
 // of its labels, ?9 and ?10 the rank and number to go on after, ?12 the limit.
@@ -68,7 +68,7 @@ const char* DrivingTerm(Driver driver) {
     case Driver::kStudy:
       return " AND study = ?8";
     case Driver::kLabel:
-      return " AND number IN (SELECT job FROM job_labels WHERE key = ?1 AND value = ?11)";
+      return " AND labelled.key = ?1 AND labelled.value = ?11";
     case Driver::kDisplayName:
       return " AND display_name = ?5 AND display_name <> ''";
     case Driver::kQueued:
@@ -126,21 +126,31 @@ Driver DriverOf(const JobFilter& filter) {
   return Driver::kNone;
 }
 
+// The table that the jobs' numbers come from: the left one of a CROSS JOIN is the outer loop.
+constexpr char kLabelled[] =
+    " FROM job_labels AS labelled INDEXED BY job_labels_by_value "
+    "CROSS JOIN jobs ON jobs.number = labelled.job ";
+
 std::string ListSql(Driver driver, JobOrder order) {
-  const char* rest = "";
+  const bool labelled = driver == Driver::kLabel;
+  // The same, but in the column of the index that is walked.
+  const char* number = labelled ? "labelled.job" : "number";
+  std::string rest;
   switch (order) {
     case JobOrder::kNewestFirst:
-      rest = " AND number < ?10 ORDER BY number DESC LIMIT ?12";
+      rest = absl::StrCat(" AND ", number, " < ?10 ORDER BY ", number, " DESC LIMIT ?12");
       break;
     case JobOrder::kOldestFirst:
-      rest = " AND number > ?10 ORDER BY number LIMIT ?12";
+      rest = absl::StrCat(" AND ", number, " > ?10 ORDER BY ", number, " LIMIT ?12");
       break;
     case JobOrder::kPriority:
       rest = " AND (queue_rank, number) > (?9, ?10) ORDER BY queue_rank, number LIMIT ?12";
       break;
   }
-  return absl::StrCat(JOB_COLUMNS_FROM, IndexOf(driver, order), "WHERE owner = 'default'",
-                      DrivingTerm(driver), JOB_FILTER, rest);
+  const std::string from =
+      labelled ? kLabelled : absl::StrCat(" FROM jobs ", IndexOf(driver, order));
+  return absl::StrCat(JOB_COLUMNS, from, "WHERE owner = 'default'", DrivingTerm(driver), JOB_FILTER,
+                      rest);
 }
 
 // Statements are kept by their address: each text is made once.
