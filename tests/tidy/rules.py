@@ -66,7 +66,11 @@ BANNED = [
 ]
 BANNED_EXCEPT = {"common/base/mutex.h"}
 SLEEP = _SLEEP
-# A sleep that stays says why, in a comment on its line or the one before: "tidy: <reason>".
+# A time that a test took, held against a bound: "EXPECT_LT(took, absl::Milliseconds(3))", "assert time.monotonic() - began < 3".
+SPEED = re.compile(r"\b(EXPECT|ASSERT)_L[TE]\([^,]*,\s*absl::(Nano|Micro|Milli)?[sS]econds\("
+                   r"|\b(EXPECT|ASSERT)_L[TE]\(.*(absl::Now|(steady|system)_clock::now)\(\) - \w"
+                   r"|\bassert .*\btime\.(time|monotonic|perf_counter)(_ns)?\(\) - \w+ <")
+# A sleep or a bound that stays says why, in a comment on its line or the one before: "tidy: <reason>".
 REASON = re.compile(r"tidy: \w+")
 
 # Written in pieces so that this file does not break its own rules.

@@ -200,7 +200,10 @@ class Tree:
                 if not within(path, "tests/integration") and not within(path, "tests/parity"):
                     self.report(path, 1, "pytest runs over tests/integration and tests/parity only")
 
-    def check_sleeps(self):
+    def check_clocks_in_tests(self):
+        """Tests wait for events, and claim what work is done, not how fast."""
+        rows = ((rules.SLEEP, "a sleep in a test: wait for the event"),
+                (rules.SPEED, "a test of speed: count the work, time it in bench/"))
         for path in self.lines:
             if not within(path, "tests") or not path.endswith((".cc", ".h", ".py")) or within(path, "tests/tidy"):
                 continue
@@ -208,8 +211,9 @@ class Tree:
             code = self.code(path) if path in self.includes else ((n, line.split("#")[0]) for n, line in enumerate(lines, 1))
             for number, line in code:
                 near = lines[max(0, number - 2):number]
-                if rules.SLEEP.search(line) and not any(rules.REASON.search(text) for text in near):
-                    self.report(path, number, "a sleep in a test: wait for the event, or say why in a comment 'tidy: <reason>'")
+                for pattern, what in rows:
+                    if pattern.search(line) and not any(rules.REASON.search(text) for text in near):
+                        self.report(path, number, f"{what}, or say why in a comment 'tidy: <reason>'")
 
     def check_banned(self):
         for path in self.includes:

@@ -59,6 +59,9 @@ BROKEN = {
     "a pytest file where none runs": ({"tests/server/test_x.py": ""}, "pytest runs over"),
     "a sleep in a C++ test": ({"tests/server/store/s_test.cc": "  std::this_thread::sleep_for(x);\n"}, "a sleep"),
     "a sleep in a Python test": ({"tests/integration/test_all.py": "time.sleep(1)\n"}, "a sleep"),
+    "a duration held against a bound": ({"tests/server/store/s_test.cc": "  EXPECT_LT(looks[1], absl::Milliseconds(20));\n"}, "a test of speed"),
+    "a time since held against a bound": ({"tests/server/store/s_test.cc": "  ASSERT_LE(absl::Now() - begin, limit);\n"}, "a test of speed"),
+    "a bound on a Python test's time": ({"tests/integration/test_all.py": "assert time.monotonic() - began < 3\n"}, "a test of speed"),
     "a detached thread": ({"common/base/a.cc": "  thread.detach();\n"}, "detached"),
     "strcpy": ({"worker/engine/bridge.cc": "  strcpy(a, b);\n"}, "unbounded"),
     "a shell": ({"client/c.cc": "  std::system(a);\n"}, "a shell"),
@@ -74,6 +77,8 @@ BROKEN = {
 # What looks like a violation and is none.
 FINE = {
     "a reasoned sleep": {"tests/integration/test_all.py": "# tidy: polls a process that tells nobody\ntime.sleep(0.1)\n"},
+    "a point in time held against another": {"tests/server/store/s_test.cc": "  EXPECT_LE(deadline, after + absl::Seconds(55));\n"},
+    "patience": {"tests/integration/test_all.py": "while time.monotonic() < deadline:\n    poll()\n"},
     "a banned word in a comment": {"common/base/a.cc": "// no system() here, no std::mutex\n/* strcpy(a) */\n"},
     "a banned word in a string": {"common/base/a.cc": 'auto x = "std::system(a)";\n'},
     "a method called system": {"client/c.cc": "x.system(a);\n"},
