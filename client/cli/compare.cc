@@ -1,16 +1,14 @@
 #include "client/cli/compare.h"
 
 #include <fstream>
-#include <initializer_list>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "client/cli/compare_validation.h"
 #include "client/cli/output.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
-#include "google/protobuf/text_format.h"
 #include "nlohmann/json.hpp"
 
 namespace graft {
@@ -42,22 +40,6 @@ void AddRow(Table& table, const std::string& label, const std::string& trained,
   cells.push_back(seconds);
   cells.push_back(size);
   table.AddRow(std::move(cells));
-}
-
-// The settings of `names` that are not the same: "use_stemmer is false, not true".
-std::string Unequal(const v1::ScoringFingerprint& ours, const v1::ScoringFingerprint& theirs,
-                    std::initializer_list<const char*> names) {
-  std::vector<std::string> unequal;
-  for (const char* name : names) {
-    const auto* field = v1::ScoringFingerprint::descriptor()->FindFieldByName(name);
-    std::string our_value;
-    std::string their_value;
-    google::protobuf::TextFormat::PrintFieldValueToString(ours, field, -1, &our_value);
-    google::protobuf::TextFormat::PrintFieldValueToString(theirs, field, -1, &their_value);
-    if (our_value == their_value) continue;
-    unequal.push_back(absl::StrCat(name, " is ", our_value, ", not ", their_value));
-  }
-  return absl::StrJoin(unequal, "; ");
 }
 
 absl::Status Compare(const std::map<int64_t, double>& scores,
@@ -137,11 +119,13 @@ absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(
     difference.label = absl::StrCat(jobs[i].label, " - ", jobs[0].label);
     const v1::ScoringFingerprint& ours = jobs[i].job.result().fingerprint();
     const v1::ScoringFingerprint& theirs = jobs[0].job.result().fingerprint();
-    difference.not_comparable = ours.samples_sha256() == theirs.samples_sha256()
-                                    ? Unequal(ours, theirs, {"use_stemmer", "sentence_splitter"})
-                                    : "they scored different references";
+    difference.not_comparable =
+        ours.samples_sha256() == theirs.samples_sha256()
+            ? UnequalFields(ours, theirs, {"use_stemmer", "sentence_splitter"})
+            : "they scored different references";
     if (!difference.not_comparable.empty()) continue;
-    difference.note = Unequal(ours, theirs, {"decoding", "max_new_tokens", "max_source_tokens"});
+    difference.note =
+        UnequalFields(ours, theirs, {"decoding", "max_new_tokens", "max_source_tokens"});
     RETURN_IF_ERROR(Compare(scores[i], scores[0], difference));
   }
   return differences;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
 #include "client/cli/compare.h"
+#include "client/cli/compare_validation.h"
 #include "client/cli/output.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
@@ -152,6 +153,17 @@ nlohmann::json ToJson(const PairedDifference& difference) {
   return json;
 }
 
+nlohmann::json ToJson(const ValidationDifference& difference) {
+  nlohmann::json json = {{"to_job", difference.to_job}};
+  if (!difference.rows.empty()) {
+    json["not_comparable"] = difference.rows;
+    return json;
+  }
+  if (!difference.limits.empty()) json["limits"] = difference.limits;
+  if (!difference.scoring.empty()) json["scoring"] = difference.scoring;
+  return json;
+}
+
 nlohmann::json ToJson(const ComparedJob& compared,
                       const std::map<std::string, v1::Adapter>& adapters) {
   nlohmann::json row = {{"job", compared.job.name()},
@@ -172,13 +184,19 @@ nlohmann::json ToJson(const ComparedJob& compared,
   return row;
 }
 
-void PrintJson(const Fetched& fetched, const std::vector<PairedDifference>& differences) {
-  std::map<std::string, const PairedDifference*> by_job;
-  for (const PairedDifference& difference : differences) by_job[difference.job] = &difference;
+void PrintJson(const Fetched& fetched, const std::vector<PairedDifference>& differences,
+               const std::vector<ValidationDifference>& validations) {
+  std::map<std::string, nlohmann::json> by_job;
+  for (const auto& difference : differences) {
+    by_job[difference.job]["difference"] = ToJson(difference);
+  }
+  for (const auto& difference : validations) {
+    by_job[difference.job]["validation"] = ToJson(difference);
+  }
   for (const ComparedJob& compared : fetched.jobs) {
     nlohmann::json row = ToJson(compared, fetched.adapters);
-    const auto difference = by_job.find(compared.job.name());
-    if (difference != by_job.end()) row["difference"] = ToJson(*difference->second);
+    const auto said = by_job.find(compared.job.name());
+    if (said != by_job.end()) row.update(said->second);
     std::puts(row.dump().c_str());
   }
 }
@@ -193,10 +211,12 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
   ASSIGN_OR_RETURN(const auto scores, FetchScores(context, scored));
   ASSIGN_OR_RETURN(const std::vector<PairedDifference> differences,
                    PairedDifferences(scored, scores));
+  const std::vector<ValidationDifference> validations = ValidationDifferences(fetched.jobs);
   if (context.json) {
-    PrintJson(fetched, differences);
-  } else if (!differences.empty()) {
-    std::printf("\n%s", DifferencesText(differences, kRougeType).c_str());
+    PrintJson(fetched, differences, validations);
+  } else if (!differences.empty() || !validations.empty()) {
+    std::printf("\n%s%s", DifferencesText(differences, kRougeType).c_str(),
+                ValidationText(validations).c_str());
   }
   return absl::OkStatus();
 }

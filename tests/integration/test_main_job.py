@@ -64,6 +64,28 @@ def test_evaluation_stores_every_prediction_and_compares(loaded):
     assert "not comparable, use_stemmer is false, not true" in loaded.cli("compare", names[0], other).stdout
 
 
+def test_compare_says_which_jobs_were_validated_otherwise(loaded):
+    flags = {"first": [], "alike": ["--rank", "2"], "fewer rows": ["--max-validation-rows", "5"], "shorter": ["--max-target-tokens", "8"],
+             "held out": ["--validation-fraction", "0.25"]}
+    jobs = {}
+    for label, extra in flags.items():
+        validation = [] if label == "held out" else ["--validation", "valid"]
+        jobs[label] = loaded.json("submit", "--base-model", "tiny", "--method", "lora", "--train", "train", "--max-steps", "1", "--eval-samples",
+                                  "0", "--name", label, *validation, *extra)[0]["name"]
+    for name in jobs.values():
+        loaded.wait_for(name)
+    output = loaded.cli("compare", *jobs.values()).stdout
+    assert "alike - first" not in output
+    assert "fewer rows - first: not comparable, validated on other rows: max_validation_rows is 5, not 0" in output
+    # What the target leaves is the source's.
+    [shorter] = [line for line in output.splitlines() if line.startswith("shorter - first: validated otherwise: max_source_tokens is ")]
+    assert "; max_target_tokens is 8, not " in shorter
+    assert 'held out - first: not comparable, validated on other rows: validation is held out of "train", not "valid"' in output
+    rows = {row["label"]: row for row in loaded.json("compare", *jobs.values())}
+    assert "validation" not in rows["alike"]
+    assert rows["fewer rows"]["validation"] == {"to_job": jobs["first"], "not_comparable": "max_validation_rows is 5, not 0"}
+
+
 def test_generation_streams_text_with_and_without_an_adapter(loaded):
     loaded.wait_for(loaded.submit("--output-name", "a"))
     for extra in ([], ["--adapter", "a"]):

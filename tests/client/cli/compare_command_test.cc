@@ -14,7 +14,8 @@ namespace {
 
 using ::testing::ElementsAre;
 
-// Evaluations of one row, listed one a page. Job n scored n tenths; jobs/3 had no stemmer.
+// Evaluations of one row, listed one a page. Job n scored n tenths; jobs/3 had no stemmer. From
+// jobs/5 on fine-tune jobs without artifacts: jobs/n was validated on the first n rows.
 class FakeJobs : public v1::JobService::Service {
  public:
   grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
@@ -29,13 +30,19 @@ class FakeJobs : public v1::JobService::Service {
                       v1::Job* job) override {
     job->set_name(request->name());
     job->set_state(v1::JOB_STATE_SUCCEEDED);
+    if (const int rows = request->name().back() - '0'; rows >= 5) {
+      v1::DataSpec* data = job->mutable_resolved_spec()->mutable_fine_tune()->mutable_data();
+      data->set_validation("valid");
+      data->set_max_validation_rows(rows);
+      return grpc::Status::OK;
+    }
     job->mutable_resolved_spec()->mutable_evaluate();
     job->mutable_result()->mutable_fingerprint()->set_use_stemmer(request->name() != "jobs/3");
     return grpc::Status::OK;
   }
-  grpc::Status ListJobArtifacts(grpc::ServerContext*, const v1::ListJobArtifactsRequest*,
+  grpc::Status ListJobArtifacts(grpc::ServerContext*, const v1::ListJobArtifactsRequest* request,
                                 v1::ListJobArtifactsResponse* response) override {
-    response->add_artifacts()->set_path("predictions.jsonl");
+    if (request->name() < "jobs/5") response->add_artifacts()->set_path("predictions.jsonl");
     return grpc::Status::OK;
   }
   grpc::Status DownloadJobArtifact(grpc::ServerContext*,
@@ -97,6 +104,15 @@ TEST_F(CompareCommandTest, JsonHasThePairedDifferenceToTheFirstJob) {
   EXPECT_EQ(difference["rows"], 1);
   EXPECT_EQ(rows[2]["difference"]["not_comparable"], "use_stemmer is false, not true");
   EXPECT_FALSE(rows[2]["difference"].contains("mean"));
+}
+
+TEST_F(CompareCommandTest, JsonSaysWhichFineTuneJobsWereValidatedOtherwise) {
+  const std::vector<nlohmann::json> rows = Run({"jobs/5", "jobs/6"});
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_FALSE(rows[0].contains("validation"));
+  EXPECT_EQ(rows[1]["validation"],
+            nlohmann::json(
+                {{"to_job", "jobs/5"}, {"not_comparable", "max_validation_rows is 6, not 5"}}));
 }
 
 }  // namespace
