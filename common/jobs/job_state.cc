@@ -75,6 +75,7 @@ absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const Ch
   job.set_state_reason(reason.text);
   *job.mutable_update_time() = ToTimestamp(now);
   if (from == v1::JOB_STATE_UNSPECIFIED) *job.mutable_create_time() = job.update_time();
+  if (to == v1::JOB_STATE_QUEUED) *job.mutable_queue_time() = job.update_time();
   if (to == v1::JOB_STATE_RUNNING && !job.has_start_time()) {
     *job.mutable_start_time() = job.update_time();
   }

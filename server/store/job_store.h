@@ -191,8 +191,10 @@ struct StoreCounts {
   std::vector<Jobs> jobs;
   int64_t events = 0;
   int64_t datasets = 0, models = 0, adapters = 0;
-  // Submission time of the job that waits longest; InfiniteFuture when none does.
+  // Since when the job that has been in the queue for longest, and the one that runs next, have been
+  // there (Job.queue_time); InfiniteFuture when no job is queued.
   absl::Time oldest_queued = absl::InfiniteFuture();
+  absl::Time head_queued = absl::InfiniteFuture();
 };
 
 struct NewJob {

@@ -422,10 +422,10 @@ absl::StatusOr<StoreCounts> MemoryTables::Counts() {
     counts.events += entry.events.size();
   }
   for (const auto& [key, count] : jobs) counts.jobs.push_back({key.first, key.second, count});
-  int64_t oldest = last_number_ + 1;
-  for (const QueueKey& key : queue_) oldest = std::min(oldest, key.second);
-  if (!queue_.empty()) {
-    counts.oldest_queued = FromTimestamp(jobs_[oldest].row.job.create_time());
+  for (const QueueKey& key : queue_) {
+    const absl::Time queued = FromTimestamp(jobs_[key.second].row.job.queue_time());
+    counts.oldest_queued = std::min(counts.oldest_queued, queued);
+    if (key == *queue_.begin()) counts.head_queued = queued;
   }
   counts.datasets = *CountResources(ResourceKind::kDataset);
   counts.models = *CountResources(ResourceKind::kModel);

@@ -49,7 +49,11 @@ constexpr char kCountByStateAndMethod[] =
     "SELECT state, method, jobs, events FROM job_counts WHERE owner = 'default' AND jobs > 0 "
     "ORDER BY state, method";
 constexpr char kOldestQueued[] =
-    "SELECT create_time_ns FROM jobs WHERE owner = 'default' AND state = 1 ORDER BY number LIMIT 1";
+    "SELECT queue_time_ns FROM jobs INDEXED BY jobs_by_queue_time "
+    "WHERE owner = 'default' AND state = 1 ORDER BY queue_time_ns LIMIT 1";
+constexpr char kHeadQueued[] =
+    "SELECT queue_time_ns FROM jobs INDEXED BY jobs_queue "
+    "WHERE owner = 'default' AND state = 1 ORDER BY queue_rank, number LIMIT 1";
 
 std::optional<ResourceRow> ReadResource(SqliteQuery& query, ResourceKind kind) {
   if (!query.Next()) return std::nullopt;
@@ -176,10 +180,11 @@ absl::StatusOr<StoreCounts> SqliteTables::Counts() {
   }
   RETURN_IF_ERROR(jobs.status());
   SqliteQuery oldest(database_, kOldestQueued);
-  if (oldest.Next() && !oldest.IsNull(0)) {
-    counts.oldest_queued = absl::FromUnixNanos(oldest.Int(0));
-  }
+  if (oldest.Next()) counts.oldest_queued = absl::FromUnixNanos(oldest.Int(0));
   RETURN_IF_ERROR(oldest.status());
+  SqliteQuery head(database_, kHeadQueued);
+  if (head.Next()) counts.head_queued = absl::FromUnixNanos(head.Int(0));
+  RETURN_IF_ERROR(head.status());
   ASSIGN_OR_RETURN(counts.datasets, CountResources(ResourceKind::kDataset));
   ASSIGN_OR_RETURN(counts.models, CountResources(ResourceKind::kModel));
   ASSIGN_OR_RETURN(counts.adapters, CountResources(ResourceKind::kAdapter));

@@ -23,11 +23,11 @@ namespace {
 
 constexpr char kInsertJob[] =
     "INSERT INTO jobs (id, version, lease_epoch, failures_in_row, state, done, queue_rank, study, "
-    "method, base_model, display_name, output_kind, output_name, last_sequence, create_time_ns, "
+    "method, base_model, display_name, output_kind, output_name, last_sequence, queue_time_ns, "
     "job) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 constexpr char kUpdateJob[] =
     "UPDATE jobs SET version = ?2, lease_epoch = ?3, failures_in_row = ?4, state = ?5, done = ?6, "
-    "last_sequence = ?7, create_time_ns = ?8, job = ?9 WHERE number = ?1";
+    "last_sequence = ?7, queue_time_ns = ?8, job = ?9 WHERE number = ?1";
 constexpr char kDeleteJob[] = "DELETE FROM jobs WHERE number = ?1";
 constexpr char kInsertSpecs[] = "INSERT INTO job_specs VALUES (?1, ?2)";
 constexpr char kReadSpecs[] = "SELECT specs FROM job_specs WHERE job = ?1";
@@ -182,8 +182,10 @@ constexpr char kFindPublisher[] =
     "SELECT id FROM jobs WHERE owner = 'default' AND done = 0 AND output_kind = ?1 "
     "AND output_name = ?2 AND output_name IS NOT NULL";
 
-int64_t Nanoseconds(const google::protobuf::Timestamp& time) {
-  return absl::ToUnixNanos(FromTimestamp(time));
+// Jobs of an older graft have only their creation's.
+int64_t QueueTime(const v1::Job& job) {
+  return absl::ToUnixNanos(
+      FromTimestamp(job.has_queue_time() ? job.queue_time() : job.create_time()));
 }
 
 std::optional<JobRow> ReadJob(SqliteQuery& query) {
@@ -233,7 +235,7 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
                                 row.lease_epoch, row.failures_in_row, job.state(), job.done(),
                                 -int64_t{job.priority()}, job.study(), row.method, row.base_model,
                                 job.display_name(), output_kind, output_name, job.last_sequence(),
-                                Nanoseconds(job.create_time()), SqliteBlob(job)));
+                                QueueTime(job), SqliteBlob(job)));
   row.number = database_.LastInsertId();
   RETURN_IF_ERROR(database_.Run(kInsertSpecs, row.number, SqliteBlob(specs)));
   for (const auto& [key, value] : job.labels()) {
@@ -249,7 +251,7 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
   const v1::Job& job = row.job;
   RETURN_IF_ERROR(database_.Run(kUpdateJob, row.number, row.version, row.lease_epoch,
                                 row.failures_in_row, job.state(), job.done(), job.last_sequence(),
-                                Nanoseconds(job.create_time()), SqliteBlob(job)));
+                                QueueTime(job), SqliteBlob(job)));
   if (database_.ChangedRows() != 1) return absl::InternalError(absl::StrCat("no job ", row.number));
   return job.done() ? database_.Run(kDeleteUses, row.number) : absl::OkStatus();
 }

@@ -76,6 +76,7 @@ TEST(JobStateTest, TimesTellOfTheFirstStartAndTheEnd) {
   ASSERT_TRUE(ChangeState(job, v1::JOB_STATE_RUNNING, {}, kNow + absl::Seconds(1)).ok());
   ASSERT_TRUE(ChangeState(job, v1::JOB_STATE_QUEUED, {}, kNow + absl::Seconds(2)).ok());
   ASSERT_TRUE(ChangeState(job, v1::JOB_STATE_RUNNING, {}, kNow + absl::Seconds(3)).ok());
+  EXPECT_EQ(FromTimestamp(job.queue_time()), kNow + absl::Seconds(2));
   job.set_stage(v1::JOB_STAGE_TRAINING);
   job.set_eta_seconds(9);
   ASSERT_TRUE(ChangeState(job, v1::JOB_STATE_SUCCEEDED, {}, kNow + absl::Seconds(4)).ok());

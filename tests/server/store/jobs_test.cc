@@ -1,3 +1,4 @@
+#include <future>
 #include <thread>
 
 #include "common/base/limits.h"
@@ -385,6 +386,51 @@ TEST_P(JobsTest, CountsAreThoseOfTheRows) {
   EXPECT_EQ(counts->models, 1);
   EXPECT_EQ(counts->adapters, 0);
   EXPECT_EQ(counts->oldest_queued, fixture_.clock().Now());
+}
+
+TEST_P(JobsTest, AJobWaitsSinceItWasQueuedLast) {
+  EXPECT_EQ(store().Counts()->oldest_queued, absl::InfiniteFuture());
+  EXPECT_EQ(store().Counts()->head_queued, absl::InfiniteFuture());
+  fixture_.Submit();
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  fixture_.clock().Advance(absl::Hours(24));
+  const absl::Time submitted = fixture_.clock().Now();
+  fixture_.Submit();
+  fixture_.clock().Advance(absl::Seconds(10));
+  // It ran for a day and comes back before the other, which waits for 10 s.
+  const absl::Time back = fixture_.clock().Now();
+  ASSERT_OK(store().FinishAttempt({claim->job.name(), claim->lease_epoch, kWorker}, 0,
+                                  AttemptFailed{{}, v1::FAILURE_CLASS_INFRASTRUCTURE}));
+  fixture_.clock().Advance(absl::Seconds(5));
+  EXPECT_EQ(FromTimestamp(fixture_.Get("jobs/j1").queue_time()), back);
+  EXPECT_EQ(store().Counts()->oldest_queued, submitted);
+  EXPECT_EQ(store().Counts()->head_queued, back);
+  // Leased again, it has none.
+  ASSERT_OK(fixture_.ClaimNext(kWorker));
+  EXPECT_EQ(store().Counts()->head_queued, submitted);
+}
+
+TEST_P(JobsTest, ThePrioritisedJobIsTheHeadOfTheQueue) {
+  fixture_.Submit();
+  const absl::Time first = fixture_.clock().Now();
+  fixture_.clock().Advance(absl::Seconds(10));
+  fixture_.Submit(/*priority=*/5);
+  EXPECT_EQ(store().Counts()->oldest_queued, first);
+  EXPECT_EQ(store().Counts()->head_queued, fixture_.clock().Now());
+}
+
+TEST_P(JobsTest, AChangeToFailedSaysOfWhatClass) {
+  fixture_.Submit();
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  std::promise<v1::FailureClass> told;
+  const auto subscription = store().Subscribe("", [&](const JobChange& change) {
+    if (change.state == v1::JOB_STATE_FAILED) told.set_value(change.failure_class);
+  });
+  ASSERT_OK(store().FinishAttempt({claim->job.name(), claim->lease_epoch, kWorker}, 0,
+                                  AttemptFailed{{}, v1::FAILURE_CLASS_DATA}));
+  EXPECT_EQ(told.get_future().get(), v1::FAILURE_CLASS_DATA);
 }
 
 }  // namespace

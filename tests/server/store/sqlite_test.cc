@@ -119,6 +119,18 @@ TEST_F(SqliteTest, OtherFilesAreRefused) {
   }
 }
 
+TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
+  fixture_.Submit();
+  const absl::Time submitted = fixture_.clock().Now();
+  fixture_.clock().Advance(absl::Hours(1));
+  ExecuteSql(path(),
+             "DROP INDEX jobs_by_queue_time; PRAGMA user_version = 3;"
+             "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
+  fixture_.Reopen();
+  EXPECT_EQ(store().Counts()->oldest_queued, submitted);
+  EXPECT_OK(fixture_.ClaimNext(kWorker));
+}
+
 TEST_F(SqliteTest, StoreIsMadeWithItsDirectory) {
   EXPECT_OK(OpenStatus("sqlite:" + JoinPath(fixture_.root(), "new/deep/graft.db")));
 }
