@@ -18,7 +18,9 @@ namespace {
 }
 
 void CheckName(const std::string& name, bool is_counter) {
-  if (!absl::StartsWith(name, "graft_")) DieOfBadMetric(name, "does not begin with graft_");
+  if (!absl::StartsWith(name, "graft_") && !absl::StartsWith(name, "process_")) {
+    DieOfBadMetric(name, "begins neither with graft_ nor with process_");
+  }
   if (absl::EndsWith(name, "_total") != is_counter) {
     DieOfBadMetric(name, "counters, and only counters, end in _total");
   }
@@ -120,6 +122,7 @@ std::vector<double> WaitBuckets() { return {0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 9
 class MetricRegistry::Scraped : public prometheus::Collectable {
  public:
   std::vector<prometheus::MetricFamily> Collect() const override {
+    MutexLock lock(mutex_);
     for (const auto& refresh : refreshes) refresh();
     std::vector<prometheus::MetricFamily> families = registry.Collect();
     // A family without series would be HELP and TYPE lines alone.
@@ -130,6 +133,10 @@ class MetricRegistry::Scraped : public prometheus::Collectable {
 
   prometheus::Registry registry;
   std::vector<std::function<void()>> refreshes;
+
+ private:
+  // One scrape must not see the series that another has just taken away to set them anew.
+  mutable Mutex mutex_;
 };
 
 MetricRegistry::MetricRegistry() : scraped_(std::make_shared<Scraped>()) {}

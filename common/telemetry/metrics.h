@@ -2,7 +2,8 @@
 
 // Telemetry that Prometheus scrapes: named families of counters, gauges and histograms.
 //
-// Names are `graft_<noun>_<unit>[_total]` in base units (seconds, bytes). Labels are bounded: a
+// Names are `graft_<noun>_<unit>[_total]` in base units (seconds, bytes), or Prometheus' own
+// process_… of process_metrics.h. Labels are bounded: a
 // family holds at most kMaxSeriesPerFamily series; what would be one more goes to the series whose
 // label values are all "other". A label whose values are jobs belongs only on series that are
 // removed soon after the job's end (RemoveWhere).
@@ -94,9 +95,9 @@ class MetricRegistry {
   HistogramFamily& AddHistogram(const std::string& name, const std::string& help,
                                 std::vector<std::string> label_names, std::vector<double> buckets);
 
-  // `refresh` runs before every scrape, on the scraping thread: for gauges that mirror a table. It
-  // may block shortly. Must be called before the registry is exposed; what it refers to must
-  // outlive the exposer.
+  // `refresh` runs before every scrape, on the scraping thread, one scrape at a time: for gauges
+  // that mirror a table. It may block shortly. Must be called before the registry is exposed; what
+  // it refers to must outlive the exposer.
   void OnScrape(std::function<void()> refresh);
 
   // What /metrics answers (text format 0.0.4).

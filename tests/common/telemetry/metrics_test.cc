@@ -1,7 +1,11 @@
 #include "common/telemetry/metrics.h"
 
+#include <atomic>
 #include <string>
+#include <thread>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -48,6 +52,27 @@ TEST(MetricsTest, SeriesOfAFamilyAreBounded) {
   for (size_t i = 0; i < kMaxSeriesPerFamily + 50; ++i) family.Add({absl::StrCat("n", i)});
   EXPECT_EQ(family.size(), kMaxSeriesPerFamily + 1);
   EXPECT_THAT(registry.Text(), HasSubstr("graft_things_total{name=\"other\"} 50"));
+}
+
+TEST(MetricsTest, AScrapeNeverSeesWhatAnotherIsSettingAnew) {
+  MetricRegistry registry;
+  GaugeFamily& gauge = registry.AddGauge("graft_jobs", "Jobs.", {"state"});
+  registry.OnScrape([&] {
+    gauge.Clear();
+    for (int i = 0; i < 50; ++i) std::this_thread::yield();  // To another that is collecting.
+    gauge.Set({"QUEUED"}, 1);
+  });
+  std::vector<std::thread> scrapers;
+  std::atomic<int> torn = 0;
+  for (int t = 0; t < 4; ++t) {
+    scrapers.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) {
+        if (!absl::StrContains(registry.Text(), "{state=\"QUEUED\"}")) ++torn;
+      }
+    });
+  }
+  for (std::thread& scraper : scrapers) scraper.join();
+  EXPECT_EQ(torn, 0);
 }
 
 TEST(MetricsTest, RefreshRunsBeforeEachScrape) {
