@@ -8,8 +8,10 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -17,6 +19,7 @@
 #include "common/telemetry/exposer.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/log_signals.h"
+#include "common/telemetry/process_metrics.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
 #include "server/process/process_lock.h"
@@ -72,6 +75,14 @@ absl::Status Announce(const ServerFlags& flags, const RpcServer& rpc, const std:
   return WriteFileAtomically(flags.ready_file, ready.dump() + "\n");
 }
 
+// Where the server writes: jobs, and what they are made of.
+std::vector<std::string> WrittenDirectories(const ServerFlags& flags) {
+  std::vector<std::string> directories = {flags.data, flags.artifacts};
+  absl::string_view store = flags.store;
+  if (absl::ConsumePrefix(&store, "sqlite:")) directories.push_back(DirectoryOf(store));
+  return directories;
+}
+
 // The locks of the directories: held until the process ends.
 absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>& locks) {
   for (const std::string& directory : {flags.data, flags.artifacts}) {
@@ -120,6 +131,8 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
                    RpcServer::Start(RpcOptions(flags), {Clock::Real(), registry, *store, *blobs,
                                                         *publisher, *logs, scheduler, telemetry}));
+  ExposeProcess(registry, kVersion);
+  ExposeFilesystems(registry, WrittenDirectories(flags));
   telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
                    MetricsExposer::Start(flags.http, registry));

@@ -28,6 +28,7 @@
 #include "common/telemetry/log.h"
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/process_metrics.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/device_choice.h"
 
@@ -123,6 +124,8 @@ absl::Status Serve(const Flags& flags) {
   MetricRegistry metrics;
   std::unique_ptr<MetricsExposer> exposer;
   if (!flags.http.empty()) {
+    ExposeProcess(metrics, kVersion);
+    ExposeFilesystems(metrics, {flags.state});
     ASSIGN_OR_RETURN(exposer, MetricsExposer::Start(flags.http, metrics));
     Log(LogLevel::kInfo, "metrics", {{"address", exposer->address()}});
   }
