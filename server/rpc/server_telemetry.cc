@@ -1,5 +1,7 @@
 #include "server/rpc/server_telemetry.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -32,7 +34,8 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
       commit_changes_(
           registry.AddCounter("graft_store_changes_total", "Changes that commits made durable.")),
       queue_wait_(registry.AddHistogram("graft_job_queue_wait_seconds",
-                                        "From submission to the first lease.", {}, WaitBuckets())),
+                                        "From being queued, or queued again, to the lease.", {},
+                                        WaitBuckets())),
       requeues_(registry.AddCounter("graft_job_requeues_total",
                                     "Jobs that were queued again: lease lost, engine crashed.")),
       expired_leases_(registry.AddCounter("graft_leases_expired_total",
@@ -44,9 +47,13 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
                                   "Tokens trained on, from the logged rates.")),
       ended_(registry.AddCounter("graft_jobs_ended_total",
                                  "Jobs that reached a final state, by state.", {"state"})),
+      failures_(registry.AddCounter("graft_job_failures_total",
+                                    "Jobs that ended FAILED, by failure class.", {"class"})),
       jobs_(registry.AddGauge("graft_jobs", "Jobs by state and method.", {"state", "method"})),
       oldest_wait_(registry.AddGauge("graft_queue_oldest_wait_seconds",
-                                     "Time that the job at the head of the queue has waited.")),
+                                     "Time that a job has waited in the queue, the longest.")),
+      head_wait_(registry.AddGauge("graft_queue_head_wait_seconds",
+                                   "Time that the job which runs next has waited.")),
       catalogue_(registry.AddGauge("graft_resources", "Data sets, models and adapters.", {"kind"})),
       job_loss_(registry.AddGauge("graft_job_loss_nats", "Last loss of a running job.",
                                   {"job_name", "split"})),
@@ -54,19 +61,29 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
                                    "Last ROUGE F-measure of a running job.", {"job_name", "kind"})),
       job_steps_(registry.AddGauge("graft_job_steps", "Optimiser steps of a running job.",
                                    {"job_name", "count"})),
-      workers_(registry.AddGauge("graft_workers", "Connected workers.")),
+      workers_(registry.AddGauge("graft_workers", "Workers that are up.")),
+      worker_up_(registry.AddGauge("graft_worker_up",
+                                   "1, or 0 of a worker that was up and is away (for 24 hours).",
+                                   {"worker", "hostname"})),
       worker_slots_(
-          registry.AddGauge("graft_worker_slots", "Slots of connected workers.", {"state"})),
+          registry.AddGauge("graft_worker_slots", "Slots of workers that are up.", {"state"})),
       queued_texts_(registry.AddGauge("graft_generate_queue_requests",
                                       "Generate requests that wait for a worker.")),
       engine_restarts_(registry.AddCounter(
           "graft_engine_restarts_total", "Engines that crashed and were started again, by worker.",
-          {"worker"})) {
+          {"worker"})),
+      roster_(clock) {
   // Counters are there from the start, so that a rate over their first increment is right.
   requeues_.Add({}, 0);
   expired_leases_.Add({}, 0);
   tokens_.Add({}, 0);
   commit_changes_.Add({}, 0);
+  for (int state = 0; state < v1::JobState_ARRAYSIZE; ++state) {
+    if (IsFinal(v1::JobState(state))) ended_.Add({StateName(v1::JobState(state))}, 0);
+  }
+  for (int failure = 1; failure < v1::FailureClass_ARRAYSIZE; ++failure) {
+    failures_.Add({FailureClassName(v1::FailureClass(failure))}, 0);
+  }
 }
 
 void ServerTelemetry::OnCommit(absl::Duration commit_time, int changes) {
@@ -74,9 +91,17 @@ void ServerTelemetry::OnCommit(absl::Duration commit_time, int changes) {
   commit_changes_.Add({}, changes);
 }
 
-void ServerTelemetry::OnLeased(const v1::Job& job, int attempt) {
-  if (attempt != 1) return;
-  queue_wait_.Observe({}, absl::ToDoubleSeconds(clock_.Now() - TimeOf(job.create_time())));
+double ServerTelemetry::WaitedSeconds(absl::Time since) const {
+  // The clock may have been set back.
+  return since == absl::InfiniteFuture()
+             ? 0
+             : std::max(0.0, absl::ToDoubleSeconds(clock_.Now() - since));
+}
+
+void ServerTelemetry::OnLeased(const v1::Job& job) {
+  // A job that an older graft queued has no queue_time.
+  queue_wait_.Observe(
+      {}, WaitedSeconds(TimeOf(job.has_queue_time() ? job.queue_time() : job.create_time())));
 }
 
 void ServerTelemetry::OnLeaseExpired() { expired_leases_.Add({}); }
@@ -109,6 +134,7 @@ void ServerTelemetry::OnChange(const JobChange& change) {
     requeues_.Add({});
   }
   if (IsFinal(change.state)) ended_.Add({StateName(change.state)});
+  if (change.state == v1::JOB_STATE_FAILED) failures_.Add({FailureClassName(change.failure_class)});
   if (change.state != v1::JOB_STATE_RUNNING) {
     MutexLock lock(mutex_);
     last_steps_.erase(change.job);
@@ -134,8 +160,8 @@ void ServerTelemetry::RefreshCounts(JobStore& store) {
   catalogue_.Set({"dataset"}, static_cast<double>(counts->datasets));
   catalogue_.Set({"model"}, static_cast<double>(counts->models));
   catalogue_.Set({"adapter"}, static_cast<double>(counts->adapters));
-  const bool waits = counts->oldest_queued != absl::InfiniteFuture();
-  oldest_wait_.Set({}, waits ? absl::ToDoubleSeconds(clock_.Now() - counts->oldest_queued) : 0);
+  oldest_wait_.Set({}, WaitedSeconds(counts->oldest_queued));
+  head_wait_.Set({}, WaitedSeconds(counts->head_queued));
 }
 
 void ServerTelemetry::ShowMetric(const std::string& job, const std::string& name, double value) {
@@ -161,22 +187,36 @@ void ServerTelemetry::RefreshRunning(JobStore& store) {
   }
 }
 
+void ServerTelemetry::OnConnected(const worker::v1::ConnectRequest& hello, absl::Duration lease) {
+  roster_.Connected(hello, lease);
+}
+
+void ServerTelemetry::OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat,
+                                  absl::Duration lease) {
+  roster_.Heard(heartbeat, lease);
+}
+
 void ServerTelemetry::RefreshWorkers(WorkerHub& hub, GenerationBroker& broker) {
+  const std::vector<WorkerHub::WorkerView> connected = hub.workers();
+  std::set<std::string> ids;
+  for (const WorkerHub::WorkerView& worker : connected) ids.insert(worker.id);
+  const WorkerRoster::Look look = roster_.TakeLook(ids);
+  for (const std::string& id : look.forgotten) engine_restarts_.RemoveWhere("worker", id);
+  worker_up_.Clear();
+  std::set<std::string> up;
+  for (const WorkerRoster::Worker& worker : look.workers) {
+    if (worker.up) up.insert(worker.id);
+    worker_up_.Set({worker.id, worker.hostname}, worker.up ? 1 : 0);
+    engine_restarts_.Add({worker.id}, static_cast<double>(worker.new_crashes));
+  }
   int free_slots = 0;
   int slots = 0;
-  const std::vector<WorkerHub::WorkerView> workers = hub.workers();
-  for (const WorkerHub::WorkerView& worker : workers) {
+  for (const WorkerHub::WorkerView& worker : connected) {
+    if (!up.contains(worker.id)) continue;
     slots += worker.slots;
     free_slots += worker.free_slots;
-    MutexLock lock(mutex_);
-    int64_t& seen = seen_restarts_[worker.id];
-    // A worker that started anew counts from 0.
-    const int64_t fresh = worker.engine_restarts_total < seen ? worker.engine_restarts_total
-                                                              : worker.engine_restarts_total - seen;
-    seen = worker.engine_restarts_total;
-    engine_restarts_.Add({worker.id}, static_cast<double>(fresh));
   }
-  workers_.Set({}, static_cast<double>(workers.size()));
+  workers_.Set({}, static_cast<double>(up.size()));
   worker_slots_.Set({"free"}, free_slots);
   worker_slots_.Set({"busy"}, slots - free_slots);
   queued_texts_.Set({}, static_cast<double>(broker.queued()));

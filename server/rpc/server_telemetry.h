@@ -11,6 +11,7 @@
 #include "graft/v1/event.pb.h"
 #include "server/rpc/generation_broker.h"
 #include "server/rpc/worker_hub.h"
+#include "server/rpc/worker_roster.h"
 #include "server/store/job_store.h"
 
 namespace graft {
@@ -29,11 +30,14 @@ class ServerTelemetry {
   // For StoreOptions::on_commit.
   void OnCommit(absl::Duration commit_time, int changes);
   // A job was given to a worker for the first time, or again.
-  void OnLeased(const v1::Job& job, int attempt);
+  void OnLeased(const v1::Job& job);
   // A batch of a worker's was stored.
   void OnEvents(const std::string& job,
                 const google::protobuf::RepeatedPtrField<v1::JobEvent>& events);
   void OnLeaseExpired();
+  // A worker's stream was opened, and a heartbeat came; each is good for `lease`.
+  void OnConnected(const worker::v1::ConnectRequest& hello, absl::Duration lease);
+  void OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat, absl::Duration lease);
   // Follows the store's changes (called by its listener).
   void OnChange(const JobChange& change);
 
@@ -47,6 +51,8 @@ class ServerTelemetry {
     absl::Time time;
   };
 
+  // 0 for InfiniteFuture.
+  double WaitedSeconds(absl::Time since) const;
   void RefreshCounts(JobStore& store);
   void RefreshRunning(JobStore& store);
   void RefreshWorkers(WorkerHub& hub, GenerationBroker& broker);
@@ -61,20 +67,23 @@ class ServerTelemetry {
   HistogramFamily& step_seconds_;
   CounterFamily& tokens_;
   CounterFamily& ended_;
+  CounterFamily& failures_;
   GaugeFamily& jobs_;
   GaugeFamily& oldest_wait_;
+  GaugeFamily& head_wait_;
   GaugeFamily& catalogue_;
   GaugeFamily& job_loss_;
   GaugeFamily& job_rouge_;
   GaugeFamily& job_steps_;
   GaugeFamily& workers_;
+  GaugeFamily& worker_up_;
   GaugeFamily& worker_slots_;
   GaugeFamily& queued_texts_;
   CounterFamily& engine_restarts_;
 
+  WorkerRoster roster_;
   Mutex mutex_;
-  std::map<std::string, LastStep> last_steps_ ABSL_GUARDED_BY(mutex_);    // By job, while it runs.
-  std::map<std::string, int64_t> seen_restarts_ ABSL_GUARDED_BY(mutex_);  // By worker.
+  std::map<std::string, LastStep> last_steps_ ABSL_GUARDED_BY(mutex_);  // By job, while it runs.
 };
 
 }  // namespace graft

@@ -81,12 +81,11 @@ bool WorkerHub::Disconnect(const std::shared_ptr<Link>& link) {
   return true;
 }
 
-void WorkerHub::Seen(const std::string& worker, int free_slots, int64_t engine_restarts_total) {
+void WorkerHub::Seen(const std::string& worker, int free_slots) {
   MutexLock lock(mutex_);
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return;
   it->second.free_slots = free_slots;
-  it->second.engine_restarts_total = engine_restarts_total;
   it->second.last_seen = clock_.Now();
 }
 
@@ -152,7 +151,6 @@ std::vector<WorkerHub::WorkerView> WorkerHub::workers() const {
                      .devices = {hello.devices().begin(), hello.devices().end()},
                      .slots = hello.slots(),
                      .free_slots = entry.free_slots,
-                     .engine_restarts_total = entry.engine_restarts_total,
                      .last_seen = entry.last_seen});
   }
   return views;

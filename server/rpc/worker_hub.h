@@ -54,7 +54,6 @@ class WorkerHub {
     std::vector<std::string> devices;
     int slots = 0;
     int free_slots = 0;
-    int64_t engine_restarts_total = 0;
     absl::Time last_seen;
   };
 
@@ -69,7 +68,7 @@ class WorkerHub {
   bool Disconnect(const std::shared_ptr<Link>& link);
 
   // A heartbeat's news.
-  void Seen(const std::string& worker, int free_slots, int64_t engine_restarts_total);
+  void Seen(const std::string& worker, int free_slots);
   // A job or a text was given to it (-1) or is over (+1); the next heartbeat corrects it.
   void AdjustFreeSlots(const std::string& worker, int change);
   // Takes a slot of the connected worker that has most of them free; empty when all are busy.
@@ -87,7 +86,6 @@ class WorkerHub {
   struct Entry {
     std::shared_ptr<Link> link;
     int free_slots = 0;
-    int64_t engine_restarts_total = 0;
     absl::Time last_seen;
   };
 

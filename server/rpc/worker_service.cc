@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<MessageSource<Command>>> WorkerService::OpenComma
     const worker::v1::ConnectRequest& request, std::shared_ptr<StreamWaker> waker) {
   ASSIGN_OR_RETURN(std::shared_ptr<WorkerHub::Link> link,
                    context_.hub.Connect(request, std::move(waker)));
+  context_.telemetry.OnConnected(request, context_.options.lease_duration);
   Command command;
   Command::Welcome* welcome = command.mutable_welcome();
   const ServiceOptions& options = context_.options;
@@ -131,7 +132,8 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
     answer->set_cancel(renewal.cancel);
   }
   ToProto(context_.options.lease_duration, response->mutable_lease_duration());
-  context_.hub.Seen(request.worker().id(), request.free_slots(), request.engine_restarts_total());
+  context_.hub.Seen(request.worker().id(), request.free_slots());
+  context_.telemetry.OnHeartbeat(request, context_.options.lease_duration);
   context_.broker.Dispatch();
   return absl::OkStatus();
 }
@@ -164,7 +166,7 @@ absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
   }
   ToProto(context_.options.lease_duration, response->mutable_lease()->mutable_lease_duration());
   context_.hub.AdjustFreeSlots(worker.id, -1);
-  context_.telemetry.OnLeased(claim->job, claim->attempt);
+  context_.telemetry.OnLeased(claim->job);
   LogJob(LogLevel::kInfo, claim->job.name(), "leased",
          {{"worker", worker.id},
           {"attempt", absl::StrCat(claim->attempt)},

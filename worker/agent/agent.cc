@@ -17,6 +17,9 @@ namespace {
 // Until the server's Welcome says its own.
 constexpr absl::Duration kFirstHeartbeatInterval = absl::Milliseconds(500);
 
+// A server that is away must not hold up the worker's end.
+constexpr absl::Duration kGoodbyeTimeout = absl::Seconds(1);
+
 // An attempt takes far less from looking up its inputs to having opened them.
 constexpr absl::Duration kCacheMinAge = absl::Hours(1);
 
@@ -94,8 +97,11 @@ void Agent::Stop() {
   for (Slot& slot : slots_) {
     if (slot.thread.joinable()) slot.thread.join();
   }
-  if (heartbeat_thread_.joinable()) heartbeat_thread_.join();
   if (command_thread_.joinable()) command_thread_.join();
+  if (heartbeat_thread_.joinable()) {
+    heartbeat_thread_.join();
+    if (welcomed()) SayGoodbye();
+  }
 }
 
 void Agent::FollowCommands() {
@@ -186,10 +192,12 @@ void Agent::SendHeartbeat() {
   }
   request.set_free_slots(options_.slots - busy_slots_);
   request.set_engine_restarts_total(engine_crashes_);
+  request.set_engine_restarts_acknowledged(acknowledged_crashes_);
   const absl::Duration sent = clock_.Boottime();
   const auto response = link_.Heartbeat(request);
   heartbeats_total_.Add({absl::StatusCodeToString(response.status().code())});
   if (!response.ok()) return;  // The leases run on until their deadline.
+  acknowledged_crashes_ = request.engine_restarts_total();
   absl::Duration margin;
   {
     MutexLock lock(mutex_);
@@ -207,6 +215,14 @@ void Agent::SendHeartbeat() {
     lease->Renew(deadline);
     if (renewal.cancel()) lease->Cancel(clock_.Boottime(), options_.cancel_patience);
   }
+}
+
+void Agent::SayGoodbye() {
+  worker::v1::HeartbeatRequest request;
+  request.set_engine_restarts_total(engine_crashes_);
+  request.set_engine_restarts_acknowledged(acknowledged_crashes_);
+  request.set_leaving(true);
+  link_.Heartbeat(request, kGoodbyeTimeout).IgnoreError();
 }
 
 void Agent::WakeSlots() {

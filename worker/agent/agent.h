@@ -72,6 +72,8 @@ class Agent {
   void RefuseTextsBehindJobs();
   void SendHeartbeats();
   void SendHeartbeat();
+  // Tells the server, if it is there, that nobody should miss this worker.
+  void SayGoodbye();
   void RunSlot(Slot& slot);
   // Serves a text or a job, if there is one. False: there was nothing to do.
   bool Work(Slot& slot, JobRunner& runner);
@@ -94,6 +96,7 @@ class Agent {
   std::atomic<int> busy_slots_ = 0;    // With a job or a text.
   std::atomic<int> running_jobs_ = 0;  // Slots with a job.
   std::atomic<int64_t> engine_crashes_ = 0;
+  int64_t acknowledged_crashes_ = 0;  // The heartbeat thread's own; Stop's, when it has ended.
 
   MetricFamily<prometheus::Counter>& attempts_total_;
   MetricFamily<prometheus::Counter>& engine_crashes_total_;

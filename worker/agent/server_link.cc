@@ -61,10 +61,11 @@ absl::Status ServerLink::Retry(StopSignal& stop, const std::function<absl::Statu
 }
 
 absl::StatusOr<worker::v1::HeartbeatResponse> ServerLink::Heartbeat(
-    worker::v1::HeartbeatRequest request) {
+    worker::v1::HeartbeatRequest request, absl::Duration timeout) {
   *request.mutable_worker() = options_.identity;
   return CallUnary<worker::v1::HeartbeatRequest, worker::v1::HeartbeatResponse>(
-      *stub_, &worker::v1::WorkerService::Stub::Heartbeat, request, options_.call_timeout);
+      *stub_, &worker::v1::WorkerService::Stub::Heartbeat, request,
+      std::min(timeout, options_.call_timeout));
 }
 
 absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(const std::string& request_id) {

@@ -38,8 +38,9 @@ class ServerLink {
   // protocol may safely be repeated.
   absl::Status Retry(StopSignal& stop, const std::function<absl::Status()>& call) const;
 
-  // One try each. The identity is filled in here.
-  absl::StatusOr<worker::v1::HeartbeatResponse> Heartbeat(worker::v1::HeartbeatRequest request);
+  // One try each. The identity is filled in here. `timeout`: at most call_timeout.
+  absl::StatusOr<worker::v1::HeartbeatResponse> Heartbeat(
+      worker::v1::HeartbeatRequest request, absl::Duration timeout = absl::InfiniteDuration());
   absl::StatusOr<worker::v1::LeaseJobResponse> LeaseJob(const std::string& request_id);
   absl::StatusOr<worker::v1::ReportEventsResponse> ReportEvents(
       worker::v1::ReportEventsRequest request);

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/synchronization/notification.h"
 #include "common/base/file.h"
 #include "common/base/subprocess.h"
@@ -114,6 +115,8 @@ TEST(ServerTest, MetricsTellOfJobsCallsCommitsAndWorkers) {
   EXPECT_THAT(text, HasSubstr("graft_train_step_seconds_count 1"));
   EXPECT_THAT(text, HasSubstr("graft_train_tokens_total 1000"));
   EXPECT_THAT(text, HasSubstr("graft_job_queue_wait_seconds_count 1"));
+  EXPECT_THAT(text, HasSubstr("graft_queue_oldest_wait_seconds "));
+  EXPECT_THAT(text, HasSubstr("graft_queue_head_wait_seconds "));
   EXPECT_THAT(text, HasSubstr("graft_workers 1"));
   EXPECT_THAT(text, HasSubstr("graft_rpc_streams{method=\"WorkerService.Connect\"} 1"));
   EXPECT_THAT(text, HasSubstr("graft_store_commit_seconds_count"));
@@ -124,6 +127,66 @@ TEST(ServerTest, MetricsTellOfJobsCallsCommitsAndWorkers) {
   ASSERT_TRUE(server.Cancel(job).ok());
   ASSERT_TRUE(worker.Finish(*lease, 1, end).ok());
   EXPECT_THAT(server.registry().Text(), Not(HasSubstr(job)));
+}
+
+TEST(ServerTest, MetricsTellOfAWorkerThatIsAway) {
+  TestServer server;
+  FakeWorker worker(server);
+  worker.Connect();
+  EXPECT_THAT(server.registry().Text(),
+              HasSubstr("graft_worker_up{hostname=\"\",worker=\"w1\"} 1"));
+  worker.Disconnect();
+  std::string text;
+  // The server learns of the stream's end a little later.
+  do {
+    text = server.registry().Text();
+  } while (absl::StrContains(text, "graft_workers 1"));
+  EXPECT_THAT(text, HasSubstr("graft_worker_up{hostname=\"\",worker=\"w1\"} 0"));
+  EXPECT_THAT(text, HasSubstr("graft_worker_slots{state=\"free\"} 0"));
+}
+
+TEST(ServerTest, MetricsTellOfFailuresByTheirClass) {
+  TestServer server;
+  FakeWorker worker(server);
+  worker.Connect();
+  // They are there before the first failure, which else would be no increase.
+  EXPECT_THAT(server.registry().Text(), HasSubstr("graft_job_failures_total{class=\"DATA\"} 0"));
+  EXPECT_THAT(server.registry().Text(), HasSubstr("graft_jobs_ended_total{state=\"FAILED\"} 0"));
+  ASSERT_TRUE(server.Create(LoraJob()).ok());
+  const auto lease = worker.Lease("r1");
+  worker::v1::FinishAttemptRequest end;
+  end.mutable_failed()->set_failure_class(v1::FAILURE_CLASS_DATA);
+  ASSERT_TRUE(worker.Finish(*lease, 0, end).ok());
+  const std::string text = server.registry().Text();
+  EXPECT_THAT(text, HasSubstr("graft_job_failures_total{class=\"DATA\"} 1"));
+  EXPECT_THAT(text, HasSubstr("graft_job_failures_total{class=\"INTERNAL\"} 0"));
+  EXPECT_THAT(text, HasSubstr("graft_jobs_ended_total{state=\"FAILED\"} 1"));
+}
+
+// A worker whose engine crashed once, under one server and then under the next.
+TEST(ServerTest, TwoServersInARowCountACrashOnce) {
+  worker::v1::HeartbeatRequest heartbeat;
+  heartbeat.mutable_worker()->set_id("w1");
+  heartbeat.mutable_worker()->set_instance("i1");
+  const auto told = [&](int64_t total, int64_t acknowledged, TestServer& server) {
+    heartbeat.set_engine_restarts_total(total);
+    heartbeat.set_engine_restarts_acknowledged(acknowledged);
+    const auto stub = worker::v1::WorkerService::NewStub(server.worker_channel());
+    const auto context = CallContext();
+    worker::v1::HeartbeatResponse response;
+    EXPECT_TRUE(stub->Heartbeat(context.get(), heartbeat, &response).ok());
+    return server.registry().Text();
+  };
+  {
+    TestServer server;
+    EXPECT_THAT(told(0, 0, server), HasSubstr("graft_engine_restarts_total{worker=\"w1\"} 0"));
+    EXPECT_THAT(told(1, 0, server), HasSubstr("graft_engine_restarts_total{worker=\"w1\"} 1"));
+    EXPECT_THAT(told(1, 1, server), HasSubstr("graft_engine_restarts_total{worker=\"w1\"} 1"));
+  }
+  TestServer next;
+  EXPECT_THAT(told(1, 1, next), HasSubstr("graft_engine_restarts_total{worker=\"w1\"} 0"));
+  EXPECT_THAT(told(1, 1, next), HasSubstr("graft_engine_restarts_total{worker=\"w1\"} 0"));
+  EXPECT_THAT(told(2, 1, next), HasSubstr("graft_engine_restarts_total{worker=\"w1\"} 1"));
 }
 
 TEST(ServerTest, MetricsPassPromtool) {

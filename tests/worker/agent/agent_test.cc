@@ -223,6 +223,41 @@ TEST_F(AgentTest, EventsOfAnAbsentServerArriveOnceAndInOrder) {
   EXPECT_GE(server_.duplicate_batches(), 1);
 }
 
+TEST_F(AgentTest, ACrashIsAcknowledgedByAHeartbeatThatWasAnswered) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  server_.RefuseHeartbeats(true);
+  launcher_.Script(0)->Crash();
+  server_.WaitForFinish("a");
+  const auto told = [](const worker::v1::HeartbeatRequest& heartbeat) {
+    return heartbeat.engine_restarts_total() == 1;
+  };
+  server_.WaitForHeartbeat(told);
+  server_.RefuseHeartbeats(false);
+  server_.WaitForHeartbeat([](const worker::v1::HeartbeatRequest& heartbeat) {
+    return heartbeat.engine_restarts_acknowledged() == 1;
+  });
+  // Those before had no answer, or were the first that had one.
+  int unacknowledged = 0;
+  for (const worker::v1::HeartbeatRequest& heartbeat : server_.heartbeats()) {
+    EXPECT_TRUE(heartbeat.has_engine_restarts_acknowledged());
+    if (told(heartbeat) && heartbeat.engine_restarts_acknowledged() == 0) ++unacknowledged;
+  }
+  EXPECT_GE(unacknowledged, 2);
+}
+
+TEST_F(AgentTest, ItsLastHeartbeatSaysThatItLeaves) {
+  StartAgent();
+  server_.WaitForHeartbeat(
+      [](const worker::v1::HeartbeatRequest& heartbeat) { return !heartbeat.leaving(); });
+  agent_->Stop();
+  const size_t count = server_.heartbeats().size();
+  EXPECT_TRUE(server_.heartbeats().back().leaving());
+  agent_->Stop();
+  EXPECT_EQ(server_.heartbeats().size(), count);
+}
+
 TEST_F(AgentTest, CancelReachesTheEngine) {
   StartAgent();
   server_.AddJob("a");

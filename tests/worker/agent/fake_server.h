@@ -3,6 +3,7 @@
 // A server of graft.worker.v1 that remembers what it was told, and can be taken away and brought
 // back.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -141,6 +142,24 @@ class FakeServer : public worker::v1::WorkerService::Service {
     MutexLock lock(mutex_);
     return duplicate_batches_;
   }
+  // Whether heartbeats are answered UNAVAILABLE from here on.
+  void RefuseHeartbeats(bool refuse) {
+    MutexLock lock(mutex_);
+    refuse_heartbeats_ = refuse;
+  }
+  // Blocks until a heartbeat has come for which `wanted` is true; that one.
+  worker::v1::HeartbeatRequest WaitForHeartbeat(
+      const std::function<bool(const worker::v1::HeartbeatRequest&)>& wanted) {
+    MutexLock lock(mutex_);
+    for (size_t seen = 0;; ++seen) {
+      while (seen == heartbeats_.size()) changed_.Wait(mutex_);
+      if (wanted(heartbeats_[seen])) return heartbeats_[seen];
+    }
+  }
+  std::vector<worker::v1::HeartbeatRequest> heartbeats() {
+    MutexLock lock(mutex_);
+    return heartbeats_;
+  }
   // From here on the bytes of blobs do not move, for as long as the worker waits for them.
   void HoldTransfers() {
     MutexLock lock(mutex_);
@@ -180,6 +199,9 @@ class FakeServer : public worker::v1::WorkerService::Service {
   grpc::Status Heartbeat(grpc::ServerContext*, const worker::v1::HeartbeatRequest* request,
                          worker::v1::HeartbeatResponse* response) override {
     MutexLock lock(mutex_);
+    heartbeats_.push_back(*request);
+    changed_.NotifyAll();
+    if (refuse_heartbeats_) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
     response->mutable_lease_duration()->set_seconds(60);
     for (const auto& held : request->leases()) {
       auto& renewal = *response->add_renewals();
@@ -327,6 +349,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
   bool hold_transfers_ ABSL_GUARDED_BY(mutex_) = false;
   int held_transfers_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t duplicate_batches_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<worker::v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mutex_);
+  bool refuse_heartbeats_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<worker::v1::Lease> waiting_ ABSL_GUARDED_BY(mutex_);
   std::vector<worker::v1::Command> commands_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> stale_ ABSL_GUARDED_BY(mutex_);
