@@ -256,6 +256,32 @@ class Tree:
                     if name not in known and re.sub(r"_(bucket|sum|count)$", "", name) not in known:
                         self.report(path, number, f"no program has a metric {name}")
 
+    def check_telemetry_is_documented(self):
+        """Every metric and alert stands in docs/OPERATIONS.md, and nothing else; every alert has its promtool test."""
+        page = "docs/OPERATIONS.md"
+        if page not in self.lines:
+            return
+        told = {name: number for number, line in enumerate(self.lines[page], 1) for name in re.findall(r"`((?:graft|process)_[a-z0-9_]+)`", line)}
+        metrics, alerts, tested = set(), {}, set()
+        for path, lines in self.lines.items():
+            if path in self.includes and not within(path, "tests"):
+                metrics |= set(re.findall(r'Add(?:Counter|Gauge|Histogram)\(\s*"(\w+)"', "\n".join(lines)))
+            for number, line in enumerate(lines, 1):
+                named = re.search(r"\balert(name)?: (Graft\w+)", line)
+                if named and within(path, "deploy"):
+                    alerts[named[2]] = (path, number)
+                elif named and within(path, "tests/deploy"):
+                    tested.add(named[2])
+        for name in sorted(metrics - told.keys()):
+            self.report(page, 1, f"the metric {name} is missing")
+        for name in sorted(told.keys() - metrics):
+            self.report(page, told[name], f"no program has a metric {name}")
+        for name, (path, number) in sorted(alerts.items()):
+            if not any(name in line for line in self.lines[page]):
+                self.report(path, number, f"the alert {name} is not in {page}")
+            if name not in tested:
+                self.report(path, number, f"no test of tests/deploy makes {name} fire")
+
     def check(self):
         for name in sorted(dir(self)):
             if name.startswith("check_"):
