@@ -10,10 +10,12 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import pytest
 
@@ -46,14 +48,16 @@ class Graft:
         self.log = self.directory / "server.log"
         self.process = None
         self.address = None
+        self.workers = []  # Those of start_worker.
 
-    def start(self, workers=1, **flags):
+    def start(self, workers=1, prefix=(), **flags):
+        """`prefix` runs the server: it ends in the server's command line."""
         self.ready_file.unlink(missing_ok=True)
         # The same port after a restart, so that workers and clients find it again.
         listen = self.address or "127.0.0.1:0"
         defaults = {"heartbeat-seconds": 0.2, "lease-seconds": 3, "lease-margin-seconds": 0.5, "watch-heartbeat-seconds": 0.2,
                     "engine-threads": 1, "listen": listen, "http": "127.0.0.1:0", "workers": workers}
-        command = [BUILD / "bin/graft-server", "--data", self.directory / "data", "--ready-file", self.ready_file]
+        command = [*prefix, BUILD / "bin/graft-server", "--data", self.directory / "data", "--ready-file", self.ready_file]
         for name, value in {**defaults, **{key.replace("_", "-"): value for key, value in flags.items()}}.items():
             command += [f"--{name}", str(value)]
         with open(self.log, "ab") as log:
@@ -64,7 +68,17 @@ class Graft:
         self.address, self.http = ready["grpc"], ready["http"]
         return self
 
+    def start_worker(self, name, *flags):
+        """A worker that the server did not start, with a state directory of that name."""
+        command = [BUILD / "bin/graft-worker", "--server", f"unix:{self.directory / 'data/workers.sock'}", "--state", self.directory / name, *flags]
+        with open(self.directory / f"{name}.log", "ab") as log:
+            self.workers.append(subprocess.Popen(command, stdout=log, stderr=log))
+        return self.workers[-1]
+
     def stop(self):
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
         subprocess.run([BUILD / "bin/graft-server", "stop", "--all", "--data", self.directory / "data"], capture_output=True, check=False)
         if self.process is not None:
             self.process.wait()
@@ -150,6 +164,22 @@ class Graft:
 
     def events(self, name):
         return self.json("watch", name)
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def scrape(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+        return response.read().decode()
+
+
+def samples(address):
+    """What /metrics has, by series."""
+    return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in scrape(address).splitlines() if line[:1] != "#")}
 
 
 def write_rows(path, source, count):

@@ -2,8 +2,9 @@
 
 import json
 import pathlib
+import os
 import shutil
-import socket
+import signal
 import subprocess
 import urllib.error
 import urllib.parse
@@ -11,12 +12,7 @@ import urllib.request
 
 import pytest
 
-from conftest import BUILD, ROOT, load, wait_until
-
-
-def scrape(address):
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
-        return response.read().decode()
+from conftest import ROOT, free_port, load, samples, scrape, wait_until
 
 
 @pytest.fixture
@@ -41,35 +37,94 @@ def test_metrics_of_a_busy_server_are_valid_and_tell_of_the_job(loaded, promtool
     assert "\ngraft_engine_restarts_total{worker=" in text  # An alert reads it.
 
 
-def test_metrics_of_a_worker_are_valid_and_count_its_attempts(graft, promtool, tmp_path):
+def test_metrics_of_a_worker_are_valid_and_count_its_attempts(graft, promtool):
     graft.start(workers=0)
     load(graft)
     address = f"127.0.0.1:{free_port()}"
-    with open(tmp_path / "log", "wb") as log, subprocess.Popen(
-            [BUILD / "bin/graft-worker", "--server", f"unix:{graft.directory / 'data/workers.sock'}", "--state", graft.directory / "worker",
-             "--http", address], stdout=log, stderr=log) as worker:
-        try:
-            graft.wait_for(graft.submit())
-            # The worker counts after the server has answered.
-            text = wait_until(lambda: (lambda text: text if "graft_worker_attempts_total{" in text else None)(scrape(address)), "the attempt")
-        finally:
-            worker.terminate()
-    check_metrics(promtool, text)
-    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    assert samples['graft_worker_attempts_total{result="succeeded"}'] == "1", text
-    assert float(samples['graft_worker_heartbeats_total{code="OK"}']) > 0, text
-    assert samples["graft_engine_crashes_total"] == "0", text
+    graft.start_worker("worker", "--http", address)
+    graft.wait_for(graft.submit())
+    # The worker counts after the server has answered.
+    wait_until(lambda: 'graft_worker_attempts_total{result="succeeded"}' in samples(address), "the attempt")
+    check_metrics(promtool, scrape(address))
+    seen = samples(address)
+    assert seen['graft_worker_attempts_total{result="succeeded"}'] == 1, seen
+    assert seen['graft_worker_heartbeats_total{code="OK"}'] > 0, seen
+    assert seen["graft_engine_crashes_total"] == 0, seen
+    assert seen[f'graft_filesystem_size_bytes{{directory="{graft.directory / "worker"}"}}'] > 0
+    check_process(seen)
+
+
+def check_process(seen):
+    assert any(series.startswith("graft_build_info{version=") and value == 1 for series, value in seen.items()), seen
+    assert seen["process_cpu_seconds_total"] > 0 and seen["process_resident_memory_bytes"] > 1e6 and seen["process_threads"] > 1
+    assert 0 < seen["process_open_fds"] < seen["process_max_fds"] and seen["process_start_time_seconds"] > 1.7e9
+
+
+def test_a_server_tells_of_its_process_and_of_each_disk_once(loaded):
+    seen = samples(loaded.http)
+    check_process(seen)
+    # Data, store and artifacts are on one.
+    assert [series for series in seen if series.startswith("graft_filesystem_free_bytes")] == [
+        f'graft_filesystem_free_bytes{{directory="{loaded.directory / "data"}"}}']
+
+
+def up(graft):
+    """Of the one worker; None: the server knows none."""
+    found = [value for series, value in samples(graft.http).items() if series.startswith("graft_worker_up{")]
+    assert len(found) < 2
+    return found[0] if found else None
+
+
+def test_a_worker_that_hangs_or_is_killed_is_away_and_one_that_was_stopped_is_not_missed(graft):
+    graft.start(workers=0)
+    worker = graft.start_worker("worker")
+    wait_until(lambda: up(graft) == 1, "the worker")
+    worker.send_signal(signal.SIGSTOP)
+    wait_until(lambda: up(graft) == 0, "the end of the hanging worker's lease")
+    worker.send_signal(signal.SIGCONT)
+    wait_until(lambda: up(graft) == 1, "the worker, going on")
+    worker.kill()
+    wait_until(lambda: up(graft) == 0, "the killed worker's end")
+    worker = graft.start_worker("worker")
+    wait_until(lambda: up(graft) == 1, "the worker's return")
+    worker.terminate()
+    wait_until(lambda: up(graft) is None, "the worker to be forgotten")
+
+
+def engine_restarts(graft):
+    found = [value for series, value in samples(graft.http).items() if series.startswith("graft_engine_restarts_total{")]
+    return found[0] if found else None
+
+
+def test_two_servers_in_a_row_count_each_crash_once(graft):
+    graft.start(workers=0)
+    load(graft)
+    graft.start_worker("worker")
+    graft.submit("--max-steps", "1000000", "--eval-every-steps", "1000000")
+    killed = set()
+
+    def kill_engine():
+        [pid] = wait_until(lambda: set(graft.pids("graft-engine")) - killed, "an engine")
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+
+    wait_until(lambda: engine_restarts(graft) == 0, "the counter")
+    kill_engine()
+    wait_until(lambda: engine_restarts(graft) == 1, "the first crash")
+    wait_until(lambda: set(graft.pids("graft-engine")) - killed, "the next attempt's engine")
+    graft.kill_server()
+    kill_engine()  # The second one, while no server is there.
+    graft.start(workers=0)
+    wait_until(lambda: engine_restarts(graft) == 1, "the crash of the outage")
+    heartbeats = 'graft_rpc_calls_total{code="OK",method="WorkerService.Heartbeat"}'
+    before = samples(graft.http)[heartbeats]
+    wait_until(lambda: samples(graft.http)[heartbeats] >= before + 5, "more heartbeats")
+    assert engine_restarts(graft) == 1
 
 
 def test_the_configuration_in_deploy_is_valid(promtool):
     config = next(pathlib.Path(ROOT / "deploy/prometheus").glob("prometheus.yml"))
     subprocess.run([promtool, "check", "config", config], check=True, capture_output=True)
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def test_prometheus_scrapes_the_live_server(loaded, tmp_path):
