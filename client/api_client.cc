@@ -162,7 +162,8 @@ ApiClient::ApiClient(std::shared_ptr<grpc::Channel> channel, Options options)
       jobs_(v1::JobService::NewStub(channel_)),
       datasets_(v1::DatasetService::NewStub(channel_)),
       adapters_(v1::AdapterService::NewStub(channel_)),
-      models_(v1::ModelService::NewStub(channel_)) {}
+      models_(v1::ModelService::NewStub(channel_)),
+      workers_(v1::WorkerService::NewStub(channel_)) {}
 
 absl::StatusOr<v1::Job> ApiClient::CreateJob(v1::CreateJobRequest request) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
@@ -419,6 +420,11 @@ absl::Status ApiClient::DeleteModel(const std::string& name) {
   return Call(options_, *models_, &v1::ModelService::Stub::DeleteModel,
               Named<v1::DeleteModelRequest>(name))
       .status();
+}
+
+absl::StatusOr<v1::ListWorkersResponse> ApiClient::ListWorkers(
+    const v1::ListWorkersRequest& request) {
+  return Call(options_, *workers_, &v1::WorkerService::Stub::ListWorkers, request);
 }
 
 }  // namespace graft

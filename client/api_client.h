@@ -22,6 +22,7 @@
 #include "graft/v1/dataset.grpc.pb.h"
 #include "graft/v1/job.grpc.pb.h"
 #include "graft/v1/model.grpc.pb.h"
+#include "graft/v1/worker.grpc.pb.h"
 #include "grpcpp/channel.h"
 
 namespace graft {
@@ -109,6 +110,8 @@ class ApiClient {
                                         const UploadProgress& on_progress = {});
   absl::Status DeleteModel(const std::string& name);
 
+  absl::StatusOr<v1::ListWorkersResponse> ListWorkers(const v1::ListWorkersRequest& request);
+
  private:
   // Makes a stream's context known to CancelStreams for as long as it lives.
   class StreamScope;
@@ -120,6 +123,7 @@ class ApiClient {
   const std::unique_ptr<v1::DatasetService::Stub> datasets_;
   const std::unique_ptr<v1::AdapterService::Stub> adapters_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
+  const std::unique_ptr<v1::WorkerService::Stub> workers_;
   Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::set<grpc::ClientContext*> streams_ ABSL_GUARDED_BY(mutex_);

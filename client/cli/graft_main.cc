@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   graft::AddSubmitCommand(app, run);
   graft::AddJobCommands(app, run);
   graft::AddLogsCommand(app, run);
+  graft::AddWorkersCommand(app, run);
   graft::AddEvalCommand(app, run);
   graft::AddCompareCommand(app, run);
   graft::AddRougeCommand(app, run);

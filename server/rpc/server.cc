@@ -82,6 +82,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
       datasets_(context_),
       adapters_(context_),
       models_(context_),
+      worker_list_(context_),
       workers_(context_) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
@@ -106,6 +107,7 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   users.RegisterService(&datasets_);
   users.RegisterService(&adapters_);
   users.RegisterService(&models_);
+  users.RegisterService(&worker_list_);
   ASSIGN_OR_RETURN(address_, Bind(users, options.listen, &user_server_));
   grpc::ServerBuilder workers;
   Configure(workers);

@@ -13,6 +13,7 @@
 #include "server/rpc/job_service.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/service_context.h"
+#include "server/rpc/worker_list_service.h"
 #include "server/rpc/worker_service.h"
 #include "server/scheduler/scheduler_loop.h"
 
@@ -44,8 +45,8 @@ struct RpcServerParts {
 
 // The two gRPC listeners with all services, health and (if asked for) reflection:
 //
-//   users    JobService DatasetService AdapterService ModelService
-//   workers  WorkerService
+//   users    JobService DatasetService AdapterService ModelService WorkerService (graft.v1)
+//   workers  WorkerService (graft.worker.v1)
 class RpcServer {
  public:
   // UNAVAILABLE: a listener cannot be bound (in use, or not an address of this machine).
@@ -82,6 +83,7 @@ class RpcServer {
   DatasetService datasets_;
   AdapterService adapters_;
   ModelService models_;
+  WorkerListService worker_list_;
   WorkerService workers_;
   std::unique_ptr<Subscription> subscription_;
   std::unique_ptr<SchedulerLoop> scheduler_loop_;

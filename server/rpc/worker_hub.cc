@@ -148,10 +148,12 @@ std::vector<WorkerHub::WorkerView> WorkerHub::workers() const {
     const ConnectRequest& hello = entry.link->hello();
     views.push_back({.id = id,
                      .hostname = hello.hostname(),
+                     .version = hello.version(),
                      .devices = {hello.devices().begin(), hello.devices().end()},
+                     .engine_threads = hello.engine_threads(),
                      .slots = hello.slots(),
                      .free_slots = entry.free_slots,
-                     .last_seen = entry.last_seen});
+                     .since_heard = clock_.Now() - entry.last_seen});
   }
   return views;
 }

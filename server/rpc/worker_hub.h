@@ -51,10 +51,12 @@ class WorkerHub {
   struct WorkerView {
     std::string id;
     std::string hostname;
+    std::string version;
     std::vector<std::string> devices;
+    int engine_threads = 0;
     int slots = 0;
     int free_slots = 0;
-    absl::Time last_seen;
+    absl::Duration since_heard;
   };
 
   explicit WorkerHub(Clock& clock) : clock_(clock) {}

@@ -109,6 +109,11 @@ struct ClaimRequest {
   std::string request_id;
 };
 
+struct LeaseHolder {
+  std::string job;
+  std::string worker;  // Its id.
+};
+
 struct LeaseRenewal {
   std::string job;
   int64_t lease_epoch = 0;
@@ -191,8 +196,8 @@ struct StoreCounts {
   std::vector<Jobs> jobs;
   int64_t events = 0;
   int64_t datasets = 0, models = 0, adapters = 0;
-  // Since when the job that has been in the queue for longest, and the one that runs next, have been
-  // there (Job.queue_time); InfiniteFuture when no job is queued.
+  // Since when the job that has been in the queue for longest, and the one that runs next, have
+  // been there (Job.queue_time); InfiniteFuture when no job is queued.
   absl::Time oldest_queued = absl::InfiniteFuture();
   absl::Time head_queued = absl::InfiniteFuture();
 };
@@ -269,6 +274,8 @@ class JobStore {
   virtual absl::StatusOr<std::vector<LeaseRenewal>> RenewLeases(
       const WorkerRef& worker,
       absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) = 0;
+  // Who holds which job now, by job.
+  virtual absl::StatusOr<std::vector<LeaseHolder>> ListLeases() = 0;
   // Ends every lease whose time has passed: RUNNING jobs are queued again (or fail, after too many
   // attempts without progress), CANCELLING ones are CANCELLED. Returns the jobs. After a restart of
   // the store every lease has a full term again.

@@ -172,6 +172,16 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
   return renewals;
 }
 
+absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context) {
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  std::vector<LeaseHolder> holders;
+  for (const LeaseRow& lease : leases) {
+    ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
+    holders.push_back({row.job.name(), lease.worker.id});
+  }
+  return holders;
+}
+
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context) {
   const absl::Duration now = context.Boottime();
   std::vector<std::string> ended;

@@ -15,6 +15,7 @@ absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
 absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     VerbContext& context, const WorkerRef& worker,
     absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch);
+absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context);
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context);
 absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,

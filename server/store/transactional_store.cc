@@ -84,6 +84,10 @@ class TransactionalStore : public JobStore {
     return Write<std::vector<LeaseRenewal>>(
         [&](VerbContext& context) { return DoRenewLeases(context, worker, job_and_lease_epoch); });
   }
+  absl::StatusOr<std::vector<LeaseHolder>> ListLeases() override {
+    return Read<std::vector<LeaseHolder>>(
+        [](VerbContext& context) { return DoListLeases(context); });
+  }
   absl::StatusOr<std::vector<std::string>> ExpireLeases() override {
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoExpireLeases(context); });

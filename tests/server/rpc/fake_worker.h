@@ -33,6 +33,8 @@ class FakeWorker {
     worker::v1::ConnectRequest request;
     *request.mutable_worker() = identity_;
     request.set_slots(slots);
+    request.add_devices("cuda:0 Fake");
+    request.set_engine_threads(3);
     connection_ = CallContext();
     reader_ = stub_->Connect(connection_.get(), request);
     thread_ = std::thread([this] {
