@@ -69,8 +69,9 @@ absl::Status Take(absl::StatusOr<T> found, T& thing, Violations& missing) {
     missing.AddAll(found.status());
     return absl::OkStatus();
   }
-  if (found.ok()) thing = *std::move(found);
-  return found.status();
+  RETURN_IF_ERROR(found.status());
+  thing = *std::move(found);
+  return absl::OkStatus();
 }
 
 absl::Status LookUp(JobStore& store, const SpecReferences& references, const v1::DataSpec& data,
