@@ -83,6 +83,8 @@ absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const Ch
   if (to != v1::JOB_STATE_RUNNING && to != v1::JOB_STATE_CANCELLING) {
     job.set_stage(v1::JOB_STAGE_UNSPECIFIED);
     job.set_eta_seconds(0);
+    job.set_stage_done(0);
+    job.set_stage_total(0);
   }
   if (to == v1::JOB_STATE_FAILED) {
     *job.mutable_error() = reason.error;

@@ -97,6 +97,7 @@ absl::StatusOr<SourceState> WatchSource::Next(v1::WatchJobResponse* response) {
   if (final_sent_) return SourceState::kEnd;
   if (news_->deleted) return absl::NotFoundError(absl::StrCat(job_, " was deleted"));
   if (news_->fresh.exchange(false)) {
+    changed_ = true;
     ASSIGN_OR_RETURN(std::vector<v1::JobEvent> events,
                      store_.ReadEvents(job_, after_, kWatchPageEvents));
     if (!events.empty()) {
@@ -106,12 +107,14 @@ absl::StatusOr<SourceState> WatchSource::Next(v1::WatchJobResponse* response) {
       return SendEvent(response);
     }
   }
+  const absl::Duration now = clock_.Boottime();
   // The ticker wakes four times in an interval: one turn later might be too late.
-  if (!caught_up_ || clock_.Boottime() - last_sent_ >= 0.75 * heartbeat_interval_) {
-    caught_up_ = true;
-    return SendHeartbeat(response);
-  }
-  return SourceState::kWait;
+  const bool due = !caught_up_ || now - last_sent_ >= 0.75 * heartbeat_interval_;
+  const bool progressed = changed_ && now - last_heartbeat_ >= kWatchProgressInterval;
+  if (!due && !progressed) return SourceState::kWait;
+  caught_up_ = true;
+  changed_ = false;
+  return SendHeartbeat(response);
 }
 
 void WatchSource::KeepPage(std::vector<v1::JobEvent> events) {
@@ -140,7 +143,12 @@ absl::StatusOr<SourceState> WatchSource::SendHeartbeat(v1::WatchJobResponse* res
   heartbeat->set_head_sequence(job.last_sequence());
   heartbeat->set_queue_position(job.queue_position());
   heartbeat->set_state(job.state());
-  last_sent_ = clock_.Boottime();
+  heartbeat->set_stage(job.stage());
+  heartbeat->set_stage_done(job.stage_done());
+  heartbeat->set_stage_total(job.stage_total());
+  heartbeat->set_eta_seconds(job.eta_seconds());
+  heartbeat->set_worker_silent_seconds(job.worker_silent_seconds());
+  last_sent_ = last_heartbeat_ = clock_.Boottime();
   return SourceState::kMessage;
 }
 

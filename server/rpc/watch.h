@@ -20,6 +20,8 @@ namespace graft {
 // What one watcher holds in memory between two writes at the most; of larger events, one.
 inline constexpr int kWatchPageEvents = 64;
 inline constexpr size_t kWatchPageBytes = 128 * 1024;
+// Between two heartbeats of a job whose progress changes.
+inline constexpr absl::Duration kWatchProgressInterval = absl::Seconds(1);
 
 // Wakes its members in a fixed rhythm, so that they can see whether a heartbeat is due. Owns one
 // thread, joined in the destructor. Thread-safe.
@@ -42,7 +44,8 @@ class Ticker {
 };
 
 // What one watcher of a job is sent: the events after `after_sequence` from the log, then those
-// that come, each once and in order, with heartbeats between; OK after the event of a final state.
+// that come, each once and in order, with heartbeats between (one for every interval, and one for
+// kWatchProgressInterval in which the job changed); OK after the event of a final state.
 //
 // It reads the log again and again instead of being handed events, so a slow watcher holds one page
 // and costs nobody else anything.
@@ -85,7 +88,9 @@ class WatchSource : public MessageSource<v1::WatchJobResponse> {
   int64_t after_;  // The last sequence that was sent.
   bool final_sent_ = false;
   bool caught_up_ = false;  // A first heartbeat was sent after the replay.
+  bool changed_ = false;    // The job, since the last heartbeat.
   absl::Duration last_sent_;
+  absl::Duration last_heartbeat_;
   std::deque<v1::JobEvent> page_;
 };
 

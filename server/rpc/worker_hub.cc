@@ -64,7 +64,7 @@ absl::StatusOr<std::shared_ptr<WorkerHub::Link>> WorkerHub::Connect(
     replaced = std::move(entry.link);
     entry.link = link;
     entry.free_slots = hello.slots();
-    entry.last_seen = clock_.Now();
+    entry.last_seen = clock_.Boottime();
   }
   if (replaced != nullptr) {
     replaced->Close(absl::AbortedError("this worker has connected again"));
@@ -86,7 +86,7 @@ void WorkerHub::Seen(const std::string& worker, int free_slots) {
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return;
   it->second.free_slots = free_slots;
-  it->second.last_seen = clock_.Now();
+  it->second.last_seen = clock_.Boottime();
 }
 
 void WorkerHub::AdjustFreeSlots(const std::string& worker, int change) {
@@ -153,7 +153,7 @@ std::vector<WorkerHub::WorkerView> WorkerHub::workers() const {
                      .engine_threads = hello.engine_threads(),
                      .slots = hello.slots(),
                      .free_slots = entry.free_slots,
-                     .since_heard = clock_.Now() - entry.last_seen});
+                     .since_heard = clock_.Boottime() - entry.last_seen});
   }
   return views;
 }

@@ -88,7 +88,7 @@ class WorkerHub {
   struct Entry {
     std::shared_ptr<Link> link;
     int free_slots = 0;
-    absl::Time last_seen;
+    absl::Duration last_seen;  // Boottime.
   };
 
   Clock& clock_;

@@ -192,6 +192,8 @@ absl::Status WorkerService::Report(const worker::v1::ReportEventsRequest& reques
   batch.total_steps = request.total_steps();
   batch.epoch = request.epoch();
   batch.eta_seconds = request.eta_seconds();
+  batch.stage_done = request.stage_done();
+  batch.stage_total = request.stage_total();
   ASSIGN_OR_RETURN(const int64_t stored, context_.store.AppendEvents(LeaseOf(request), batch));
   context_.telemetry.OnEvents(request.job(), request.events());
   response->set_acknowledged_batch(stored);

@@ -130,6 +130,8 @@ struct EventBatch {
   int64_t total_steps = 0;
   double epoch = 0;
   double eta_seconds = 0;
+  int64_t stage_done = 0;
+  int64_t stage_total = 0;
 };
 
 // How an attempt ended.
@@ -230,7 +232,9 @@ class JobStore {
   // What InsertJob answered to this request; NOT_FOUND when it has not. ALREADY_EXISTS
   // (REQUEST_ID_REUSED).
   virtual absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) = 0;
-  // The whole job, with attempts and (only here: it takes counting) its queue position.
+  // The whole job, with attempts and, only here, its queue position (it takes counting) and how
+  // long its worker has been silent: the time since it took the job or renewed its lease, or since
+  // the store was opened.
   virtual absl::StatusOr<v1::Job> GetJob(absl::string_view name) = 0;
   // Jobs without specs and attempts; fewer than page_size when they would take more than
   // kMaxPageBytes (other lists too). INVALID_ARGUMENT for a page token that is not of this query.

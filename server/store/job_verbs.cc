@@ -186,6 +186,11 @@ absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name) {
                      context.tables.CountQueuedBefore({job.priority(), row.number}));
     job.set_queue_position(before + 1);
   }
+  // Whatever is heard of the worker renews the lease to its full length.
+  if (const auto end = context.times.FindLeaseEnd(row.number, row.lease_epoch); end.has_value()) {
+    const absl::Duration silent = context.Boottime() - (*end - context.options.lease_duration);
+    job.set_worker_silent_seconds(std::max(0.0, absl::ToDoubleSeconds(silent)));
+  }
   return job;
 }
 

@@ -48,6 +48,8 @@ void NoteProgress(const EventBatch& batch, v1::Job& job) {
   job.set_total_steps(batch.total_steps);
   job.set_epoch(batch.epoch);
   job.set_eta_seconds(batch.eta_seconds);
+  job.set_stage_done(batch.stage_done);
+  job.set_stage_total(batch.stage_total);
 }
 
 int64_t TotalSize(const google::protobuf::RepeatedPtrField<v1::Artifact>& files) {

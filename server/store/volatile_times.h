@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "common/base/mutex.h"
@@ -22,6 +23,13 @@ class VolatileTimes {
     Lease& lease = leases_[job];
     if (lease.lease_epoch != lease_epoch) lease = {lease_epoch, fallback};
     return lease.end;
+  }
+  // The same, where it is known.
+  std::optional<absl::Duration> FindLeaseEnd(int64_t job, int64_t lease_epoch) {
+    MutexLock lock(mutex_);
+    const auto found = leases_.find(job);
+    if (found == leases_.end() || found->second.lease_epoch != lease_epoch) return std::nullopt;
+    return found->second.end;
   }
   void SetLeaseEnd(int64_t job, int64_t lease_epoch, absl::Duration end) {
     MutexLock lock(mutex_);

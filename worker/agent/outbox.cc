@@ -127,6 +127,8 @@ absl::Status Outbox::SendBatch(std::vector<v1::JobEvent> events) {
     request.set_epoch(progress_.epoch());
     request.set_eta_seconds(progress_.eta_seconds());
     request.set_stage(progress_.stage());
+    request.set_stage_done(progress_.stage_done());
+    request.set_stage_total(progress_.stage_total());
     progress_changed_ = false;
   }
   RETURN_IF_ERROR(link_.Retry(stop_, [&] { return link_.ReportEvents(request).status(); }));

@@ -37,6 +37,16 @@ struct StepEvent {
   double tokens_per_second = 0;  // Real tokens (no pads, no virtual ones).
 };
 
+// Rows of an evaluation that are done. It goes over them in passes (the loss, the untuned model's
+// loss, the texts) that differ in speed: the one that runs began at `pass_begin` rows done and is
+// over at `pass_end`.
+struct RowsEvent {
+  int64_t done = 0;  // Of all passes.
+  int64_t total = 0;
+  int64_t pass_begin = 0;
+  int64_t pass_end = 0;
+};
+
 // One evaluation; `values` carries the metric names of design.md ("eval/loss", "eval/rougeL" ...).
 struct EvaluationEvent {
   int64_t step = 0;
@@ -77,6 +87,8 @@ class EventSink {
   virtual ~EventSink() = default;
   virtual void OnStage(const StageEvent& event) = 0;
   virtual void OnStep(const StepEvent& event) = 0;
+  // At the beginning of each pass and after each batch of it.
+  virtual void OnRows(const RowsEvent&) {}
   virtual void OnEvaluation(const EvaluationEvent& event) = 0;
   virtual void OnCheckpoint(const CheckpointEvent& event) = 0;
   virtual void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) = 0;

@@ -79,11 +79,15 @@ TEST(JobStateTest, TimesTellOfTheFirstStartAndTheEnd) {
   EXPECT_EQ(FromTimestamp(job.queue_time()), kNow + absl::Seconds(2));
   job.set_stage(v1::JOB_STAGE_TRAINING);
   job.set_eta_seconds(9);
+  job.set_stage_done(3);
+  job.set_stage_total(4);
   ASSERT_TRUE(ChangeState(job, v1::JOB_STATE_SUCCEEDED, {}, kNow + absl::Seconds(4)).ok());
   EXPECT_EQ(FromTimestamp(job.start_time()), kNow + absl::Seconds(1));
   EXPECT_EQ(FromTimestamp(job.end_time()), kNow + absl::Seconds(4));
   EXPECT_EQ(job.stage(), v1::JOB_STAGE_UNSPECIFIED);
   EXPECT_EQ(job.eta_seconds(), 0);
+  EXPECT_EQ(job.stage_done(), 0);
+  EXPECT_EQ(job.stage_total(), 0);
 }
 
 TEST(JobStateTest, FailureIsOnTheJobAndInTheEvent) {

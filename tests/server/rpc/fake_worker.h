@@ -106,11 +106,17 @@ class FakeWorker {
   absl::StatusOr<int64_t> Report(const worker::v1::Lease& lease, int64_t batch,
                                  const std::vector<v1::JobEvent>& events) {
     worker::v1::ReportEventsRequest request;
+    request.set_stage(v1::JOB_STAGE_TRAINING);
+    request.set_total_steps(100);
+    return Report(lease, batch, events, std::move(request));
+  }
+  // With the progress that `request` tells.
+  absl::StatusOr<int64_t> Report(const worker::v1::Lease& lease, int64_t batch,
+                                 const std::vector<v1::JobEvent>& events,
+                                 worker::v1::ReportEventsRequest request) {
     Fill(lease, request);
     request.set_batch(batch);
     for (const v1::JobEvent& event : events) *request.add_events() = event;
-    request.set_stage(v1::JOB_STAGE_TRAINING);
-    request.set_total_steps(100);
     worker::v1::ReportEventsResponse response;
     const auto context = CallContext();
     const absl::Status status =

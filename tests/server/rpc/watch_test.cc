@@ -157,6 +157,38 @@ TEST(WatchTest, HeartbeatsTellHeadAndQueuePosition) {
   }
 }
 
+TEST(WatchTest, HeartbeatsTellTheProgressSoonAfterItChanged) {
+  // No heartbeat would come for its own sake within the test.
+  TestServer server({.watch_heartbeat = absl::Minutes(10)});
+  FakeWorker worker(server);
+  const std::string job = server.Create(LoraJob())->name();
+  const auto lease = worker.Lease("r1");
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  Watcher watcher(server, job);
+  EXPECT_EQ(watcher.NextHeartbeat().stage(), v1::JOB_STAGE_UNSPECIFIED);
+  worker::v1::ReportEventsRequest progress;
+  progress.set_stage(v1::JOB_STAGE_EVALUATING);
+  progress.set_stage_total(40);
+  progress.set_eta_seconds(90);
+  // A report a moment, as a worker makes them, until a watcher hears of one: within a second.
+  std::atomic<bool> heard = false;
+  std::thread reporter([&] {
+    for (int64_t batch = 1; !heard; ++batch) {
+      progress.set_stage_done(batch % 40);
+      EXPECT_TRUE(worker.Report(*lease, batch, {}, progress).ok());
+    }
+  });
+  const auto heartbeat = watcher.NextHeartbeat();
+  heard = true;
+  reporter.join();
+  EXPECT_EQ(heartbeat.stage(), v1::JOB_STAGE_EVALUATING);
+  EXPECT_EQ(heartbeat.stage_total(), 40);
+  EXPECT_EQ(heartbeat.eta_seconds(), 90);
+  EXPECT_GT(heartbeat.worker_silent_seconds(), 0);
+  EXPECT_LT(heartbeat.worker_silent_seconds(), 60);
+  EXPECT_EQ(heartbeat.state(), v1::JOB_STATE_RUNNING);
+}
+
 TEST(WatchTest, BadPositionsAndNamesAreRefused) {
   TestServer server;
   const std::string job = server.Create(LoraJob())->name();

@@ -90,6 +90,23 @@ TEST_P(LeasesTest, SameRequestFindsItsClaimWhileTheLeaseLasts) {
   EXPECT_TRUE(absl::IsNotFound(store().FindClaim(kWorker, "r1").status()));
 }
 
+TEST_P(LeasesTest, TheJobTellsHowLongItsWorkerHasBeenSilent) {
+  fixture_.Submit();
+  fixture_.clock().Advance(absl::Seconds(7));
+  EXPECT_EQ(fixture_.Get("jobs/j1").worker_silent_seconds(), 0);  // Nobody's.
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  EXPECT_EQ(fixture_.Get("jobs/j1").worker_silent_seconds(), 0);
+  fixture_.clock().Advance(absl::Seconds(40));
+  EXPECT_EQ(fixture_.Get("jobs/j1").worker_silent_seconds(), 40);
+  EXPECT_TRUE(Renew(fixture_.LeaseOf(*claim, kWorker)));
+  fixture_.clock().Advance(absl::Seconds(2));
+  EXPECT_EQ(fixture_.Get("jobs/j1").worker_silent_seconds(), 2);
+  fixture_.clock().Advance(absl::Seconds(58));
+  EXPECT_THAT(Expire(), ElementsAre("jobs/j1"));
+  EXPECT_EQ(fixture_.Get("jobs/j1").worker_silent_seconds(), 0);
+}
+
 TEST_P(LeasesTest, ExpiredLeaseRequeuesJobAndStalesItsWorker) {
   const LeaseRef lease = fixture_.Start(kWorker);
   fixture_.clock().Advance(absl::Seconds(59));

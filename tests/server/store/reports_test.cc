@@ -64,6 +64,8 @@ TEST_P(ReportsTest, ProgressAndExecutionAreSeenOnTheJob) {
   batch.total_steps = 10;
   batch.epoch = 0.5;
   batch.eta_seconds = 7;
+  batch.stage_done = 3;
+  batch.stage_total = 4;
   ASSERT_OK(store().AppendEvents(lease, batch));
   const v1::Job job = fixture_.Get(lease.job);
   EXPECT_EQ(job.stage(), v1::JOB_STAGE_TRAINING);
@@ -71,6 +73,8 @@ TEST_P(ReportsTest, ProgressAndExecutionAreSeenOnTheJob) {
   EXPECT_EQ(job.total_steps(), 10);
   EXPECT_EQ(job.epoch(), 0.5);
   EXPECT_EQ(job.eta_seconds(), 7);
+  EXPECT_EQ(job.stage_done(), 3);
+  EXPECT_EQ(job.stage_total(), 4);
   EXPECT_EQ(job.last_metrics().at("train/loss"), 1.5);
   EXPECT_EQ(job.attempts(0).device(), "cpu");
   EXPECT_EQ(job.attempts(0).precision(), "fp32");

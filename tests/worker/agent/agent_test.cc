@@ -102,6 +102,27 @@ TEST_F(AgentTest, AnInputWithoutAHashIsNone) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
 }
 
+TEST_F(AgentTest, TheEnginesProgressIsReported) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  engine.WaitForCommand(EngineCommand::kRun);
+  EngineEvent progress;
+  progress.mutable_progress()->set_stage(v1::JOB_STAGE_EVALUATING);
+  progress.mutable_progress()->set_stage_done(3);
+  progress.mutable_progress()->set_stage_total(8);
+  progress.mutable_progress()->set_eta_seconds(12);
+  engine.Say(progress);
+  engine.Metrics(1);
+  engine.Finish();
+  server_.WaitForFinish("a");
+  const worker::v1::ReportEventsRequest report = server_.LastReport("a");
+  EXPECT_EQ(report.stage(), v1::JOB_STAGE_EVALUATING);
+  EXPECT_EQ(report.stage_done(), 3);
+  EXPECT_EQ(report.stage_total(), 8);
+  EXPECT_EQ(report.eta_seconds(), 12);
+}
+
 TEST_F(AgentTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfter) {
   StartAgent();
   server_.AddJob("a");

@@ -138,6 +138,11 @@ class FakeServer : public worker::v1::WorkerService::Service {
     MutexLock lock(mutex_);
     return log_calls_;
   }
+  // The latest progress that was reported.
+  worker::v1::ReportEventsRequest LastReport(const std::string& id) {
+    MutexLock lock(mutex_);
+    return last_reports_["jobs/" + id];
+  }
   int64_t duplicate_batches() {
     MutexLock lock(mutex_);
     return duplicate_batches_;
@@ -229,6 +234,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
       ++duplicate_batches_;
     } else {
       batches_[request->job()] = request->batch();
+      last_reports_[request->job()] = *request;
       for (const v1::JobEvent& event : request->events()) {
         events_[request->job()].push_back(event);
         history_[request->job()].push_back(absl::StrCat("event ", event.metrics().step()));
@@ -360,6 +366,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   grpc::Status log_status_ ABSL_GUARDED_BY(mutex_);
   int64_t log_calls_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, int64_t> batches_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, worker::v1::ReportEventsRequest> last_reports_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<v1::JobEvent>> events_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<std::string>> history_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, worker::v1::FinishAttemptRequest> finished_ ABSL_GUARDED_BY(mutex_);

@@ -15,6 +15,7 @@
 #include "common/text/sentences.h"
 #include "worker/engine/evaluation/fingerprint.h"
 #include "worker/engine/evaluation/predictions.h"
+#include "worker/engine/evaluation/row_counter.h"
 #include "worker/engine/evaluation/sample_text.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/training/validation_loss.h"
@@ -29,7 +30,12 @@ constexpr int64_t kBatchesAtOnce = 8;
 class EvaluationRun {
  public:
   EvaluationRun(const Gpt2Network& network, const EvaluateDataSetOptions& options, StopToken& stop)
-      : network_(network), options_(options), evaluation_(options.config.evaluation), stop_(stop) {}
+      : network_(network),
+        options_(options),
+        evaluation_(options.config.evaluation),
+        stop_(stop),
+        total_(RowsToGenerateFor(options)),
+        counter_(LossRows(options) + total_, options.on_rows) {}
 
   absl::StatusOr<EvaluationEvent> Run() {
     const auto start = std::chrono::steady_clock::now();
@@ -40,9 +46,7 @@ class EvaluationRun {
       int64_t tokens = 0;
       RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/", &tokens));
     }
-    if (options_.config.data.text_field.empty() && evaluation_.max_samples != 0) {
-      RETURN_IF_ERROR(GenerateAll(rows));
-    }
+    if (total_ > 0) RETURN_IF_ERROR(GenerateAll(rows));
     event_.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     event_.is_best = true;
@@ -50,10 +54,23 @@ class EvaluationRun {
   }
 
  private:
+  static int64_t RowsToGenerateFor(const EvaluateDataSetOptions& options) {
+    const int64_t most = options.config.evaluation.max_samples;
+    if (!options.config.data.text_field.empty()) return 0;
+    return most < 0 ? options.tokens->size() : std::min(most, options.tokens->size());
+  }
+
+  static int64_t LossRows(const EvaluateDataSetOptions& options) {
+    return options.tokens->size() +
+           (options.untuned == nullptr ? 0 : options.untuned_tokens->size());
+  }
+
   absl::Status AddLoss(const Gpt2Network& network, const TokenFile& tokens,
                        const std::string& prefix, int64_t* num_tokens) {
+    counter_.BeginPass(tokens.size());
     ASSIGN_OR_RETURN(const ValidationLoss loss,
-                     ComputeValidationLoss(network, tokens, options_.config.batch_size, stop_));
+                     ComputeValidationLoss(network, tokens, options_.config.batch_size, stop_,
+                                           [this](int64_t rows) { counter_.Add(rows); }));
     event_.values[prefix + "loss"] = loss.loss;
     event_.values[prefix + "perplexity"] = std::exp(loss.loss);
     *num_tokens = loss.num_tokens;
@@ -61,15 +78,13 @@ class EvaluationRun {
   }
 
   absl::Status GenerateAll(RowStream& stream) {
-    total_ = options_.tokens->size();
-    if (evaluation_.max_samples > 0) total_ = std::min(total_, evaluation_.max_samples);
+    counter_.BeginPass(total_);
     ASSIGN_OR_RETURN(PredictionWriter writer, PredictionWriter::Create(options_.predictions_path));
     std::vector<DataRow> rows;
     while (done_ < total_) {
       RETURN_IF_ERROR(ReadSome(stream, &rows));
       RETURN_IF_ERROR(GenerateSome(rows, writer));
       done_ += static_cast<int64_t>(rows.size());
-      if (options_.on_progress) options_.on_progress(done_, total_);
     }
     RETURN_IF_ERROR(writer.Commit());
     if (options_.on_samples && !samples_.empty()) options_.on_samples(samples_);
@@ -95,7 +110,15 @@ class EvaluationRun {
   }
 
   absl::Status GenerateSome(const std::vector<DataRow>& rows, PredictionWriter& writer) {
-    const SummaryOptions options = {options_.tokenizer, options_.config.data, evaluation_};
+    // With the untuned model's, a row is done when it has two texts.
+    const int64_t texts_a_row = options_.untuned == nullptr ? 1 : 2;
+    int64_t texts = 0;
+    const SummaryOptions options = {options_.tokenizer, options_.config.data, evaluation_,
+                                    [&](int64_t more) {
+                                      const int64_t before = texts / texts_a_row;
+                                      texts += more;
+                                      counter_.Add(texts / texts_a_row - before);
+                                    }};
     ASSIGN_OR_RETURN(const std::vector<Summary> summaries,
                      Summarise(network_, options, rows, done_, stop_));
     std::vector<Summary> untuned;
@@ -140,8 +163,9 @@ class EvaluationRun {
   const EvaluateDataSetOptions& options_;
   const EvaluationConfig& evaluation_;
   StopToken& stop_;
-  int64_t total_ = 0;
-  int64_t done_ = 0;
+  const int64_t total_;  // Rows to generate for.
+  int64_t done_ = 0;     // Of them.
+  RowCounter counter_;
   const RougeOptions rouge_options_{evaluation_.use_stemmer};
   RougeTable table_, lead3_table_, oracle_table_, untuned_table_;
   SamplesHash hash_;

@@ -58,6 +58,7 @@ absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
   generator.batch_size = options.evaluation.generation_batch_size;
   generator.end_of_text_id = options.tokenizer->end_of_text_id();
   generator.first_row = first_row;
+  generator.on_done = options.on_rows;
   ASSIGN_OR_RETURN(const std::vector<Generated> generated,
                    Generate(network, prompts, generator, stop));
   for (size_t i = 0; i < rows.size(); ++i) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ struct SummaryOptions {
   const BpeTokenizer* tokenizer = nullptr;
   DataConfig data;
   EvaluationConfig evaluation;
+  // Told how many more rows have their text. May be empty.
+  std::function<void(int64_t)> on_rows;
 };
 
 // A text that the model made for a row.

@@ -34,22 +34,30 @@ absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& n
                                                             int64_t step, StopToken& stop) {
   if (options_.on_stage) options_.on_stage(Stage::kEvaluating);
   EvaluationEvent event;
+  const int64_t loss_rows = options_.validation->size();
+  RowCounter counter(loss_rows + static_cast<int64_t>(rows_.size()),
+                     [this](const RowsEvent& rows) { sink_.OnRows(rows); });
+  counter.BeginPass(loss_rows);
   ASSIGN_OR_RETURN(const ValidationLoss loss,
-                   ComputeValidationLoss(network, *options_.validation, options_.batch_size, stop));
+                   ComputeValidationLoss(network, *options_.validation, options_.batch_size, stop,
+                                         [&](int64_t rows) { counter.Add(rows); }));
   event.values["eval/loss"] = loss.loss;
   event.values["eval/perplexity"] = std::exp(loss.loss);
   event.num_loss_tokens = loss.num_tokens;
-  if (!rows_.empty()) RETURN_IF_ERROR(Generate(network, step, stop, &event));
+  if (!rows_.empty()) RETURN_IF_ERROR(Generate(network, step, counter, stop, &event));
   if (options_.on_stage) options_.on_stage(Stage::kTraining);
   return event;
 }
 
-absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t step, StopToken& stop,
+absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t step,
+                                         RowCounter& counter, StopToken& stop,
                                          EvaluationEvent* event) {
   SetScoringSettings(options_.data, options_.evaluation, event);
-  ASSIGN_OR_RETURN(
-      const std::vector<Summary> summaries,
-      Summarise(network, {options_.tokenizer, options_.data, options_.evaluation}, rows_, 0, stop));
+  counter.BeginPass(static_cast<int64_t>(rows_.size()));
+  const SummaryOptions options = {options_.tokenizer, options_.data, options_.evaluation,
+                                  [&](int64_t rows) { counter.Add(rows); }};
+  ASSIGN_OR_RETURN(const std::vector<Summary> summaries,
+                   Summarise(network, options, rows_, 0, stop));
   RougeTable table;
   SamplesHash hash;
   std::vector<SampleTextEvent> texts;

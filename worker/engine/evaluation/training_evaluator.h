@@ -10,6 +10,7 @@
 #include "common/text/bpe.h"
 #include "worker/engine/data/row_stream.h"
 #include "worker/engine/engine_spec.h"
+#include "worker/engine/evaluation/row_counter.h"
 #include "worker/engine/training/trainer.h"
 
 namespace graft {
@@ -42,8 +43,8 @@ class TrainingEvaluator : public Evaluator {
 
  private:
   TrainingEvaluator(TrainingEvaluatorOptions options, std::vector<DataRow> rows, EventSink& sink);
-  absl::Status Generate(const Gpt2Network& network, int64_t step, StopToken& stop,
-                        EvaluationEvent* event);
+  absl::Status Generate(const Gpt2Network& network, int64_t step, RowCounter& counter,
+                        StopToken& stop, EvaluationEvent* event);
 
   TrainingEvaluatorOptions options_;
   const std::vector<DataRow> rows_;  // To generate for.

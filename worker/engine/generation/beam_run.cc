@@ -94,6 +94,7 @@ class BeamRun {
       staying.push_back(std::move(searches_[i]));
     }
     searches_ = std::move(staying);
+    batch_.TellDone(batch_.rows.size() - rows.size());
     batch_.rows = std::move(rows);
     return {std::move(parents), std::move(next)};
   }

@@ -19,6 +19,8 @@ struct GeneratorOptions {
   int32_t end_of_text_id = 0;
   // Index of the first prompt, for sampling: prompt i draws as row first_row + i.
   int64_t first_row = 0;
+  // Told how many more prompts are done, as soon as they are. May be empty.
+  std::function<void(int64_t)> on_done;
 };
 
 struct Generated {

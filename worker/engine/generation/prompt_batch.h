@@ -27,6 +27,10 @@ struct PromptBatch {
   std::vector<int32_t> Beginning(size_t i) const;
   // Positions a row of the cache needs.
   int64_t Capacity() const;
+  // So many more prompts are done.
+  void TellDone(size_t count) const {
+    if (count > 0 && options.on_done) options.on_done(static_cast<int64_t>(count));
+  }
   // Runs the prompts; logits [rows, V] of what comes next.
   at::Tensor Prefill(KvCache& cache) const;
 };

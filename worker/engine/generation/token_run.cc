@@ -28,6 +28,7 @@ class TokenRun {
     for (int64_t position = 0;; ++position) {
       std::vector<int64_t> next = Choose(logits, position);
       const std::vector<int64_t> staying = Record(next);
+      batch_.TellDone(batch_.rows.size() - staying.size());
       if (staying.empty()) return absl::OkStatus();
       RETURN_IF_ERROR(batch_.stop.Poll());
       if (staying.size() < batch_.rows.size()) Leave(staying, next, cache);

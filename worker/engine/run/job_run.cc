@@ -107,7 +107,6 @@ absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoE
   request.data = {run.validation_file(), spec.data().validation_sha256(), spec.data().validation()};
   request.cache_directory = run.cache_directory();
   request.artifacts_directory = JoinPath(run.work_directory(), "artifacts");
-  request.on_progress = [&](int64_t done, int64_t total) { sink.OnRows(done, total); };
   ASSIGN_OR_RETURN(EvaluateOutcome outcome, session.Evaluate(request, sink, stop));
   v1::JobResult& result = *finished->mutable_result();
   result.mutable_metrics()->insert(outcome.result.values.begin(), outcome.result.values.end());

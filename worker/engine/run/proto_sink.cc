@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/base/clock.h"
 #include "common/formats/manifest.h"
 #include "common/jobs/timestamps.h"
 #include "worker/engine/run/spec_bridge.h"
@@ -10,7 +11,7 @@
 namespace graft {
 namespace {
 
-constexpr std::chrono::milliseconds kProgressInterval(500);
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 
 }  // namespace
 
@@ -21,35 +22,28 @@ void ProtoEventSink::Emit(v1::JobEvent event) {
 
 void ProtoEventSink::OnStage(const StageEvent& event) {
   Emit(ToProto(event));
-  progress_.set_stage(ToProto(event.stage));
-  if (event.total_steps > 0) progress_.set_total_steps(event.total_steps);
-  ReportProgress(progress_.step(), progress_.total_steps(), progress_.epoch(), true);
+  const absl::Duration now = Clock::Real().Boottime();
+  meter_.OnStage(event, now);
+  ReportProgress(now, true);
 }
 
 void ProtoEventSink::OnStep(const StepEvent& event) {
   Emit(ToProto(event));
-  ReportProgress(event.step, event.total_steps, event.epoch, false);
+  const absl::Duration now = Clock::Real().Boottime();
+  meter_.OnStep(event, now);
+  ReportProgress(now, false);
 }
 
-void ProtoEventSink::OnRows(int64_t done, int64_t total) { ReportProgress(done, total, 0, true); }
+void ProtoEventSink::OnRows(const RowsEvent& event) {
+  const absl::Duration now = Clock::Real().Boottime();
+  meter_.OnRows(event, now);
+  ReportProgress(now, event.done == event.total);
+}
 
-void ProtoEventSink::ReportProgress(int64_t done, int64_t total, double epoch, bool now) {
-  const auto time = std::chrono::steady_clock::now();
-  if (done > 0 && first_done_ < 0) {
-    first_done_ = done;
-    first_time_ = time;
-  }
-  progress_.set_step(done);
-  progress_.set_total_steps(total);
-  progress_.set_epoch(epoch);
-  if (first_done_ >= 0 && done > first_done_) {
-    const double seconds = std::chrono::duration<double>(time - first_time_).count();
-    progress_.set_eta_seconds(seconds / static_cast<double>(done - first_done_) *
-                              static_cast<double>(total - done));
-  }
-  if (!outputs_.on_progress || (!now && time - last_report_ < kProgressInterval)) return;
-  last_report_ = time;
-  outputs_.on_progress(progress_);
+void ProtoEventSink::ReportProgress(absl::Duration now, bool at_once) {
+  if (!outputs_.on_progress || (!at_once && now - last_report_ < kProgressInterval)) return;
+  last_report_ = now;
+  outputs_.on_progress(meter_.progress());
 }
 
 void ProtoEventSink::OnEvaluation(const EvaluationEvent& event) { Emit(ToProto(event)); }

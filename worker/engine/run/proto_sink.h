@@ -1,12 +1,12 @@
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "graft/engine/v1/engine.pb.h"
 #include "graft/v1/event.pb.h"
+#include "worker/engine/run/progress_meter.h"
 #include "worker/engine/run_hooks.h"
 
 namespace graft {
@@ -24,24 +24,20 @@ class ProtoEventSink : public EventSink {
 
   void OnStage(const StageEvent& event) override;
   void OnStep(const StepEvent& event) override;
+  void OnRows(const RowsEvent& event) override;
   void OnEvaluation(const EvaluationEvent& event) override;
   void OnCheckpoint(const CheckpointEvent& event) override;
   void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override;
   void OnWarning(const std::string& code, const std::string& text) override;
-  // Rows of an evaluation that are done, of how many.
-  void OnRows(int64_t done, int64_t total);
 
  private:
   void Emit(v1::JobEvent event);
-  // `done` units of `total` are done; `now`: tell it whenever the last report was.
-  void ReportProgress(int64_t done, int64_t total, double epoch, bool now);
+  // `at_once`: whenever the last report was.
+  void ReportProgress(absl::Duration now, bool at_once);
 
   Outputs outputs_;
-  engine::v1::Progress progress_;
-  std::chrono::steady_clock::time_point last_report_;
-  // Of the first unit seen: what the time that is left is reckoned from.
-  std::chrono::steady_clock::time_point first_time_;
-  int64_t first_done_ = -1;
+  ProgressMeter meter_;
+  absl::Duration last_report_ = -absl::InfiniteDuration();
 };
 
 }  // namespace graft

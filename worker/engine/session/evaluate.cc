@@ -52,7 +52,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   options.tokenizer = base->tokenizer.get();
   options.tokens = tokens.get();
   options.predictions_path = JoinPath(request.artifacts_directory, "predictions.jsonl");
-  options.on_progress = request.on_progress;
+  options.on_rows = [&](const RowsEvent& rows) { sink.OnRows(rows); };
   options.on_samples = [&](const std::vector<SampleTextEvent>& texts) { sink.OnSamples(0, texts); };
   stage.stage = Stage::kEvaluating;
   stage.trainable_parameters = adapter ? adapter->num_trained_parameters() : 0;

@@ -65,8 +65,6 @@ struct EvaluateRequest {
   DataSetFile data;
   std::string cache_directory;
   std::string artifacts_directory;  // Made; predictions.jsonl goes here.
-  // Told about every batch: rows done and rows in all. May be empty.
-  std::function<void(int64_t done, int64_t total)> on_progress;
 };
 
 struct EvaluateOutcome {

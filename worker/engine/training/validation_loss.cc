@@ -15,7 +15,8 @@ namespace graft {
 
 absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
                                                      const ExampleSource& source,
-                                                     int64_t batch_size, StopToken& stop) {
+                                                     int64_t batch_size, StopToken& stop,
+                                                     const std::function<void(int64_t)>& on_rows) {
   c10::NoGradGuard no_grad;
   std::vector<int64_t> order(source.size());
   std::iota(order.begin(), order.end(), 0);
@@ -30,10 +31,12 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
     const size_t count = std::min<size_t>(batch_size, order.size() - begin);
     const Batch batch =
         MakeBatch(source, std::span(order).subspan(begin, count), prompt, network.device());
-    if (batch.num_labels() == 0) continue;
-    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
-    sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
-    result.num_tokens += batch.num_labels();
+    if (batch.num_labels() > 0) {
+      const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
+      sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
+      result.num_tokens += batch.num_labels();
+    }
+    if (on_rows) on_rows(static_cast<int64_t>(count));
   }
   if (result.num_tokens == 0) {
     return absl::InvalidArgumentError(

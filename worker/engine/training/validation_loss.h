@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "absl/status/statusor.h"
 #include "worker/engine/data/example_source.h"
@@ -16,9 +17,10 @@ struct ValidationLoss {
 
 // Loss over a whole data set in evaluation mode, without gradients. Rows go in order of length,
 // batch_size at a time; the result does not depend on the seed. CANCELLED by `stop`, which is asked
-// before every batch; INVALID_ARGUMENT when there is no label at all.
-absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
-                                                     const ExampleSource& source,
-                                                     int64_t batch_size, StopToken& stop);
+// before every batch; INVALID_ARGUMENT when there is no label at all. `on_rows` (may be empty) is
+// told after each batch how many rows it had.
+absl::StatusOr<ValidationLoss> ComputeValidationLoss(
+    const Gpt2Network& network, const ExampleSource& source, int64_t batch_size, StopToken& stop,
+    const std::function<void(int64_t)>& on_rows = {});
 
 }  // namespace graft

@@ -103,7 +103,10 @@ TEST_F(GeneratorTest, ABatchGivesEachRowWhatItGetsAlone) {
     // An id that comes up, so that rows end at different times.
     options_.end_of_text_id = kNeverEnds;
     options_.end_of_text_id = Run(prompts, options_)[1].ids[2];
+    int64_t done = 0;
+    options_.on_done = [&](int64_t more) { done += more; };
     const std::vector<Generated> together = Run(prompts, options_);
+    EXPECT_EQ(done, 5);
     bool one_ended = false;
     for (size_t i = 0; i < prompts.size(); ++i) {
       options_.first_row = static_cast<int64_t>(i);

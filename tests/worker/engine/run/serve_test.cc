@@ -135,6 +135,27 @@ TEST_F(ServeTest, SaysHelloAndRunsAJobToItsEnd) {
   EXPECT_FALSE(finished.peft_snippet().empty());
 }
 
+TEST_F(ServeTest, ProgressGoesOnWhileItEvaluates) {
+  EngineCommand command = RunCommand("a", 3);
+  engine::v1::Run& run = *command.mutable_run();
+  v1::FineTuneSpec& spec = *run.mutable_resolved_spec()->mutable_fine_tune();
+  spec.mutable_training()->set_eval_every_steps(3);
+  spec.mutable_evaluation()->set_max_samples(2);
+  spec.mutable_evaluation()->set_max_new_tokens(4);
+  spec.mutable_data()->set_validation("valid");
+  run.set_validation_file(run.train_file());
+  Send(command);
+  engine::v1::Progress evaluation;
+  for (const EngineEvent& event : ReadToEnd("a")) {
+    if (event.progress().stage() == v1::JOB_STAGE_EVALUATING) evaluation = event.progress();
+  }
+  // Of 8 rows the loss, for 2 of them a text; and the steps stay what they were.
+  EXPECT_EQ(evaluation.stage_done(), 10);
+  EXPECT_EQ(evaluation.stage_total(), 10);
+  EXPECT_EQ(evaluation.step(), 3);
+  EXPECT_EQ(evaluation.total_steps(), 3);
+}
+
 TEST_F(ServeTest, CancelEndsARunningJobAndTheNextOneRuns) {
   Send(RunCommand("long", 100000));
   while (!Read().job_event().has_metrics()) ASSERT_FALSE(HasFailure());

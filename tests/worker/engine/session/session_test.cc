@@ -25,6 +25,7 @@ class Recorder : public EventSink {
  public:
   void OnStage(const StageEvent& event) override { stages.push_back(event); }
   void OnStep(const StepEvent& event) override { steps.push_back(event); }
+  void OnRows(const RowsEvent& event) override { rows.push_back(event); }
   void OnEvaluation(const EvaluationEvent& event) override { evaluations.push_back(event); }
   void OnCheckpoint(const CheckpointEvent& event) override { checkpoints.push_back(event); }
   void OnSamples(int64_t, const std::vector<SampleTextEvent>& texts) override { samples = texts; }
@@ -32,6 +33,7 @@ class Recorder : public EventSink {
 
   std::vector<StageEvent> stages;
   std::vector<StepEvent> steps;
+  std::vector<RowsEvent> rows;
   std::vector<EvaluationEvent> evaluations;
   std::vector<CheckpointEvent> checkpoints;
   std::vector<SampleTextEvent> samples;
@@ -189,8 +191,7 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   EvaluateRequest request = MakeEvaluateRequest(Path("out"));
   request.config.evaluation.sample_events = 3;
   request.config.evaluation.oracle_baseline = true;
-  std::vector<int64_t> progress;
-  request.on_progress = [&](int64_t done, int64_t) { progress.push_back(done); };
+  recorder_.rows.clear();
   const auto outcome = session_->Evaluate(request, recorder_, stop_);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   const auto& values = outcome->result.values;
@@ -200,7 +201,6 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   EXPECT_GE(values.at("oracle/rouge1"), values.at("lead3/rouge1"));
   EXPECT_THAT(values, Contains(Key("untuned/rouge1_low")));
   EXPECT_EQ(outcome->result.num_samples, 5);
-  EXPECT_EQ(progress.back(), 5);
   ASSERT_EQ(recorder_.samples.size(), 3u);
   EXPECT_EQ(recorder_.samples[2].row, 2);
   EXPECT_EQ(recorder_.samples[2].reference, "cats 2");
@@ -223,6 +223,33 @@ TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
     sum += row["rouge1"]["f"].get<double>();
   }
   EXPECT_NEAR(sum / 5, values.at("eval/rouge1"), 1e-9);
+}
+
+TEST_F(SessionTest, AnEvaluationTellsTheRowsOfEachOfItsPasses) {
+  FineTune(LoraRequest());
+  // Two evaluations of 5 rows for the loss and 3 for texts.
+  ASSERT_FALSE(recorder_.rows.empty());
+  EXPECT_EQ(recorder_.rows.back().done, 8);
+  EXPECT_EQ(recorder_.rows.back().total, 8);
+  EXPECT_EQ(recorder_.rows.back().pass_begin, 5);
+  EXPECT_EQ(recorder_.rows.back().pass_end, 8);
+
+  recorder_.rows.clear();
+  ASSERT_TRUE(session_->Evaluate(MakeEvaluateRequest(Path("out")), recorder_, stop_).ok());
+  // Losses with the adapter and without it, then two texts a row.
+  std::vector<std::pair<int64_t, int64_t>> passes;
+  int64_t done = 0;
+  for (const RowsEvent& rows : recorder_.rows) {
+    EXPECT_EQ(rows.total, 15);
+    EXPECT_GE(rows.done, done);
+    done = rows.done;
+    if (passes.empty() || passes.back().first != rows.pass_begin) {
+      EXPECT_EQ(rows.done, rows.pass_begin);  // Told when it begins.
+      passes.emplace_back(rows.pass_begin, rows.pass_end);
+    }
+  }
+  EXPECT_EQ(done, 15);
+  EXPECT_EQ(passes, (std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {5, 10}, {10, 15}}));
 }
 
 TEST_F(SessionTest, TheUntunedModelIsEvaluatedWithoutAdapter) {

@@ -414,8 +414,10 @@ TEST(ValidationLossTest, IsTheMeanOverTokensWhateverTheBatchSize) {
   NoStop stop;
   const absl::StatusOr<ValidationLoss> one =
       ComputeValidationLoss(model->network(), GoldenRows(), 1, stop);
-  const absl::StatusOr<ValidationLoss> all =
-      ComputeValidationLoss(model->network(), GoldenRows(), 5, stop);
+  int64_t rows = 0;
+  const absl::StatusOr<ValidationLoss> all = ComputeValidationLoss(
+      model->network(), GoldenRows(), 5, stop, [&](int64_t more) { rows += more; });
+  EXPECT_EQ(rows, GoldenRows().size());
   ASSERT_TRUE(one.ok() && all.ok());
   EXPECT_EQ(one->num_tokens, 21);
   EXPECT_NEAR(one->loss, all->loss, 1e-12);
