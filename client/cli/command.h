@@ -56,10 +56,15 @@ CLI::App* AddCommand(CLI::App& app, RunCommand& run, const std::string& name,
   return command;
 }
 
-// Follows a job on the terminal (or as plain lines, or as JSON) to its end. FAILED_PRECONDITION,
-// with nothing more to print, when the job did not succeed; CANCELLED when Ctrl-C ended the
-// watching.
-absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence);
+// The program as it was called, for commands that are printed: they go to the same server.
+std::string GraftCommand(const CliContext& context);
+
+// Follows a job on the terminal (or as plain lines, or as JSON) to its end, and says what may come
+// next. `prefix` begins its lines where there are other jobs to tell it from; what comes after all
+// of them is then the caller's to say. FAILED_PRECONDITION, with nothing more to print, when the
+// job did not succeed; CANCELLED when Ctrl-C ended the watching.
+absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,
+                       const std::string& prefix = "");
 
 // Statuses whose text is already on the screen.
 absl::Status AlreadyPrinted(absl::StatusCode code);
@@ -68,11 +73,15 @@ bool IsAlreadyPrinted(const absl::Status& status);
 // Runs a download: the first Ctrl-C ends it, and it removes what it wrote.
 absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download);
 
+// What looks like a path of this machine: no name has a slash.
+bool IsPath(const std::string& value);
 // A data set's name for the argument `value`: itself, or, where it is the path of a file here, that
 // of the data set that the file is uploaded as ("my-articles-1a2b3c4d": of its name what names may
 // hold, and the beginning of its hash; uploaded once). INVALID_ARGUMENT, naming `flag`: its name
-// has nothing of that.
+// has nothing of that, or there is no such file.
 absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value,
                                            const std::string& flag);
+// Of DatasetNameFor's errors those that show before anything is uploaded.
+absl::Status CheckDataset(const std::string& value, const std::string& flag);
 
 }  // namespace graft

@@ -14,6 +14,7 @@
 #include "client/cli/compare.h"
 #include "client/cli/compare_validation.h"
 #include "client/cli/output.h"
+#include "client/cli/terminal.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
@@ -215,8 +216,9 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
   if (context.json) {
     PrintJson(fetched, differences, validations);
   } else if (!differences.empty() || !validations.empty()) {
-    std::printf("\n%s%s", DifferencesText(differences, kRougeType).c_str(),
-                ValidationText(validations).c_str());
+    const std::string text =
+        absl::StrCat(DifferencesText(differences, kRougeType), ValidationText(validations));
+    std::printf("\n%s", Printable(text).c_str());
   }
   return absl::OkStatus();
 }

@@ -1,51 +1,92 @@
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <cstdio>
+#include <cstdlib>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/next_steps.h"
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
+#include "client/cli/terminal.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 
 namespace graft {
 namespace {
 
 constexpr char kPrintedPayload[] = "graft/already-printed";
+// Of sample texts where no line is redrawn.
+constexpr size_t kPlainColumns = 128;
 
-size_t TerminalWidth() {
-  winsize size = {};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 100;
-  return size.ws_col;
-}
-
-// Keeps one redrawn line below the lines that stay.
-class Screen {
+// What a watch of one job looks like. Thread-safe: the stream's messages and the ticks come on
+// threads of their own.
+class WatchScreen {
  public:
-  explicit Screen(bool live) : live_(live) {}
-  ~Screen() { Print(""); }
+  WatchScreen(const CliContext& context, const std::string& prefix)
+      : json_(context.json),
+        line_(stdout),
+        redraws_(!context.json && line_.live()),
+        view_({prefix, !redraws_, IsUtf8Locale()}) {}
 
-  void Print(const std::string& lines) {
-    if (drawn_) std::fputs("\r\033[K", stdout);
-    drawn_ = false;
-    std::fputs(lines.c_str(), stdout);
-    std::fflush(stdout);
+  void Show(const v1::WatchJobResponse& response) {
+    MutexLock lock(mutex_);
+    const absl::Duration now = Clock::Real().Boottime();
+    std::string lines;
+    if (json_) {
+      if (response.has_event()) lines = ToJson(response.event()) + "\n";
+    } else if (response.has_event()) {
+      lines = view_.Add(response.event(), now, redraws_ ? line_.columns() : kPlainColumns);
+    } else {
+      lines = view_.Add(response.heartbeat(), now);
+    }
+    Put(lines, stdout);
   }
-  void Draw(const std::string& line) {
-    if (!live_) return;
-    std::fprintf(stdout, "\r\033[K%s", line.c_str());
-    std::fflush(stdout);
-    drawn_ = true;
+
+  // Messages and the redrawn line never share a row, whichever stream the messages go to.
+  void Say(const std::string& lines, FILE* stream) {
+    MutexLock lock(mutex_);
+    Put(lines, stream);
   }
-  bool live() const { return live_; }
+
+  void Redraw() {
+    MutexLock lock(mutex_);
+    Put("", stdout);
+  }
+
+  // The line is gone after this, and stays so.
+  void End() {
+    MutexLock lock(mutex_);
+    line_.Erase();
+    ended_ = true;
+  }
 
  private:
-  const bool live_;
-  bool drawn_ = false;
+  void Put(const std::string& lines, FILE* stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!lines.empty()) {
+      line_.Erase();
+      std::fputs(json_ ? lines.c_str() : Printable(lines).c_str(), stream);
+      std::fflush(stream);
+    }
+    if (!redraws_ || ended_) return;
+    line_.Draw(view_.Line(line_.columns(), Clock::Real().Boottime()));
+  }
+
+  const bool json_;
+  Mutex mutex_;
+  LiveLine line_ ABSL_GUARDED_BY(mutex_);
+  const bool redraws_;
+  ProgressView view_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace
+
+std::string GraftCommand(const CliContext& context) {
+  const char* const environment = std::getenv("GRAFT_SERVER");
+  const std::string usual = environment == nullptr ? CliContext().server : environment;
+  return context.server == usual ? "graft" : absl::StrCat("graft --server ", context.server);
+}
 
 absl::Status AlreadyPrinted(absl::StatusCode code) {
   absl::Status status(code, "");
@@ -64,44 +105,42 @@ absl::Status EndableDownload(CliContext& context, const std::function<absl::Stat
   return ended ? AlreadyPrinted(absl::StatusCode::kCancelled) : status;
 }
 
-absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence) {
+absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,
+                       const std::string& prefix) {
   context.interrupts->EndStreamsFirst();
-  Screen screen(!context.json && isatty(STDOUT_FILENO) != 0);
-  ProgressView view(name);
-  v1::JobState last_state = v1::JOB_STATE_UNSPECIFIED;
-  const auto on_message = [&](const v1::WatchJobResponse& response) {
-    if (response.has_event() && response.event().has_state_change()) {
-      last_state = response.event().state_change().to();
-    }
-    if (context.json) {
-      if (response.has_event()) screen.Print(ToJson(response.event()) + "\n");
-      return !context.interrupts->interrupted();
-    }
-    if (response.has_heartbeat()) view.Add(response.heartbeat());
-    if (response.has_event()) {
-      const std::string lines = view.Add(response.event(), !screen.live());
-      if (!lines.empty()) screen.Print(lines);
-    }
-    screen.Draw(view.Line(TerminalWidth()));
-    return !context.interrupts->interrupted();
-  };
-  const absl::Status watched =
-      context.client->WatchJob(name, after_sequence, on_message, [&](const absl::Status& why) {
-        std::fprintf(stderr, "graft: the stream broke (%s); connecting again\n",
-                     std::string(why.message()).c_str());
+  WatchScreen screen(context, prefix);
+  v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
+  context.interrupts->SetTick([&] { screen.Redraw(); });
+  const absl::Status watched = context.client->WatchJob(
+      name, after_sequence,
+      [&](const v1::WatchJobResponse& response) {
+        if (response.event().has_state_change()) state = response.event().state_change().to();
+        screen.Show(response);
+        return !context.interrupts->interrupted();
+      },
+      [&](const absl::Status& why) {
+        screen.Say(
+            absl::StrCat("graft: the stream broke (", why.message(), "); connecting again\n"),
+            stderr);
       });
+  context.interrupts->SetTick({});
+  screen.End();
   if (context.interrupts->interrupted()) {
-    screen.Print("");
-    std::fprintf(stderr, "graft: stopped watching; %s goes on. Again: graft watch %s\n",
-                 name.c_str(), name.c_str());
+    screen.Say(absl::StrCat("graft: stopped watching; ", name,
+                            " goes on. Again: ", GraftCommand(context), " watch ", name, "\n"),
+               stderr);
     return AlreadyPrinted(absl::StatusCode::kCancelled);
   }
   RETURN_IF_ERROR(watched);
-  if (last_state == v1::JOB_STATE_UNSPECIFIED) {  // It was done before after_sequence.
-    ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(name));
-    last_state = job.state();
+  const absl::StatusOr<v1::Job> job = context.client->GetJob(name);
+  // It was done before after_sequence; or it has been deleted since, which does not matter here.
+  if (state == v1::JOB_STATE_UNSPECIFIED) RETURN_IF_ERROR(job.status());
+  if (job.ok()) state = job->state();
+  const bool succeeded = state == v1::JOB_STATE_SUCCEEDED;
+  if (job.ok() && !context.json && !(succeeded && !prefix.empty())) {
+    screen.Say(NextSteps(*job, GraftCommand(context)), stdout);
   }
-  if (last_state == v1::JOB_STATE_SUCCEEDED) return absl::OkStatus();
+  if (succeeded) return absl::OkStatus();
   return AlreadyPrinted(absl::StatusCode::kFailedPrecondition);
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <utility>
 
 namespace graft {
 namespace {
@@ -14,6 +15,7 @@ sigset_t Signals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGWINCH);
   sigaddset(&signals, kWakeUp);
   return signals;
 }
@@ -32,12 +34,26 @@ InterruptWaiter::~InterruptWaiter() {
   thread_.join();
 }
 
+void InterruptWaiter::SetTick(std::function<void()> tick) {
+  MutexLock lock(mutex_);
+  tick_ = std::move(tick);
+}
+
+void InterruptWaiter::Tick() {
+  MutexLock lock(mutex_);
+  if (tick_) tick_();
+}
+
 void InterruptWaiter::Run() {
   const sigset_t signals = Signals();
+  const timespec second = {1, 0};
   for (;;) {
-    int number = 0;
-    sigwait(&signals, &number);
+    const int number = sigtimedwait(&signals, nullptr, &second);
     if (number == kWakeUp) return;
+    if (number != SIGINT) {
+      Tick();
+      continue;
+    }
     if (!graceful_ || interrupted_) _exit(128 + SIGINT);
     interrupted_ = true;
     client_.CancelStreams();

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/terminal.h"
 #include "common/jobs/status_details.h"
 #include "google/protobuf/util/json_util.h"
 
@@ -39,12 +40,13 @@ ExitCode ExitCodeOf(const absl::Status& status) {
 std::string ErrorText(const absl::Status& status) {
   std::string text = "graft: ";
   const auto violations = FieldViolationsOf(status);
-  if (violations.empty()) return absl::StrCat(text, status.message(), "\n");
-  absl::StrAppend(&text, "the request cannot work:\n");
+  if (violations.empty()) absl::StrAppend(&text, status.message(), "\n");
+  if (violations.size() > 1) absl::StrAppend(&text, "the request cannot work:\n");
   for (const auto& violation : violations) {
-    absl::StrAppend(&text, "  ", violation.field(), ": ", violation.description(), "\n");
+    absl::StrAppend(&text, violations.size() > 1 ? "  " : "", violation.field(), ": ",
+                    violation.description(), "\n");
   }
-  return text;
+  return Printable(text);
 }
 
 Table::Table(std::vector<std::string> header) {
@@ -55,7 +57,10 @@ Table::Table(std::vector<std::string> header) {
   rows_.push_back(std::move(header));
 }
 
-void Table::AddRow(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+void Table::AddRow(std::vector<std::string> cells) {
+  for (std::string& cell : cells) cell = Printable(cell);
+  rows_.push_back(std::move(cells));
+}
 
 std::string Table::ToString() const {
   std::vector<size_t> widths(right_aligned_.size(), 0);
@@ -141,18 +146,18 @@ size_t DisplayWidth(const std::string& text) {
 }
 
 std::string OneLine(const std::string& text, size_t width) {
+  const std::string mark = Printable("…");
+  const std::string shown = Printable(text);
+  const bool cut = DisplayWidth(shown) > width;
+  const size_t room = cut ? width - std::min(width, DisplayWidth(mark)) : width;
   std::string line;
-  const bool cut = DisplayWidth(text) > width;
   size_t columns = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (!IsContinuationByte(text[i])) {
-      if (cut && columns + 1 == width) return line + "…";
-      ++columns;
-    }
-    const bool control = static_cast<unsigned char>(text[i]) < 0x20;
-    line += text[i] == '\n' ? ' ' : control ? '?' : text[i];
+  for (const char c : shown) {
+    if (!IsContinuationByte(c) && columns++ == room) break;
+    const bool control = static_cast<unsigned char>(c) < 0x20;
+    line += c == '\n' ? ' ' : control ? '?' : c;
   }
-  return line;
+  return cut ? line + mark.substr(0, width) : line;
 }
 
 }  // namespace graft

@@ -60,7 +60,8 @@ std::string FormatTime(
     const google::protobuf::Timestamp& time);  // Local, "2026-01-31 12:00:00"; "-" when unset.
 // As many columns as a terminal shows for UTF-8 text without wide characters.
 size_t DisplayWidth(const std::string& text);
-// The text on one line, cut to `width` columns with "…".
+// The text on one line, as this locale shows it (Printable), cut to `width` columns with "…" (or
+// "...").
 std::string OneLine(const std::string& text, size_t width);
 
 }  // namespace graft

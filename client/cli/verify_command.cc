@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
+#include "client/cli/terminal.h"
 #include "client/cli/verify.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -121,7 +122,7 @@ absl::StatusOr<std::vector<VerifyCheck>> Verify(CliContext& context, const Verif
 
 absl::Status RunVerify(CliContext& context, const VerifyOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<VerifyCheck> checks, Verify(context, options));
-  std::fputs((context.json ? VerifyJson(checks) : VerifyText(checks)).c_str(), stdout);
+  std::fputs((context.json ? VerifyJson(checks) : Printable(VerifyText(checks))).c_str(), stdout);
   if (Holds(checks)) return absl::OkStatus();
   return AlreadyPrinted(absl::StatusCode::kDataLoss);
 }
@@ -137,7 +138,7 @@ void AddVerifyCommand(CLI::App& app, RunCommand& run) {
       "graft verify news-lora", options, RunVerify);
   command
       ->add_option("result", options->target,
-                   "An adapter's name, an evaluate job (jobs/…), or a downloaded directory of "
+                   "An adapter's name, an evaluate job (jobs/ID), or a downloaded directory of "
                    "either")
       ->required();
   command->add_option("--base-model", options->base_model_directory,

@@ -125,7 +125,7 @@ class Recomputation {
     return absl::StrCat(
         "others in ", lines.size(), " rows: line ",
         absl::StrJoin(lines.begin(), lines.begin() + static_cast<int64_t>(named), ", "),
-        named < lines.size() ? ", …" : "");
+        named < lines.size() ? ", ..." : "");
   }
 
   void Score(const Json& recorded, const Texts& texts, const std::string& prefix, int64_t number) {

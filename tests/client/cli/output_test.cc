@@ -4,11 +4,13 @@
 #include "common/jobs/status_details.h"
 #include "graft/v1/job.pb.h"
 #include "gtest/gtest.h"
+#include "tests/client/cli/locale.h"
 
 namespace graft {
 namespace {
 
 TEST(OutputTest, TablesAlignByDisplayWidthAndTrimTheirLines) {
+  const Utf8Locale locale;
   Table table({"NAME", "SIZE>", "NOTE"});
   table.AddRow({"é", "5", ""});
   table.AddRow({"longer", "1,000", "x"});
@@ -31,6 +33,7 @@ TEST(OutputTest, ExitCodesTellScriptsWhatHappened) {
 TEST(OutputTest, EveryViolatedFieldGetsItsLine) {
   Violations violations;
   violations.Add("job.spec.a", "must be 1 or more");
+  EXPECT_EQ(ErrorText(violations.ToStatus()), "graft: job.spec.a: must be 1 or more\n");
   violations.Add("job.spec.b", "is unknown");
   EXPECT_EQ(ErrorText(violations.ToStatus()),
             "graft: the request cannot work:\n"
@@ -52,9 +55,21 @@ TEST(OutputTest, NumbersReadWell) {
 }
 
 TEST(OutputTest, OneLineCutsAtCharactersAndShowsNoControls) {
+  const Utf8Locale locale;
   EXPECT_EQ(OneLine("a\nb\tc", 10), "a b?c");
   EXPECT_EQ(OneLine("ééééé", 4), "ééé…");
   EXPECT_EQ(OneLine("ééééé", 5), "ééééé");
+}
+
+TEST(OutputTest, WithoutUtf8TextsOfPeopleAreAscii) {
+  const CLocale locale;
+  EXPECT_EQ(OneLine("ééééé", 5), "?????");
+  EXPECT_EQ(OneLine("ééééé", 4), "?...");
+  EXPECT_EQ(OneLine("ééééé", 2), "..");
+  Table table({"NAME"});
+  table.AddRow({"训练"});
+  EXPECT_EQ(table.ToString(), "NAME\n??\n");
+  EXPECT_EQ(ErrorText(absl::NotFoundError("there is no “训练”")), "graft: there is no ????\n");
 }
 
 TEST(OutputTest, OneFactIsALineForPeopleAndAnObjectForPrograms) {
