@@ -11,6 +11,8 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "client/cli/usage.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
@@ -60,10 +62,11 @@ absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes
 
 // "  12.3 MB of 45.6 MB" redrawn on a terminal.
 UploadProgress UploadMeter(const CliContext& context) {
-  if (context.json || isatty(STDERR_FILENO) == 0) return {};
-  return [](int64_t sent, int64_t total) {
-    std::fprintf(stderr, "\r\033[K  %s of %s%s", FormatBytes(sent).c_str(),
-                 FormatBytes(total).c_str(), sent >= total ? "\r\033[K" : "");
+  if (context.json || !TakesEscapes(STDERR_FILENO)) return {};
+  return [line = std::make_shared<LiveLine>(stderr)](int64_t sent, int64_t total) {
+    line->Draw(OneLine(absl::StrCat("  ", FormatBytes(sent), " of ", FormatBytes(total)),
+                       line->columns()));
+    if (sent >= total) line->Erase();
   };
 }
 
@@ -84,7 +87,7 @@ absl::Status RunUpload(CliContext& context, const UploadOptions& options) {
   } else {
     std::printf("%s: %s rows, %s, fields: %s\n", dataset.name().c_str(),
                 FormatCount(dataset.num_rows()).c_str(), FormatBytes(dataset.size_bytes()).c_str(),
-                absl::StrJoin(dataset.fields(), ", ").c_str());
+                Printable(absl::StrJoin(dataset.fields(), ", ")).c_str());
   }
   return absl::OkStatus();
 }
@@ -311,8 +314,17 @@ absl::Status RunDeleteAdapter(CliContext& context, const NameOptions& options) {
 
 }  // namespace
 
+bool IsPath(const std::string& value) { return absl::StrContains(value, '/'); }
+
+absl::Status CheckDataset(const std::string& value, const std::string& flag) {
+  if (FileExists(value)) return NameOfFile(value, kMaxNameBytes, flag).status();
+  if (!IsPath(value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": there is no file ", value));
+}
+
 absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value,
                                            const std::string& flag) {
+  RETURN_IF_ERROR(CheckDataset(value, flag));
   if (!FileExists(value)) return value;
   ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(value));
   const std::string ending = absl::StrCat("-", sha256.substr(0, 8));
@@ -322,7 +334,7 @@ absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::strin
   if (known.ok()) return name;
   if (!absl::IsNotFound(known.status())) return known.status();
   RETURN_IF_ERROR(context.client->UploadDataset(name, value, UploadMeter(context)).status());
-  std::fprintf(stderr, "graft: uploaded %s as %s\n", value.c_str(), name.c_str());
+  std::fprintf(stderr, "graft: uploaded %s as %s\n", Printable(value).c_str(), name.c_str());
   return name;
 }
 
@@ -366,7 +378,8 @@ void AddModelCommands(CLI::App& app, RunCommand& run) {
   CLI::App* add_command = AddCommand(*models, run, "add", "Add a Hugging Face GPT-2 folder",
                                      "graft models add gpt2 ~/models/gpt2", add, RunAddModel);
   add_command->add_option("name", add->name, "The name that jobs will use")->required();
-  add_command->add_option("folder", add->directory, "config.json, model.safetensors, vocab.json, …")
+  add_command
+      ->add_option("folder", add->directory, "config.json, model.safetensors, vocab.json, ...")
       ->required()
       ->check(CLI::ExistingDirectory);
   AddCommand(*models, run, "list", "List base models", "graft models list",
@@ -409,12 +422,12 @@ void AddAdapterCommands(CLI::App& app, RunCommand& run) {
   merge_command->add_option("adapter", merge->name, "Its name")->required();
   merge_command->add_option("--to", merge->directory, "A folder that does not exist")->required();
   merge_command->add_option("--dtype", merge->dtype, "Of the weights; default: F32")
-      ->check(CLI::IsMember({"F32", "F16", "BF16"}));
+      ->transform(OneOf({"F32", "F16", "BF16"}));
   auto import = std::make_shared<ImportOptions>();
   CLI::App* import_command = AddCommand(
       *adapters, run, "import", "Import a PEFT folder",
       "graft adapters import ./my-lora --name my-lora --base-model gpt2", import, RunImport);
-  import_command->add_option("folder", import->directory, "adapter_config.json, …")
+  import_command->add_option("folder", import->directory, "adapter_config.json, ...")
       ->required()
       ->check(CLI::ExistingDirectory);
   import_command->add_option("--name", import->name, "Its name here")->required();

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/proto_fields.h"
+#include "client/cli/suggest.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/method.h"
@@ -16,7 +17,8 @@
 namespace graft {
 namespace {
 
-constexpr char kMethodPath[] = "spec.fine_tune.method.";
+constexpr absl::string_view kMethodPath = "spec.fine_tune.method";
+constexpr absl::string_view kTaskPaths[] = {"spec.fine_tune.", "spec.evaluate."};
 // The jobs of one submission at most.
 constexpr size_t kMaxStudyJobs = 256;
 
@@ -204,22 +206,54 @@ absl::Status SetMethod(v1::Job& job, absl::string_view parts) {
   v1::Method& method = *job.mutable_spec()->mutable_fine_tune()->mutable_method();
   const v1::Method before = method;
   method.Clear();
-  for (absl::string_view part : absl::StrSplit(parts, '+')) {
+  for (absl::string_view given : absl::StrSplit(parts, '+')) {
+    const std::string part = Folded(given);
     if (part == "lora") {
       *method.mutable_lora() = before.lora();
-    } else if (part == "soft_prompt") {
+    } else if (part == "soft-prompt") {
       *method.mutable_soft_prompt() = before.soft_prompt();
-    } else if (part == "last_layers") {
+    } else if (part == "last-layers") {
       *method.mutable_last_layers() = before.last_layers();
     } else if (part == "full") {
       *method.mutable_full() = before.full();
     } else {
       return absl::InvalidArgumentError(absl::StrCat(
-          "\"", part,
-          "\" is none of lora, soft_prompt, last_layers and full (a hybrid: lora+soft_prompt)"));
+          "\"", given,
+          "\" is none of lora, soft_prompt, last_layers and full (a hybrid: lora+soft_prompt)",
+          DidYouMean(given, {"lora", "soft_prompt", "last_layers", "full"})));
     }
   }
   return absl::OkStatus();
+}
+
+// What a flag makes void in a file, below the task's path.
+struct Superseded {
+  const char* flag;
+  const char* path;
+};
+constexpr Superseded kSuperseded[] = {
+    {"--epochs", "training.max_steps"},
+    {"--learning-rate", "method.lora.learning_rate"},
+    {"--learning-rate", "method.soft_prompt.learning_rate"},
+    {"--learning-rate", "method.last_layers.learning_rate"},
+    {"--learning-rate", "method.full.learning_rate"},
+    {"--warmup-steps", "training.warmup_ratio"},
+    {"--warmup-ratio", "training.warmup_steps"},
+    {"--text-field", "data.source_field"},
+    {"--text-field", "data.target_field"},
+    {"--text-field", "data.prompt_template"},
+    {"--source-field", "data.text_field"},
+    {"--target-field", "data.text_field"},
+    {"--prompt-template", "data.text_field"},
+};
+
+// Before any flag is applied: two flags that exclude each other are still refused.
+void ClearSuperseded(const JobFlagValues& values, v1::Job& job) {
+  for (const Superseded& superseded : kSuperseded) {
+    const auto given = values.values.find(superseded.flag);
+    if (given == values.values.end() || given->second.empty()) continue;
+    for (absl::string_view task : kTaskPaths) ClearField(job, absl::StrCat(task, superseded.path));
+  }
 }
 
 // Does the flag concern this job? Flags of a method's part do not where --method names other parts.
@@ -227,7 +261,7 @@ bool Applies(const JobFlag& flag, const v1::Job& job) {
   const absl::string_view path = flag.path == nullptr ? "" : flag.path;
   const v1::Method& method = job.spec().fine_tune().method();
   if (!absl::StartsWith(path, kMethodPath) || MethodName(method).empty()) return true;
-  const absl::string_view part = path.substr(sizeof(kMethodPath) - 1);
+  const absl::string_view part = path.substr(kMethodPath.size() + 1);
   return (method.has_lora() && absl::StartsWith(part, "lora.")) ||
          (method.has_soft_prompt() && absl::StartsWith(part, "soft_prompt.")) ||
          (method.has_last_layers() && absl::StartsWith(part, "last_layers."));
@@ -286,6 +320,28 @@ absl::Status CheckOutputNames(const std::vector<v1::Job>& jobs) {
   return absl::OkStatus();
 }
 
+struct NamedFlag {
+  std::string name;  // Empty: there is none.
+  bool given = false;
+};
+
+NamedFlag FlagOf(const std::vector<JobFlag>& flags, const JobFlagValues& values,
+                 absl::string_view path) {
+  if (path == "request_id") return {"--request-id", true};
+  if (path == "labels") return {"--label", !values.labels.empty()};
+  // --method says which parts there are; their settings have flags of their own.
+  absl::string_view part = path;
+  const bool is_part = absl::ConsumePrefix(&part, kMethodPath) &&
+                       (part.empty() || part.find('.', 1) == absl::string_view::npos);
+  for (const JobFlag& flag : flags) {
+    const bool names = flag.path == nullptr ? is_part : path == flag.path;
+    if (!names) continue;
+    const auto given = values.values.find(flag.name);
+    return {flag.name, given != values.values.end() && !given->second.empty()};
+  }
+  return {};
+}
+
 }  // namespace
 
 const std::vector<JobFlag>& FineTuneFlags() {
@@ -307,18 +363,17 @@ void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagVa
   command.add_option("--label", values.labels, "KEY=VALUE, may be repeated")->group(kJob);
   command
       .add_option("--file", values.file,
-                  "A job as JSON or YAML; flags override it, and --method names all its parts")
+                  "A job as JSON or YAML, as --validate-only and graft show --json print it or "
+                  "graft-engine run takes it; flags override it, and --method names all its parts")
       ->group(kJob)
       ->check(CLI::ExistingFile);
 }
 
 absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& flags,
-                                                   const JobFlagValues& values,
+                                                   const JobFlagValues& values, const v1::Job& base,
                                                    const std::string& study_name) {
-  std::vector<v1::Job> jobs(1);
-  if (!values.file.empty()) {
-    ASSIGN_OR_RETURN(jobs[0], ReadJobFile(values.file));
-  }
+  std::vector<v1::Job> jobs = {base};
+  ClearSuperseded(values, jobs[0]);
   RETURN_IF_ERROR(AddLabels(jobs[0], values.labels));
   for (const JobFlag& flag : flags) {
     const std::string& text = values.values.at(flag.name);
@@ -338,6 +393,17 @@ absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& f
     if (jobs.size() > 1 && job.study().empty()) job.set_study(study_name);
   }
   return jobs;
+}
+
+std::string NameOfField(const std::vector<JobFlag>& flags, const JobFlagValues& values,
+                        absl::string_view spec_path, absl::string_view field) {
+  const absl::string_view path = absl::StripPrefix(field, "job.");
+  const NamedFlag flag = FlagOf(flags, values, path.substr(0, path.find('[')));
+  if (!flag.name.empty() && (flag.given || values.file.empty())) return flag.name;
+  absl::string_view rest = path;
+  if (!absl::ConsumePrefix(&rest, "spec")) return std::string(path);
+  absl::ConsumePrefix(&rest, ".");
+  return absl::StrCat(spec_path, spec_path.empty() || rest.empty() ? "" : ".", rest);
 }
 
 }  // namespace graft

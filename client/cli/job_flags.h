@@ -9,6 +9,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "graft/v1/job.pb.h"
 
 namespace graft {
@@ -32,11 +33,19 @@ struct JobFlagValues {
 };
 void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagValues& values);
 
-// The jobs that the flags (over the file, if one is given) describe. With more than one, each is
-// labelled with its own values, named after them, and belongs to a study (made up from `study_name`
-// unless given). INVALID_ARGUMENT names the flag; several jobs cannot have one --output-name.
+// The jobs that the flags over `base` (of --file, or nothing) describe. A flag also replaces what
+// in `base` would keep it from counting: --epochs a max_steps, --learning-rate the rates of the
+// method's parts. With more than one job, each is labelled with its own values, named after them,
+// and belongs to a study (made up from `study_name` unless given). INVALID_ARGUMENT names the flag;
+// several jobs cannot have one --output-name.
 absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& flags,
-                                                   const JobFlagValues& values,
+                                                   const JobFlagValues& values, const v1::Job& base,
                                                    const std::string& study_name);
+
+// What a field of the request ("job.spec.fine_tune.method.lora.rank") is called by whoever wrote
+// the command: "--rank", or, where it is the file that says it, its path there, of which
+// `spec_path` is that of the spec.
+std::string NameOfField(const std::vector<JobFlag>& flags, const JobFlagValues& values,
+                        absl::string_view spec_path, absl::string_view field);
 
 }  // namespace graft

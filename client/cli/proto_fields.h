@@ -1,27 +1,32 @@
 #pragma once
 
-// Sets fields of a message from text, by path: what flags and job files become.
+// Sets fields of a message from text, by path: what flags become.
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
-#include "graft/v1/job.pb.h"
 
 namespace graft {
 
+// The values of an enum as people write them: without their prefix, in lower case ("linear").
+std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& type);
+// The value that `text` names, with or without its prefix, in any case, '-' for '_' if one likes.
+// INVALID_ARGUMENT says which there are.
+absl::StatusOr<const google::protobuf::EnumValueDescriptor*> FindEnumValue(
+    const google::protobuf::EnumDescriptor& type, absl::string_view text);
+
 // Sets the field at `path` ("spec.fine_tune.method.lora.rank"), making the messages on the way.
-// Numbers and booleans in their usual form; an enum by its value's name, with or without its
-// prefix, in any case ("linear"); a repeated field takes values separated by commas, replacing what
-// it had. INVALID_ARGUMENT says what the value should have been; a path that does not exist is a
-// bug of ours.
+// Numbers and booleans in their usual form; an enum as FindEnumValue takes it; a repeated field
+// takes values separated by commas, replacing what it had. INVALID_ARGUMENT says what the value
+// should have been; a path that does not exist is a bug of ours.
 absl::Status SetField(google::protobuf::Message& message, absl::string_view path,
                       absl::string_view text);
-
-// A job from a file: proto JSON of graft.v1.Job, or the same as YAML ("job.yaml"). INVALID_ARGUMENT
-// names the file and the field or line.
-absl::StatusOr<v1::Job> ReadJobFile(const std::string& path);
+// Clears it; where a message on the way is not there, there is nothing to clear.
+void ClearField(google::protobuf::Message& message, absl::string_view path);
 
 }  // namespace graft

@@ -2,14 +2,20 @@
 
 #include <cstdio>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "client/cli/command.h"
+#include "client/cli/job_file.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
+#include "common/jobs/status_details.h"
 
 namespace graft {
 namespace {
@@ -31,15 +37,85 @@ v1::DataSpec& DataOf(v1::Job& job) {
                                    : *job.mutable_spec()->mutable_fine_tune()->mutable_data();
 }
 
-// Data that is a file here becomes a data set there.
-absl::Status UploadFiles(CliContext& context, v1::Job& job) {
-  v1::DataSpec& data = DataOf(job);
-  if (!data.train().empty()) {
-    ASSIGN_OR_RETURN(*data.mutable_train(), DatasetNameFor(context, data.train(), "--train"));
+// A submission: what was given, and the jobs that it describes.
+struct Submission {
+  const SubmitOptions& options;
+  const std::vector<JobFlag>& flags;
+  std::string spec_path;  // Of the file.
+  std::string request_id;
+  std::vector<v1::Job> jobs;
+
+  std::string NameOf(absl::string_view field) const {
+    return NameOfField(flags, options.flags, spec_path, field);
   }
-  if (!data.validation().empty()) {
-    const char* flag = job.spec().has_evaluate() ? "--data" : "--validation";
-    ASSIGN_OR_RETURN(*data.mutable_validation(), DatasetNameFor(context, data.validation(), flag));
+};
+
+// The data that the job names: data sets of the server, or files here.
+std::vector<SpecReference> DataNames(const v1::Job& job) {
+  const SpecReferences names = ReferencesOf(job.spec(), "job.spec");
+  std::vector<SpecReference> given;
+  for (const SpecReference& name : {names.train, names.validation}) {
+    if (!name.name.empty()) given.push_back(name);
+  }
+  return given;
+}
+
+std::string FolderName(const std::string& path) {
+  const std::string name = BaseName(absl::StripSuffix(path, "/"));
+  return IsSafeFileName(name) ? name : "NAME";
+}
+
+// How a folder of this machine becomes what a job can name.
+std::string HowToAdd(const SpecReferences& names, const std::string& field) {
+  const std::string& base = names.base_model.name;
+  if (field == names.base_model.field) {
+    return absl::StrCat("graft models add ", FolderName(base), " ", base);
+  }
+  const std::string& adapter = names.adapter.name;
+  return absl::StrCat("graft adapters import ", adapter, " --name ", FolderName(adapter),
+                      " --base-model ", base.empty() ? "MODEL" : FolderName(base));
+}
+
+// Jobs name models and adapters of the server; a path can only be a folder here.
+absl::Status CheckFolders(const v1::Job& job) {
+  const SpecReferences names = ReferencesOf(job.spec(), "job.spec");
+  Violations violations;
+  for (const SpecReference& name : {names.base_model, names.adapter}) {
+    if (!IsPath(name.name)) continue;
+    violations.Add(name.field, absl::StrCat("a job names what the server has, not the folder ",
+                                            name.name, "; first: ", HowToAdd(names, name.field)));
+  }
+  return violations.ToStatus();
+}
+
+// A status with fields called as whoever wrote the command calls them. What the server does not
+// know may be a folder here that was never added.
+absl::Status InTheirWords(const Submission& submission, const absl::Status& status,
+                          const v1::Job& job) {
+  const auto given = FieldViolationsOf(status);
+  if (given.empty()) return status;
+  const SpecReferences names = ReferencesOf(job.spec(), "job.spec");
+  Violations violations;
+  for (const auto& violation : given) {
+    std::string description = violation.description();
+    for (const SpecReference& name : {names.base_model, names.adapter}) {
+      if (violation.reason().empty() || name.field != violation.field()) continue;
+      if (!DirectoryExists(name.name)) continue;
+      absl::StrAppend(&description,
+                      "; to add the folder of this name: ", HowToAdd(names, name.field));
+    }
+    violations.Add(submission.NameOf(violation.field()), description, violation.reason());
+  }
+  return violations.Explain(status);
+}
+
+// Data that is a file here becomes a data set there.
+absl::Status UploadFiles(CliContext& context, const Submission& submission, v1::Job& job) {
+  v1::DataSpec& data = DataOf(job);
+  for (const SpecReference& name : DataNames(job)) {
+    ASSIGN_OR_RETURN(const std::string dataset,
+                     DatasetNameFor(context, name.name, submission.NameOf(name.field)));
+    absl::EndsWith(name.field, ".train") ? data.set_train(dataset) : data.set_validation(dataset);
   }
   return absl::OkStatus();
 }
@@ -60,22 +136,33 @@ v1::CreateJobRequest CreationOf(const std::vector<v1::Job>& jobs, size_t index,
   return request;
 }
 
+// What can be said of a job before anything is uploaded.
+absl::Status CheckHere(const Submission& submission, size_t index) {
+  const v1::Job& job = submission.jobs[index];
+  RETURN_IF_ERROR(CheckFolders(job));
+  for (const SpecReference& name : DataNames(job)) {
+    RETURN_IF_ERROR(CheckDataset(name.name, submission.NameOf(name.field)));
+  }
+  v1::CreateJobRequest request = CreationOf(submission.jobs, index, submission.request_id);
+  v1::DataSpec& data = DataOf(*request.mutable_job());
+  // May name files, which have no name as data sets yet.
+  if (!data.train().empty()) data.set_train("train");
+  if (!data.validation().empty()) data.set_validation("validation");
+  return ValidateCreateJob(request);
+}
+
 // All or none: what would be refused is refused before anything is uploaded, or at least before
 // the first job of a study is there.
-absl::Status Prepare(CliContext& context, const SubmitOptions& options,
-                     const std::string& request_id, std::vector<v1::Job>& jobs) {
-  for (size_t i = 0; i < jobs.size(); ++i) {
-    v1::CreateJobRequest request = CreationOf(jobs, i, request_id);
-    v1::DataSpec& data = DataOf(*request.mutable_job());
-    // May name files, which have no name as data sets yet.
-    if (!data.train().empty()) data.set_train("train");
-    if (!data.validation().empty()) data.set_validation("validation");
-    RETURN_IF_ERROR(ValidateCreateJob(request));
+absl::Status Prepare(CliContext& context, Submission& submission) {
+  for (size_t i = 0; i < submission.jobs.size(); ++i) {
+    const absl::Status checked = CheckHere(submission, i);
+    if (!checked.ok()) return InTheirWords(submission, checked, submission.jobs[i]);
   }
-  for (v1::Job& job : jobs) RETURN_IF_ERROR(UploadFiles(context, job));
-  if (jobs.size() == 1 || options.validate_only) return absl::OkStatus();
-  for (const v1::Job& job : jobs) {
-    RETURN_IF_ERROR(context.client->CreateJob(ValidationOf(job)).status());
+  for (v1::Job& job : submission.jobs) RETURN_IF_ERROR(UploadFiles(context, submission, job));
+  if (submission.jobs.size() == 1 || submission.options.validate_only) return absl::OkStatus();
+  for (const v1::Job& job : submission.jobs) {
+    const absl::Status valid = context.client->CreateJob(ValidationOf(job)).status();
+    if (!valid.ok()) return InTheirWords(submission, valid, job);
   }
   return absl::OkStatus();
 }
@@ -91,54 +178,87 @@ void PrintRepetition(const absl::Status& status, size_t done, size_t all,
                there.c_str(), request_id.c_str());
 }
 
+// What --validate-only prints on standard output is a job file.
 void PrintJob(const CliContext& context, const v1::Job& job, bool validate_only) {
   if (context.json) {
     std::puts(ToJson(job).c_str());
   } else if (validate_only) {
-    std::printf("valid; as it would run:\n%s\n", ToJson(job.resolved_spec(), true).c_str());
+    std::fputs("graft: valid; as it would run:\n", stderr);
+    std::puts(ToJson(job.resolved_spec(), true).c_str());
   } else {
-    std::printf("%s  %s%s%s\n", job.name().c_str(), MethodName(job.resolved_spec()).c_str(),
-                job.display_name().empty() ? "" : "  ", job.display_name().c_str());
+    const std::string line =
+        absl::StrCat(job.name(), "  ", MethodName(job.resolved_spec()),
+                     job.display_name().empty() ? "" : "  ", job.display_name());
+    std::puts(Printable(line).c_str());
   }
 }
 
-absl::Status Create(CliContext& context, const SubmitOptions& options,
-                    const std::string& request_id, std::vector<v1::Job>& jobs) {
-  RETURN_IF_ERROR(Prepare(context, options, request_id, jobs));
+void SayStudy(const CliContext& context, const char* what, const std::string& study) {
+  if (context.json) return;
+  const std::string quoted = absl::StrContains(study, ' ') ? absl::StrCat("'", study, "'") : study;
+  const std::string line =
+      absl::StrCat(what, ": ", GraftCommand(context), " compare --study ", quoted);
+  std::puts(Printable(line).c_str());
+}
+
+absl::Status Create(CliContext& context, Submission& submission) {
+  const bool validate_only = submission.options.validate_only;
+  std::vector<v1::Job>& jobs = submission.jobs;
+  RETURN_IF_ERROR(Prepare(context, submission));
   for (size_t i = 0; i < jobs.size(); ++i) {
     absl::StatusOr<v1::Job> job = context.client->CreateJob(
-        options.validate_only ? ValidationOf(jobs[i]) : CreationOf(jobs, i, request_id));
+        validate_only ? ValidationOf(jobs[i]) : CreationOf(jobs, i, submission.request_id));
     if (!job.ok()) {
-      if (!options.validate_only) PrintRepetition(job.status(), i, jobs.size(), request_id);
-      return job.status();
+      if (!validate_only) PrintRepetition(job.status(), i, jobs.size(), submission.request_id);
+      return InTheirWords(submission, job.status(), jobs[i]);
     }
     jobs[i] = *std::move(job);
-    PrintJob(context, jobs[i], options.validate_only);
+    PrintJob(context, jobs[i], validate_only);
   }
-  if (jobs.size() > 1 && !context.json && !options.validate_only) {
-    std::printf("study %s: graft compare --study %s\n", jobs[0].study().c_str(),
-                jobs[0].study().c_str());
-  }
+  if (jobs.size() > 1 && !validate_only) SayStudy(context, "study", jobs[0].study());
   return absl::OkStatus();
+}
+
+// A file is of one task, and each command submits one.
+absl::Status CheckTask(const v1::Job& job, bool evaluate, const std::string& file) {
+  const bool other = evaluate ? job.spec().has_fine_tune() : job.spec().has_evaluate();
+  if (!other) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(file, ": is ", evaluate ? "a fine-tune" : "an evaluate", " job; graft ",
+                   evaluate ? "submit" : "eval", " --file ", file, " submits it"));
+}
+
+absl::Status Watch(CliContext& context, const std::vector<v1::Job>& jobs) {
+  absl::Status worst = absl::OkStatus();
+  for (const v1::Job& job : jobs) {
+    const absl::Status status =
+        FollowJob(context, job.name(), 0, jobs.size() == 1 ? "" : job.name());
+    if (absl::IsCancelled(status)) return status;
+    if (!status.ok()) worst = status;
+  }
+  if (jobs.size() > 1) SayStudy(context, "next", jobs[0].study());
+  return worst;
 }
 
 absl::Status Run(CliContext& context, const SubmitOptions& options,
                  const std::vector<JobFlag>& flags, bool evaluate) {
-  const std::string request_id = options.request_id.empty() ? NewRequestId() : options.request_id;
-  ASSIGN_OR_RETURN(std::vector<v1::Job> jobs,
-                   JobsFromFlags(flags, options.flags, StudyNameFor(request_id)));
-  for (v1::Job& job : jobs) {
-    if (evaluate) job.mutable_spec()->mutable_evaluate();
+  Submission submission{options, flags, "spec",
+                        options.request_id.empty() ? NewRequestId() : options.request_id};
+  JobFile file;
+  if (!options.flags.file.empty()) {
+    ASSIGN_OR_RETURN(file, ReadJobFile(options.flags.file));
+    RETURN_IF_ERROR(CheckTask(file.job, evaluate, options.flags.file));
+    submission.spec_path = file.spec_path;
   }
-  RETURN_IF_ERROR(Create(context, options, request_id, jobs));
+  ASSIGN_OR_RETURN(submission.jobs, JobsFromFlags(flags, options.flags, file.job,
+                                                  StudyNameFor(submission.request_id)));
+  for (v1::Job& job : submission.jobs) {
+    evaluate ? (void)job.mutable_spec()->mutable_evaluate()
+             : (void)job.mutable_spec()->mutable_fine_tune();
+  }
+  RETURN_IF_ERROR(Create(context, submission));
   if (!options.watch || options.validate_only) return absl::OkStatus();
-  absl::Status worst = absl::OkStatus();
-  for (const v1::Job& job : jobs) {
-    const absl::Status status = FollowJob(context, job.name(), 0);
-    if (absl::IsCancelled(status)) return status;
-    if (!status.ok()) worst = status;
-  }
-  return worst;
+  return Watch(context, submission.jobs);
 }
 
 absl::Status RunSubmit(CliContext& context, const SubmitOptions& options) {
@@ -156,12 +276,13 @@ void AddSubmitOptions(CLI::App& command, const std::vector<JobFlag>& flags,
       .add_option("--request-id", options.request_id,
                   "Makes the same command safe to repeat after a lost answer: with the same id and "
                   "the same flags it is answered with the job that it made, for 24 hours; the jobs "
-                  "of a list have ID-1, ID-2, … [a new one]")
+                  "of a list have ID-1, ID-2, and so on [a new one]")
       ->type_name("ID");
   command.add_flag("--watch", options.watch, "Follow the job to its end");
   command.add_flag(
       "--validate-only", options.validate_only,
-      "Check and print it with all defaults, but do not run it (a file of data is uploaded)");
+      "Check and print it with all defaults, as a job file, but do not run it (a file of data is "
+      "uploaded)");
 }
 
 }  // namespace

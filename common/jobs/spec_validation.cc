@@ -139,7 +139,9 @@ void CheckEarlyStopping(const v1::FineTuneSpec& spec, const FieldScope& scope) {
   scope.Require(validates || stopping.patience() == 0, "patience",
                 "needs data.validation or data.validation_fraction");
   if (!stopping.has_metric()) return;
-  scope.Require(validates, "metric", "needs data.validation or data.validation_fraction");
+  // The default, as resolution writes it, stands beside a patience of 0.
+  scope.Require(validates || (stopping.has_patience() && stopping.metric() == kStoppingMetrics[0]),
+                "metric", "needs data.validation or data.validation_fraction");
   const std::set<std::string> known(std::begin(kStoppingMetrics), std::end(kStoppingMetrics));
   scope.Require(known.count(stopping.metric()) > 0, "metric",
                 absl::StrCat("no such metric: \"", stopping.metric(), "\"; there are ",

@@ -76,20 +76,26 @@ void Violations::AddAll(const absl::Status& status) {
 
 absl::Status Violations::ToStatus() const {
   if (empty()) return absl::OkStatus();
+  const auto& violations = request_.field_violations();
+  const bool missing = std::all_of(violations.begin(), violations.end(), [](const auto& violation) {
+    return absl::EndsWith(violation.reason(), "_MISSING");
+  });
+  return Explain(missing ? absl::NotFoundError("")
+                         : WithReason(absl::InvalidArgumentError(""), kReasonInvalidSpec));
+}
+
+absl::Status Violations::Explain(const absl::Status& status) const {
   std::string message;
   for (const auto& violation : request_.field_violations()) {
     absl::StrAppend(&message, message.empty() ? "" : "; ", violation.field(), ": ",
                     violation.description());
   }
-  const auto& violations = request_.field_violations();
-  const bool missing = std::all_of(violations.begin(), violations.end(), [](const auto& violation) {
-    return absl::EndsWith(violation.reason(), "_MISSING");
+  absl::Status explained(status.code(), message);
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    explained.SetPayload(url, payload);
   });
-  absl::Status status = missing
-                            ? absl::NotFoundError(message)
-                            : WithReason(absl::InvalidArgumentError(message), kReasonInvalidSpec);
-  SetDetail(status, request_);
-  return status;
+  if (!explained.ok()) SetDetail(explained, request_);
+  return explained;
 }
 
 absl::Status FieldViolation(absl::string_view field, absl::string_view description) {

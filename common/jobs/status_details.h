@@ -62,6 +62,9 @@ class Violations {
   // INVALID_SPEC, or NOT_FOUND when each is of something that is missing. The message is
   // "field: description", of all of them joined by "; ".
   absl::Status ToStatus() const;
+  // `status` with these as its BadRequest and in its message: what it is about in another code.
+  // Whatever else it carries stays; OK stays OK.
+  absl::Status Explain(const absl::Status& status) const;
 
  private:
   google::rpc::BadRequest request_;

@@ -76,11 +76,12 @@ absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
   ASSIGN_OR_RETURN(const auto publisher, context.tables.FindPublisher(output));
   ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(output));
   if (!publisher && !resource) return absl::OkStatus();
-  return WithReason(
-      absl::AlreadyExistsError(absl::StrCat(
-          "job.spec.fine_tune.output_name: the ", KindName(output.kind), " ", output.name,
-          resource ? " is there already" : absl::StrCat(" will be published by ", *publisher))),
-      kReasonNameTaken);
+  Violations violations;
+  violations.Add("job.spec.fine_tune.output_name",
+                 absl::StrCat("the ", KindName(output.kind), " ", output.name,
+                              resource ? " is there already"
+                                       : absl::StrCat(" will be published by ", *publisher)));
+  return violations.Explain(WithReason(absl::AlreadyExistsError(""), kReasonNameTaken));
 }
 
 absl::Status CheckQueue(VerbContext& context) {

@@ -9,17 +9,17 @@ import pytest
 from conftest import ASSETS, Graft, load, write_rows
 
 SPECS = {
-    "unknown model": (["--base-model", "nowhere"], 3, "nowhere"),
-    "unknown data set": (["--train", "nowhere"], 3, "nowhere"),
-    "unknown field": (["--source-field", "body"], 2, "source_field"),
-    "unknown target module": (["--target-modules", "q_proj"], 2, "target_modules"),
-    "rank zero": (["--rank", "0"], 2, "rank"),
-    "rank beyond the layer": (["--rank", "4096"], 2, "rank"),
-    "layer beyond the model": (["--lora-layers", "99"], 2, "layers"),
-    "prompt longer than the model": (["--method", "soft_prompt", "--num-virtual-tokens", "300"], 2, "num_virtual_tokens"),
-    "text longer than the model": (["--max-source-tokens", "4000"], 2, "max_source_tokens"),
-    "learning rate": (["--learning-rate", "-1"], 2, "learning_rate"),
-    "template without a place": (["--prompt-template", "TL;DR:"], 2, "prompt_template"),
+    "unknown model": (["--base-model", "nowhere"], 3, "--base-model: there is no model \"nowhere\""),
+    "unknown data set": (["--train", "nowhere"], 3, "--train: there is no data set \"nowhere\""),
+    "unknown field": (["--source-field", "body"], 2, "--source-field"),
+    "unknown target module": (["--target-modules", "q_proj"], 2, "--target-modules"),
+    "rank zero": (["--rank", "0"], 2, "--rank: "),
+    "rank beyond the layer": (["--rank", "4096"], 2, "--rank: "),
+    "layer beyond the model": (["--lora-layers", "99"], 2, "--lora-layers"),
+    "prompt longer than the model": (["--method", "soft_prompt", "--num-virtual-tokens", "300"], 2, "--num-virtual-tokens"),
+    "text longer than the model": (["--max-source-tokens", "4000"], 2, "--max-source-tokens"),
+    "learning rate": (["--learning-rate", "-1"], 2, "--learning-rate"),
+    "template without a place": (["--prompt-template", "TL;DR:"], 2, "--prompt-template"),
 }
 
 

@@ -1,10 +1,8 @@
 #include "client/cli/job_flags.h"
 
-#include "common/base/file.h"
 #include "common/jobs/method.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
@@ -12,12 +10,11 @@ namespace {
 using ::testing::HasSubstr;
 
 absl::StatusOr<std::vector<v1::Job>> Jobs(const std::map<std::string, std::string>& given,
-                                          const std::string& file = "") {
+                                          const v1::Job& base = {}) {
   JobFlagValues values;
-  values.file = file;
   for (const JobFlag& flag : FineTuneFlags()) values.values[flag.name] = "";
   for (const auto& [name, value] : given) values.values[name] = value;
-  return JobsFromFlags(FineTuneFlags(), values, "study-1");
+  return JobsFromFlags(FineTuneFlags(), values, base, "study-1");
 }
 
 TEST(JobFlagsTest, FlagsSetTheirFields) {
@@ -67,12 +64,10 @@ TEST(JobFlagsTest, AHybridIsOneJobAndAListOfMethodsIsSeveral) {
 }
 
 TEST(JobFlagsTest, AMethodReplacesThatOfTheFileAndKeepsTheSettingsOfItsParts) {
-  const TempDir directory;
-  const std::string file = directory.Path("job.yaml");
-  ASSERT_TRUE(WriteFileAtomically(file,
-                                  "spec: {fine_tune: {method: {soft_prompt: "
-                                  "{num_virtual_tokens: 5}, lora: {alpha: 3}}}}\n")
-                  .ok());
+  v1::Job file;
+  v1::Method& method = *file.mutable_spec()->mutable_fine_tune()->mutable_method();
+  method.mutable_soft_prompt()->set_num_virtual_tokens(5);
+  method.mutable_lora()->set_alpha(3);
   const auto jobs = Jobs({{"--method", "lora,last_layers,soft_prompt+lora"}}, file);
   ASSERT_TRUE(jobs.ok()) << jobs.status();
   std::vector<std::string> methods;
@@ -95,8 +90,80 @@ TEST(JobFlagsTest, WrongValuesNameTheFlagAndWhatIsRight) {
             "--rank: \"eight\" is not a whole number");
   EXPECT_EQ(Jobs({{"--schedule", "steep"}}).status().message(),
             "--schedule: \"steep\" is not one of linear, cosine, constant");
+  EXPECT_EQ(Jobs({{"--schedule", "consine"}}).status().message(),
+            "--schedule: \"consine\" is not one of linear, cosine, constant; did you mean cosine?");
+  EXPECT_THAT(std::string(Jobs({{"--method", "sof-prompt"}}).status().message()),
+              HasSubstr("did you mean soft_prompt?"));
   EXPECT_THAT(std::string(Jobs({{"--method", "magic"}}).status().message()),
               HasSubstr("soft_prompt"));
+}
+
+TEST(JobFlagsTest, DashesAndUnderscoresAreEqualInValues) {
+  const auto jobs =
+      Jobs({{"--method", "soft-prompt+Last-Layers"}, {"--prompt-init", "random-unit"}});
+  ASSERT_TRUE(jobs.ok()) << jobs.status();
+  const v1::Method& method = jobs->at(0).spec().fine_tune().method();
+  EXPECT_EQ(MethodName(method), "soft_prompt+last_layers");
+  EXPECT_EQ(method.soft_prompt().init(), v1::SoftPrompt::INIT_RANDOM_UNIT);
+}
+
+TEST(JobFlagsTest, AFlagCountsWhateverElseTheFileSays) {
+  // As a resolved spec has it.
+  v1::Job file;
+  v1::FineTuneSpec& spec = *file.mutable_spec()->mutable_fine_tune();
+  spec.mutable_method()->mutable_lora()->set_learning_rate(2e-4);
+  spec.mutable_training()->set_max_steps(100);
+  spec.mutable_training()->set_warmup_steps(0);
+  spec.mutable_data()->set_source_field("document");
+  spec.mutable_data()->set_target_field("summary");
+  const auto jobs = Jobs({{"--epochs", "3"},
+                          {"--learning-rate", "1e-3"},
+                          {"--warmup-ratio", "0.1"},
+                          {"--text-field", "text"}},
+                         file);
+  ASSERT_TRUE(jobs.ok()) << jobs.status();
+  const v1::FineTuneSpec& now = jobs->at(0).spec().fine_tune();
+  EXPECT_FALSE(now.training().has_max_steps());
+  EXPECT_FALSE(now.training().has_warmup_steps());
+  EXPECT_FALSE(now.method().lora().has_learning_rate());
+  EXPECT_FALSE(now.data().has_source_field());
+  EXPECT_EQ(now.training().learning_rate(), 1e-3);
+  // Two flags that exclude each other are for the checks to refuse.
+  const auto both = Jobs({{"--warmup-ratio", "0.1"}, {"--warmup-steps", "5"}}, file);
+  EXPECT_TRUE(both->at(0).spec().fine_tune().training().has_warmup_ratio());
+  EXPECT_TRUE(both->at(0).spec().fine_tune().training().has_warmup_steps());
+}
+
+TEST(JobFlagsTest, FieldsAreCalledAsTheCommandSaysThem) {
+  JobFlagValues values;
+  const auto name = [&](absl::string_view field, absl::string_view spec_path = "spec") {
+    return NameOfField(FineTuneFlags(), values, spec_path, field);
+  };
+  EXPECT_EQ(name("job.spec.fine_tune.method.lora.rank"), "--rank");
+  EXPECT_EQ(name("job.spec.fine_tune.method.lora.target_modules[1]"), "--target-modules");
+  EXPECT_EQ(name("job.spec.fine_tune.method"), "--method");
+  EXPECT_EQ(name("job.spec.fine_tune.method.full"), "--method");
+  EXPECT_EQ(name("job.spec.fine_tune.data.validation"), "--validation");
+  EXPECT_EQ(name("job.display_name"), "--name");
+  EXPECT_EQ(name("job.labels"), "--label");
+  EXPECT_EQ(name("request_id"), "--request-id");
+  // No flag sets it.
+  EXPECT_EQ(name("job.spec.fine_tune.training.beta1"), "spec.fine_tune.training.beta1");
+  EXPECT_EQ(name("job.spec.fine_tune.method.lora.learning_rate"),
+            "spec.fine_tune.method.lora.learning_rate");
+  EXPECT_EQ(NameOfField(EvaluateFlags(), values, "spec", "job.spec.evaluate.data.validation"),
+            "--data");
+
+  // With a file, only what a flag gave is a flag's fault.
+  values.file = "job.json";
+  values.values["--rank"] = "0";
+  EXPECT_EQ(name("job.spec.fine_tune.method.lora.rank"), "--rank");
+  EXPECT_EQ(name("job.spec.fine_tune.training.epochs"), "spec.fine_tune.training.epochs");
+  EXPECT_EQ(name("job.spec.fine_tune.training.epochs", ""), "fine_tune.training.epochs");
+  EXPECT_EQ(name("job.spec.fine_tune.method", "resolved_spec"), "resolved_spec.fine_tune.method");
+  EXPECT_EQ(name("job.labels"), "labels");
+  values.labels = {"a=b"};
+  EXPECT_EQ(name("job.labels"), "--label");
 }
 
 TEST(JobFlagsTest, JobsOfAStudyCannotShareAnOutputName) {
@@ -125,7 +192,7 @@ TEST(JobFlagsTest, EveryFlagHasItsField) {
         JobFlagValues values;
         for (const JobFlag& other : *flags) values.values[other.name] = "";
         values.values[flag.name] = text;
-        const auto jobs = JobsFromFlags(*flags, values, "s");
+        const auto jobs = JobsFromFlags(*flags, values, {}, "s");
         EXPECT_NE(jobs.status().code(), absl::StatusCode::kInternal) << flag.name;
         accepted = accepted || jobs.ok();
       }

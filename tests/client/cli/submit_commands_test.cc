@@ -1,12 +1,18 @@
+#include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "common/base/limits.h"
+#include "common/jobs/status_details.h"
+#include "common/rpc/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/command_server.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
@@ -20,13 +26,19 @@ class FakeJobs : public v1::JobService::Service {
   grpc::Status CreateJob(grpc::ServerContext*, const v1::CreateJobRequest* request,
                          v1::Job* job) override {
     *job = request->job();
-    if (request->validate_only()) return grpc::Status::OK;
+    if (!refusal.ok()) return ToGrpcStatus(refusal);
+    if (request->validate_only()) {
+      *job->mutable_resolved_spec() = job->spec();
+      job->mutable_resolved_spec()->mutable_fine_tune()->set_base_model_sha256("12");
+      return grpc::Status::OK;
+    }
     created.push_back(*request);
     if (created.size() > capacity) return grpc::Status(full, "the answer of this test");
     job->set_name(absl::StrCat("jobs/", created.size()));
     return grpc::Status::OK;
   }
 
+  absl::Status refusal;  // Unless OK, the answer to everything.
   size_t capacity = 100;
   grpc::StatusCode full = grpc::StatusCode::UNAVAILABLE;
   std::vector<v1::CreateJobRequest> created;
@@ -40,15 +52,29 @@ class SubmitCommandsTest : public ::testing::Test {
     return options;
   }
 
-  // Submits ranks 2 and 4, or the flags of `more`. `errors_` is what standard error got.
+  // Submits ranks 2 and 4, or the flags of `more`.
   absl::Status Submit(const std::vector<std::string>& more) {
     std::vector<std::string> words = {"submit", "--base-model", "m", "--method",
                                       "lora",   "--train",      "d"};
     words.insert(words.end(), more.begin(), more.end());
+    return Run(AddSubmitCommand, words);
+  }
+
+  // `errors_` is what standard error got, `output_` what standard output got.
+  absl::Status Run(const std::function<void(CLI::App&, RunCommand&)>& add,
+                   const std::vector<std::string>& words) {
     ::testing::internal::CaptureStderr();
-    const absl::Status status = server_.Run(AddSubmitCommand, words);
+    ::testing::internal::CaptureStdout();
+    const absl::Status status = server_.Run(add, words);
+    std::fflush(stdout);
+    output_ = ::testing::internal::GetCapturedStdout();
     errors_ = ::testing::internal::GetCapturedStderr();
     return status;
+  }
+
+  std::string Write(const std::string& name, const std::string& content) {
+    EXPECT_TRUE(WriteFileAtomically(directory_.Path(name), content).ok());
+    return directory_.Path(name);
   }
 
   std::vector<std::string> RequestIds() const {
@@ -59,7 +85,8 @@ class SubmitCommandsTest : public ::testing::Test {
 
   FakeJobs jobs_;
   CommandServer server_{std::vector<grpc::Service*>{&jobs_}, Impatient()};
-  std::string errors_;
+  TempDir directory_;
+  std::string errors_, output_;
 };
 
 TEST_F(SubmitCommandsTest, TheSameRequestIdMakesTheSameRequests) {
@@ -102,6 +129,83 @@ TEST_F(SubmitCommandsTest, ARefusedJobNeedsNoRepetition) {
   jobs_.full = grpc::StatusCode::NOT_FOUND;
   EXPECT_EQ(Submit({}).code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(errors_, "");
+}
+
+TEST_F(SubmitCommandsTest, WhatValidationPrintsIsAJobFile) {
+  const std::vector<std::string> flags = {"--rank", "4", "--epochs", "3"};
+  std::vector<std::string> validate = flags;
+  validate.push_back("--validate-only");
+  ASSERT_TRUE(Submit(validate).ok());
+  EXPECT_EQ(errors_, "graft: valid; as it would run:\n");
+  const std::string file = Write("job.json", output_);
+  ASSERT_TRUE(Run(AddSubmitCommand, {"submit", "--file", file}).ok());
+  ASSERT_TRUE(Submit(flags).ok());
+  ASSERT_EQ(jobs_.created.size(), 2u);
+  EXPECT_EQ(jobs_.created[0].job().spec().DebugString(),
+            jobs_.created[1].job().spec().DebugString());
+  // For programs it is the whole job, which is a job file, too.
+  server_.context().json = true;
+  ASSERT_TRUE(Submit(validate).ok());
+  ASSERT_TRUE(Run(AddSubmitCommand, {"submit", "--file", Write("whole.json", output_)}).ok());
+  EXPECT_EQ(jobs_.created[2].job().spec().DebugString(),
+            jobs_.created[1].job().spec().DebugString());
+}
+
+TEST_F(SubmitCommandsTest, EachCommandTakesTheFilesOfItsTask) {
+  const std::string tune = Write("tune.json", R"({"fine_tune": {"base_model": "m"}})");
+  const std::string evaluation = Write("eval.yaml", "spec: {evaluate: {base_model: m}}\n");
+  const absl::Status evaluated = Run(AddEvalCommand, {"eval", "--data", "d", "--file", tune});
+  EXPECT_EQ(evaluated.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(evaluated.message()),
+              HasSubstr("tune.json: is a fine-tune job; graft submit --file "));
+  const absl::Status submitted = Submit({"--file", evaluation});
+  EXPECT_EQ(submitted.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(submitted.message()),
+              HasSubstr("eval.yaml: is an evaluate job; graft eval --file "));
+  EXPECT_TRUE(jobs_.created.empty());
+  EXPECT_TRUE(Run(AddEvalCommand, {"eval", "--data", "d", "--file", evaluation}).ok());
+}
+
+TEST_F(SubmitCommandsTest, ErrorsNameTheFlagThatWasTheCause) {
+  EXPECT_EQ(Submit({"--rank", "0"}).message(), "--rank: is 0; must be 1 to 2147483647");
+  // Of the server.
+  Violations violations;
+  violations.Add("job.spec.fine_tune.method.lora.rank", "is 900, beyond the layer");
+  jobs_.refusal = violations.ToStatus();
+  EXPECT_EQ(Submit({"--rank", "900"}).message(), "--rank: is 900, beyond the layer");
+  EXPECT_EQ(Submit({"--rank", "2,900"}).message(), "--rank: is 900, beyond the layer");
+  const std::string file =
+      Write("job.json", R"({"fine_tune": {"method": {"lora": {"rank": 900}}}})");
+  EXPECT_EQ(Submit({"--file", file}).message(),
+            "fine_tune.method.lora.rank: is 900, beyond the layer");
+  jobs_.refusal = violations.Explain(absl::NotFoundError(""));
+  EXPECT_EQ(Submit({"--rank", "900"}).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SubmitCommandsTest, APathThatIsNoFileIsNamedBeforeAnythingIsUploaded) {
+  EXPECT_EQ(Submit({"--validation", "./artcles.jsonl"}).message(),
+            "--validation: there is no file ./artcles.jsonl");
+  const std::string file = Write("job.json", R"({"fine_tune": {"base_model": "m",
+      "method": {"lora": {}}, "data": {"train": "data/train.jsonl"}}})");
+  EXPECT_EQ(Run(AddSubmitCommand, {"submit", "--file", file}).message(),
+            "fine_tune.data.train: there is no file data/train.jsonl");
+  EXPECT_TRUE(jobs_.created.empty());
+}
+
+TEST_F(SubmitCommandsTest, AFolderIsNoModelOfTheServer) {
+  const std::string file = Write("job.json", R"({"fine_tune": {"base_model": "models/gpt2/",
+      "init_from": "runs/lora/adapter", "method": {"lora": {}}, "data": {"train": "d"}}})");
+  const absl::Status status = Run(AddSubmitCommand, {"submit", "--file", file});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "fine_tune.base_model: a job names what the server has, not the folder models/gpt2/; "
+            "first: graft models add gpt2 models/gpt2/; "
+            "fine_tune.init_from: a job names what the server has, not the folder "
+            "runs/lora/adapter; first: graft adapters import runs/lora/adapter --name adapter "
+            "--base-model gpt2");
+  const absl::Status flag =
+      Run(AddSubmitCommand, {"submit", "--base-model", "./m", "--method", "lora", "--train", "d"});
+  EXPECT_THAT(std::string(flag.message()), HasSubstr("--base-model: a job names"));
 }
 
 }  // namespace

@@ -186,6 +186,36 @@ TEST_F(SpecResolutionTest, WithoutValidationThereIsNoStoppingAndNoSampling) {
               ElementsAre("spec.fine_tune.training.early_stopping.patience"));
 }
 
+// What the server prints is a spec again.
+TEST_F(SpecResolutionTest, AResolvedSpecResolvesToItself) {
+  train_.add_fields("text");
+  validation_.add_fields("text");
+  std::vector<v1::JobSpec> specs = {EvaluateSpec()};
+  for (const char* method : {"lora", "soft_prompt", "last_layers", "full", "hybrid"}) {
+    for (const bool text : {false, true}) {
+      for (const char* validation : {"none", "fraction", "set"}) {
+        v1::JobSpec& job = specs.emplace_back(LoraSpec());
+        v1::FineTuneSpec& spec = *job.mutable_fine_tune();
+        const std::string name = method;
+        if (name != "lora" && name != "hybrid") spec.clear_method();
+        if (name == "soft_prompt" || name == "hybrid") spec.mutable_method()->mutable_soft_prompt();
+        if (name == "last_layers" || name == "hybrid") spec.mutable_method()->mutable_last_layers();
+        if (name == "full") spec.mutable_method()->mutable_full();
+        if (text) spec.mutable_data()->set_text_field("text");
+        if (*validation == 'n') spec.mutable_data()->clear_validation();
+        if (*validation == 'f') spec.mutable_data()->set_validation_fraction(0.1);
+      }
+    }
+  }
+  for (const v1::JobSpec& spec : specs) {
+    const auto resolved = Resolve(spec);
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    const auto again = Resolve(*resolved);
+    ASSERT_TRUE(again.ok()) << again.status() << spec.DebugString();
+    EXPECT_EQ(again->DebugString(), resolved->DebugString());
+  }
+}
+
 TEST_F(SpecResolutionTest, HeldOutFractionLeavesRowsToTrain) {
   v1::JobSpec spec = LoraSpec();
   spec.mutable_fine_tune()->mutable_data()->set_validation_fraction(0.5);
