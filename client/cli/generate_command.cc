@@ -5,11 +5,13 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
-#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
+#include "client/cli/proto_fields.h"
+#include "client/cli/terminal.h"
+#include "client/cli/usage.h"
 #include "common/base/status_macros.h"
 #include "common/text/unicode.h"
 
@@ -29,18 +31,10 @@ struct GenerateOptions {
   uint64_t seed = 42;
   int num_beams = 1;
   double length_penalty = 1;
-  v1::BeamEarlyStopping early_stopping = v1::BEAM_EARLY_STOPPING_FALSE;
+  std::string early_stopping = "false";
   double repetition_penalty = 1;
   int no_repeat_ngram_size = 0;
 };
-
-const std::map<std::string, v1::BeamEarlyStopping>& EarlyStoppings() {
-  static const auto& names =
-      *new std::map<std::string, v1::BeamEarlyStopping>{{"false", v1::BEAM_EARLY_STOPPING_FALSE},
-                                                        {"true", v1::BEAM_EARLY_STOPPING_TRUE},
-                                                        {"never", v1::BEAM_EARLY_STOPPING_NEVER}};
-  return names;
-}
 
 absl::StatusOr<std::string> ReadPrompt(const std::string& prompt) {
   if (prompt != "-") return prompt;
@@ -68,7 +62,7 @@ v1::GenerateRequest ToRequest(const GenerateOptions& options, std::string prompt
   }
   generation.set_num_beams(options.num_beams);
   generation.set_length_penalty(options.length_penalty);
-  generation.set_early_stopping(options.early_stopping);
+  (void)SetField(generation, "early_stopping", options.early_stopping);  // One of the enum's.
   generation.set_repetition_penalty(options.repetition_penalty);
   generation.set_no_repeat_ngram_size(options.no_repeat_ngram_size);
   return request;
@@ -78,6 +72,7 @@ absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
   ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.prompt));
   const v1::GenerateRequest request = ToRequest(options, std::move(prompt));
   context.interrupts->EndStreamsFirst();
+  const bool terminal = isatty(STDOUT_FILENO) != 0;  // Elsewhere the text is data.
   bool ended_line = true;
   v1::GenerateResponse last;
   const absl::Status status =
@@ -85,7 +80,7 @@ absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
         if (context.json) {
           std::puts(ToJson(response).c_str());
         } else if (!response.text().empty()) {
-          std::fputs(response.text().c_str(), stdout);
+          std::fputs((terminal ? Printable(response.text()) : response.text()).c_str(), stdout);
           ended_line = response.text().back() == '\n';
         }
         std::fflush(stdout);
@@ -120,7 +115,7 @@ void AddDecodingFlags(CLI::App& command, GenerateOptions& options) {
   command
       .add_option("--early-stopping", options.early_stopping,
                   "Beam search: end when as many beams have finished; false, true or never [false]")
-      ->transform(CLI::CheckedTransformer(EarlyStoppings()))
+      ->transform(OneOf(EnumNames(*v1::BeamEarlyStopping_descriptor())))
       ->type_name("VALUE");
   command
       .add_option("--repetition-penalty", options.repetition_penalty,

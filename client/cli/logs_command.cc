@@ -13,6 +13,7 @@
 #include "client/cli/command.h"
 #include "client/cli/log_printer.h"
 #include "client/cli/output.h"
+#include "client/cli/usage.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
 
@@ -155,7 +156,7 @@ void AddLogsCommand(CLI::App& app, RunCommand& run) {
   command->add_option("--attempt", options->attempt, "Another attempt, from 1 [the last]")
       ->check(CLI::Range(1, 1'000'000));
   command->add_option("--stream", options->stream, "Only this one: engine or worker [both]")
-      ->check(CLI::IsMember({"engine", "worker"}));
+      ->transform(OneOf({"engine", "worker"}));
 }
 
 }  // namespace graft

@@ -1,0 +1,106 @@
+#include "client/cli/program.h"
+
+#include <cstdio>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "client/cli/usage.h"
+#include "common/base/version.h"
+#include "common/text/unicode.h"
+
+namespace graft {
+namespace {
+
+// The order of groups and, within them, of commands is that of the list that `graft` prints.
+void AddGrouped(CLI::App& app, RunCommand& run, const char* group,
+                const std::vector<void (*)(CLI::App&, RunCommand&)>& add) {
+  const size_t before = app.get_subcommands([](CLI::App*) { return true; }).size();
+  for (const auto one : add) one(app, run);
+  const std::vector<CLI::App*> commands = app.get_subcommands([](CLI::App*) { return true; });
+  for (size_t i = before; i < commands.size(); ++i) commands[i]->group(group);
+}
+
+absl::Status Explain(const absl::Status& status, const CliContext& context) {
+  if (!IsUnreachable(status)) return status;
+  return absl::Status(
+      status.code(),
+      absl::StrCat("no answer from the server at ", context.server, ": ", status.message(),
+                   ". Is graft-server running there? (--server or GRAFT_SERVER "
+                   "names another)"));
+}
+
+int Run(CliContext& context, const CLI::App& command, const RunCommand& run) {
+  ApiClient::Options options;
+  options.call_timeout = absl::Seconds(context.timeout_seconds);
+  context.client = ApiClient::Connect(context.server, options);
+  context.interrupts = std::make_unique<InterruptWaiter>(*context.client);
+  const absl::Status status = run(context);
+  context.interrupts.reset();
+  if (!status.ok() && !IsAlreadyPrinted(status)) {
+    std::fflush(stdout);
+    std::fputs(ErrorText(NameFlags(command, Explain(status, context))).c_str(), stderr);
+  }
+  return ExitCodeOf(status);
+}
+
+int SayUsage(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {  // --help, --version
+    std::ostringstream text;
+    app.exit(error, text, text);
+    std::fputs(Printable(text.str()).c_str(), stdout);
+    return kExitDone;
+  }
+  std::fputs(Printable(UsageText(app, error)).c_str(), stderr);
+  return kExitUsage;
+}
+
+}  // namespace
+
+void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
+  app.description(
+      "graft fine-tunes and evaluates GPT-2 with small adapters, as jobs of a graft-server.\n"
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable.");
+  app.name("graft");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", kVersion);
+  app.add_option("--server", context.server, "Address of the server")
+      ->envname("GRAFT_SERVER")
+      ->capture_default_str();
+  app.add_flag("--json", context.json, "JSON, one object a line, instead of tables");
+  app.add_option("--timeout", context.timeout_seconds, "Seconds that a call may take")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  AddGrouped(app, run, "Jobs",
+             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddLogsCommand, AddCompareCommand,
+              AddWorkersCommand});
+  AddGrouped(app, run, "Models, data and adapters",
+             {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
+  AddGrouped(app, run, "Checks", {AddVerifyCommand, AddRougeCommand});
+}
+
+int RunGraft(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    // Protobuf's strings are UTF-8; so are this program's paths, names and texts.
+    if (FindInvalidUtf8(argv[i]) == absl::string_view::npos) continue;
+    std::fprintf(stderr, "graft: argument %d is not UTF-8\n", i);
+    return kExitUsage;
+  }
+  CLI::App app;
+  CliContext context;
+  RunCommand run;
+  AddCommands(app, context, run);
+  std::vector<std::string> words = FoldFlags({argv + 1, argv + argc});
+  std::reverse(words.begin(), words.end());  // As CLI11 takes them.
+  try {
+    app.parse(std::move(words));
+  } catch (const CLI::ParseError& error) {
+    return SayUsage(app, error);
+  }
+  return Run(context, ChosenCommand(app), run);
+}
+
+}  // namespace graft
