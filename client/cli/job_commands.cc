@@ -1,7 +1,7 @@
 // graft jobs, show, watch, cancel, delete, artifacts.
 
+#include <algorithm>
 #include <cstdio>
-#include <limits>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -9,16 +9,19 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/cli/command.h"
+#include "client/cli/job_flags.h"
 #include "client/cli/output.h"
+#include "client/cli/progress.h"
+#include "client/cli/proto_fields.h"
+#include "client/cli/settings.h"
+#include "client/cli/terminal.h"
+#include "client/cli/usage.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/job_spec.h"
 
 namespace graft {
 namespace {
-
-std::string StateText(v1::JobState state) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_"));
-}
 
 std::string MetricText(const v1::Job& job, const std::string& name, int decimals) {
   const auto& metrics =
@@ -74,7 +77,7 @@ struct NameOptions {
 };
 
 void PrintField(const char* name, const std::string& value) {
-  if (!value.empty()) std::printf("%-14s %s\n", name, value.c_str());
+  if (!value.empty()) std::printf("%-14s %s\n", name, Printable(value).c_str());
 }
 
 void PrintAttempts(const v1::Job& job) {
@@ -104,6 +107,56 @@ void PrintMetrics(const v1::Job& job) {
   if (!sorted.empty()) std::printf("\n%s", table.ToString().c_str());
 }
 
+void PrintInputs(const v1::JobSpec& spec) {
+  const bool evaluates = spec.has_evaluate();
+  const v1::DataSpec& data = evaluates ? spec.evaluate().data() : spec.fine_tune().data();
+  PrintField("base model",
+             evaluates ? spec.evaluate().base_model() : spec.fine_tune().base_model());
+  PrintField("adapter", spec.evaluate().adapter());
+  PrintField("init from", spec.fine_tune().init_from());
+  PrintField("train", data.train());
+  PrintField(evaluates ? "data" : "validation", data.validation());
+  if (data.has_validation_fraction()) {
+    PrintField("validation", absl::StrCat(data.validation_fraction(), " of train"));
+  }
+}
+
+// As flags would give them. Without the model or the adapter, which may have been deleted, some
+// that are defaults are told, too.
+void PrintSettings(CliContext& context, const v1::Job& job) {
+  const auto& flags = job.spec().has_evaluate() ? EvaluateFlags() : FineTuneFlags();
+  const SpecReferences names = ReferencesOf(job.resolved_spec(), "");
+  const auto model = context.client->GetModel(names.base_model.name);
+  absl::StatusOr<v1::Adapter> adapter = absl::NotFoundError("none is named");
+  if (!names.adapter.name.empty()) adapter = context.client->GetAdapter(names.adapter.name);
+  const char* label = "settings";
+  for (const Setting& setting : ChosenSettings(job.spec(), model.ok() ? &*model : nullptr,
+                                               adapter.ok() ? &*adapter : nullptr)) {
+    std::string name = NameOfField(flags, {}, "spec", setting.path);
+    for (const char* task : {"spec.fine_tune.", "spec.evaluate."}) {
+      name = std::string(absl::StripPrefix(name, task));
+    }
+    std::printf("%-14s %s\n", label, Printable(absl::StrCat(name, " ", setting.value)).c_str());
+    label = "";
+  }
+}
+
+std::string ProgressText(const v1::Job& job) {
+  std::string text = absl::StrCat("step ", job.step(), " of ", job.total_steps());
+  if (!job.resolved_spec().has_evaluate()) {
+    absl::StrAppend(&text, ", epoch ", FormatNumber(job.epoch(), 2));
+  }
+  if (job.stage() != v1::JOB_STAGE_UNSPECIFIED)
+    absl::StrAppend(&text, ", ", StageText(job.stage()));
+  if (job.stage() == v1::JOB_STAGE_EVALUATING && job.stage_total() > 0) {
+    absl::StrAppend(&text, " ", job.stage_done(), " of ", job.stage_total());
+  }
+  if (job.eta_seconds() > 0) {
+    absl::StrAppend(&text, ", about ", FormatSeconds(job.eta_seconds()), " left");
+  }
+  return text;
+}
+
 absl::Status RunShow(CliContext& context, const NameOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(options.name));
   if (context.json) {
@@ -115,12 +168,17 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
   PrintField("study", job.study());
   for (const auto& [key, value] : job.labels()) PrintField("label", absl::StrCat(key, "=", value));
   PrintField("method", job.method());
+  PrintInputs(job.resolved_spec());
+  PrintSettings(context, job);
   PrintField("state", absl::StrCat(StateText(job.state()), job.state_reason().empty() ? "" : ": ",
                                    job.state_reason()));
   if (job.queue_position() > 0) PrintField("queue", absl::StrCat("place ", job.queue_position()));
   if (job.priority() != 0) PrintField("priority", absl::StrCat(job.priority()));
-  PrintField("progress", absl::StrCat("step ", job.step(), " of ", job.total_steps(), ", epoch ",
-                                      FormatNumber(job.epoch(), 2)));
+  PrintField("progress", ProgressText(job));
+  if (job.worker_silent_seconds() >= kSilenceSeconds) {
+    PrintField("worker",
+               absl::StrCat("not heard for ", FormatSeconds(job.worker_silent_seconds())));
+  }
   PrintField("created", FormatTime(job.create_time()));
   if (job.has_start_time()) PrintField("started", FormatTime(job.start_time()));
   if (job.has_end_time()) PrintField("ended", FormatTime(job.end_time()));
@@ -219,7 +277,8 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
                               "graft jobs --state running --limit 10", list, RunJobs);
   jobs->add_option("--filter", list->filter,
                    "Terms joined by AND: state, study, labels.KEY, method, base_model, done");
-  jobs->add_option("--state", list->state, "Only jobs in this state");
+  jobs->add_option("--state", list->state, "Only jobs in this state")
+      ->transform(OneOf(EnumNames(*v1::JobState_descriptor())));
   jobs->add_option("--study", list->study, "Only jobs of this study");
   jobs->add_option("--order-by", list->order_by,
                    "\"create_time desc\" (default), \"create_time\" or \"priority desc\"");
@@ -228,8 +287,8 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
       ->capture_default_str();
 
   auto show = std::make_shared<NameOptions>();
-  AddCommand(app, run, "show", "Show one job: state, attempts, metrics", "graft show jobs/k3f9",
-             show, RunShow)
+  AddCommand(app, run, "show", "Show one job: what it was given, state, attempts, metrics",
+             "graft show jobs/k3f9", show, RunShow)
       ->add_option("job", show->name, "Its name")
       ->required();
 
