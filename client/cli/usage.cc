@@ -154,9 +154,7 @@ std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> extra = app.remaining(true);
   const bool lacks_command = HasCommands(command);
   if (lacks_command && extra.empty()) {
-    const std::string description = FewWords(command.get_description());
-    return absl::StrCat("usage: ", name, " COMMAND ...\n", description, "\n\n",
-                        CommandList(command));
+    return absl::StrCat(FewWords(command.get_description()), "\n\n", CommandList(command));
   }
   if (!extra.empty()) {
     const auto word = std::find_if_not(extra.begin(), extra.end(), IsFlag);
