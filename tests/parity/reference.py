@@ -115,7 +115,7 @@ class Watch(TrainerCallback):
 
     def __init__(self, snapshots):
         self.snapshots = snapshots
-        self.losses, self.norms, self.rates = [], [], []
+        self.losses, self.norms, self.rates, self.epochs = [], [], [], []
         self.before, self.gradients, self.after = [], [], []
         self.loss = 0.0
 
@@ -133,6 +133,7 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         self.losses.append(self.loss)
+        self.epochs.append(state.epoch)
         self.loss = 0.0
         if self.snapshots:
             self.after.append(self.copy(trained_tensors(model).items()))

@@ -56,7 +56,7 @@ def test_an_unmasked_first_label_scales_the_references_loss(base, tmp_path):
     trainer.train()
     with TrainTool() as tool:
         tool.ask("load", model=str(base), precision="fp32")
-        [[ours, _, _]] = tool.ask("train", method={"full": {}}, training=training, rows=rows, scratch=str(tmp_path))["steps"]
+        [[ours, *_]] = tool.ask("train", method={"full": {}}, training=training, rows=rows, scratch=str(tmp_path))["steps"]
     batch = torch.randperm(len(rows), generator=torch.Generator().manual_seed(42))[:4]
     predicted = sum(len(rows[row][0]) - 1 for row in batch)
     assert trainer.watch.losses == pytest.approx([ours * predicted / (predicted + 4)], rel=1e-6)

@@ -5,7 +5,7 @@
 //   {"op": "load", "model": FOLDER, "precision": "fp32"|"fp64"|"bf16", "threads": N}
 //   {"op": "train", "method": {…}, "training": {…}, "rows": [[[ID…], PROMPT_TOKENS]…],
 //    "adapter": FOLDER, "weights": FOLDER, "scratch": FOLDER}
-//       → {"steps": [[LOSS, GRAD_NORM, LEARNING_RATE]…], "names": […]}
+//       → {"steps": [[LOSS, GRAD_NORM, LEARNING_RATE, EPOCH]…], "names": […]}
 //     adapter: its values come first, before the first step. weights: {k}.safetensors in it
 //     replaces the trained tensors before step k. scratch: step/{k}/state.safetensors is left
 //     there for each step k from 1, and initial.safetensors.
@@ -114,7 +114,7 @@ class Steps : public EventSink, public StopToken {
     return CopyIn(absl::StrCat(weights_, "/", numbers.size() + 1, ".safetensors"), adapter_);
   }
   void OnStep(const StepEvent& event) override {
-    numbers.push_back({event.loss, event.grad_norm, event.learning_rate});
+    numbers.push_back({event.loss, event.grad_norm, event.learning_rate, event.epoch});
     begins_ = true;
   }
   void OnStage(const StageEvent&) override {}

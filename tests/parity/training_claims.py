@@ -5,6 +5,7 @@ groups, schedule, order of the data, accumulation. In float32 rounding is amplif
 are compared at the reference's own weights, copied in before every step, and trained tensors by the share of their update.
 """
 
+import math
 import random
 import tempfile
 from pathlib import Path
@@ -60,7 +61,7 @@ def relative(ours, theirs, scale=None):
 class Run:
     """One job, trained by both sides from the same tensors; `theirs`: what the reference's settings have otherwise."""
 
-    def __init__(self, tool, base, scratch, method, training, rows, exact, theirs=None):
+    def __init__(self, tool, base, scratch, method, training, rows, exact, theirs=None, snapshots=True):
         self.tool, self.base, self.scratch, self.method, self.training, self.rows = tool, base, scratch, method, training, rows
         self.scratch.mkdir()
         self.ours = self.train("ours")
@@ -71,7 +72,8 @@ class Run:
         with torch.no_grad():
             for name, value in trained.items():
                 value.copy_(self.initial[name])
-        trainer = WatchedTrainer(model, rows, exact, **trainer_arguments(method, {**training, **(theirs or {})}, self.scratch / "theirs"))
+        arguments = trainer_arguments(method, {**training, **(theirs or {})}, self.scratch / "theirs")
+        trainer = WatchedTrainer(model, rows, exact, snapshots=snapshots, **arguments)
         trainer.train()
         self.theirs = trainer.watch
         assert len(self.theirs.losses) == len(self.ours["steps"]) == training["max_steps"]
@@ -169,7 +171,7 @@ def claims_of_schedules(tool, base, scratch):
         for warmup in ({}, {"warmup_steps": 2}, {"warmup_ratio": 0.3}):
             training = {"max_steps": 7, "batch_size": 4, "schedule": schedule, "max_grad_norm": 0.0, **warmup}
             run = Run(tool, base, scratch / "-".join([schedule, *warmup]), METHODS["LoRA + soft prompt"], training, mixed_rows(9), True)
-            for (_, norm, rate), their_norm, their_rate in zip(run.ours["steps"], run.theirs.norms, run.theirs.rates):
+            for (_, norm, rate, _), their_norm, their_rate in zip(run.ours["steps"], run.theirs.norms, run.theirs.rates):
                 numbers.add(abs(norm - their_norm) / their_norm)
                 numbers.add(abs(rate - their_rate) / (their_rate or 1.0))
             for difference in run.tensors(of_update=False):
@@ -192,9 +194,25 @@ def claims_of_accumulation(tool, base, scratch):
     return [gathered.claim(PART, "batch 1 x 8, 2 x 4 and 8 x 1 are the reference's 8 x 1: loss, gradients, tensors", EXACT)]
 
 
+EPOCH_CASES = [(1, 2, 1), (7, 2, 1), (7, 3, 2), (9, 2, 2), (9, 8, 3), (13, 2, 3)]  # Rows, batch, accumulation
+
+
+def claims_of_epochs(tool, base, scratch):
+    """`epoch` as it is logged in every step of more than two passes, where rows, batches and windows do and do not divide one another."""
+    gathered = Largest()
+    tool.ask("load", model=str(base), precision="fp32")
+    for rows, batch, windows in EPOCH_CASES:
+        steps = 2 * math.ceil(rows / (batch * windows)) + 1
+        training = {"max_steps": steps, "batch_size": batch, "gradient_accumulation_steps": windows}
+        run = Run(tool, base, scratch / f"epoch-{rows}-{batch}-{windows}", METHODS["last layers"], training, mixed_rows(rows, longest=4),
+                  False, snapshots=False)
+        gathered.count_unequal([epoch for *_, epoch in run.ours["steps"]], run.theirs.epochs)
+    return [gathered.claim(PART, "1 to 13 rows, batches of 2 to 8, 1 to 3 of them a step: epoch in every step, unequal", 0)]
+
+
 def claims(short):
     with tempfile.TemporaryDirectory() as folder, TrainTool() as tool:
         scratch = Path(folder)
         base = make_base(scratch / "base")
         return [*claims_of_methods(tool, base, scratch, short), *claims_of_schedules(tool, base, scratch),
-                *claims_of_accumulation(tool, base, scratch), *small_job.claims(PART, scratch)]
+                *claims_of_accumulation(tool, base, scratch), *claims_of_epochs(tool, base, scratch), *small_job.claims(PART, scratch)]

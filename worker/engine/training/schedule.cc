@@ -21,12 +21,14 @@ double StepPlan::epochs_done(int64_t steps) const {
   if (steps == 0) return 0;
   const int64_t last = steps - 1;
   return static_cast<double>(epoch(last)) +
-         static_cast<double>(end(last)) / static_cast<double>(num_rows);
+         static_cast<double>(CeilDivide(end(last), batch_size)) /
+             static_cast<double>(CeilDivide(num_rows, batch_size));
 }
 
 StepPlan MakeStepPlan(const TrainingConfig& config, int64_t num_rows) {
   StepPlan plan;
   plan.num_rows = num_rows;
+  plan.batch_size = config.batch_size;
   plan.rows_per_step = config.batch_size * config.gradient_accumulation_steps;
   plan.steps_per_epoch = CeilDivide(num_rows, plan.rows_per_step);
   plan.total_steps = config.max_steps > 0 ? config.max_steps : config.epochs * plan.steps_per_epoch;

@@ -10,6 +10,7 @@ namespace graft {
 // micro-batches, gradient_accumulation_steps of them a step; the last of both may be smaller.
 struct StepPlan {
   int64_t num_rows = 0;
+  int64_t batch_size = 0;
   int64_t rows_per_step = 0;
   int64_t steps_per_epoch = 0;
   int64_t total_steps = 0;
@@ -19,7 +20,8 @@ struct StepPlan {
   int64_t epoch(int64_t step) const { return step / steps_per_epoch; }
   int64_t begin(int64_t step) const { return step % steps_per_epoch * rows_per_step; }
   int64_t end(int64_t step) const;
-  // Passes over the data after `steps` steps, as a fraction.
+  // Passes over the data after `steps` steps, as a fraction: whole ones, and of the last one the
+  // micro-batches that are done by all that it has, as transformers' Trainer counts.
   double epochs_done(int64_t steps) const;
   // Is step k the last one of its epoch?
   bool ends_epoch(int64_t step) const { return (step + 1) % steps_per_epoch == 0; }

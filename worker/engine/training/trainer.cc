@@ -175,6 +175,10 @@ absl::Status TrainerRun::Resume() {
     }
   }
   state_ = std::move(loaded);
+  // Follows from the step: an earlier version counted rows where micro-batches are counted now.
+  for (EvaluationEvent* event : {&state_.best, &state_.last}) {
+    event->epoch = plan_.epochs_done(event->step);
+  }
   return absl::OkStatus();
 }
 

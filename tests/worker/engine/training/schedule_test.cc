@@ -62,8 +62,20 @@ TEST(StepPlanTest, LastBatchAndLastWindowAreKept) {
   EXPECT_EQ(plan.end(3), 13);
   EXPECT_EQ(plan.epoch(3), 1);
   EXPECT_TRUE(plan.ends_epoch(3));
-  EXPECT_DOUBLE_EQ(plan.epochs_done(3), 1 + 8.0 / 13);
-  EXPECT_DOUBLE_EQ(plan.epochs_done(4), 2);
+  EXPECT_EQ(plan.epochs_done(3), 1 + 4.0 / 7);  // Of 7 batches.
+  EXPECT_EQ(plan.epochs_done(4), 2);
+}
+
+TEST(StepPlanTest, AnEpochsPartsAreItsBatches) {
+  TrainingConfig config;
+  config.batch_size = 2;
+  const StepPlan plan =
+      MakeStepPlan(config, 7);  // The last batch has one row, and counts like one.
+  EXPECT_EQ(plan.epochs_done(0), 0);
+  EXPECT_EQ(plan.epochs_done(1), 0.25);
+  EXPECT_EQ(plan.epochs_done(3), 0.75);
+  EXPECT_EQ(plan.epochs_done(4), 1);
+  EXPECT_EQ(plan.epochs_done(5), 1.25);
 }
 
 }  // namespace
