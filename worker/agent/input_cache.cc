@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
@@ -21,6 +22,35 @@ bool IsSafePath(absl::string_view path) {
     if (!IsSafeFileName(part)) return false;
   }
   return true;
+}
+
+// What the lease itself has wrong, whatever machine takes it.
+absl::Status CheckFile(const v1::Artifact& file) {
+  if (!IsSafePath(file.path())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", file.path(),
+                     "\" is no safe file name: it must be a path of the letters, "
+                     "digits and ._- that leads downwards"));
+  }
+  if (!IsSha256Hex(file.sha256())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.path(), ": \"", file.sha256(), "\" is no SHA-256"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFiles(const worker::v1::InputFiles& files) {
+  for (const v1::Artifact& file : files.files()) RETURN_IF_ERROR(CheckFile(file));
+  if (IsSha256Hex(files.sha256())) return absl::OkStatus();
+  const auto path = [](std::string* out, const v1::Artifact& file) { *out += file.path(); };
+  return absl::InvalidArgumentError(absl::StrCat("\"", files.sha256(),
+                                                 "\" is no SHA-256 of the set of files ",
+                                                 absl::StrJoin(files.files(), ", ", path)));
+}
+
+// What this machine's file system makes impossible another's may allow.
+absl::Status OfThisMachine(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? absl::UnavailableError(status.message()) : status;
 }
 
 // Points at the blob that was there last time, which may have moved. An engine of another slot may
@@ -45,10 +75,6 @@ void InputCache::UseServerBlobs(const std::string& directory) {
 }
 
 absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSignal& stop) {
-  if (!IsSha256Hex(file.sha256())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file.path(), ": \"", file.sha256(), "\" is no SHA-256"));
-  }
   const std::string relative = JoinPath(file.sha256().substr(0, 2), file.sha256());
   std::string server_blobs;
   {
@@ -71,22 +97,18 @@ absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSigna
 
 absl::StatusOr<std::string> InputCache::Folder(const worker::v1::InputFiles& files,
                                                StopSignal& stop) {
-  if (!IsSha256Hex(files.sha256())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", files.sha256(), "\" is no SHA-256 of a set of files"));
-  }
+  RETURN_IF_ERROR(CheckFiles(files));
   std::string folder = JoinPath(JoinPath(directory_, "folders"), files.sha256());
   for (const v1::Artifact& file : files.files()) {
-    if (!IsSafePath(file.path())) {
-      return absl::InvalidArgumentError(absl::StrCat("unsafe file name \"", file.path(), "\""));
-    }
-    ASSIGN_OR_RETURN(const std::string blob, Blob(file, stop));
-    RETURN_IF_ERROR(Link(blob, JoinPath(folder, file.path())));
+    const absl::StatusOr<std::string> blob = Blob(file, stop);
+    RETURN_IF_ERROR(OfThisMachine(blob.status()));
+    RETURN_IF_ERROR(OfThisMachine(Link(*blob, JoinPath(folder, file.path()))));
   }
   return folder;
 }
 
 absl::StatusOr<std::string> InputCache::File(const v1::Artifact& file, StopSignal& stop) {
+  RETURN_IF_ERROR(CheckFile(file));
   worker::v1::InputFiles files;
   files.set_sha256(file.sha256());
   *files.add_files() = file;

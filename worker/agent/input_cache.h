@@ -23,8 +23,9 @@ class InputCache {
   // `directory` of Welcome; empty, or one that cannot be read here, means fetching.
   void UseServerBlobs(const std::string& directory) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // A folder that holds the files under their names. INVALID_ARGUMENT: an unsafe name; else as
-  // ServerLink::FetchBlob.
+  // A folder that holds the files under their names. INVALID_ARGUMENT: the files are not described
+  // as they must be (an unsafe name, no SHA-256), which no other machine and no second try mends;
+  // else as ServerLink::FetchBlob and common/base/file.h, whose INVALID_ARGUMENT is UNAVAILABLE.
   absl::StatusOr<std::string> Folder(const worker::v1::InputFiles& files, StopSignal& stop);
   // A single file under its own name (its ending tells the format).
   absl::StatusOr<std::string> File(const v1::Artifact& file, StopSignal& stop);

@@ -40,6 +40,20 @@ worker::v1::FinishAttemptRequest FromFinished(const engine::v1::Finished& finish
   return request;
 }
 
+// Of inputs that could not be laid out: as the lease names them they are wrong wherever it is
+// tried, which is the server's fault or ours; everything else may go better on another machine or
+// later.
+v1::FailureClass ClassOfPreparation(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kUnimplemented:
+      return v1::FAILURE_CLASS_INTERNAL;
+    default:
+      return v1::FAILURE_CLASS_INFRASTRUCTURE;
+  }
+}
+
 absl::Status WorkerStopped() { return absl::UnavailableError("the worker was stopped"); }
 
 worker::v1::FinishAttemptRequest FromCrash(const EngineProcess::End& end,
@@ -190,7 +204,7 @@ JobRunner::Outcome JobRunner::Run(const worker::v1::Lease& lease, HeldLease& hel
   if (run.ok()) {
     request = RunEngine(*run, held, outbox, stop, outcome);
   } else {
-    request = Failure(run.status(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+    request = Failure(run.status(), ClassOfPreparation(run.status()));
   }
   if (stop.stopped()) {
     HandBack(held, WorkerStopped());

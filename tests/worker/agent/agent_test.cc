@@ -187,6 +187,50 @@ TEST_F(AgentTest, AFailureOfTheEngineKeepsItsClassAndMessage) {
   EXPECT_EQ(finish.failed().error().message(), "line 17: no JSON");
 }
 
+TEST_F(AgentTest, InputsThatNoMachineCouldLayOutFailTheJobForGood) {
+  StartAgent();
+  // What becomes of a lease with one thing wrong.
+  const auto error = [&](const std::string& id, void (*spoil)(worker::v1::Lease&)) {
+    worker::v1::Lease lease;
+    lease.set_job("jobs/" + id);
+    lease.set_attempt(1);
+    lease.set_lease_epoch(1);
+    lease.mutable_lease_duration()->set_seconds(60);
+    lease.mutable_base_model()->set_sha256(Sha256Hex("base"));
+    server_.AddBlob("{}");
+    v1::Artifact& config = *lease.mutable_base_model()->add_files();
+    config.set_path("config.json");
+    config.set_sha256(Sha256Hex("{}"));
+    spoil(lease);
+    server_.AddLease(lease);
+    const auto finish = server_.WaitForFinish(id);
+    EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INTERNAL) << id;
+    return finish.failed().error().message();
+  };
+  EXPECT_THAT(error("a", [](auto& lease) { lease.mutable_base_model()->clear_sha256(); }),
+              testing::HasSubstr("\"\" is no SHA-256 of the set of files config.json"));
+  EXPECT_THAT(error("b",
+                    [](auto& lease) {
+                      lease.mutable_base_model()->mutable_files(0)->set_path("../config.json");
+                    }),
+              testing::HasSubstr("\"../config.json\" is no safe file name"));
+  EXPECT_THAT(error("c",
+                    [](auto& lease) {
+                      lease.mutable_train_data()->set_path("data.jsonl");
+                      lease.mutable_train_data()->set_sha256("none");
+                    }),
+              testing::HasSubstr("data.jsonl: \"none\" is no SHA-256"));
+}
+
+TEST_F(AgentTest, InputsThatTheMachineCannotTakeAreTriedElsewhere) {
+  Write(directory_ + "/state/cache", "folders", "no directory");
+  StartAgent();
+  server_.AddJob("a");
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE)
+      << finish.failed().error().message();
+}
+
 TEST_F(AgentTest, ALostLeaseKillsItsEngine) {
   StartAgent();
   server_.AddJob("a");
