@@ -36,6 +36,11 @@ class FieldScope {
     if (value >= lowest && value <= greatest) return;
     Add(field, absl::StrCat("is ", value, "; must be ", lowest, " to ", greatest));
   }
+  // lowest <= value.
+  template <typename T>
+  void AtLeast(absl::string_view field, T value, T lowest) const {
+    if (value < lowest) Add(field, absl::StrCat("is ", value, "; must be ", lowest, " or greater"));
+  }
   // Finite numbers only: a NaN fails every check below.
   void Positive(absl::string_view field, double value) const;
   void NotNegative(absl::string_view field, double value) const;

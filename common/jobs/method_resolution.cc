@@ -110,11 +110,18 @@ void ResolveLora(const v1::Model& model, int whole, v1::Lora& lora, const FieldS
 
 void ResolveSoftPrompt(const v1::Model& model, v1::SoftPrompt& prompt, const FieldScope& scope) {
   const int most = model.n_positions() - 2;
-  if (!prompt.has_num_virtual_tokens()) prompt.set_num_virtual_tokens(std::min(20, most));
+  if (!prompt.has_num_virtual_tokens()) {
+    prompt.set_num_virtual_tokens(std::max(1, std::min(20, most)));
+  }
   if (prompt.init() == v1::SoftPrompt::INIT_UNSPECIFIED) {
     prompt.set_init(v1::SoftPrompt::INIT_VOCABULARY);
   }
-  scope.Between("num_virtual_tokens", prompt.num_virtual_tokens(), 1, most);
+  if (prompt.num_virtual_tokens() <= most) return;
+  scope.Add("num_virtual_tokens",
+            absl::StrCat("is ", prompt.num_virtual_tokens(), "; ", model.name(), " has ",
+                         model.n_positions(), " positions, of which a text needs 2",
+                         most < 1 ? ": there is no room for a soft prompt"
+                                  : absl::StrCat("; must be 1 to ", most)));
 }
 
 void ResolveLastLayers(const v1::Model& model, v1::LastLayers& last, const FieldScope& scope) {

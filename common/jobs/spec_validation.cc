@@ -11,7 +11,6 @@
 namespace graft {
 namespace {
 
-constexpr int32_t kMaxInt32 = 0x7fffffff;
 constexpr const char* kStoppingMetrics[] = {"eval/loss", "eval/rouge1", "eval/rouge2",
                                             "eval/rougeL", "eval/rougeLsum"};
 
@@ -56,10 +55,10 @@ void CheckData(const v1::DataSpec& data, bool evaluate, const FieldScope& scope)
                 "text_field", "excludes source_field, target_field and prompt_template");
   if (data.has_prompt_template()) CheckTemplate(data, scope);
   if (data.has_max_source_tokens()) {
-    scope.Between("max_source_tokens", data.max_source_tokens(), 1, kMaxInt32);
+    scope.AtLeast("max_source_tokens", data.max_source_tokens(), 1);
   }
   if (data.has_max_target_tokens()) {
-    scope.Between("max_target_tokens", data.max_target_tokens(), 1, kMaxInt32);
+    scope.AtLeast("max_target_tokens", data.max_target_tokens(), 1);
   }
   scope.Require(data.max_train_rows() >= 0, "max_train_rows", "must be 0 (all) or greater");
   scope.Require(data.max_validation_rows() >= 0, "max_validation_rows",
@@ -74,7 +73,7 @@ bool IsTargetModule(absl::string_view target) {
 }
 
 void CheckLora(const v1::Lora& lora, const FieldScope& scope) {
-  if (lora.has_rank()) scope.Between("rank", lora.rank(), 1, kMaxInt32);
+  if (lora.has_rank()) scope.AtLeast("rank", lora.rank(), 1);
   if (lora.has_alpha()) scope.Positive("alpha", lora.alpha());
   if (lora.has_dropout()) scope.Share("dropout", lora.dropout());
   if (lora.has_learning_rate()) scope.Positive("learning_rate", lora.learning_rate());
@@ -97,7 +96,7 @@ void CheckLora(const v1::Lora& lora, const FieldScope& scope) {
 
 void CheckSoftPrompt(const v1::SoftPrompt& prompt, const FieldScope& scope) {
   if (prompt.has_num_virtual_tokens()) {
-    scope.Between("num_virtual_tokens", prompt.num_virtual_tokens(), 1, kMaxInt32);
+    scope.AtLeast("num_virtual_tokens", prompt.num_virtual_tokens(), 1);
   }
   if (prompt.has_learning_rate()) scope.Positive("learning_rate", prompt.learning_rate());
   scope.Require(v1::SoftPrompt::Init_IsValid(prompt.init()), "init", "no such initialisation");
@@ -109,7 +108,7 @@ void CheckSoftPrompt(const v1::SoftPrompt& prompt, const FieldScope& scope) {
 }
 
 void CheckLastLayers(const v1::LastLayers& last, const FieldScope& scope) {
-  if (last.has_num_layers()) scope.Between("num_layers", last.num_layers(), 0, kMaxInt32);
+  if (last.has_num_layers()) scope.AtLeast("num_layers", last.num_layers(), 0);
   if (last.has_learning_rate()) scope.Positive("learning_rate", last.learning_rate());
   const bool norm = !last.has_include_final_norm() || last.include_final_norm();
   const bool blocks = !last.has_num_layers() || last.num_layers() > 0;
@@ -133,7 +132,7 @@ void CheckMethod(const v1::Method& method, const FieldScope& scope) {
 
 void CheckEarlyStopping(const v1::FineTuneSpec& spec, const FieldScope& scope) {
   const v1::EarlyStopping& stopping = spec.training().early_stopping();
-  if (stopping.has_patience()) scope.Between("patience", stopping.patience(), 0, kMaxInt32);
+  if (stopping.has_patience()) scope.AtLeast("patience", stopping.patience(), 0);
   if (stopping.has_min_delta()) scope.NotNegative("min_delta", stopping.min_delta());
   const bool validates = spec.data().validation_source_case() != 0;
   scope.Require(validates || stopping.patience() == 0, "patience",
@@ -206,7 +205,7 @@ void CheckEvaluation(const v1::EvaluationSpec& evaluation, bool text, const Fiel
   scope.Require(!text || evaluation.max_samples() == 0, "max_samples",
                 "must be 0 with data.text_field: plain text has nothing to generate for");
   if (evaluation.has_max_new_tokens()) {
-    scope.Between("max_new_tokens", evaluation.max_new_tokens(), 1, kMaxInt32);
+    scope.AtLeast("max_new_tokens", evaluation.max_new_tokens(), 1);
   }
   CheckGeneration(evaluation.generation(), scope.At("generation"));
   if (evaluation.has_generation_batch_size()) {
@@ -260,7 +259,7 @@ void CheckEvaluate(const v1::EvaluateSpec& spec, const FieldScope& scope) {
 
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope) {
   if (generation.has_temperature()) scope.Positive("temperature", generation.temperature());
-  if (generation.has_top_k()) scope.Between("top_k", generation.top_k(), 0, kMaxInt32);
+  if (generation.has_top_k()) scope.AtLeast("top_k", generation.top_k(), 0);
   scope.Require(!generation.has_top_p() || (generation.top_p() > 0 && generation.top_p() <= 1),
                 "top_p", "must be greater than 0 and at most 1");
   if (generation.has_num_beams()) scope.Between("num_beams", generation.num_beams(), 1, kMaxBeams);
@@ -273,7 +272,7 @@ void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& 
     scope.Positive("repetition_penalty", generation.repetition_penalty());
   }
   if (generation.has_no_repeat_ngram_size()) {
-    scope.Between("no_repeat_ngram_size", generation.no_repeat_ngram_size(), 0, kMaxInt32);
+    scope.AtLeast("no_repeat_ngram_size", generation.no_repeat_ngram_size(), 0);
   }
 }
 

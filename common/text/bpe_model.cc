@@ -197,8 +197,8 @@ absl::StatusOr<BpeModel> ReadBpeModel(const std::string& folder) {
     return model;
   }
   if (!FileExists(JoinPath(folder, "vocab.json")) || !FileExists(JoinPath(folder, "merges.txt"))) {
-    return absl::NotFoundError(absl::StrCat(
-        folder, " holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt"));
+    return absl::NotFoundError(
+        "there is no tokenizer: neither tokenizer.json nor vocab.json with merges.txt");
   }
   return ModelFromVocabAndMerges(folder, settings);
 }

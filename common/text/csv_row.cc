@@ -13,7 +13,8 @@ absl::Status ReadQuoted(absl::string_view* row, std::string* field) {
   while (true) {
     const size_t quote = row->find('"');
     if (quote == absl::string_view::npos) {
-      return absl::InvalidArgumentError("the double quote that opens it is not closed");
+      return absl::InvalidArgumentError(
+          "the double quote that opens it is not closed (one inside a field is written twice)");
     }
     field->append(row->data(), quote);
     row->remove_prefix(quote + 1);
@@ -30,14 +31,16 @@ absl::Status ReadField(absl::string_view* row, std::string* field) {
     RETURN_IF_ERROR(ReadQuoted(row, field));
     if (row->empty() || row->front() == ',') return absl::OkStatus();
     return absl::InvalidArgumentError(
-        "text stands behind the closing double quote (a quote inside a field is written twice)");
+        "text stands behind the closing double quote (one inside a field is written twice)");
   }
   const size_t size = std::min(row->find(','), row->size());
   field->assign(row->data(), size);
   row->remove_prefix(size);
   if (field->find('"') == std::string::npos) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      "a double quote stands in a field that does not begin with one");
+      "a double quote stands inside it, but does not begin it: put the whole field in double "
+      "quotes "
+      "and write each one inside it twice, as in \"a 5\"\" disk\"");
 }
 
 }  // namespace

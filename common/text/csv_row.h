@@ -12,8 +12,8 @@ namespace graft {
 
 // Cuts `row` (without its line end) at commas that stand outside of double quotes; a quoted field
 // gives two quotes for one. `fields` keeps its strings' memory. INVALID_ARGUMENT: a quote inside a
-// field that does not begin with one, or something between a closing quote and the comma
-// ("field 3: …", counted from 1).
+// field that does not begin with one, one that is not closed, or something between a closing quote
+// and the comma ("field 3: …", counted from 1). An odd number of quotes always is one of these.
 absl::Status ParseCsvRow(absl::string_view row, std::vector<std::string>* fields);
 
 }  // namespace graft

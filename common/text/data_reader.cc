@@ -172,8 +172,11 @@ absl::Status DataReader::Impl::ReadHeader() {
 absl::Status DataReader::Impl::ReadCsv(absl::string_view text, DataRow* row) {
   RETURN_IF_ERROR(ParseCsvRow(text, &csv_));
   if (csv_.size() != header_.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the row has ", csv_.size(), " fields, but the header ", header_.size()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the row has ", csv_.size(), csv_.size() == 1 ? " field" : " fields", ", but the header ",
+        header_.size(),
+        csv_.size() > header_.size() ? " (a field with a comma in it must stand in double quotes)"
+                                     : ""));
   }
   row->source = Asked(kSource) ? csv_[columns_[kSource]] : "";
   row->targets.clear();

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/text/csv_row.h"
 #include "common/text/data_reader.h"
 
 namespace graft {
@@ -73,8 +74,9 @@ absl::StatusOr<bool> RowSplitter::Next(bool quoted, Row* row) {
     if (more) continue;
     if (begin_ == end_) return false;
     if (in_quotes_) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", line_, ": a double quote in this row is not closed"));
+      std::vector<std::string> fields;
+      return Annotate(ParseCsvRow({buffer_.data() + begin_, end_ - begin_}, &fields),
+                      absl::StrCat("line ", line_));
     }
     break;
   }

@@ -186,11 +186,21 @@ TEST(DataReaderTest, NamesLineAndColumnOfBrokenJson) {
 }
 
 TEST(DataReaderTest, NamesLineOfBrokenCsv) {
-  EXPECT_EQ(ErrorOf("text,b\nx,y\nx\n", Text()), "line 3: the row has 1 fields, but the header 2");
-  EXPECT_THAT(ErrorOf("text,b\nx,y\"z\"\n", Text()), HasSubstr("line 2: field 2: a double quote"));
+  EXPECT_EQ(ErrorOf("text,b\nx,y\nx\n", Text()), "line 3: the row has 1 field, but the header 2");
+  EXPECT_THAT(ErrorOf("text,b\nx,y,z\n", Text()), HasSubstr("a comma in it must stand in double"));
+  EXPECT_EQ(
+      ErrorOf("text,b\nx,y\"z\"\n", Text()),
+      "line 2: field 2: a double quote stands inside it, but does not begin it: put the whole "
+      "field in double quotes and write each one inside it twice, as in \"a 5\"\" disk\"");
+  // The rows behind it are no part of the message.
+  EXPECT_THAT(ErrorOf("text,b\nx,y\n5\" disk,z\na,b\nc,d\n", Text()),
+              HasSubstr("line 3: field 1: a double quote stands inside it"));
+  EXPECT_THAT(ErrorOf("text,b\n5\" disk,z\na,b\n3\" disk,d\n", Text()),
+              HasSubstr("line 2: field 1: a double quote stands inside it"));
   EXPECT_THAT(ErrorOf("text,b\n\"x\"y,z\n", Text()), HasSubstr("line 2: field 1: text stands"));
   EXPECT_EQ(ErrorOf("text,b\n1,2\n\"x\ny,z\n", Text()),
-            "line 3: a double quote in this row is not closed");
+            "line 3: field 1: the double quote that opens it is not closed (one inside a field is "
+            "written twice)");
 }
 
 TEST(DataReaderTest, NamesLineOfInvalidUtf8) {
@@ -232,7 +242,7 @@ TEST(DataReaderTest, ChecksEveryRowWithoutAskingForFields) {
     EXPECT_FALSE(*reader->Next(&row));
   }
   EXPECT_THAT(ErrorOf(Row(1) + "{\"a\": }\n", none), HasSubstr("line 2: column 7"));
-  EXPECT_THAT(ErrorOf("a,b\n1\n", none), HasSubstr("line 2: the row has 1 fields"));
+  EXPECT_THAT(ErrorOf("a,b\n1\n", none), HasSubstr("line 2: the row has 1 field,"));
 }
 
 TEST(DataReaderTest, RefusesARowBeyondTheBound) {

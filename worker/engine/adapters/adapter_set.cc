@@ -139,10 +139,12 @@ absl::Status AdapterSet::CreateSoftPrompt(uint64_t seed) {
   using Init = MethodConfig::SoftPrompt::Init;
   const Gpt2Network& network = base_.network();
   const int64_t count = prompt.num_virtual_tokens;
-  if (count < 1 || count > network.n_positions() - 2) {
+  const int64_t most = network.n_positions() - 2;
+  if (count < 1 || count > most) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "method.soft_prompt.num_virtual_tokens: ", count, " is not in 1..",
-        network.n_positions() - 2, ", as the model has ", network.n_positions(), " positions"));
+        "method.soft_prompt.num_virtual_tokens: ", count,
+        most < 1 ? " do not fit" : absl::StrCat(" is not in 1..", most), ": the model has ",
+        network.n_positions(), " positions, of which a text needs 2"));
   }
   at::Generator generator = InitGenerator(seed, kSoftPromptStream);
   at::Tensor values;

@@ -28,6 +28,7 @@ absl::Status CheckRoomForPrompts(const SummaryOptions& options, int64_t n_positi
   const int64_t least = builder.template_tokens() + 1;
   const int64_t most = positions - least;
   if (options.evaluation.max_new_tokens <= most) return absl::OkStatus();
+  // The builder has seen to it that template, source and a target's token fit: most is 1 or more.
   return absl::InvalidArgumentError(
       absl::StrCat("evaluation.max_new_tokens: ", options.evaluation.max_new_tokens,
                    " leaves no room for a prompt: of the model's ", n_positions, " positions ",
