@@ -18,9 +18,53 @@ constexpr char kConfig[] = "adapter_config.json";
 constexpr char kWeights[] = "adapter_model.safetensors";
 constexpr int64_t kMaxConfigBytes = int64_t{1} << 20;
 
+bool AllZero(const TensorView& tensor) {
+  return absl::c_all_of(tensor.bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+// "attn.c_attn" of "h.3.attn.c_attn".
+std::string NameInBlock(const LoraModule& module) {
+  return module.name.substr(absl::StrCat("h.", module.layer, ".").size());
+}
+
+// Plain names as a spec has them, whatever form the file uses; the file's own ones where they mean
+// no more and no less than the modules.
+std::vector<std::string> TargetNames(const PeftLoraConfig& peft,
+                                     const std::vector<LoraModule>& modules) {
+  std::set<std::string> names;
+  for (const LoraModule& module : modules) names.insert(NameInBlock(module));
+  std::set<std::string> meant;
+  for (const char* site : {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"}) {
+    const bool named = absl::c_any_of(peft.target_modules, [&](const std::string& name) {
+      return name == site || absl::EndsWith(site, absl::StrCat(".", name));
+    });
+    if (named) meant.insert(site);
+  }
+  const bool plain = peft.target_regex.empty() &&
+                     absl::c_none_of(peft.target_modules, [](const std::string& name) {
+                       return absl::StrContains(name, "h.");
+                     });
+  if (plain && meant == names) return peft.target_modules;
+  return {names.begin(), names.end()};
+}
+
+std::vector<int64_t> LayersOf(const std::vector<LoraModule>& modules, const Gpt2Config& gpt2,
+                              const std::vector<std::string>& saved) {
+  std::set<int64_t> layers;
+  for (const LoraModule& module : modules) layers.insert(module.layer);
+  int64_t free = 0;
+  for (int64_t layer = 0; layer < gpt2.n_layer; ++layer) {
+    if (!absl::c_linear_search(saved, absl::StrCat("h.", layer))) ++free;
+  }
+  if (static_cast<int64_t>(layers.size()) == free) return {};
+  return {layers.begin(), layers.end()};
+}
+
+}  // namespace
+
 // A file's tensors, taken one after the other by the names they should have; what is wrong is
 // collected.
-class Taker {
+class AdapterFolder::Taker {
  public:
   explicit Taker(const SafetensorsFile& file) : file_(file) {}
 
@@ -52,7 +96,7 @@ class Taker {
     }
     if (problems_.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat(kWeights, " does not fit: ", absl::StrJoin(problems_, "; ")));
+        absl::StrCat("does not fit: ", absl::StrJoin(problems_, "; ")));
   }
 
  private:
@@ -60,39 +104,6 @@ class Taker {
   std::set<std::string> used_;
   std::vector<std::string> problems_;
 };
-
-bool AllZero(const TensorView& tensor) {
-  return absl::c_all_of(tensor.bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
-// Plain names as a spec has them, whatever form the file uses.
-std::vector<std::string> TargetNames(const PeftLoraConfig& peft,
-                                     const std::vector<LoraModule>& modules) {
-  const bool plain = peft.target_regex.empty() &&
-                     absl::c_none_of(peft.target_modules, [](const std::string& name) {
-                       return absl::StrContains(name, "h.");
-                     });
-  if (plain) return peft.target_modules;
-  std::set<std::string> names;
-  for (const LoraModule& module : modules) {
-    names.insert(module.name.substr(absl::StrCat("h.", module.layer, ".").size()));
-  }
-  return {names.begin(), names.end()};
-}
-
-std::vector<int64_t> LayersOf(const std::vector<LoraModule>& modules, const Gpt2Config& gpt2,
-                              const std::vector<std::string>& saved) {
-  std::set<int64_t> layers;
-  for (const LoraModule& module : modules) layers.insert(module.layer);
-  int64_t free = 0;
-  for (int64_t layer = 0; layer < gpt2.n_layer; ++layer) {
-    if (!absl::c_linear_search(saved, absl::StrCat("h.", layer))) ++free;
-  }
-  if (static_cast<int64_t>(layers.size()) == free) return {};
-  return {layers.begin(), layers.end()};
-}
-
-}  // namespace
 
 absl::StatusOr<AdapterFolder> AdapterFolder::Open(const std::string& directory,
                                                   const Gpt2Config& gpt2) {
@@ -127,20 +138,20 @@ absl::Status AdapterFolder::AddPeftDirectory(const std::string& directory, const
   }
   ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(weights_path));
   files_.push_back(std::make_unique<SafetensorsFile>(std::move(file)));
-  const absl::Status status =
-      std::holds_alternative<PeftLoraConfig>(*config)
-          ? AddLora(std::get<PeftLoraConfig>(*config), *files_.back(), gpt2)
-          : AddPrompt(std::get<PeftPromptConfig>(*config), *files_.back(), gpt2);
-  return Annotate(status, directory);
+  Taker taker(*files_.back());
+  const absl::Status understood = std::holds_alternative<PeftLoraConfig>(*config)
+                                      ? AddLora(std::get<PeftLoraConfig>(*config), gpt2, taker)
+                                      : AddPrompt(std::get<PeftPromptConfig>(*config), gpt2, taker);
+  if (!understood.ok()) return Annotate(understood, config_path);
+  return Annotate(taker.Finish(), weights_path);
 }
 
-absl::Status AdapterFolder::AddLora(const PeftLoraConfig& peft, const SafetensorsFile& file,
-                                    const Gpt2Config& gpt2) {
+absl::Status AdapterFolder::AddLora(const PeftLoraConfig& peft, const Gpt2Config& gpt2,
+                                    Taker& taker) {
   if (parts_.lora.has_value()) return absl::InvalidArgumentError("a second LoRA adapter");
   ASSIGN_OR_RETURN(parts_.saved_modules, ResolveSavedModules(peft.modules_to_save, gpt2));
   ASSIGN_OR_RETURN(lora_modules_, ResolveLoraModules(peft, gpt2));
   base_model_name_ = peft.base_model_name;
-  Taker taker(file);
   for (const TensorShape& tensor : AdapterTensorShapes(lora_modules_, {}, gpt2)) {
     taker.Take(absl::StrCat("base_model.model.", PeftModulePath(tensor.name), ".weight"), tensor,
                tensors_);
@@ -148,7 +159,6 @@ absl::Status AdapterFolder::AddLora(const PeftLoraConfig& peft, const Safetensor
   for (const TensorShape& tensor : SavedModuleTensors(parts_.saved_modules, gpt2)) {
     taker.Take(absl::StrCat("base_model.model.", PeftModulePath(tensor.name)), tensor, tensors_);
   }
-  RETURN_IF_ERROR(taker.Finish());
   if (lora_modules_.empty()) return absl::OkStatus();
   parts_.lora = AdapterParts::Lora{peft.rank,
                                    peft.alpha,
@@ -156,11 +166,15 @@ absl::Status AdapterFolder::AddLora(const PeftLoraConfig& peft, const Safetensor
                                    peft.use_rslora,
                                    TargetNames(peft, lora_modules_),
                                    LayersOf(lora_modules_, gpt2, parts_.saved_modules)};
+  if (const absl::StatusOr<LoraShape> shape = AsLoraShape(lora_modules_); shape.ok()) {
+    parts_.lora->rank = shape->rank;  // A pattern that all modules share.
+    parts_.lora->alpha = shape->alpha;
+  }
   return absl::OkStatus();
 }
 
-absl::Status AdapterFolder::AddPrompt(const PeftPromptConfig& peft, const SafetensorsFile& file,
-                                      const Gpt2Config& gpt2) {
+absl::Status AdapterFolder::AddPrompt(const PeftPromptConfig& peft, const Gpt2Config& gpt2,
+                                      Taker& taker) {
   if (parts_.num_virtual_tokens > 0) return absl::InvalidArgumentError("a second soft prompt");
   if (peft.n_embd != 0 && peft.n_embd != gpt2.n_embd) {
     return absl::InvalidArgumentError(
@@ -182,7 +196,6 @@ absl::Status AdapterFolder::AddPrompt(const PeftPromptConfig& peft, const Safete
   if (!saved.empty()) parts_.saved_modules = saved;
   parts_.num_virtual_tokens = peft.num_virtual_tokens;
   if (base_model_name_.empty()) base_model_name_ = peft.base_model_name;
-  Taker taker(file);
   std::vector<TensorView> prompt;
   taker.Take("prompt_embeddings", {kSoftPromptTensor, {peft.num_virtual_tokens, gpt2.n_embd}},
              prompt);
@@ -190,7 +203,7 @@ absl::Status AdapterFolder::AddPrompt(const PeftPromptConfig& peft, const Safete
   for (const TensorShape& tensor : SavedModuleTensors(saved, gpt2)) {
     taker.Take(absl::StrCat("base_model.", PeftModulePath(tensor.name)), tensor, tensors_);
   }
-  return taker.Finish();
+  return absl::OkStatus();
 }
 
 // A LoRA that cannot do anything and only makes PEFT load the saved modules.

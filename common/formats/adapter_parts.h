@@ -101,11 +101,13 @@ class AdapterFolder {
   // NOT_FOUND: no such directory, adapter_config.json or adapter_model.safetensors. UNIMPLEMENTED:
   // what graft does not compute, by field (ParsePeftConfig, ResolveLoraModules,
   // ResolveSavedModules). INVALID_ARGUMENT: a broken file, or, all in one message, every tensor
-  // that is missing, unknown or does not fit the base model.
+  // that is missing, unknown or does not fit the base model. The file is named once, by its path.
   static absl::StatusOr<AdapterFolder> Open(const std::string& directory, const Gpt2Config& gpt2);
 
-  // A carrier (see WriteAdapter) is no LoRA part. `lora` has r and lora_alpha of the file and the
-  // layers that it really acts on; with patterns the modules below differ from it.
+  // A carrier (see WriteAdapter) is no LoRA part. `lora` has the rank, alpha, targets and layers
+  // that its modules have, however the file says them (patterns, exclude_modules, a regular
+  // expression), if one of each describes them (AsLoraShape); else r and lora_alpha of the file,
+  // and all names and layers that there are: only the modules below are exact then.
   const AdapterParts& parts() const { return parts_; }
   // The modules that LoRA acts on, with the rank and scaling of each.
   const std::vector<LoraModule>& lora_modules() const { return lora_modules_; }
@@ -117,11 +119,10 @@ class AdapterFolder {
   const std::string& base_model_name() const { return base_model_name_; }
 
  private:
+  class Taker;
   absl::Status AddPeftDirectory(const std::string& directory, const Gpt2Config& gpt2);
-  absl::Status AddLora(const PeftLoraConfig& peft, const SafetensorsFile& file,
-                       const Gpt2Config& gpt2);
-  absl::Status AddPrompt(const PeftPromptConfig& peft, const SafetensorsFile& file,
-                         const Gpt2Config& gpt2);
+  absl::Status AddLora(const PeftLoraConfig& peft, const Gpt2Config& gpt2, Taker& taker);
+  absl::Status AddPrompt(const PeftPromptConfig& peft, const Gpt2Config& gpt2, Taker& taker);
   void DropCarrier();
 
   AdapterParts parts_;

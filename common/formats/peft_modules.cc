@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
@@ -219,6 +221,31 @@ absl::StatusOr<std::vector<LoraModule>> ResolveLoraModules(const PeftLoraConfig&
   return found;
 }
 
+absl::StatusOr<LoraShape> AsLoraShape(const std::vector<LoraModule>& modules) {
+  std::map<int64_t, std::set<std::string>> by_layer;
+  const LoraModule& first = modules.front();
+  for (const LoraModule& module : modules) {
+    if (module.rank != first.rank || module.alpha != first.alpha) {
+      return absl::UnimplementedError(
+          absl::StrCat("LoRA on ", first.name, " has rank ", first.rank, " and alpha ", first.alpha,
+                       ", on ", module.name, " rank ", module.rank, " and alpha ", module.alpha));
+    }
+    by_layer[module.layer].insert(module.name.substr(absl::StrCat("h.", module.layer, ".").size()));
+  }
+  LoraShape shape{first.rank, first.alpha, {}, {}};
+  const auto& [some_layer, targets] = *by_layer.begin();
+  for (const auto& [layer, here] : by_layer) {
+    if (here != targets) {
+      return absl::UnimplementedError(absl::StrCat("LoRA is on ", absl::StrJoin(targets, ", "),
+                                                   " in block ", some_layer, ", but on ",
+                                                   absl::StrJoin(here, ", "), " in block ", layer));
+    }
+    shape.layers.push_back(layer);
+  }
+  shape.target_modules.assign(targets.begin(), targets.end());
+  return shape;
+}
+
 absl::StatusOr<std::vector<std::string>> ResolveSavedModules(const std::vector<std::string>& names,
                                                              const Gpt2Config& gpt2) {
   std::vector<std::string> saved;
@@ -282,13 +309,13 @@ absl::StatusOr<LastLayersShape> AsLastLayers(const std::vector<std::string>& mod
       ++shape.num_layers;
       lowest = std::min(lowest, layer);
     } else {
-      return absl::UnimplementedError(absl::StrCat("modules_to_save: training ", module,
-                                                   " alone is not supported; whole blocks are"));
+      return absl::UnimplementedError(absl::StrCat("modules_to_save has ", module, " alone"));
     }
   }
   if (shape.num_layers != gpt2.n_layer - lowest) {
-    return absl::UnimplementedError(absl::StrCat("modules_to_save: ", absl::StrJoin(modules, ", "),
-                                                 " are not the model's last blocks"));
+    return absl::UnimplementedError(absl::StrCat("modules_to_save has ",
+                                                 absl::StrJoin(modules, ", "),
+                                                 ", which are not the model's last blocks"));
   }
   return shape;
 }

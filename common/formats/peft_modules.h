@@ -41,6 +41,17 @@ absl::StatusOr<std::vector<LoraModule>> ResolveLoraModules(const PeftLoraConfig&
 absl::StatusOr<std::vector<std::string>> ResolveSavedModules(const std::vector<std::string>& names,
                                                              const Gpt2Config& gpt2);
 
+// If the modules are just what one rank, one alpha, a list of targets and a list of layers can
+// name.
+struct LoraShape {
+  int64_t rank = 0;
+  double alpha = 0;
+  std::vector<std::string> target_modules;  // Of "attn.c_attn", "attn.c_proj", …, sorted.
+  std::vector<int64_t> layers;              // In ascending order.
+};
+// UNIMPLEMENTED, with what differs from module to module. `modules` is not empty.
+absl::StatusOr<LoraShape> AsLoraShape(const std::vector<LoraModule>& modules);
+
 // The path that PEFT gives a module or tensor: "transformer.h.3", but "lm_head".
 std::string PeftModulePath(absl::string_view name);
 
@@ -50,7 +61,7 @@ std::vector<TensorShape> SavedModuleTensors(const std::vector<std::string>& modu
                                             const Gpt2Config& gpt2);
 
 // If the saved modules are just what last_layers can name: the last num_layers blocks, ln_f or not,
-// lm_head or not.
+// lm_head or not. UNIMPLEMENTED, with what else there is.
 struct LastLayersShape {
   int64_t num_layers = 0;
   bool final_norm = false;

@@ -20,7 +20,7 @@ namespace graft {
 // What must be known to resolve a spec. Null: the spec names none (see SpecReferences). Only these
 // fields are read:
 //   Model    name, sha256, vocab_size, n_positions, n_embd, n_layer; tied_head
-//   Adapter  name, sha256, base_model, base_model_sha256, method
+//   Adapter  name, sha256, base_model, base_model_sha256, method, init_from_error
 //   Dataset  name, sha256, num_rows, fields
 struct SpecFacts {
   const v1::Model* base_model = nullptr;

@@ -119,17 +119,43 @@ void CheckAdapterFits(const v1::Adapter& adapter, const v1::Model& model, absl::
                              model.name(), " (", model.sha256().substr(0, 12), ")"));
 }
 
+// A prompt of one token and one that follows it are the least that there is to do.
+bool CheckRoom(const Room& room, const v1::Model& model, absl::string_view field,
+               const FieldScope& scope) {
+  const int available = room.n_positions - room.num_virtual_tokens;
+  scope.Require(available >= 2, field,
+                absl::StrCat(model.name(), " has ", room.n_positions, " positions",
+                             room.num_virtual_tokens == 0
+                                 ? ""
+                                 : absl::StrCat(", less the adapter's ", room.num_virtual_tokens,
+                                                " virtual tokens"),
+                             ": a prompt and what follows it need 2"));
+  return available >= 2;
+}
+
 void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::FineTuneSpec& spec,
                      const FieldScope& scope) {
   const v1::Model& model = *facts.base_model;
   spec.set_base_model_sha256(model.sha256());
   spec.clear_init_from_sha256();
+  if (!CheckRoom({model.n_positions(), 0}, model, "base_model", scope)) return;
   if (facts.adapter != nullptr) {
     spec.set_init_from_sha256(facts.adapter->sha256());
     CheckAdapterFits(*facts.adapter, model, "init_from", scope);
   }
-  ResolveMethod(spec.training(), model, facts.adapter, *spec.mutable_method(), scope.At("method"));
-  const Room room = {model.n_positions(), NumVirtualTokens(spec.method())};
+  const v1::Adapter* initial = facts.adapter;
+  if (initial != nullptr && !initial->init_from_error().empty()) {
+    scope.Add("init_from", absl::StrCat("a job cannot begin with ", initial->name(), ": ",
+                                        initial->init_from_error(),
+                                        initial->method().has_soft_prompt()
+                                            ? ""
+                                            : "; merge it into its base model, and train that"));
+    initial = nullptr;
+  }
+  ResolveMethod(spec.training(), model, initial, *spec.mutable_method(), scope.At("method"));
+  // A soft prompt that does not fit is told of once, as itself.
+  const Room room = {model.n_positions(),
+                     std::min(NumVirtualTokens(spec.method()), model.n_positions() - 2)};
   ResolveData(facts, room, *spec.mutable_data(), scope.At("data"));
   ResolveTraining(defaults, spec.method(), *spec.mutable_training());
   const bool validates = spec.data().validation_source_case() != 0;
@@ -153,6 +179,7 @@ void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::E
     CheckAdapterFits(*facts.adapter, model, "adapter", scope);
     room.num_virtual_tokens = NumVirtualTokens(facts.adapter->method());
   }
+  if (!CheckRoom(room, model, facts.adapter == nullptr ? "base_model" : "adapter", scope)) return;
   SpecFacts data_facts = facts;
   data_facts.train = nullptr;
   spec.mutable_data()->clear_train();

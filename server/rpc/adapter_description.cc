@@ -1,5 +1,7 @@
 #include "server/rpc/adapter_description.h"
 
+#include <utility>
+
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
@@ -18,7 +20,9 @@ absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
   ASSIGN_OR_RETURN(const Gpt2Config gpt2, ParseGpt2Config(json));
   ASSIGN_OR_RETURN(const AdapterFolder opened, AdapterFolder::Open(folder, gpt2));
   v1::Adapter adapter;
-  ASSIGN_OR_RETURN(*adapter.mutable_method(), MethodOfAdapter(opened.parts(), gpt2));
+  AdapterMethod method = MethodOfAdapter(opened.parts(), opened.lora_modules(), gpt2);
+  *adapter.mutable_method() = std::move(method.method);
+  adapter.set_init_from_error(std::move(method.init_from_error));
   for (const TensorView& tensor : opened.tensors()) {
     int64_t elements = 1;
     for (const int64_t size : tensor.shape) elements *= size;

@@ -10,7 +10,8 @@
 namespace graft {
 
 // Everything of an Adapter that follows from a PEFT directory and the folder of its base model: its
-// method (resolved: every field set), files, size, number of parameters. name, base model, job and
+// method (resolved: every field set) and whether a job can begin with it, what it was trained with
+// if a graft.json is there, files, size, number of parameters. name, base model, job and
 // create_time stay unset. A graft hybrid's two directories, lora/ and soft_prompt/, are one
 // adapter.
 //

@@ -190,15 +190,23 @@ def test_full_job_leaves_a_model_that_transformers_loads(base, data, tokenizer, 
     assert difference(ours, [their_logits(model, row) for row in IDS]) <= TOLERANCE
 
 
-def test_adapter_that_peft_wrote_is_evaluated_alike(base, data, tokenizer, tmp_path):
+@pytest.mark.parametrize("settings", [
+    {"target_modules": ["c_attn", "c_fc"]},
+    {"target_modules": ["c_attn"], "modules_to_save": ["ln_1"]},
+    {"target_modules": ["c_attn"], "modules_to_save": ["c_fc"]},
+    {"target_modules": ["c_attn", "c_proj"], "exclude_modules": ["mlp.c_proj"], "rank_pattern": {"c_attn": 2, "c_proj": 2}},
+])
+def test_adapter_that_peft_wrote_is_evaluated_alike(settings, base, data, tokenizer, tmp_path):
     from peft import LoraConfig, get_peft_model
     torch.manual_seed(3)
     model = get_peft_model(GPT2LMHeadModel.from_pretrained(base),
-                           LoraConfig(r=3, lora_alpha=5, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True, task_type="CAUSAL_LM"))
+                           LoraConfig(r=3, lora_alpha=5, fan_in_fan_out=True, task_type="CAUSAL_LM", **settings))
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "lora_B" in name:
                 value.normal_(std=0.2)
+            elif "modules_to_save" in name:
+                value.add_(0.2 * torch.randn_like(value))
     model.eval().save_pretrained(tmp_path / "peft")
     ours = our_logits(base, tmp_path / "peft", IDS, tmp_path)
     assert difference(ours, [their_logits(model, row) for row in IDS]) <= TOLERANCE

@@ -268,6 +268,58 @@ TEST_F(AdapterTest, FilesThatDoNotFitAreNamed) {
   EXPECT_THAT(OpenError(), HasSubstr("h.2.attn.c_attn.lora_A.weight belongs to nothing"));
 }
 
+// As PEFT writes what its users can say: the same modules, in other words.
+TEST_F(AdapterTest, TheShapeOfALoraIsThatOfItsModules) {
+  AdapterParts parts;
+  parts.lora = C({"attn.c_attn", "attn.c_proj"}, {0, 2});
+  RoundTrip(parts, Modules({"attn.c_attn", "attn.c_proj"}, {0, 2}));
+  WriteConfig(
+      R"({"peft_type": "LORA", "r": 8, "lora_alpha": 3, "target_modules": ["c_attn", "c_proj"],
+                  "exclude_modules": ["mlp.c_proj", "h.1.attn.c_attn", "h.1.attn.c_proj"],
+                  "rank_pattern": {"c_attn": 2, "c_proj": 2}, "alpha_pattern": {"h.*": 16}})");
+  const auto folder = AdapterFolder::Open(dir_.Path("a"), gpt2_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  const AdapterParts::Lora& lora = *folder->parts().lora;
+  EXPECT_EQ(lora.rank, 2);
+  EXPECT_EQ(lora.alpha, 16);
+  EXPECT_THAT(lora.target_modules, ElementsAre("attn.c_attn", "attn.c_proj"));
+  EXPECT_THAT(lora.layers, ElementsAre(0, 2));
+
+  // What has no one shape keeps the file's numbers.
+  WriteConfig(R"({"peft_type": "LORA", "r": 2, "lora_alpha": 3, "alpha_pattern": {"h.0.*": 16},
+                  "target_modules": ["attn.c_attn", "attn.c_proj"], "layers_to_transform": [0, 2]})");
+  const auto uneven = AdapterFolder::Open(dir_.Path("a"), gpt2_);
+  ASSERT_TRUE(uneven.ok()) << uneven.status();
+  EXPECT_EQ(uneven->parts().lora->alpha, 3);
+}
+
+TEST_F(AdapterTest, AnErrorNamesTheFileThatIsWrongOnce) {
+  AdapterParts parts;
+  parts.lora = C({"c_attn"});
+  RoundTrip(parts, Modules({"c_attn"}, {}));
+  const auto times = [&](const std::string& text, const std::string& part) {
+    int count = 0;
+    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+      ++count;
+    return count;
+  };
+  const std::string config = File("adapter_config.json");
+  const std::string path = dir_.Path("a/adapter_config.json");
+  for (const std::string& broken :
+       {std::string("no JSON"), std::string(R"({"peft_type": "LORA", "target_modules": ["x"]})"),
+        absl::StrReplaceAll(config,
+                            {{"\"modules_to_save\": null", "\"modules_to_save\": [\"wte\"]"}})}) {
+    WriteConfig(broken);
+    const std::string error = OpenError();
+    EXPECT_EQ(times(error, dir_.Path("a")), 1) << error;
+    EXPECT_THAT(error, HasSubstr(path + ": "));
+  }
+  WriteConfig(absl::StrReplaceAll(config, {{"\"r\": 2", "\"r\": 3"}}));
+  const std::string error = OpenError();
+  EXPECT_EQ(times(error, dir_.Path("a")), 1) << error;
+  EXPECT_THAT(error, HasSubstr(dir_.Path("a/adapter_model.safetensors") + ": does not fit: "));
+}
+
 TEST_F(AdapterTest, MissingFilesAreNotFound) {
   EXPECT_THAT(OpenError(), HasSubstr("NOT_FOUND: there is no adapter directory"));
   ASSERT_TRUE(CreateDirectories(dir_.Path("a")).ok());

@@ -36,6 +36,29 @@ PeftLoraConfig Regex(const std::string& regex) {
   return peft;
 }
 
+TEST(AsLoraShapeTest, OneRankAndTheSameTargetsInEveryLayerAreAShape) {
+  PeftLoraConfig peft;
+  peft.rank = 8;
+  peft.alpha = 16;
+  peft.target_modules = {"c_attn", "c_proj"};
+  peft.exclude_modules = {"mlp.c_proj", "h.1.attn.c_attn", "h.1.attn.c_proj"};
+  peft.rank_pattern = {{"c_attn", 2}, {"c_proj", 2}};
+  peft.alpha_pattern = {{".*", 5}};
+  const auto shape = AsLoraShape(*ResolveLoraModules(peft, Layers(3)));
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->rank, 2);
+  EXPECT_EQ(shape->alpha, 5);
+  EXPECT_THAT(shape->target_modules, ElementsAre("attn.c_attn", "attn.c_proj"));
+  EXPECT_THAT(shape->layers, ElementsAre(0, 2));
+
+  peft.exclude_modules = {"h.1.attn.c_proj", "mlp.c_proj"};
+  EXPECT_THAT(std::string(AsLoraShape(*ResolveLoraModules(peft, Layers(3))).status().message()),
+              HasSubstr("on attn.c_attn, attn.c_proj in block 0, but on attn.c_attn in block 1"));
+  peft.rank_pattern = {{"h.2.attn.c_attn", 3}};
+  EXPECT_THAT(std::string(AsLoraShape(*ResolveLoraModules(peft, Layers(3))).status().message()),
+              HasSubstr("on h.2.attn.c_attn rank 3"));
+}
+
 TEST(LoraModulesTest, NamesMatchBySuffix) {
   EXPECT_THAT(Names(Targets({"c_attn"})), ElementsAre("h.0.attn.c_attn", "h.1.attn.c_attn"));
   EXPECT_THAT(Names(Targets({"c_proj"}), 1), ElementsAre("h.0.attn.c_proj", "h.0.mlp.c_proj"));
@@ -175,7 +198,7 @@ TEST(SavedModulesTest, LastLayersAreRecognised) {
   EXPECT_FALSE(shape.lm_head);
   EXPECT_EQ(AsLastLayers({"lm_head"}, Layers(12))->num_layers, 0);
   EXPECT_THAT(std::string(AsLastLayers({"h.9", "h.11"}, Layers(12)).status().message()),
-              HasSubstr("h.9, h.11 are not the model's last blocks"));
+              HasSubstr("h.9, h.11, which are not the model's last blocks"));
   EXPECT_EQ(AsLastLayers({"h.3.ln_1"}, Layers(12)).status().code(),
             absl::StatusCode::kUnimplemented);
 }

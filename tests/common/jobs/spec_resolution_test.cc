@@ -11,6 +11,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 using SpecResolutionTest = JobSpecTest;
@@ -156,9 +157,22 @@ TEST_F(SpecResolutionTest, SoftPromptMustFitTheModel) {
   const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
   EXPECT_EQ(resolved.data().max_source_tokens(), 1);
   EXPECT_EQ(resolved.data().max_target_tokens(), 1);
-  prompt.set_num_virtual_tokens(1023);
-  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
-              Contains("spec.fine_tune.method.soft_prompt.num_virtual_tokens"));
+  // Told once, with what there is room for; the lengths that it would leave are no news.
+  for (const int tokens : {1023, 1024, 5000}) {
+    prompt.set_num_virtual_tokens(tokens);
+    const absl::Status status = Resolve(spec).status();
+    EXPECT_THAT(FieldsOf(status),
+                ElementsAre("spec.fine_tune.method.soft_prompt.num_virtual_tokens"));
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("gpt2 has 1024 positions, of which a text needs 2; must be 1 to 1022"));
+  }
+  model_.set_n_positions(2);
+  const absl::Status status = Resolve(spec).status();
+  EXPECT_THAT(FieldsOf(status),
+              ElementsAre("spec.fine_tune.method.soft_prompt.num_virtual_tokens"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("there is no room for a soft prompt"));
+  model_.set_n_positions(1);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()), ElementsAre("spec.fine_tune.base_model"));
 }
 
 TEST_F(SpecResolutionTest, PlainTextHasNoPromptAndNoSamples) {
@@ -263,6 +277,23 @@ TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {
   EXPECT_FALSE(resolved->evaluate().evaluation().oracle_baseline());
   EXPECT_EQ(resolved->evaluate().batch_size(), 8);
   EXPECT_EQ(resolved->evaluate().threads(), 3);
+}
+
+TEST_F(SpecResolutionTest, AnAdapterThatNoMethodTrainsCannotBeBegunWith) {
+  adapter_.set_init_from_error("LoRA on a has rank 2, on b rank 4, but a method has one rank");
+  v1::JobSpec spec = LoraSpec();
+  spec.mutable_fine_tune()->set_init_from("old");
+  const absl::Status status = Resolve(spec).status();
+  EXPECT_THAT(FieldsOf(status), ElementsAre("spec.fine_tune.init_from"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("a job cannot begin with old: LoRA on a has rank 2, on b rank 4, but a "
+                        "method has one rank; merge it into its base model, and train that"));
+  adapter_.mutable_method()->mutable_soft_prompt();
+  EXPECT_THAT(std::string(Resolve(spec).status().message()), Not(HasSubstr("merge")));
+  v1::JobSpec evaluation;
+  evaluation.mutable_evaluate()->set_adapter("old");
+  evaluation.mutable_evaluate()->mutable_data()->set_validation("valid");
+  EXPECT_TRUE(Resolve(evaluation).ok());
 }
 
 TEST_F(SpecResolutionTest, NamesThatWereNotFoundAreSaid) {

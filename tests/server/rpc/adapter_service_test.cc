@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/formats/adapter_parts.h"
+#include "common/jobs/method.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/server/rpc/fake_worker.h"
@@ -23,14 +25,20 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using worker::v1::Command;
 
-// Writes a PEFT directory of a LoRA of rank 2 on c_attn, for a model of width `width`.
-std::string WriteLora(const TempDir& directory, int64_t width) {
+// Writes a PEFT directory of a LoRA of rank 2 on c_attn, for a model of width `width`, with the
+// modules that the names mean saved whole.
+std::string WriteLora(const TempDir& directory, int64_t width,
+                      const std::vector<std::string>& saved = {}) {
   AdapterParts parts;
   parts.lora = AdapterParts::Lora{.rank = 2};
   Gpt2Config gpt2 = TinyConfig();
   gpt2.n_embd = width;
   gpt2.n_inner = 4 * width;
+  parts.saved_modules = *ResolveSavedModules(saved, gpt2);
   std::vector<TensorInfo> tensors;
+  for (TensorShape& tensor : SavedModuleTensors(parts.saved_modules, gpt2)) {
+    tensors.push_back({std::move(tensor.name), DType::kF32, std::move(tensor.shape)});
+  }
   for (int layer = 0; layer < 2; ++layer) {
     const std::string module = absl::StrCat("h.", layer, ".attn.c_attn");
     tensors.push_back({module + ".lora_A", DType::kF32, {2, width}});
@@ -41,20 +49,21 @@ std::string WriteLora(const TempDir& directory, int64_t width) {
     ASSIGN_OR_RETURN(const int64_t bytes, TensorSizeBytes(tensor.dtype, tensor.shape));
     return std::span<const std::byte>(buffer.data(), bytes);
   };
-  const std::string folder = directory.Path(absl::StrCat("lora", width));
+  const std::string folder =
+      directory.Path(absl::StrCat("lora", width, "-", absl::StrJoin(saved, "-")));
   const auto written = WriteAdapter(folder, gpt2, parts, tensors, source, {.base_model_name = "x"});
   EXPECT_TRUE(written.ok()) << written.status();
   return folder;
 }
 
 // And of a soft prompt.
-std::string WritePrompt(const TempDir& directory) {
+std::string WritePrompt(const TempDir& directory, int64_t tokens = 2) {
   AdapterParts parts;
-  parts.num_virtual_tokens = 2;
-  const std::vector<std::byte> zeros(2 * 8 * sizeof(float));
-  const std::string folder = directory.Path("prompt");
+  parts.num_virtual_tokens = tokens;
+  const std::vector<std::byte> zeros(tokens * 8 * sizeof(float));
+  const std::string folder = directory.Path(absl::StrCat("prompt", tokens));
   const auto written = WriteAdapter(
-      folder, TinyConfig(), parts, {{kSoftPromptTensor, DType::kF32, {2, 8}}},
+      folder, TinyConfig(), parts, {{kSoftPromptTensor, DType::kF32, {tokens, 8}}},
       [&](const TensorInfo&) -> absl::StatusOr<std::span<const std::byte>> { return zeros; }, {});
   EXPECT_TRUE(written.ok()) << written.status();
   return folder;
@@ -149,6 +158,32 @@ TEST_F(AdapterServiceTest, AnImportedAdapterIsCheckedListedAndDownloaded) {
   ASSERT_EQ(files.size(), ListDirectory(folder)->size());
   for (const auto& [name, bytes] : files) {
     EXPECT_EQ(bytes, *ReadFile(JoinPath(folder, name), 1 << 20)) << name;
+  }
+}
+
+// PEFT can save modules that no method names; the engine evaluates them like any others.
+TEST_F(AdapterServiceTest, AnAdapterThatNoMethodTrainsIsImportedButNotBegunWith) {
+  for (const char* module : {"ln_1", "c_fc"}) {
+    const std::string folder = WriteLora(server_.directory(), 8, {module});
+    const auto adapter = Import(module, "tiny", folder);
+    ASSERT_TRUE(adapter.ok()) << adapter.status();
+    EXPECT_EQ(MethodName(adapter->method()), "lora+last_layers");
+    EXPECT_THAT(adapter->init_from_error(), HasSubstr("last_layers trains the last blocks"));
+    std::map<std::string, std::string> files;
+    EXPECT_TRUE(Merge(module, "", &files).ok());
+    EXPECT_TRUE(Download(module, "0.10", &files).ok());
+
+    v1::CreateJobRequest evaluation;
+    v1::EvaluateSpec* spec = evaluation.mutable_job()->mutable_spec()->mutable_evaluate();
+    spec->set_adapter(module);
+    spec->mutable_data()->set_validation("news");
+    EXPECT_TRUE(server_.Create(evaluation).ok());
+    v1::CreateJobRequest tuning = LoraJob();
+    tuning.mutable_job()->mutable_spec()->mutable_fine_tune()->set_init_from(module);
+    const absl::Status refused = server_.Create(tuning).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+    ASSERT_EQ(FieldViolationsOf(refused).size(), 1u) << refused;
+    EXPECT_EQ(FieldViolationsOf(refused)[0].field(), "job.spec.fine_tune.init_from");
   }
 }
 

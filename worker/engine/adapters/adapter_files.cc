@@ -109,10 +109,11 @@ absl::StatusOr<std::unique_ptr<AdapterSet>> AdapterSet::Load(const Gpt2Model& ba
     return value;
   };
   for (const LoraModule& module : folder.lora_modules()) {
-    ASSIGN_OR_RETURN(const int site, SiteOf(module));
+    const absl::StatusOr<int> site = SiteOf(module);
+    if (!site.ok()) return Annotate(site.status(), directory);
     ASSIGN_OR_RETURN(const at::Tensor a, tensor(module.name + ".lora_A"));
     ASSIGN_OR_RETURN(const at::Tensor b, tensor(module.name + ".lora_B"));
-    set->AddLora({module.layer, site, module.rank, module.alpha, module.scaling,
+    set->AddLora({module.layer, *site, module.rank, module.alpha, module.scaling,
                   folder.parts().lora->dropout},
                  a, b);
   }

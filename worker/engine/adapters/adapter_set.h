@@ -47,8 +47,8 @@ class AdapterSet {
                                                             const MethodConfig& method,
                                                             uint64_t seed);
   // Reads what Save or PEFT wrote: a PEFT folder, or one with lora/ and soft_prompt/ in it. The
-  // method follows from the files. INVALID_ARGUMENT naming tensor or field when it does not fit the
-  // base; UNIMPLEMENTED naming what of PEFT is not supported.
+  // method follows from the files. INVALID_ARGUMENT naming file and tensor or field when it does
+  // not fit the base; UNIMPLEMENTED naming file and what of PEFT is not supported; NOT_FOUND.
   static absl::StatusOr<std::unique_ptr<AdapterSet>> Load(const Gpt2Model& base,
                                                           const std::string& directory);
 

@@ -103,23 +103,17 @@ absl::StatusOr<std::string> DirectorySha256(const std::string& directory) {
   return ManifestSha256(files);
 }
 
-// To evaluate an adapter, of its method only the number of virtual tokens is needed: with it the
-// lengths are resolved. It may train modules that a method cannot name.
 absl::StatusOr<v1::Adapter> AdapterFacts(const std::string& directory, const std::string& name,
-                                         const v1::Model& model, const Gpt2Config& gpt2,
-                                         bool evaluate) {
+                                         const v1::Model& model, const Gpt2Config& gpt2) {
   v1::Adapter adapter;
   adapter.set_name(name);
   ASSIGN_OR_RETURN(*adapter.mutable_sha256(), DirectorySha256(directory));
   adapter.set_base_model(model.name());
   adapter.set_base_model_sha256(model.sha256());
   ASSIGN_OR_RETURN(const AdapterFolder folder, AdapterFolder::Open(directory, gpt2));
-  if (!evaluate) {
-    ASSIGN_OR_RETURN(*adapter.mutable_method(), MethodOfAdapter(folder.parts(), gpt2));
-  } else if (folder.parts().num_virtual_tokens > 0) {
-    adapter.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(
-        static_cast<int32_t>(folder.parts().num_virtual_tokens));
-  }
+  AdapterMethod method = MethodOfAdapter(folder.parts(), folder.lora_modules(), gpt2);
+  *adapter.mutable_method() = std::move(method.method);
+  adapter.set_init_from_error(std::move(method.init_from_error));
   return adapter;
 }
 
@@ -153,8 +147,8 @@ absl::StatusOr<LocalJob> ResolveLocally(const StandaloneOptions& options) {
   facts.base_model = &model;
   v1::Adapter adapter;
   if (!job.adapter.empty()) {
-    ASSIGN_OR_RETURN(
-        adapter, AdapterFacts(job.adapter, names.adapter.name, model, folder.config(), evaluate));
+    ASSIGN_OR_RETURN(adapter,
+                     AdapterFacts(job.adapter, names.adapter.name, model, folder.config()));
     facts.adapter = &adapter;
   }
   v1::Dataset train, validation;

@@ -120,9 +120,7 @@ DataContext EngineSession::Impl::MakeDataContext(const LoadedModel& base,
 absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
                                                         const std::string& directory) {
   if (directory.empty()) return std::unique_ptr<AdapterSet>();
-  absl::StatusOr<std::unique_ptr<AdapterSet>> adapter = AdapterSet::Load(base, directory);
-  if (!adapter.ok()) return Annotate(adapter.status(), directory);
-  return adapter;
+  return AdapterSet::Load(base, directory);
 }
 
 absl::Status CheckEvaluationFits(const LoadedModel& base, const DataConfig& data,

@@ -203,6 +203,60 @@ TEST_F(StandaloneTest, InitFromSaysWhatTheMethodLeavesOpen) {
   EXPECT_THAT(Run(options).status().message(), HasSubstr("fine_tune.method: is lora+soft_prompt"));
 }
 
+// As PEFT's users write them: the adapter of "first" in other words.
+class ForeignAdapterTest : public StandaloneTest {
+ protected:
+  void SetUp() override {
+    StandaloneTest::SetUp();
+    ASSERT_EQ(Run(Options("first", R"({"fine_tune": {"method": {"lora": {
+        "rank": 3, "alpha": 5, "target_modules": ["attn.c_attn", "attn.c_proj"]}}}})"))
+                  .status()
+                  .code(),
+              0);
+  }
+  // Begins with it, with nothing but `lora: {}`.
+  engine::v1::Finished Begin(const nlohmann::json& change) {
+    nlohmann::json config = ReadJson(Path("first/adapter/adapter_config.json"));
+    config.merge_patch(change);
+    folder_.Write("first/adapter/adapter_config.json", config.dump());
+    StandaloneOptions options =
+        Options("second", R"({"fine_tune": {"method": {"lora": {"rank": null}}}})");
+    options.adapter = Path("first/adapter");
+    return Run(options);
+  }
+  nlohmann::json Lora() {
+    return ReadJson(
+        Path("second/adapter/graft.json"))["resolved_spec"]["fine_tune"]["method"]["lora"];
+  }
+};
+
+TEST_F(ForeignAdapterTest, InitFromTakesTheShapeThatExcludedModulesLeave) {
+  const auto finished =
+      Begin({{"target_modules", {"c_attn", "c_proj"}}, {"exclude_modules", {"mlp.c_proj"}}});
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  EXPECT_EQ(Lora()["target_modules"], nlohmann::json({"attn.c_attn", "attn.c_proj"}));
+  EXPECT_EQ(Lora()["rank"], 3);
+}
+
+TEST_F(ForeignAdapterTest, InitFromTakesTheRankAndAlphaOfPatternsThatAllModulesShare) {
+  const auto finished = Begin({{"r", 8},
+                               {"lora_alpha", 16},
+                               {"rank_pattern", {{"c_attn", 3}, {"c_proj", 3}}},
+                               {"alpha_pattern", {{"attn.c_.*", 5}}}});
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  EXPECT_EQ(Lora()["rank"], 3);
+  EXPECT_EQ(Lora()["alpha"], 5);
+}
+
+TEST_F(ForeignAdapterTest, InitFromRefusesWhatNoMethodSays) {
+  const auto finished = Begin({{"alpha_pattern", {{"h.0.attn.c_attn", 6}}}});
+  EXPECT_EQ(finished.failure_class(), v1::FAILURE_CLASS_CONFIG);
+  EXPECT_THAT(finished.status().message(),
+              HasSubstr("spec.fine_tune.init_from: a job cannot begin with adapter: LoRA on "
+                        "h.0.attn.c_attn has rank 3 and alpha 6, on h.0.attn.c_proj rank 3 and "
+                        "alpha 5, but a method has one rank, one alpha"));
+}
+
 TEST_F(StandaloneTest, DoesNotOverwriteAResult) {
   ASSERT_EQ(Run(Options("out")).status().code(), 0);
   const std::string before = *Sha256HexOfFile(Path("out/adapter/graft.json"));

@@ -384,6 +384,17 @@ TEST_F(SessionTest, GenerateGivesTextTokenByToken) {
   EXPECT_THAT(std::string(none.message()), HasSubstr("max_new_tokens"));
 }
 
+TEST_F(SessionTest, AnErrorOfAnAdapterNamesItsFileOnce) {
+  FineTune(LoraRequest());
+  ASSERT_TRUE(WriteFileAtomically(Path("out/adapter_config.json"), "no JSON").ok());
+  LogitsRequest request;
+  request.base_model_directory = Model();
+  request.adapter_directory = Path("out");
+  const std::string error(session_->DumpLogits(request, stop_).message());
+  EXPECT_EQ(error.find(Path("out/adapter_config.json")), 0u) << error;
+  EXPECT_EQ(error.rfind(Path("out")), 0u) << error;
+}
+
 TEST_F(SessionTest, LogitsOfATrainedAdapterDifferFromTheBase) {
   FineTune(LoraRequest());
   LogitsRequest request;
