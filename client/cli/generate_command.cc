@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
@@ -23,7 +24,7 @@ struct GenerateOptions {
   std::string base_model;
   std::string adapter;
   bool apply_template = false;
-  int max_new_tokens = 128;
+  std::optional<int> max_new_tokens;
   bool sample = false;
   double temperature = 1;
   int top_k = 0;
@@ -51,7 +52,7 @@ v1::GenerateRequest ToRequest(const GenerateOptions& options, std::string prompt
   request.set_adapter(options.adapter);
   request.set_prompt(std::move(prompt));
   request.set_apply_template(options.apply_template);
-  request.set_max_new_tokens(options.max_new_tokens);
+  if (options.max_new_tokens) request.set_max_new_tokens(*options.max_new_tokens);
   v1::GenerationOptions& generation = *request.mutable_generation();
   generation.set_do_sample(options.sample);
   if (options.sample) {
@@ -142,9 +143,10 @@ void AddGenerateCommand(CLI::App& app, RunCommand& run) {
   command->add_option("--adapter", options->adapter, "Name of the adapter [none]");
   command->add_flag("--apply-template", options->apply_template,
                     "Put the prompt into the template that the adapter was trained with");
-  command->add_option("--max-new-tokens", options->max_new_tokens)
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  command
+      ->add_option("--max-new-tokens", options->max_new_tokens,
+                   "[128, or half of what a shorter model has room for]")
+      ->check(CLI::Range(1, 1 << 20));
   AddDecodingFlags(*command, *options);
 }
 

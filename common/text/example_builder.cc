@@ -92,10 +92,9 @@ absl::StatusOr<TokenPrompt> ExampleBuilder::BuildPrompt(absl::string_view source
                                                         int64_t max_tokens) const {
   const int64_t budget = std::min(options_.max_source_tokens, max_tokens);
   if (budget < template_tokens() + 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens: only ", max_tokens,
-                     " positions are left for the prompt, whose template alone takes ",
-                     template_tokens(), " tokens"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_new_tokens: only ", max_tokens, max_tokens == 1 ? " position is" : " positions are",
+        " left for the prompt, whose template alone takes ", template_tokens(), " tokens"));
   }
   TokenPrompt prompt;
   ASSIGN_OR_RETURN(prompt.source_tokens_cut, AppendPrompt(source, budget, &prompt.ids));

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/job_spec.h"
 #include "common/jobs/names.h"
 #include "common/jobs/spec_checks.h"
 #include "common/jobs/status_details.h"
@@ -27,6 +28,25 @@ absl::Status CheckRequest(const v1::GenerateRequest& request) {
   return violations.ToStatus();
 }
 
+// What is left open the engine decides: it knows the rule for short models.
+absl::Status CheckRoom(const v1::GenerateRequest& request, const v1::Model& model,
+                       int virtual_tokens) {
+  const int room = model.n_positions() - virtual_tokens;
+  const std::string positions =
+      absl::StrCat(model.name(), " has ", model.n_positions(), " positions",
+                   virtual_tokens == 0
+                       ? ""
+                       : absl::StrCat(", less the adapter's ", virtual_tokens, " virtual tokens"));
+  if (room < 2) {
+    return FieldViolation(virtual_tokens == 0 ? "base_model" : "adapter",
+                          absl::StrCat(positions, ": a prompt and what follows it need 2"));
+  }
+  if (request.max_new_tokens() < room) return absl::OkStatus();
+  return FieldViolation("max_new_tokens",
+                        absl::StrCat("is ", request.max_new_tokens(), "; ", positions,
+                                     ", for the prompt and what follows; must be 1 to ", room - 1));
+}
+
 }  // namespace
 
 absl::StatusOr<worker::v1::Command::Generate> ResolveGeneration(
@@ -34,12 +54,14 @@ absl::StatusOr<worker::v1::Command::Generate> ResolveGeneration(
   RETURN_IF_ERROR(CheckRequest(request));
   worker::v1::Command::Generate command;
   *command.mutable_request() = request;
+  int virtual_tokens = 0;
   if (!request.adapter().empty()) {
     RETURN_IF_ERROR(ValidateName(request.adapter(), "adapter"));
     ASSIGN_OR_RETURN(const v1::Adapter adapter, FindAdapter(store, {request.adapter(), "adapter"}));
     if (request.base_model().empty())
       command.mutable_request()->set_base_model(adapter.base_model());
     *command.mutable_adapter() = FilesOf(adapter);
+    virtual_tokens = NumVirtualTokens(adapter.method());
     const std::string& base = command.request().base_model();
     ASSIGN_OR_RETURN(const v1::Model model, FindModel(store, {base, "base_model"}));
     if (model.sha256() != adapter.base_model_sha256()) {
@@ -51,10 +73,7 @@ absl::StatusOr<worker::v1::Command::Generate> ResolveGeneration(
   RETURN_IF_ERROR(ValidateName(command.request().base_model(), "base_model"));
   ASSIGN_OR_RETURN(const v1::Model model,
                    FindModel(store, {command.request().base_model(), "base_model"}));
-  if (request.max_new_tokens() >= model.n_positions()) {
-    return FieldViolation("max_new_tokens", absl::StrCat("must be less than the model's ",
-                                                         model.n_positions(), " positions"));
-  }
+  RETURN_IF_ERROR(CheckRoom(request, model, virtual_tokens));
   *command.mutable_base_model() = FilesOf(model);
   return command;
 }

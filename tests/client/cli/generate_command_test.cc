@@ -18,10 +18,12 @@ class FakeAdapters : public v1::AdapterService::Service {
   grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>*) override {
     prompts.push_back(request->prompt());
+    last = *request;
     return grpc::Status::OK;
   }
 
   std::vector<std::string> prompts;
+  v1::GenerateRequest last;
 };
 
 class GenerateCommandTest : public ::testing::Test {
@@ -43,6 +45,14 @@ TEST_F(GenerateCommandTest, ThePromptIsTheArgumentOrStandardInput) {
   ASSERT_TRUE(Run("an argument", "an input").ok());
   ASSERT_TRUE(Run("-", "an input, über\n").ok());
   EXPECT_EQ(adapters_.prompts, (std::vector<std::string>{"an argument", "an input, über\n"}));
+}
+
+// The engine knows how much fits a short model; the command line does not.
+TEST_F(GenerateCommandTest, TheNumberOfNewTokensIsLeftOpenUnlessItIsGiven) {
+  ASSERT_TRUE(Run("Once", "").ok());
+  EXPECT_FALSE(adapters_.last.has_max_new_tokens());
+  ASSERT_TRUE(server_.Run(AddGenerateCommand, {"generate", "Once", "--max-new-tokens", "7"}).ok());
+  EXPECT_EQ(adapters_.last.max_new_tokens(), 7);
 }
 
 TEST_F(GenerateCommandTest, StandardInputThatIsNotUtf8IsRefusedBeforeItIsSent) {

@@ -455,6 +455,35 @@ TEST_F(GenerateTest, AUserWhoGoesAwayStopsTheWorker) {
   EXPECT_EQ(told.code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(GenerateTest, HowMuchIsLeftOpenIsTheEnginesToSay) {
+  FakeWorker worker(server_);
+  worker.Connect();
+  Call call = Generate(Prompt());  // 64 positions: fewer than the default of long models.
+  const Command command = worker.NextCommand(Command::kGenerate);
+  EXPECT_FALSE(command.generate().request().has_max_new_tokens());
+  ASSERT_TRUE(Serve(worker, command.generate().id(), {"x"}).ok());
+  EXPECT_EQ(call.ReadAll(), "x");
+}
+
+TEST_F(GenerateTest, TheRoomIsWhatTheSoftPromptLeaves) {
+  ASSERT_TRUE(Import("prompt", "tiny", WritePrompt(server_.directory(), 60)).ok());
+  v1::GenerateRequest request = Prompt();
+  request.set_adapter("prompt");
+  request.set_max_new_tokens(4);
+  Call call = Generate(request);
+  EXPECT_THAT(
+      std::string(call.Finish().message()),
+      HasSubstr("max_new_tokens: is 4; tiny has 64 positions, less the adapter's 60 virtual "
+                "tokens, for the prompt and what follows; must be 1 to 3"));
+  ASSERT_TRUE(Import("whole", "tiny", WritePrompt(server_.directory(), 63)).ok());
+  request.set_adapter("whole");
+  request.clear_max_new_tokens();
+  call = Generate(request);
+  EXPECT_THAT(std::string(call.Finish().message()),
+              HasSubstr("adapter: tiny has 64 positions, less the adapter's 63 virtual tokens: a "
+                        "prompt and what follows it need 2"));
+}
+
 TEST_F(GenerateTest, BadRequestsAreRefusedByField) {
   struct Case {
     void (*change)(v1::GenerateRequest&);

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,9 +29,12 @@ absl::StatusOr<TokenPrompt> MakePrompt(const GenerateRequest& request, const Loa
                      positions, " positions; at most ", positions - 1, " is possible"));
   }
   if (!request.prompt_template.empty()) {
+    // What bounds this prompt is the room that is left, which BuildPrompt checks.
+    ExampleOptions options;
+    options.prompt_template = request.prompt_template;
+    options.max_source_tokens = options.max_total_tokens = std::numeric_limits<int64_t>::max();
     ASSIGN_OR_RETURN(const ExampleBuilder builder,
-                     ExampleBuilder::Create(*base.tokenizer, {request.prompt_template, room,
-                                                              /*max_target_tokens=*/1, positions}));
+                     ExampleBuilder::Create(*base.tokenizer, options));
     return builder.BuildPrompt(request.prompt, room);
   }
   TokenPrompt prompt;
@@ -55,6 +59,12 @@ absl::Status EngineSession::Impl::Generate(const GenerateRequest& request,
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network network = adapter ? adapter->Bind() : base->model->network();
   const int64_t positions = network.n_positions() - network.num_virtual_tokens();
+  if (positions < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("adapter: its ", network.num_virtual_tokens(), " virtual tokens leave ",
+                     positions, " of the model's ", network.n_positions(),
+                     " positions; a prompt and what follows it need 2"));
+  }
   const int64_t max_new_tokens = request.max_new_tokens.value_or(
       std::min(kDefaultNewTokens, std::max<int64_t>(1, positions / 2)));
   ASSIGN_OR_RETURN(TokenPrompt prompt, MakePrompt(request, *base, positions, max_new_tokens));

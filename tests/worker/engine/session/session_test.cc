@@ -384,6 +384,30 @@ TEST_F(SessionTest, GenerateGivesTextTokenByToken) {
   EXPECT_THAT(std::string(none.message()), HasSubstr("max_new_tokens"));
 }
 
+TEST_F(SessionTest, AShortModelGeneratesHalfOfWhatItHasRoomFor) {
+  GenerateRequest request;
+  request.base_model_directory = Model();
+  request.prompt = "the cats sat there and then the cats sat there again and then they sat";
+  request.precision = Precision::kFp32;
+  const auto generate = [&] {
+    return session_->Generate(
+        request, [](int32_t, const std::string&) {}, stop_);
+  };
+  auto outcome = generate();
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->new_tokens, 24);  // Of 48 positions.
+  EXPECT_EQ(outcome->prompt_tokens, 24);
+  request.prompt_template = "{source}\nTL;DR:";
+  outcome = generate();
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->prompt_tokens, 24);
+  // What leaves no room for the template is said by the field of this request.
+  request.max_new_tokens = 47;
+  EXPECT_THAT(std::string(generate().status().message()),
+              testing::StartsWith("max_new_tokens: only 1 position is left for the prompt, whose "
+                                  "template alone takes "));
+}
+
 TEST_F(SessionTest, AnErrorOfAnAdapterNamesItsFileOnce) {
   FineTune(LoraRequest());
   ASSERT_TRUE(WriteFileAtomically(Path("out/adapter_config.json"), "no JSON").ok());
