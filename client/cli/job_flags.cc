@@ -49,10 +49,15 @@ std::vector<JobFlag> DataFlags(bool fine_tune) {
   add("--source-field", GRAFT_BOTH("data.source_field"), "Field of the text [document]", kData);
   add("--target-field", GRAFT_BOTH("data.target_field"), "Field of the summary [summary]", kData);
   add("--text-field", GRAFT_BOTH("data.text_field"), "Plain text instead of pairs", kData);
-  add("--prompt-template", GRAFT_BOTH("data.prompt_template"), "[{source}\\nTL;DR:]", kData);
-  add("--max-source-tokens", GRAFT_BOTH("data.max_source_tokens"), "Prompt tokens at most [512]",
+  add("--prompt-template", GRAFT_BOTH("data.prompt_template"),
+      fine_tune ? "[{source}\\nTL;DR:]" : "[the adapter's own, else {source}\\nTL;DR:]", kData);
+  add("--max-source-tokens", GRAFT_BOTH("data.max_source_tokens"),
+      fine_tune ? "Prompt tokens at most [512]"
+                : "Prompt tokens at most [the adapter's own, else 512]",
       kData);
-  add("--max-target-tokens", GRAFT_BOTH("data.max_target_tokens"), "Target tokens at most [128]",
+  add("--max-target-tokens", GRAFT_BOTH("data.max_target_tokens"),
+      fine_tune ? "Target tokens at most [128]"
+                : "Target tokens at most [the adapter's own, else 128]",
       kData);
   add("--max-validation-rows", GRAFT_BOTH("data.max_validation_rows"), "Only the first n rows",
       kData);

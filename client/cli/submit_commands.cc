@@ -201,6 +201,14 @@ void SayStudy(const CliContext& context, const char* what, const std::string& st
   std::puts(Printable(line).c_str());
 }
 
+// Who watches sees them among the job's events.
+void PrintWarnings(const SubmitOptions& options, const v1::Job& job) {
+  if (options.watch && !options.validate_only) return;
+  for (const v1::Warning& warning : job.warnings()) {
+    std::fprintf(stderr, "graft: warning: %s\n", Printable(warning.text()).c_str());
+  }
+}
+
 absl::Status Create(CliContext& context, Submission& submission) {
   const bool validate_only = submission.options.validate_only;
   std::vector<v1::Job>& jobs = submission.jobs;
@@ -214,6 +222,7 @@ absl::Status Create(CliContext& context, Submission& submission) {
     }
     jobs[i] = *std::move(job);
     PrintJob(context, jobs[i], validate_only);
+    PrintWarnings(submission.options, jobs[i]);
   }
   if (jobs.size() > 1 && !validate_only) SayStudy(context, "study", jobs[0].study());
   return absl::OkStatus();

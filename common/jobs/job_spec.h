@@ -20,7 +20,7 @@ namespace graft {
 // What must be known to resolve a spec. Null: the spec names none (see SpecReferences). Only these
 // fields are read:
 //   Model    name, sha256, vocab_size, n_positions, n_embd, n_layer; tied_head
-//   Adapter  name, sha256, base_model, base_model_sha256, method, init_from_error
+//   Adapter  name, sha256, base_model, base_model_sha256, method, init_from_error, trained_with
 //   Dataset  name, sha256, num_rows, fields
 struct SpecFacts {
   const v1::Model* base_model = nullptr;
@@ -61,6 +61,10 @@ absl::Status ValidateSpec(const v1::JobSpec& spec, absl::string_view path);
 // of the method has its own learning_rate.
 absl::StatusOr<v1::JobSpec> ResolveSpec(const v1::JobSpec& spec, const SpecFacts& facts,
                                         const SpecDefaults& defaults, absl::string_view path);
+
+// What a person should know about a resolved spec, though nothing in it is refused: of an evaluate
+// job whatever of its data is otherwise than the adapter was trained with (NOT_AS_TRAINED).
+std::vector<v1::Warning> WarningsOf(const v1::JobSpec& resolved, const SpecFacts& facts);
 
 // The client's fields of a job to create: display_name, labels, priority, study (not its spec).
 absl::Status ValidateJobFields(const v1::Job& job, absl::string_view path);

@@ -10,6 +10,9 @@ namespace graft {
 // What ValidateSpec checks.
 void CheckSpec(const v1::JobSpec& spec, const FieldScope& scope);
 
+// The prompt_template of `data`.
+void CheckTemplate(const v1::DataSpec& data, const FieldScope& scope);
+
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope);
 
 // Fills the defaults of a method and checks it against the model. `adapter`, if any, is init_from:

@@ -167,6 +167,26 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
   spec.mutable_evaluation()->set_oracle_baseline(false);
 }
 
+// The lengths that the adapter was trained with, as far as what is set leaves room for them.
+void InheritLengths(const v1::DataSpec& trained, int available, v1::DataSpec& data) {
+  if (!data.has_max_target_tokens() && trained.has_max_target_tokens()) {
+    const int left = available - (data.has_max_source_tokens() ? data.max_source_tokens() : 1);
+    if (left > 0) data.set_max_target_tokens(std::min(trained.max_target_tokens(), left));
+  }
+  if (!data.has_max_source_tokens() && trained.has_max_source_tokens()) {
+    const int left = available - (data.has_max_target_tokens() ? data.max_target_tokens() : 1);
+    if (left > 0) data.set_max_source_tokens(std::min(trained.max_source_tokens(), left));
+  }
+}
+
+void InheritTraining(const v1::DataSpec& trained, const Room& room, v1::DataSpec& data) {
+  if (data.has_text_field()) return;
+  if (!data.has_prompt_template() && trained.has_prompt_template()) {
+    data.set_prompt_template(trained.prompt_template());
+  }
+  InheritLengths(trained, room.n_positions - room.num_virtual_tokens, data);
+}
+
 void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::EvaluateSpec& spec,
                      const FieldScope& scope) {
   const v1::Model& model = *facts.base_model;
@@ -180,6 +200,9 @@ void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::E
     room.num_virtual_tokens = NumVirtualTokens(facts.adapter->method());
   }
   if (!CheckRoom(room, model, facts.adapter == nullptr ? "base_model" : "adapter", scope)) return;
+  if (facts.adapter != nullptr) {
+    InheritTraining(facts.adapter->trained_with(), room, *spec.mutable_data());
+  }
   SpecFacts data_facts = facts;
   data_facts.train = nullptr;
   spec.mutable_data()->clear_train();

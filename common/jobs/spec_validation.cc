@@ -14,15 +14,6 @@ namespace {
 constexpr const char* kStoppingMetrics[] = {"eval/loss", "eval/rouge1", "eval/rouge2",
                                             "eval/rougeL", "eval/rougeLsum"};
 
-void CheckTemplate(const v1::DataSpec& data, const FieldScope& scope) {
-  scope.AtMostBytes("prompt_template", data.prompt_template(), kMaxPromptTemplateBytes);
-  const std::string& text = data.prompt_template();
-  const size_t first = text.find("{source}");
-  const bool once =
-      first != std::string::npos && text.find("{source}", first + 1) == std::string::npos;
-  scope.Require(once, "prompt_template", "must contain {source} exactly once");
-}
-
 void CheckFieldName(bool set, absl::string_view field, const std::string& name,
                     const FieldScope& scope) {
   if (!set) return;
@@ -256,6 +247,15 @@ void CheckEvaluate(const v1::EvaluateSpec& spec, const FieldScope& scope) {
 }
 
 }  // namespace
+
+void CheckTemplate(const v1::DataSpec& data, const FieldScope& scope) {
+  scope.AtMostBytes("prompt_template", data.prompt_template(), kMaxPromptTemplateBytes);
+  const std::string& text = data.prompt_template();
+  const size_t first = text.find("{source}");
+  const bool once =
+      first != std::string::npos && text.find("{source}", first + 1) == std::string::npos;
+  scope.Require(once, "prompt_template", "must contain {source} exactly once");
+}
 
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope) {
   if (generation.has_temperature()) scope.Positive("temperature", generation.temperature());

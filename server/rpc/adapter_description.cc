@@ -8,6 +8,7 @@
 #include "common/formats/gpt2_config.h"
 #include "common/formats/model_folder.h"
 #include "common/jobs/method.h"
+#include "common/jobs/trained_with.h"
 #include "server/rpc/folder_upload.h"
 
 namespace graft {
@@ -23,6 +24,8 @@ absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
   AdapterMethod method = MethodOfAdapter(opened.parts(), opened.lora_modules(), gpt2);
   *adapter.mutable_method() = std::move(method.method);
   adapter.set_init_from_error(std::move(method.init_from_error));
+  ASSIGN_OR_RETURN(*adapter.mutable_trained_with(),
+                   ReadTrainedWith(JoinPath(folder, "graft.json")));
   for (const TensorView& tensor : opened.tensors()) {
     int64_t elements = 1;
     for (const int64_t size : tensor.shape) elements *= size;

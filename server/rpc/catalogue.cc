@@ -11,6 +11,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
+#include "common/jobs/trained_with.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
@@ -96,6 +97,21 @@ absl::Status LookUp(JobStore& store, const SpecReferences& references, const v1:
   return absl::OkStatus();
 }
 
+// An earlier build did not keep it beside the adapter; the adapter's graft.json has it.
+absl::Status FillTrainedWith(const BlobStore& blobs, v1::Adapter& adapter) {
+  if (adapter.has_trained_with()) return absl::OkStatus();
+  for (const v1::Artifact& file : adapter.files()) {
+    if (file.path() != "graft.json") continue;
+    ASSIGN_OR_RETURN(const std::string text, blobs.Get(file.sha256(), kMaxGraftJsonBytes));
+    absl::StatusOr<v1::DataSpec> trained = TrainedWithOfGraftJson(text);
+    if (!trained.ok()) {
+      return Annotate(trained.status(), absl::StrCat("adapter ", adapter.name(), ": graft.json"));
+    }
+    *adapter.mutable_trained_with() = *std::move(trained);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Model> FindModel(JobStore& store, const SpecReference& reference) {
@@ -114,13 +130,15 @@ absl::StatusOr<v1::Dataset> FindDataset(JobStore& store, const SpecReference& re
                  [&] { return KnownNames(store.ListDatasets(kNamesInErrors, ""), "data sets"); });
 }
 
-absl::StatusOr<ResolvedFromStore> ResolveFromStore(JobStore& store, const v1::JobSpec& spec,
+absl::StatusOr<ResolvedFromStore> ResolveFromStore(const Catalogue& catalogue,
+                                                   const v1::JobSpec& spec,
                                                    const SpecDefaults& defaults,
                                                    absl::string_view path) {
   const SpecReferences references = ReferencesOf(spec, path);
   const v1::DataSpec& data = spec.has_evaluate() ? spec.evaluate().data() : spec.fine_tune().data();
   Found found;
-  RETURN_IF_ERROR(LookUp(store, references, data, found));
+  RETURN_IF_ERROR(LookUp(catalogue.store, references, data, found));
+  if (spec.has_evaluate()) RETURN_IF_ERROR(FillTrainedWith(catalogue.blobs, found.adapter));
   SpecFacts facts;
   if (!found.model.name().empty()) facts.base_model = &found.model;
   if (!references.adapter.name.empty()) facts.adapter = &found.adapter;
@@ -134,6 +152,7 @@ absl::StatusOr<ResolvedFromStore> ResolveFromStore(JobStore& store, const v1::Jo
     all.AddAll(result.status());
     if (result.ok()) resolved.spec = *std::move(result);
   }
+  resolved.warnings = WarningsOf(resolved.spec, facts);
   resolved.missing_data = found.missing_data.ToStatus();
   if (all.empty()) return resolved;
   all.AddAll(resolved.missing_data);

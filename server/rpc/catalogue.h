@@ -2,7 +2,10 @@
 
 // From names in requests to what the store knows about them.
 
+#include <vector>
+
 #include "absl/status/statusor.h"
+#include "common/blobs/blob_store.h"
 #include "common/jobs/job_spec.h"
 #include "google/protobuf/message.h"
 #include "graft/v1/spec.pb.h"
@@ -10,8 +13,15 @@
 
 namespace graft {
 
+// Where what specs name is kept.
+struct Catalogue {
+  JobStore& store;
+  const BlobStore& blobs;  // For what adapters of an earlier build say only in graft.json.
+};
+
 struct ResolvedFromStore {
   v1::JobSpec spec;
+  std::vector<v1::Warning> warnings;  // WarningsOf.
   // The data sets that are not there: NOT_FOUND, each violation with the reason DATASET_MISSING. In
   // `spec` they have no hash, and it was resolved as if they held whatever it asks for.
   absl::Status missing_data;
@@ -21,7 +31,8 @@ struct ResolvedFromStore {
 // ValidateSpec. Names all that is wrong: NOT_FOUND when it is only that a model or adapter (and
 // perhaps a data set) is not known, with the field and what is known instead; else INVALID_ARGUMENT
 // with what ResolveSpec finds.
-absl::StatusOr<ResolvedFromStore> ResolveFromStore(JobStore& store, const v1::JobSpec& spec,
+absl::StatusOr<ResolvedFromStore> ResolveFromStore(const Catalogue& catalogue,
+                                                   const v1::JobSpec& spec,
                                                    const SpecDefaults& defaults,
                                                    absl::string_view path);
 

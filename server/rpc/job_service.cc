@@ -58,10 +58,11 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) 
   job.job.set_priority(asked.priority());
   job.job.set_study(asked.study());
   *job.job.mutable_spec() = asked.spec();
-  ASSIGN_OR_RETURN(
-      ResolvedFromStore resolved,
-      ResolveFromStore(context_.store, asked.spec(), context_.options.spec_defaults, "job.spec"));
+  ASSIGN_OR_RETURN(ResolvedFromStore resolved,
+                   ResolveFromStore({context_.store, context_.blobs}, asked.spec(),
+                                    context_.options.spec_defaults, "job.spec"));
   *job.job.mutable_resolved_spec() = std::move(resolved.spec);
+  job.job.mutable_warnings()->Assign(resolved.warnings.begin(), resolved.warnings.end());
   job.job.set_method(MethodName(job.job.resolved_spec()));
   if (!resolved.missing_data.ok()) {
     // Whoever is about to upload it learns first of everything else that stands in the way.

@@ -137,8 +137,9 @@ struct EventBatch {
 // How an attempt ended.
 struct AttemptSucceeded {
   v1::JobResult result;  // adapter, model and adapter_size_bytes are set by the store.
-  // What is published under the job's output name: at most one. Name, job, method (of the adapter),
-  // base model and create_time are set by the store; files, sizes and hashes by the caller.
+  // What is published under the job's output name: at most one. Name, job, method and trained_with
+  // (of the adapter), base model and create_time are set by the store; files, sizes and hashes by
+  // the caller.
   std::optional<v1::Adapter> adapter;
   std::optional<v1::Model> model;
   std::vector<v1::Artifact> artifacts;  // Files of the job itself.
@@ -205,8 +206,8 @@ struct StoreCounts {
 };
 
 struct NewJob {
-  // display_name, labels, priority, study, spec and resolved_spec are read. An empty output_name in
-  // resolved_spec becomes the job's id.
+  // display_name, labels, priority, study, spec, resolved_spec and warnings are read. An empty
+  // output_name in resolved_spec becomes the job's id; the warnings become the job's first events.
   v1::Job job;
   RequestKey request;
 };

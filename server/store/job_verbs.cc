@@ -147,6 +147,7 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
   *row.job.mutable_labels() = new_job.job.labels();
   row.job.set_priority(new_job.job.priority());
   row.job.set_study(new_job.job.study());
+  *row.job.mutable_warnings() = new_job.job.warnings();
   v1::Job specs;
   *specs.mutable_spec() = new_job.job.spec();
   *specs.mutable_resolved_spec() = new_job.job.resolved_spec();
@@ -166,6 +167,11 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
 
   RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
   RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_QUEUED, {"submitted"}));
+  for (const v1::Warning& warning : row.job.warnings()) {
+    v1::JobEvent event;
+    *event.mutable_warning() = warning;
+    RETURN_IF_ERROR(AddEvent(context, row, std::move(event)));
+  }
   RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_UNSPECIFIED, nullptr));
   ASSIGN_OR_RETURN(answer, WholeJob(context, row));
   RETURN_IF_ERROR(KeepAnswer(context, kCreateVerb, new_job.request, answer));

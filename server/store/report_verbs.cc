@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
+#include "common/jobs/trained_with.h"
 #include "server/store/catalogue_verbs.h"
 #include "server/store/event_log.h"
 #include "server/store/lease_verbs.h"
@@ -79,6 +80,7 @@ absl::Status PublishOutput(VerbContext& context, const JobRow& row,
   adapter.set_base_model(spec.base_model());
   adapter.set_base_model_sha256(spec.base_model_sha256());
   *adapter.mutable_method() = spec.method();
+  *adapter.mutable_trained_with() = TrainedWith(spec.data());
   adapter.set_size_bytes(TotalSize(adapter.files()));
   adapter.set_trainable_parameters(result.trainable_parameters());
   *adapter.mutable_metrics() = result.metrics();

@@ -109,7 +109,11 @@ int GenerateCommand(const SessionOptions& session_options, GenerateRequest reque
                     bool use_template) {
   JobControl control;
   const CancelOnSignal cancel(control);
-  if (use_template) request.prompt_template = PromptTemplateOf(request.adapter_directory);
+  if (use_template) {
+    absl::StatusOr<std::string> text = PromptTemplateOf(request.adapter_directory);
+    if (!text.ok()) return Fail(text.status());
+    request.prompt_template = *std::move(text);
+  }
   const auto session = EngineSession::Create(session_options);
   if (!session.ok()) return Fail(session.status());
   const auto outcome = (*session)->Generate(

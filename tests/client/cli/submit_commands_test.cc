@@ -27,6 +27,7 @@ class FakeJobs : public v1::JobService::Service {
                          v1::Job* job) override {
     *job = request->job();
     if (!refusal.ok()) return ToGrpcStatus(refusal);
+    if (!warning.empty()) job->add_warnings()->set_text(warning);
     if (request->validate_only()) {
       *job->mutable_resolved_spec() = job->spec();
       job->mutable_resolved_spec()->mutable_fine_tune()->set_base_model_sha256("12");
@@ -40,6 +41,7 @@ class FakeJobs : public v1::JobService::Service {
 
   absl::Status refusal;  // Unless OK, the answer to everything.
   size_t capacity = 100;
+  std::string warning;  // Of every job.
   grpc::StatusCode full = grpc::StatusCode::UNAVAILABLE;
   std::vector<v1::CreateJobRequest> created;
 };
@@ -122,6 +124,14 @@ TEST_F(SubmitCommandsTest, AStudyThatEndedInTheMiddleTellsHowToGoOn) {
             absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(errors_, HasSubstr("2 of 3 jobs are there; "));
   EXPECT_THAT(errors_, HasSubstr("--request-id mine\n"));
+}
+
+TEST_F(SubmitCommandsTest, WarningsOfTheServerAreToldAtOnce) {
+  jobs_.warning = "old was trained otherwise";
+  ASSERT_TRUE(Submit({}).ok());
+  EXPECT_EQ(errors_, "graft: warning: old was trained otherwise\n");
+  ASSERT_TRUE(Submit({"--validate-only", "--watch"}).ok());
+  EXPECT_THAT(errors_, HasSubstr("graft: warning: old was trained otherwise\n"));
 }
 
 TEST_F(SubmitCommandsTest, ARefusedJobNeedsNoRepetition) {

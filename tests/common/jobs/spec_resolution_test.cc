@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include "common/jobs/job_spec.h"
 #include "gmock/gmock.h"
@@ -277,6 +278,103 @@ TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {
   EXPECT_FALSE(resolved->evaluate().evaluation().oracle_baseline());
   EXPECT_EQ(resolved->evaluate().batch_size(), 8);
   EXPECT_EQ(resolved->evaluate().threads(), 3);
+}
+
+class AdapterEvaluationTest : public JobSpecTest {
+ protected:
+  AdapterEvaluationTest() {
+    adapter_.mutable_trained_with()->set_prompt_template("{source} =>");
+    adapter_.mutable_trained_with()->set_max_source_tokens(300);
+    adapter_.mutable_trained_with()->set_max_target_tokens(60);
+    spec_.mutable_evaluate()->set_adapter("old");
+    spec_.mutable_evaluate()->mutable_data()->set_validation("valid");
+  }
+  v1::DataSpec& data() { return *spec_.mutable_evaluate()->mutable_data(); }
+  v1::EvaluateSpec Resolved() {
+    const auto resolved = Resolve(spec_);
+    EXPECT_TRUE(resolved.ok()) << resolved.status();
+    if (!resolved.ok()) return {};
+    warnings_ = WarningsOf(*resolved, FactsOf(spec_));
+    return resolved->evaluate();
+  }
+
+  v1::JobSpec spec_;
+  std::vector<v1::Warning> warnings_;
+};
+
+TEST_F(AdapterEvaluationTest, TemplateAndLengthsAreThoseOfItsTraining) {
+  const v1::EvaluateSpec resolved = Resolved();
+  EXPECT_EQ(resolved.data().prompt_template(), "{source} =>");
+  EXPECT_EQ(resolved.data().max_source_tokens(), 300);
+  EXPECT_EQ(resolved.data().max_target_tokens(), 60);
+  EXPECT_EQ(resolved.data().source_field(), "document");
+  EXPECT_EQ(resolved.evaluation().max_new_tokens(), 128) << "by the same rule as in training";
+  EXPECT_TRUE(warnings_.empty());
+  adapter_.clear_trained_with();
+  EXPECT_EQ(Resolved().data().max_source_tokens(), 512);
+}
+
+TEST_F(AdapterEvaluationTest, ItsSummariesAreAsLongAsInTraining) {
+  model_.set_n_positions(256);
+  v1::JobSpec training = LoraSpec();
+  training.mutable_fine_tune()->mutable_data()->set_max_source_tokens(172);
+  training.mutable_fine_tune()->mutable_data()->set_max_target_tokens(56);
+  const v1::FineTuneSpec trained = ResolvedFineTune(training);
+  *adapter_.mutable_trained_with() = trained.data();
+  EXPECT_EQ(Resolved().evaluation().max_new_tokens(), trained.evaluation().max_new_tokens());
+  EXPECT_EQ(trained.evaluation().max_new_tokens(), 56);
+}
+
+TEST_F(AdapterEvaluationTest, WhatIsSetOtherwiseCountsAndIsTold) {
+  data().set_prompt_template("{source}\nTL;DR:");
+  data().set_max_target_tokens(61);
+  const v1::EvaluateSpec resolved = Resolved();
+  EXPECT_EQ(resolved.data().prompt_template(), "{source}\nTL;DR:");
+  EXPECT_EQ(resolved.data().max_source_tokens(), 300);
+  EXPECT_EQ(resolved.data().max_target_tokens(), 61);
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_EQ(warnings_[0].code(), "NOT_AS_TRAINED");
+  EXPECT_EQ(warnings_[0].text(),
+            "old was trained otherwise: prompt_template is \"{source}\\nTL;DR:\" instead of "
+            "\"{source} =>\", max_target_tokens is 61 instead of 60; its scores may be worse for "
+            "that");
+  // What is set as it was is no news.
+  data().set_prompt_template("{source} =>");
+  data().set_max_target_tokens(60);
+  Resolved();
+  EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(AdapterEvaluationTest, AGivenLengthLeavesTheTrainedOneTheRest) {
+  model_.set_n_positions(400);
+  data().set_max_source_tokens(380);
+  EXPECT_EQ(Resolved().data().max_target_tokens(), 20);
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_THAT(warnings_[0].text(), HasSubstr("max_target_tokens is 20 instead of 60"));
+  data().clear_max_source_tokens();
+  data().set_max_target_tokens(150);
+  EXPECT_EQ(Resolved().data().max_source_tokens(), 250);
+  data().set_max_target_tokens(400);
+  EXPECT_THAT(FieldsOf(Resolve(spec_).status()),
+              ElementsAre("spec.evaluate.data.max_target_tokens"));
+}
+
+TEST_F(AdapterEvaluationTest, PlainTextTakesNothingFromIt) {
+  validation_.add_fields("text");
+  data().set_text_field("text");
+  const v1::EvaluateSpec resolved = Resolved();
+  EXPECT_FALSE(resolved.data().has_prompt_template());
+  EXPECT_FALSE(resolved.data().has_max_source_tokens());
+  EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(AdapterEvaluationTest, APromptThatLeavesNoRoomIsToldOnce) {
+  adapter_.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(1023);
+  const absl::Status status = Resolve(spec_).status();
+  EXPECT_THAT(FieldsOf(status), ElementsAre("spec.evaluate.adapter"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("gpt2 has 1024 positions, less the adapter's 1023 virtual tokens: a prompt "
+                        "and what follows it need 2"));
 }
 
 TEST_F(SpecResolutionTest, AnAdapterThatNoMethodTrainsCannotBeBegunWith) {

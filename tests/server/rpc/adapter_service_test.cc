@@ -187,6 +187,32 @@ TEST_F(AdapterServiceTest, AnAdapterThatNoMethodTrainsIsImportedButNotBegunWith)
   }
 }
 
+TEST_F(AdapterServiceTest, AnImportedAdapterIsEvaluatedAsItWasTrained) {
+  const std::string folder = WriteLora(server_.directory(), 8);
+  const std::string graft_json = JoinPath(folder, "graft.json");
+  ASSERT_TRUE(WriteFileAtomically(graft_json, R"({"resolved_spec": {"fine_tune": {"data":
+      {"prompt_template": "{source} =>", "max_source_tokens": 30, "max_target_tokens": 9}}}})")
+                  .ok());
+  const auto adapter = Import("theirs", "tiny", folder);
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_EQ(adapter->trained_with().prompt_template(), "{source} =>");
+  v1::CreateJobRequest evaluation;
+  v1::EvaluateSpec* spec = evaluation.mutable_job()->mutable_spec()->mutable_evaluate();
+  spec->set_adapter("theirs");
+  spec->mutable_data()->set_validation("news");
+  const auto job = server_.Create(evaluation);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->resolved_spec().evaluate().data().max_source_tokens(), 30);
+
+  ASSERT_TRUE(WriteFileAtomically(graft_json, R"({"resolved_spec": {"fine_tune": {"data":
+      {"prompt_template": "nowhere"}}}})")
+                  .ok());
+  const absl::Status refused = Import("broken", "tiny", folder).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("graft.json: resolved_spec.fine_tune.data.prompt_template: "));
+}
+
 TEST_F(AdapterServiceTest, ADownloadForAnOldPeftHasItsFields) {
   const std::string folder = WriteLora(server_.directory(), 8);
   ASSERT_TRUE(Import("theirs", "tiny", folder).ok());

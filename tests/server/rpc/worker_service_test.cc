@@ -270,6 +270,75 @@ TEST_F(WorkerServiceTest, ASucceededJobPublishesAnAdapterWithTheFilesOfItsLog) {
   EXPECT_EQ(*worker_.Finish(*lease, 1, Succeeded({})), v1::JOB_STATE_SUCCEEDED);
 }
 
+class PublishedAdapterTest : public WorkerServiceTest {
+ protected:
+  // Trains "short-news" with a template and lengths of its own; graft.json says so too.
+  void Train() {
+    v1::CreateJobRequest request = LoraJob();
+    v1::FineTuneSpec* spec = request.mutable_job()->mutable_spec()->mutable_fine_tune();
+    spec->set_output_name("short-news");
+    spec->mutable_data()->set_prompt_template("{source} =>");
+    ASSERT_TRUE(server_.Create(request).ok());
+    const auto lease = worker_.Lease("r1");
+    std::vector<v1::Artifact> files = UploadAdapter(worker_);
+    files.push_back(worker_.UploadBlob("graft.json", R"({"resolved_spec": {"fine_tune": {"data":
+        {"prompt_template": "{source} =>", "max_source_tokens": 24, "max_target_tokens": 16}}}})"));
+    ASSERT_EQ(*worker_.Finish(*lease, 0, Succeeded(files)), v1::JOB_STATE_SUCCEEDED);
+  }
+  static v1::CreateJobRequest Evaluation() {
+    v1::CreateJobRequest request;
+    v1::EvaluateSpec* spec = request.mutable_job()->mutable_spec()->mutable_evaluate();
+    spec->set_adapter("short-news");
+    spec->mutable_data()->set_validation("news");
+    return request;
+  }
+  void ExpectAsTrained(const absl::StatusOr<v1::Job>& job) {
+    ASSERT_TRUE(job.ok()) << job.status();
+    const v1::DataSpec& data = job->resolved_spec().evaluate().data();
+    EXPECT_EQ(data.prompt_template(), "{source} =>");
+    EXPECT_EQ(data.max_source_tokens(), 24);
+    EXPECT_EQ(data.max_target_tokens(), 16);
+    EXPECT_EQ(job->warnings_size(), 0);
+  }
+};
+
+TEST_F(PublishedAdapterTest, APublishedAdapterIsEvaluatedAsItWasTrained) {
+  Train();
+  EXPECT_EQ(server_.store().GetAdapter("short-news")->trained_with().max_source_tokens(), 24);
+  ExpectAsTrained(server_.Create(Evaluation()));
+}
+
+TEST_F(PublishedAdapterTest, WhatIsSetOtherwiseIsAWarningOfTheJob) {
+  Train();
+  v1::CreateJobRequest request = Evaluation();
+  v1::DataSpec& data = *request.mutable_job()->mutable_spec()->mutable_evaluate()->mutable_data();
+  data.set_max_source_tokens(20);
+  request.set_validate_only(true);
+  const auto checked = server_.Create(request);
+  ASSERT_TRUE(checked.ok()) << checked.status();
+  ASSERT_EQ(checked->warnings_size(), 1);
+  request.set_validate_only(false);
+  const auto job = server_.Create(request);
+  ASSERT_TRUE(job.ok()) << job.status();
+  ASSERT_EQ(job->warnings_size(), 1);
+  EXPECT_EQ(job->warnings(0).code(), "NOT_AS_TRAINED");
+  EXPECT_THAT(job->warnings(0).text(), HasSubstr("max_source_tokens is 20 instead of 24"));
+  EXPECT_EQ(server_.Get(job->name())->warnings_size(), 1);
+  const auto events = server_.store().ReadEvents(job->name(), 1, 10);
+  ASSERT_EQ(events->size(), 1u);
+  EXPECT_EQ(events->at(0).warning().text(), job->warnings(0).text());
+}
+
+// In a store of the build before there is only its graft.json to ask.
+TEST_F(PublishedAdapterTest, AnAdapterOfAnEarlierBuildIsEvaluatedAsItWasTrained) {
+  Train();
+  v1::Adapter old = *server_.store().GetAdapter("short-news");
+  ASSERT_TRUE(server_.store().DeleteAdapter("short-news").ok());
+  old.clear_trained_with();
+  ASSERT_TRUE(server_.store().InsertAdapter(old).ok());
+  ExpectAsTrained(server_.Create(Evaluation()));
+}
+
 TEST_F(WorkerServiceTest, LostDirectoriesAreMadeAgainAndUnknownOnesRemoved) {
   ASSERT_TRUE(server_.Create(LoraJob()).ok());
   const auto lease = worker_.Lease("r1");

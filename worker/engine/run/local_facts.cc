@@ -16,7 +16,9 @@
 #include "common/formats/model_folder.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
+#include "common/jobs/trained_with.h"
 #include "worker/engine/data/row_stream.h"
+#include "worker/engine/run/result_files.h"
 #include "worker/engine/run/spec_bridge.h"
 
 namespace graft {
@@ -114,6 +116,8 @@ absl::StatusOr<v1::Adapter> AdapterFacts(const std::string& directory, const std
   AdapterMethod method = MethodOfAdapter(folder.parts(), folder.lora_modules(), gpt2);
   *adapter.mutable_method() = std::move(method.method);
   adapter.set_init_from_error(std::move(method.init_from_error));
+  ASSIGN_OR_RETURN(*adapter.mutable_trained_with(),
+                   ReadTrainedWith(JoinPath(directory, kGraftJson)));
   return adapter;
 }
 
@@ -162,6 +166,7 @@ absl::StatusOr<LocalJob> ResolveLocally(const StandaloneOptions& options) {
     facts.validation = &validation;
   }
   ASSIGN_OR_RETURN(job.resolved, ResolveSpec(spec, facts, {options.threads}, "spec"));
+  job.warnings = WarningsOf(job.resolved, facts);
   return job;
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "graft/v1/event.pb.h"
 #include "graft/v1/spec.pb.h"
 #include "worker/engine/run/standalone.h"
 
@@ -11,6 +13,7 @@ namespace graft {
 // A job whose inputs are files of this machine.
 struct LocalJob {
   v1::JobSpec resolved;
+  std::vector<v1::Warning> warnings;  // WarningsOf.
   // Absolute paths; empty when the job has none.
   std::string base_model;
   std::string adapter;

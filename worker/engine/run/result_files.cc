@@ -5,7 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/file.h"
+#include "common/base/status_macros.h"
 #include "common/base/version.h"
+#include "common/jobs/trained_with.h"
 #include "worker/engine/run/build_info.h"
 #include "worker/engine/run/spec_bridge.h"
 
@@ -17,7 +19,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kIndent = 2;
 constexpr char kPeftConfig[] = "adapter_config.json";
-constexpr int64_t kMaxGraftJsonBytes = 16 << 20;
 
 Json MessageJson(const google::protobuf::Message& message) {
   return Json::parse(ToJson(message, false));
@@ -128,16 +129,12 @@ std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outco
   return json.dump(kIndent) + "\n";
 }
 
-std::string PromptTemplateOf(const std::string& adapter_directory) {
-  const std::string fallback = DataConfig().prompt_template;
-  if (adapter_directory.empty()) return fallback;
-  const absl::StatusOr<std::string> text =
-      ReadFile(JoinPath(adapter_directory, kGraftJson), kMaxGraftJsonBytes);
-  if (!text.ok()) return fallback;
-  const Json json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  const Json::json_pointer path("/resolved_spec/fine_tune/data/prompt_template");
-  if (!json.is_object() || !json.contains(path) || !json[path].is_string()) return fallback;
-  return json[path].get<std::string>();
+absl::StatusOr<std::string> PromptTemplateOf(const std::string& adapter_directory) {
+  v1::DataSpec trained;
+  if (!adapter_directory.empty()) {
+    ASSIGN_OR_RETURN(trained, ReadTrainedWith(JoinPath(adapter_directory, kGraftJson)));
+  }
+  return trained.has_prompt_template() ? trained.prompt_template() : DataConfig().prompt_template;
 }
 
 std::string ToJson(const google::protobuf::Message& message, bool pretty) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "worker/engine/session/session.h"
 
@@ -29,8 +30,8 @@ std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outco
 std::vector<std::string> PeftDirectories(const engine::v1::Finished& finished);
 
 // The prompt template that the adapter was trained with, by its graft.json; the default one when
-// there is none.
-std::string PromptTemplateOf(const std::string& adapter_directory);
+// there is none, or no directory. Codes of ReadTrainedWith (common/jobs/trained_with.h).
+absl::StatusOr<std::string> PromptTemplateOf(const std::string& adapter_directory);
 
 // Protobuf's JSON with the field names of the .proto files. With `pretty` over several lines.
 std::string ToJson(const google::protobuf::Message& message, bool pretty);

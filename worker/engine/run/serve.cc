@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/delimited_stream.h"
 #include "common/base/mutex.h"
+#include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "worker/engine/run/event_channel.h"
@@ -150,7 +151,7 @@ class Server {
   }
 
   void Generate(const std::string& job, const engine::v1::Generate& command, StopToken& stop) {
-    const GenerateRequest request = ToRequest(command);
+    const absl::StatusOr<GenerateRequest> request = ToRequest(command);
     const auto on_text = [&](int32_t id, const std::string& text) {
       if (id < 0 && text.empty()) return;
       engine::v1::EngineEvent event = About(job);
@@ -158,7 +159,8 @@ class Server {
       if (id >= 0) event.mutable_generated()->add_ids(id);
       channel_.Send(event);
     };
-    const absl::StatusOr<GenerateOutcome> outcome = session_->Generate(request, on_text, stop);
+    const absl::StatusOr<GenerateOutcome> outcome =
+        request.ok() ? session_->Generate(*request, on_text, stop) : request.status();
     engine::v1::EngineEvent event = About(job);
     if (outcome.ok()) {
       v1::GenerateResponse& last = *event.mutable_generated();
@@ -180,13 +182,13 @@ class Server {
     return event;
   }
 
-  static GenerateRequest ToRequest(const engine::v1::Generate& command) {
+  static absl::StatusOr<GenerateRequest> ToRequest(const engine::v1::Generate& command) {
     GenerateRequest request;
     request.base_model_directory = command.base_model_directory();
     request.adapter_directory = command.adapter_directory();
     request.prompt = command.request().prompt();
     if (command.request().apply_template()) {
-      request.prompt_template = PromptTemplateOf(command.adapter_directory());
+      ASSIGN_OR_RETURN(request.prompt_template, PromptTemplateOf(command.adapter_directory()));
     }
     if (command.request().has_max_new_tokens()) {
       request.max_new_tokens = command.request().max_new_tokens();
