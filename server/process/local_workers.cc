@@ -16,9 +16,9 @@
 #include "absl/time/clock.h"
 #include "common/base/engine_devices.h"
 #include "common/base/file.h"
+#include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
-#include "server/process/process_lock.h"
 
 namespace graft {
 namespace {

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "common/telemetry/exposer.h"
@@ -22,7 +23,6 @@
 #include "common/telemetry/process_metrics.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
-#include "server/process/process_lock.h"
 #include "server/rpc/imports.h"
 #include "server/rpc/server.h"
 
@@ -88,8 +88,8 @@ absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>&
   for (const std::string& directory : {flags.data, flags.artifacts}) {
     RETURN_IF_ERROR(CreateDirectories(directory));
     if (!locks.empty() && flags.artifacts == flags.data) continue;
-    ASSIGN_OR_RETURN(ProcessLock lock,
-                     ProcessLock::Acquire(JoinPath(directory, kLockName), directory));
+    ASSIGN_OR_RETURN(ProcessLock lock, ProcessLock::Acquire(JoinPath(directory, kLockName),
+                                                            directory, "graft-server"));
     locks.push_back(std::move(lock));
   }
   return absl::OkStatus();

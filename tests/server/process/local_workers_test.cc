@@ -8,9 +8,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/process_lock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/process/process_lock.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/server/process/wait_until.h"
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/process_lock.h"
 #include "common/base/subprocess.h"
 #include "common/rpc/status.h"
 #include "gmock/gmock.h"
@@ -17,7 +18,6 @@
 #include "graft/v1/model.grpc.pb.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
-#include "server/process/process_lock.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/fakes/tiny_model.h"
 #include "tests/server/process/wait_until.h"

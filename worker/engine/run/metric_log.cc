@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <fstream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
@@ -13,6 +14,17 @@
 #include "worker/engine/run/result_files.h"
 
 namespace graft {
+
+std::optional<v1::JobEvent> BestEvaluationIn(const std::string& path) {
+  std::optional<v1::JobEvent> best;
+  std::ifstream kept(path);
+  for (std::string line; std::getline(kept, line);) {
+    v1::JobEvent event;
+    if (!FromJson(line, &event).ok()) break;
+    if (event.has_evaluation() && event.evaluation().is_best()) best = std::move(event);
+  }
+  return best;
+}
 
 absl::Status MetricLog::KeepIn(const std::string& path, int64_t last_step) {
   path_ = path;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,5 +39,9 @@ class MetricLog {
   int64_t best_step_ = 0;
   std::map<std::string, double> best_values_;
 };
+
+// The evaluation that was the best one so far, in a file that KeepIn keeps; none if there is none,
+// or no file.
+std::optional<v1::JobEvent> BestEvaluationIn(const std::string& path);
 
 }  // namespace graft

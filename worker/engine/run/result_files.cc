@@ -4,7 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "common/jobs/trained_with.h"
@@ -127,6 +129,19 @@ std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outco
   }
   json["resolved_spec"] = MessageJson(run.resolved_spec());
   return json.dump(kIndent) + "\n";
+}
+
+absl::StatusOr<v1::JobSpec> ReadResolvedSpec(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxGraftJsonBytes));
+  const absl::StatusOr<nlohmann::json> json = ParseJson(text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  v1::JobSpec spec;
+  const auto found = json->find("resolved_spec");
+  if (found == json->end()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": has no resolved_spec"));
+  }
+  RETURN_IF_ERROR(Annotate(FromJson(found->dump(), &spec), absl::StrCat(path, ": resolved_spec")));
+  return spec;
 }
 
 absl::StatusOr<std::string> PromptTemplateOf(const std::string& adapter_directory) {

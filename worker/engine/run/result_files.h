@@ -25,6 +25,10 @@ std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome
 // results.json of an evaluation: every value, the fingerprint, the resolved spec.
 std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outcome);
 
+// resolved_spec of a graft.json. INVALID_ARGUMENT: there is none, or it has fields that are not
+// known here. Codes of common/base/file.h.
+absl::StatusOr<v1::JobSpec> ReadResolvedSpec(const std::string& path);
+
 // The directories below the output that hold PEFT adapters, in the order in which they are loaded:
 // {""}, or {"lora", "soft_prompt"}.
 std::vector<std::string> PeftDirectories(const engine::v1::Finished& finished);

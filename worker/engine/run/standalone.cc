@@ -1,14 +1,21 @@
 #include "worker/engine/run/standalone.h"
 
+#include <google/protobuf/util/message_differencer.h>
+
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/timestamps.h"
 #include "worker/engine/run/job_run.h"
@@ -21,6 +28,8 @@
 
 namespace graft {
 namespace {
+
+constexpr char kLockName[] = "engine.lock";
 
 std::string ResultName(const v1::JobSpec& spec) {
   if (spec.has_evaluate()) return "artifacts";
@@ -40,18 +49,6 @@ absl::Status CheckNoResult(const std::string& output, const v1::JobSpec& spec) {
   }
   return spec.has_evaluate() && FileExists(predictions) ? RemoveFile(predictions)
                                                         : absl::OkStatus();
-}
-
-// The newest checkpoint's directory; empty when there is none.
-absl::StatusOr<std::string> NewestCheckpoint(const std::string& directory) {
-  if (!DirectoryExists(directory)) return std::string();
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
-  int64_t newest = -1;
-  for (const std::string& name : names) {
-    int64_t step = 0;
-    if (absl::SimpleAtoi(name, &step)) newest = std::max(newest, step);
-  }
-  return newest < 0 ? std::string() : JoinPath(directory, absl::StrCat(newest));
 }
 
 // Numbers the events and hands them on.
@@ -75,6 +72,44 @@ class EventLog {
   MetricLog metrics_;
 };
 
+// The directories of the checkpoints, newest first.
+absl::StatusOr<std::vector<std::string>> Checkpoints(const std::string& directory) {
+  std::vector<std::string> paths;
+  if (!DirectoryExists(directory)) return paths;
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  std::vector<int64_t> steps;
+  for (const std::string& name : names) {
+    int64_t step = 0;
+    if (absl::SimpleAtoi(name, &step)) steps.push_back(step);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  for (const int64_t step : steps) paths.push_back(JoinPath(directory, absl::StrCat(step)));
+  return paths;
+}
+
+// The newest checkpoint that is as it was written; empty when there is none at all.
+absl::StatusOr<std::string> CheckpointToGoOnFrom(const std::string& directory, EventLog& log) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, Checkpoints(directory));
+  std::vector<std::string> damages;
+  for (const std::string& path : paths) {
+    const absl::Status status = EngineSession::CheckCheckpoint(path);
+    if (status.ok()) {
+      for (const std::string& damage : damages) {
+        log.Add(
+            WarningToProto("CHECKPOINT_DAMAGED", absl::StrCat(damage, "; goes on from ", path)));
+      }
+      return path;
+    }
+    if (!absl::IsDataLoss(status)) return status;
+    damages.emplace_back(status.message());
+  }
+  if (damages.empty()) return std::string();
+  return absl::DataLossError(absl::StrCat(absl::StrJoin(damages, "; "),
+                                          "; there is no other checkpoint to go on from: put ",
+                                          damages.size() == 1 ? "it" : "one of them",
+                                          " back as it was, or begin anew without --resume"));
+}
+
 v1::JobEvent FinalEvent(const engine::v1::Finished& finished) {
   v1::JobEvent event;
   *event.mutable_create_time() = ToTimestamp(absl::Now());
@@ -94,12 +129,63 @@ v1::JobEvent FinalEvent(const engine::v1::Finished& finished) {
   return event;
 }
 
+std::string CheckpointsOf(const std::string& output) { return JoinPath(output, "checkpoints"); }
+
 // Beside the checkpoints, so that both go together.
+std::string KeptMetricsOf(const std::string& output) {
+  return JoinPath(CheckpointsOf(output), "metrics.events.jsonl");
+}
+
 absl::Status KeepMetrics(const engine::v1::Run& run, MetricLog& metrics) {
   int64_t last_step = 0;  // Without a checkpoint the run begins anew.
   (void)absl::SimpleAtoi(BaseName(run.checkpoint_directory()), &last_step);
-  return metrics.KeepIn(
-      JoinPath(JoinPath(run.work_directory(), "checkpoints"), "metrics.events.jsonl"), last_step);
+  return metrics.KeepIn(KeptMetricsOf(run.work_directory()), last_step);
+}
+
+// The result is that of this very spec. FAILED_PRECONDITION: it is not; the message has the fields.
+absl::Status CheckResultIsOf(const std::string& result, const v1::JobSpec& resolved) {
+  const std::string path = JoinPath(result, kGraftJson);
+  ASSIGN_OR_RETURN(const v1::JobSpec made, ReadResolvedSpec(path));
+  std::string differences;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesToString(&differences);
+  if (differencer.Compare(made, resolved)) return absl::OkStatus();
+  absl::StripTrailingAsciiWhitespace(&differences);
+  return absl::FailedPreconditionError(absl::StrCat(
+      result, ": holds the result of another job (",
+      absl::StrReplaceAll(differences, {{"\n", ", "}}), "); give another --out, or remove it"));
+}
+
+// Tells of a job that was done before what it left, and ends it as it ended then.
+engine::v1::Finished TellResult(const std::string& output, const v1::JobSpec& resolved,
+                                EventLog& log) {
+  engine::v1::Finished finished = FailedToRun(absl::OkStatus());
+  const v1::FineTuneSpec& spec = resolved.fine_tune();
+  v1::JobResult& result = *finished.mutable_result();
+  (spec.method().has_full() ? *result.mutable_model() : *result.mutable_adapter()) =
+      spec.output_name();
+  // Removed by hand, perhaps: the result is whole without it.
+  const std::optional<v1::JobEvent> best = BestEvaluationIn(KeptMetricsOf(output));
+  if (!best) return finished;
+  result.set_best_step(best->evaluation().step());
+  *result.mutable_metrics() = best->evaluation().values();
+  log.Add(*best);
+  return finished;
+}
+
+engine::v1::Run MakeRun(const StandaloneOptions& options, LocalJob job) {
+  engine::v1::Run run;
+  *run.mutable_resolved_spec() = std::move(job.resolved);
+  run.set_base_model_directory(job.base_model);
+  run.set_base_model_name(job.base_model);
+  run.set_adapter_directory(job.adapter);
+  run.set_train_file(job.train);
+  run.set_validation_file(job.validation);
+  run.set_work_directory(options.output);
+  run.set_cache_directory(options.cache.empty() ? JoinPath(options.output, "cache")
+                                                : options.cache);
+  run.set_attempt(1);
+  return run;
 }
 
 absl::StatusOr<engine::v1::Finished> RunPrepared(const StandaloneOptions& options,
@@ -118,42 +204,40 @@ absl::StatusOr<engine::v1::Finished> RunPrepared(const StandaloneOptions& option
   return finished;
 }
 
-}  // namespace
-
-absl::StatusOr<engine::v1::Run> PrepareStandaloneRun(const StandaloneOptions& options) {
-  engine::v1::Run run;
+absl::StatusOr<engine::v1::Finished> PrepareAndRun(const StandaloneOptions& options, EventLog& log,
+                                                   StopToken& stop) {
   ASSIGN_OR_RETURN(LocalJob job, ResolveLocally(options));
-  RETURN_IF_ERROR(CheckNoResult(options.output, job.resolved));
   RETURN_IF_ERROR(CreateDirectories(options.output));
+  ASSIGN_OR_RETURN(const ProcessLock lock, ProcessLock::Acquire(JoinPath(options.output, kLockName),
+                                                                options.output, "graft-engine"));
+  const std::string result = JoinPath(options.output, ResultName(job.resolved));
+  if (options.resume && DirectoryExists(result)) {
+    RETURN_IF_ERROR(CheckResultIsOf(result, job.resolved));
+    return TellResult(options.output, job.resolved, log);
+  }
+  RETURN_IF_ERROR(CheckNoResult(options.output, job.resolved));
   RETURN_IF_ERROR(RemoveTree(JoinPath(options.output, "output")));  // Of a run that was ended.
-  const std::string checkpoints = JoinPath(options.output, "checkpoints");
+  for (const v1::Warning& warning : job.warnings) {
+    log.Add(WarningToProto(warning.code(), warning.text()));
+  }
+  engine::v1::Run run = MakeRun(options, std::move(job));
+  const std::string checkpoints = CheckpointsOf(options.output);
   if (options.resume) {
-    ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(), NewestCheckpoint(checkpoints));
+    ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(), CheckpointToGoOnFrom(checkpoints, log));
   } else {
     RETURN_IF_ERROR(RemoveTree(checkpoints));
   }
-  *run.mutable_resolved_spec() = std::move(job.resolved);
-  run.set_base_model_directory(job.base_model);
-  run.set_base_model_name(job.base_model);
-  run.set_adapter_directory(job.adapter);
-  run.set_train_file(job.train);
-  run.set_validation_file(job.validation);
-  run.set_work_directory(options.output);
-  run.set_cache_directory(options.cache.empty() ? JoinPath(options.output, "cache")
-                                                : options.cache);
-  run.set_attempt(1);
-  return run;
+  return RunPrepared(options, run, log, stop);
 }
+
+}  // namespace
 
 engine::v1::Finished RunStandalone(const StandaloneOptions& options,
                                    const std::function<void(const v1::JobEvent&)>& on_event,
                                    StopToken& stop) {
   EventLog log(on_event);
-  engine::v1::Finished finished;
-  absl::StatusOr<engine::v1::Run> run = PrepareStandaloneRun(options);
-  absl::StatusOr<engine::v1::Finished> ran =
-      run.ok() ? RunPrepared(options, *run, log, stop) : run.status();
-  finished = ran.ok() ? *std::move(ran) : FailedToRun(ran.status());
+  absl::StatusOr<engine::v1::Finished> ran = PrepareAndRun(options, log, stop);
+  engine::v1::Finished finished = ran.ok() ? *std::move(ran) : FailedToRun(ran.status());
   log.Add(FinalEvent(finished));
   return finished;
 }

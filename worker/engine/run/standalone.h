@@ -7,8 +7,6 @@
 #include <functional>
 #include <string>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "graft/v1/event.pb.h"
 #include "graft/v1/spec.pb.h"
@@ -27,16 +25,20 @@ struct StandaloneOptions {
   std::string cache;   // Of token ids; empty: output/cache.
   std::string device = "cpu";
   int threads = 0;      // When the spec does not say; 0: as many as there are cores for it.
-  bool resume = false;  // From the newest checkpoint in `output`, if there is one.
+  bool resume = false;  // From the newest good checkpoint in `output`, if there is one.
 };
 
-// The job as a worker would be told it: spec resolved, paths found. INVALID_ARGUMENT naming the
-// spec's field; NOT_FOUND; FAILED_PRECONDITION when `output` holds a result already. Codes of
-// common/base/file.h and common/formats/model_folder.h.
-absl::StatusOr<engine::v1::Run> PrepareStandaloneRun(const StandaloneOptions& options);
-
-// Runs it. Events are numbered from 1 and end with a change to a final state. Afterwards `output`
-// holds adapter/ (model/ for a full job) or artifacts/, and checkpoints/ and cache/.
+// Resolves the spec, finds the inputs and runs the job as a worker would be told it. Events are
+// numbered from 1 and end with a change to a final state. Afterwards `output` holds adapter/
+// (model/ for a full job) or artifacts/, and checkpoints/ and cache/; one engine at a time has it.
+//
+// With `resume` a job that was done before is done: its best evaluation and its end are told again.
+// A damaged checkpoint is left aside for an older one, with the warning CHECKPOINT_DAMAGED.
+//
+// The status: INVALID_ARGUMENT naming the spec's field; NOT_FOUND; FAILED_PRECONDITION when
+// `output` is in use by another engine (its process is named), or holds a result: that of another
+// spec, or any without `resume`; DATA_LOSS when every checkpoint is damaged. Codes of
+// common/base/file.h, common/formats/model_folder.h and EngineSession.
 engine::v1::Finished RunStandalone(const StandaloneOptions& options,
                                    const std::function<void(const v1::JobEvent&)>& on_event,
                                    StopToken& stop);

@@ -71,6 +71,10 @@ void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const Dat
 
 }  // namespace
 
+absl::Status EngineSession::CheckCheckpoint(const std::string& directory) {
+  return CheckTrainingState(directory);
+}
+
 // What a fine-tune job holds, from its base model to its result.
 struct EngineSession::Impl::FineTuneRun {
   const FineTuneRequest& request;

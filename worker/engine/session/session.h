@@ -131,6 +131,9 @@ class EngineSession {
   static bool IsBuiltForCuda();
   // Does the processor multiply bf16 natively?
   static bool HasNativeBf16();
+  // Is every byte of a checkpoint's directory as it was written? DATA_LOSS naming the directory and
+  // the file that is missing or differs.
+  static absl::Status CheckCheckpoint(const std::string& directory);
   // The instruction set of the kernels that LibTorch chose for this processor: "AVX2", "AVX512" ….
   static std::string CpuCapability();
 

@@ -166,16 +166,21 @@ absl::StatusOr<std::string> WriteTensors(const TrainingState& state, const std::
   return hash.Hex();
 }
 
+absl::Status Damaged(const std::string& directory, absl::string_view file, absl::string_view how) {
+  return absl::DataLossError(absl::StrCat("checkpoint ", directory, ": ", file, " ", how));
+}
+
+absl::Status CannotBeRead(const std::string& directory, const std::string& name) {
+  const bool there = FileExists(JoinPath(directory, name));
+  return Damaged(directory, name, there ? "cannot be read" : "is missing");
+}
+
 absl::Status CheckHash(const std::string& directory, const std::string& name,
                        const std::string& expected) {
-  absl::StatusOr<std::string> found = Sha256HexOfFile(JoinPath(directory, name));
-  if (!found.ok() || *found != expected) {
-    return absl::DataLossError(
-        absl::StrCat("checkpoint ", directory, ": ", name,
-                     found.ok() ? " is corrupt: its SHA-256 is not the recorded one"
-                                : absl::StrCat(" cannot be read: ", found.status().message())));
-  }
-  return absl::OkStatus();
+  const absl::StatusOr<std::string> found = Sha256HexOfFile(JoinPath(directory, name));
+  if (!found.ok()) return CannotBeRead(directory, name);
+  if (*found == expected) return absl::OkStatus();
+  return Damaged(directory, name, "is corrupt: its SHA-256 is not the recorded one");
 }
 
 // SHA256SUMS must be exactly the two lines that SaveTrainingState writes.
@@ -183,23 +188,23 @@ std::string Sums(const std::string& json_hash, const std::string& tensors_hash) 
   return absl::StrCat(json_hash, "  ", kJsonFile, "\n", tensors_hash, "  ", kTensorsFile, "\n");
 }
 
-absl::Status CheckSums(const std::string& directory) {
+}  // namespace
+
+absl::Status CheckTrainingState(const std::string& directory) {
   const absl::StatusOr<std::string> sums = ReadFile(JoinPath(directory, kSumsFile), 4096);
-  if (!sums.ok()) {
-    return absl::DataLossError(
-        absl::StrCat("checkpoint ", directory, ": ", sums.status().message()));
-  }
+  if (!sums.ok()) return CannotBeRead(directory, kSumsFile);
   const std::string json_hash = sums->substr(0, kSha256HexLength);
   const size_t second = kSha256HexLength + 2 + std::size(kJsonFile);
   const std::string tensors_hash =
       sums->size() > second ? sums->substr(second, kSha256HexLength) : "";
   if (*sums != Sums(json_hash, tensors_hash)) {
-    return absl::DataLossError(
-        absl::StrCat("checkpoint ", directory, ": ", kSumsFile, " is not as it was written"));
+    return Damaged(directory, kSumsFile, "is not as it was written");
   }
   RETURN_IF_ERROR(CheckHash(directory, kJsonFile, json_hash));
   return CheckHash(directory, kTensorsFile, tensors_hash);
 }
+
+namespace {
 
 // Reads state.json and hands it to `take`, which may throw what nlohmann's parser throws.
 absl::Status ReadStateJson(const std::string& directory,
@@ -215,8 +220,7 @@ absl::Status ReadStateJson(const std::string& directory,
     }
     take(json);
   } catch (const Json::exception& error) {
-    return absl::DataLossError(
-        absl::StrCat("checkpoint ", directory, ": ", kJsonFile, ": ", error.what()));
+    return Damaged(directory, kJsonFile, absl::StrCat("is no state: ", error.what()));
   }
   return absl::OkStatus();
 }
@@ -253,7 +257,7 @@ absl::StatusOr<int64_t> SaveTrainingState(const TrainingState& state,
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(partial, kJsonFile), json));
   RETURN_IF_ERROR(
       WriteFileAtomically(JoinPath(partial, kSumsFile), Sums(Sha256Hex(json), tensors_hash)));
-  RETURN_IF_ERROR(CheckSums(partial));
+  RETURN_IF_ERROR(CheckTrainingState(partial));
   int64_t size_bytes = 0;
   for (const std::string& name : TrainingStateFiles()) {
     ASSIGN_OR_RETURN(const int64_t bytes, FileSize(JoinPath(partial, name)));
@@ -268,7 +272,7 @@ absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory) {
   if (!DirectoryExists(directory)) {
     return absl::NotFoundError(absl::StrCat("checkpoint ", directory, ": no such directory"));
   }
-  RETURN_IF_ERROR(CheckSums(directory));
+  RETURN_IF_ERROR(CheckTrainingState(directory));
   TrainingState state;
   RETURN_IF_ERROR(ReadStateJson(directory, [&](const Json& json) { state = ToState(json); }));
   RETURN_IF_ERROR(LoadTensors(JoinPath(directory, kTensorsFile), state));

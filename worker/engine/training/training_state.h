@@ -57,6 +57,9 @@ absl::StatusOr<int64_t> SaveTrainingState(const TrainingState& state, const std:
 // kInfrastructure, when another version of graft wrote it.
 absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory);
 
+// Is every byte of it as it was written? DATA_LOSS naming the file that is missing or differs.
+absl::Status CheckTrainingState(const std::string& directory);
+
 // What of it decides how the run goes on, before anything is computed: not checked against its
 // hash, which LoadTrainingState does. Codes as there.
 absl::StatusOr<Execution> ReadExecution(const std::string& directory);

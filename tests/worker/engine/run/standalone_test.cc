@@ -1,14 +1,17 @@
 #include "worker/engine/run/standalone.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/base/process_lock.h"
 #include "common/base/sha256.h"
 #include "tests/common/text/test_files.h"
 #include "tests/worker/engine/tiny_model.h"
@@ -257,6 +260,121 @@ TEST_F(ForeignAdapterTest, InitFromRefusesWhatNoMethodSays) {
                         "alpha 5, but a method has one rank, one alpha"));
 }
 
+TEST_F(StandaloneTest, ResumingAFinishedRunTellsItsResultAgain) {
+  ASSERT_EQ(Run(Options("out")).status().code(), 0);
+  const std::vector<v1::JobEvent> first = events_;
+  const std::string before = *Sha256HexOfFile(Path("out/adapter/graft.json"));
+  StandaloneOptions options = Options("out");
+  options.resume = true;
+  for (int i = 0; i < 2; ++i) {
+    const engine::v1::Finished again = Run(options);
+    EXPECT_EQ(again.status().code(), 0) << again.status().message();
+    ASSERT_EQ(events_.size(), 2u);
+    EXPECT_EQ(events_[0].evaluation().step(), again.result().best_step());
+    EXPECT_TRUE(events_[0].evaluation().is_best());
+    EXPECT_EQ(events_[1].state_change().ShortDebugString(),
+              first.back().state_change().ShortDebugString());
+    EXPECT_EQ(events_[1].sequence(), 2);
+  }
+  EXPECT_EQ(*Sha256HexOfFile(Path("out/adapter/graft.json")), before);
+  // Without the rows beside the checkpoints it is done all the same.
+  ASSERT_TRUE(RemoveTree(Path("out/checkpoints")).ok());
+  EXPECT_EQ(Run(options).status().code(), 0);
+  EXPECT_EQ(events_.size(), 1u);
+
+  options = Options("out", R"({"fine_tune": {"training": {"epochs": 4}}})");
+  options.resume = true;
+  const engine::v1::Finished other = Run(options);
+  EXPECT_EQ(other.status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(other.status().message(), HasSubstr("out/adapter: holds the result of another job"));
+  EXPECT_THAT(other.status().message(), HasSubstr("fine_tune.training.epochs: 3 -> 4"));
+}
+
+TEST_F(StandaloneTest, OneEngineAtATimeHasTheOutput) {
+  ASSERT_TRUE(CreateDirectories(Path("out")).ok());
+  auto lock =
+      std::make_unique<ProcessLock>(*ProcessLock::Acquire(Path("out/engine.lock"), "this", "test"));
+  ASSERT_TRUE(CreateDirectories(Path("out/checkpoints/4")).ok());
+  folder_.Write("out/checkpoints/4/state.json", "of the other engine");
+  for (const bool resume : {false, true}) {
+    StandaloneOptions options = Options("out");
+    options.resume = resume;
+    const engine::v1::Finished refused = Run(options);
+    EXPECT_EQ(refused.status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+    EXPECT_EQ(
+        refused.status().message(),
+        absl::StrCat(Path("out"), " is in use by another graft-engine (process ", getpid(), ")"));
+  }
+  EXPECT_TRUE(FileExists(Path("out/checkpoints/4/state.json"))) << "left alone";
+  lock.reset();
+  EXPECT_EQ(Run(Options("out")).status().code(), 0);
+}
+
+// Stops in the step after this one.
+class StopAfterStep : public StopToken {
+ public:
+  StopAfterStep(const std::vector<v1::JobEvent>& events, int64_t step)
+      : events_(events), step_(step) {}
+  absl::Status Poll() override {
+    const bool done = !events_.empty() && events_.back().metrics().step() == step_;
+    return done ? absl::CancelledError("stop") : absl::OkStatus();
+  }
+
+ private:
+  const std::vector<v1::JobEvent>& events_;
+  const int64_t step_;
+};
+
+class DamagedCheckpointTest : public StandaloneTest {
+ protected:
+  // A run that was stopped in its third epoch: checkpoints 4 and 8.
+  StandaloneOptions Cut() {
+    EXPECT_EQ(Run(Options("whole")).status().code(), 0);
+    StopAfterStep stop(events_, 9);
+    StandaloneOptions options = Options("cut", R"({"fine_tune": {"output_name": "whole"}})");
+    EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+    EXPECT_THAT(*ListDirectory(Path("cut/checkpoints")),
+                testing::ElementsAre("4", "8", "metrics.events.jsonl"));
+    options.resume = true;
+    return options;
+  }
+  void Damage(const std::string& file) {
+    folder_.Write(absl::StrCat("cut/checkpoints/", file), "damaged");
+  }
+};
+
+TEST_F(DamagedCheckpointTest, AnOlderOneTakesItsPlaceWithAWarning) {
+  const StandaloneOptions options = Cut();
+  Damage("8/state.safetensors");
+  const engine::v1::Finished finished = Run(options);
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  EXPECT_EQ(events_[0].warning().code(), "CHECKPOINT_DAMAGED");
+  EXPECT_EQ(
+      events_[0].warning().text(),
+      absl::StrCat("checkpoint ", Path("cut/checkpoints/8"),
+                   ": state.safetensors is corrupt: its SHA-256 is not the recorded one; goes "
+                   "on from ",
+                   Path("cut/checkpoints/4")));
+  EXPECT_EQ(*Sha256HexOfFile(Path("whole/adapter/adapter_model.safetensors")),
+            *Sha256HexOfFile(Path("cut/adapter/adapter_model.safetensors")));
+}
+
+TEST_F(DamagedCheckpointTest, WithoutAGoodOneTheErrorSaysWhatToDo) {
+  const StandaloneOptions options = Cut();
+  Damage("8/state.json");
+  ASSERT_TRUE(RemoveFile(Path("cut/checkpoints/4/SHA256SUMS")).ok());
+  const engine::v1::Finished finished = Run(options);
+  EXPECT_EQ(finished.status().code(), static_cast<int>(absl::StatusCode::kDataLoss));
+  EXPECT_EQ(
+      finished.status().message(),
+      absl::StrCat("checkpoint ", Path("cut/checkpoints/8"),
+                   ": state.json is corrupt: its SHA-256 is not the recorded one; checkpoint ",
+                   Path("cut/checkpoints/4"),
+                   ": SHA256SUMS is missing; there is no other checkpoint to go on from: put "
+                   "one of them back as it was, or begin anew without --resume"));
+  EXPECT_TRUE(DirectoryExists(Path("cut/checkpoints/8"))) << "nothing was begun anew";
+}
+
 TEST_F(StandaloneTest, DoesNotOverwriteAResult) {
   ASSERT_EQ(Run(Options("out")).status().code(), 0);
   const std::string before = *Sha256HexOfFile(Path("out/adapter/graft.json"));
@@ -289,6 +407,40 @@ TEST_F(StandaloneTest, EvaluatesWhatItTrained) {
   EXPECT_EQ(results["fingerprint"]["decoding"], "greedy");
   EXPECT_TRUE(FileExists(Path("scores/artifacts/predictions.jsonl")));
   EXPECT_EQ(Run(options).status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(StandaloneTest, AnAdapterIsEvaluatedAsItWasTrained) {
+  ASSERT_EQ(Run(Options("out", R"({"fine_tune": {"data": {"prompt_template": "{source} =>",
+                                                         "max_target_tokens": 9}}})"))
+                .status()
+                .code(),
+            0);
+  const auto evaluate = [&](const std::string& out, const std::string& data) {
+    StandaloneOptions options;
+    EXPECT_TRUE(
+        FromJson(absl::StrCat(R"({"evaluate": {"data": )", data, "}}"), &options.spec).ok());
+    options.base_model = Path("tiny model");
+    options.adapter = Path("out/adapter");
+    options.validation = Path("rows.jsonl");
+    options.output = Path(out);
+    options.threads = 1;
+    const engine::v1::Finished finished = Run(options);
+    EXPECT_EQ(finished.status().code(), 0) << finished.status().message();
+    return ReadJson(Path(out + "/artifacts/results.json"))["resolved_spec"]["evaluate"]["data"];
+  };
+  nlohmann::json data = evaluate("scores", "{}");
+  EXPECT_EQ(data["prompt_template"], "{source} =>");
+  EXPECT_EQ(data["max_source_tokens"], 16);
+  EXPECT_EQ(data["max_target_tokens"], 9);
+  for (const v1::JobEvent& event : events_) EXPECT_NE(event.warning().code(), "NOT_AS_TRAINED");
+
+  data = evaluate("other", R"({"max_source_tokens": 12})");
+  EXPECT_EQ(data["max_source_tokens"], 12);
+  EXPECT_EQ(events_[0].warning().code(), "NOT_AS_TRAINED");
+  EXPECT_THAT(events_[0].warning().text(), HasSubstr("max_source_tokens is 12 instead of 16"));
+
+  ASSERT_TRUE(RemoveFile(Path("out/adapter/graft.json")).ok());
+  EXPECT_EQ(evaluate("unknown", "{}")["prompt_template"], "{source}\nTL;DR:");
 }
 
 TEST_F(StandaloneTest, ErrorsNameTheFieldAndTheClass) {

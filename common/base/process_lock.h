@@ -10,12 +10,13 @@
 namespace graft {
 
 // A lock file: while one process has it, no other gets it; a process that dies gives it back. The
-// file holds its owner's process id, for messages and for `graft-server stop`.
+// file holds its owner's process id, for messages and for `graft-server stop`, and stays.
 class ProcessLock {
  public:
-  // FAILED_PRECONDITION: another process has it; `what` and its id are in the message. Codes of
-  // common/base/file.h.
-  static absl::StatusOr<ProcessLock> Acquire(const std::string& path, const std::string& what);
+  // FAILED_PRECONDITION: another process has it: "<what> is in use by another <program> (process
+  // 17)". Codes of common/base/file.h.
+  static absl::StatusOr<ProcessLock> Acquire(const std::string& path, const std::string& what,
+                                             const std::string& program);
   // Who has it now; 0: nobody.
   static pid_t OwnerOf(const std::string& path);
 

@@ -1,8 +1,10 @@
-#include "server/process/process_lock.h"
+#include "common/base/process_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -22,11 +24,13 @@ pid_t PidIn(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<ProcessLock> ProcessLock::Acquire(const std::string& path, const std::string& what) {
+absl::StatusOr<ProcessLock> ProcessLock::Acquire(const std::string& path, const std::string& what,
+                                                 const std::string& program) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT));
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return FileError(errno, "lock", path);
     return absl::FailedPreconditionError(
-        absl::StrCat(what, " is in use by another graft-server (process ", PidIn(path), ")"));
+        absl::StrCat(what, " is in use by another ", program, " (process ", PidIn(path), ")"));
   }
   const std::string pid = absl::StrCat(::getpid(), "\n");
   if (::ftruncate(fd.get(), 0) != 0) return FileError(errno, "truncate", path);

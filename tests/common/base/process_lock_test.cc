@@ -1,4 +1,4 @@
-#include "server/process/process_lock.h"
+#include "common/base/process_lock.h"
 
 #include <unistd.h>
 
@@ -18,16 +18,17 @@ TEST(ProcessLockTest, OneOwnerAtATimeAndTheNextIsToldWho) {
   const TempDir directory;
   const std::string path = directory.Path("server.lock");
   EXPECT_EQ(ProcessLock::OwnerOf(path), 0);
-  auto lock = std::make_unique<ProcessLock>(*ProcessLock::Acquire(path, "the data"));
+  auto lock =
+      std::make_unique<ProcessLock>(*ProcessLock::Acquire(path, "the data", "graft-server"));
   EXPECT_EQ(ProcessLock::OwnerOf(path), ::getpid());
-  const auto second = ProcessLock::Acquire(path, "the data");
+  const auto second = ProcessLock::Acquire(path, "the data", "graft-server");
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(
       std::string(second.status().message()),
       HasSubstr(absl::StrCat("the data is in use by another graft-server (process ", ::getpid())));
   lock.reset();
   EXPECT_EQ(ProcessLock::OwnerOf(path), 0) << "whatever the file still says";
-  EXPECT_TRUE(ProcessLock::Acquire(path, "the data").ok());
+  EXPECT_TRUE(ProcessLock::Acquire(path, "the data", "graft-server").ok());
 }
 
 }  // namespace
