@@ -365,7 +365,9 @@ TEST_F(WorkerServiceTest, ABrokenAdapterFailsTheJobAndPublishesNothing) {
       worker_.UploadBlob("adapter_config.json", "{}"),
       worker_.UploadBlob("adapter_model.safetensors", "no safetensors")};
   EXPECT_EQ(*worker_.Finish(*lease, 0, Succeeded(files)), v1::JOB_STATE_FAILED);
-  EXPECT_THAT(server_.Get(job)->error().message(), HasSubstr("adapter_model.safetensors"));
+  const std::string error = server_.Get(job)->error().message();
+  EXPECT_THAT(error, HasSubstr("the engine's output is broken: adapter_model.safetensors: "));
+  EXPECT_THAT(error, ::testing::Not(HasSubstr("blobs"))) << "where it is kept says nothing";
   EXPECT_EQ(server_.store().GetAdapter("broken").status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(DirectoryExists(server_.publisher().AdapterDirectory("broken")));
 }

@@ -18,6 +18,7 @@
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/timestamps.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/run/job_run.h"
 #include "worker/engine/run/local_facts.h"
 #include "worker/engine/run/metric_log.h"
@@ -36,6 +37,10 @@ std::string ResultName(const v1::JobSpec& spec) {
   return spec.fine_tune().method().has_full() ? "model" : "adapter";
 }
 
+absl::Status ResultInTheWay(const std::string& message) {
+  return WithFailureClass(absl::FailedPreconditionError(message), FailureClass::kConfig);
+}
+
 // An evaluation that was ended leaves its directory behind, without results.json, which is written
 // last; what it had predicted must not pass for the next one's.
 absl::Status CheckNoResult(const std::string& output, const v1::JobSpec& spec) {
@@ -44,7 +49,7 @@ absl::Status CheckNoResult(const std::string& output, const v1::JobSpec& spec) {
   const bool holds_result = spec.has_evaluate() ? FileExists(JoinPath(result, kResultsJson))
                                                 : FileExists(result) || DirectoryExists(result);
   if (holds_result) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return ResultInTheWay(absl::StrCat(
         result, ": holds the result of an earlier run; give another --out, or remove it"));
   }
   return spec.has_evaluate() && FileExists(predictions) ? RemoveFile(predictions)
@@ -60,6 +65,7 @@ class EventLog {
   void Add(v1::JobEvent event) {
     event.set_sequence(++sequence_);
     event.set_attempt(1);
+    if (!event.has_create_time()) *event.mutable_create_time() = ToTimestamp(absl::Now());
     const absl::Status kept = metrics_.Add(event);
     on_event_(event);
     if (!kept.ok()) Add(WarningToProto("METRICS_NOT_KEPT", std::string(kept.message())));
@@ -112,7 +118,6 @@ absl::StatusOr<std::string> CheckpointToGoOnFrom(const std::string& directory, E
 
 v1::JobEvent FinalEvent(const engine::v1::Finished& finished) {
   v1::JobEvent event;
-  *event.mutable_create_time() = ToTimestamp(absl::Now());
   v1::StateChange& change = *event.mutable_state_change();
   change.set_from(v1::JOB_STATE_RUNNING);
   const auto code = static_cast<absl::StatusCode>(finished.status().code());
@@ -151,9 +156,9 @@ absl::Status CheckResultIsOf(const std::string& result, const v1::JobSpec& resol
   differencer.ReportDifferencesToString(&differences);
   if (differencer.Compare(made, resolved)) return absl::OkStatus();
   absl::StripTrailingAsciiWhitespace(&differences);
-  return absl::FailedPreconditionError(absl::StrCat(
-      result, ": holds the result of another job (",
-      absl::StrReplaceAll(differences, {{"\n", ", "}}), "); give another --out, or remove it"));
+  return ResultInTheWay(absl::StrCat(result, ": holds the result of another job (",
+                                     absl::StrReplaceAll(differences, {{"\n", ", "}}),
+                                     "); give another --out, or remove it"));
 }
 
 // Tells of a job that was done before what it left, and ends it as it ended then.
@@ -208,8 +213,9 @@ absl::StatusOr<engine::v1::Finished> PrepareAndRun(const StandaloneOptions& opti
                                                    StopToken& stop) {
   ASSIGN_OR_RETURN(LocalJob job, ResolveLocally(options));
   RETURN_IF_ERROR(CreateDirectories(options.output));
-  ASSIGN_OR_RETURN(const ProcessLock lock, ProcessLock::Acquire(JoinPath(options.output, kLockName),
-                                                                options.output, "graft-engine"));
+  const absl::StatusOr<ProcessLock> lock =
+      ProcessLock::Acquire(JoinPath(options.output, kLockName), options.output, "graft-engine");
+  if (!lock.ok()) return WithFailureClass(lock.status(), FailureClass::kInfrastructure);
   const std::string result = JoinPath(options.output, ResultName(job.resolved));
   if (options.resume && DirectoryExists(result)) {
     RETURN_IF_ERROR(CheckResultIsOf(result, job.resolved));

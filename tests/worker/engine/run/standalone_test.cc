@@ -288,6 +288,7 @@ TEST_F(StandaloneTest, ResumingAFinishedRunTellsItsResultAgain) {
   EXPECT_EQ(other.status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(other.status().message(), HasSubstr("out/adapter: holds the result of another job"));
   EXPECT_THAT(other.status().message(), HasSubstr("fine_tune.training.epochs: 3 -> 4"));
+  EXPECT_EQ(other.failure_class(), v1::FAILURE_CLASS_CONFIG);
 }
 
 TEST_F(StandaloneTest, OneEngineAtATimeHasTheOutput) {
@@ -304,6 +305,7 @@ TEST_F(StandaloneTest, OneEngineAtATimeHasTheOutput) {
     EXPECT_EQ(
         refused.status().message(),
         absl::StrCat(Path("out"), " is in use by another graft-engine (process ", getpid(), ")"));
+    EXPECT_EQ(refused.failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
   }
   EXPECT_TRUE(FileExists(Path("out/checkpoints/4/state.json"))) << "left alone";
   lock.reset();
@@ -349,6 +351,7 @@ TEST_F(DamagedCheckpointTest, AnOlderOneTakesItsPlaceWithAWarning) {
   const engine::v1::Finished finished = Run(options);
   ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
   EXPECT_EQ(events_[0].warning().code(), "CHECKPOINT_DAMAGED");
+  EXPECT_GT(events_[0].create_time().seconds(), 0);
   EXPECT_EQ(
       events_[0].warning().text(),
       absl::StrCat("checkpoint ", Path("cut/checkpoints/8"),
