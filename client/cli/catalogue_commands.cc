@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
+#include "client/cli/data_files.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
@@ -38,36 +39,6 @@ absl::Status ForEach(ApiClient& client, absl::StatusOr<Response> (ApiClient::*li
 
 void PrintTable(const CliContext& context, const Table& table) {
   if (!context.json) std::fputs(table.ToString().c_str(), stdout);
-}
-
-// A data set's name of at most `max_bytes` made of a file's: without its ending, and with a "-" for
-// each run of characters that names do not have. INVALID_ARGUMENT, naming `flag`: nothing is left.
-absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
-                                       const std::string& flag) {
-  const std::string file = BaseName(path);
-  const size_t dot = file.rfind('.');
-  std::string name;
-  for (const char c : dot == 0 ? file : file.substr(0, dot)) {
-    const bool allowed = absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
-    if (allowed || !absl::EndsWith(name, "-")) name += allowed ? c : '-';
-  }
-  name.erase(0, name.find_first_not_of(".-"));
-  name.resize(std::min(name.size(), max_bytes));
-  name.erase(name.find_last_not_of('-') + 1);
-  if (!name.empty()) return name;
-  return absl::InvalidArgumentError(absl::StrCat(
-      flag, ": no data set can be named after \"", file,
-      "\" (names are letters, digits, ., _ and -); graft datasets upload takes a --name"));
-}
-
-// "  12.3 MB of 45.6 MB" redrawn on a terminal.
-UploadProgress UploadMeter(const CliContext& context) {
-  if (context.json || !TakesEscapes(STDERR_FILENO)) return {};
-  return [line = std::make_shared<LiveLine>(stderr)](int64_t sent, int64_t total) {
-    line->Draw(OneLine(absl::StrCat("  ", FormatBytes(sent), " of ", FormatBytes(total)),
-                       line->columns()));
-    if (sent >= total) line->Erase();
-  };
 }
 
 struct UploadOptions {
@@ -313,30 +284,6 @@ absl::Status RunDeleteAdapter(CliContext& context, const NameOptions& options) {
 }
 
 }  // namespace
-
-bool IsPath(const std::string& value) { return absl::StrContains(value, '/'); }
-
-absl::Status CheckDataset(const std::string& value, const std::string& flag) {
-  if (FileExists(value)) return NameOfFile(value, kMaxNameBytes, flag).status();
-  if (!IsPath(value)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(flag, ": there is no file ", value));
-}
-
-absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value,
-                                           const std::string& flag) {
-  RETURN_IF_ERROR(CheckDataset(value, flag));
-  if (!FileExists(value)) return value;
-  ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(value));
-  const std::string ending = absl::StrCat("-", sha256.substr(0, 8));
-  ASSIGN_OR_RETURN(std::string name, NameOfFile(value, kMaxNameBytes - ending.size(), flag));
-  name += ending;
-  const auto known = context.client->GetDataset(name);
-  if (known.ok()) return name;
-  if (!absl::IsNotFound(known.status())) return known.status();
-  RETURN_IF_ERROR(context.client->UploadDataset(name, value, UploadMeter(context)).status());
-  std::fprintf(stderr, "graft: uploaded %s as %s\n", Printable(value).c_str(), name.c_str());
-  return name;
-}
 
 void AddDatasetCommands(CLI::App& app, RunCommand& run) {
   CLI::App* datasets = app.add_subcommand("datasets", "Data sets: upload, list, preview, delete");

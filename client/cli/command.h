@@ -73,15 +73,7 @@ bool IsAlreadyPrinted(const absl::Status& status);
 // Runs a download: the first Ctrl-C ends it, and it removes what it wrote.
 absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download);
 
-// What looks like a path of this machine: no name has a slash.
-bool IsPath(const std::string& value);
-// A data set's name for the argument `value`: itself, or, where it is the path of a file here, that
-// of the data set that the file is uploaded as ("my-articles-1a2b3c4d": of its name what names may
-// hold, and the beginning of its hash; uploaded once). INVALID_ARGUMENT, naming `flag`: its name
-// has nothing of that, or there is no such file.
-absl::StatusOr<std::string> DatasetNameFor(CliContext& context, const std::string& value,
-                                           const std::string& flag);
-// Of DatasetNameFor's errors those that show before anything is uploaded.
-absl::Status CheckDataset(const std::string& value, const std::string& flag);
+// "  12.3 MB of 45.6 MB", redrawn on a terminal.
+UploadProgress UploadMeter(const CliContext& context);
 
 }  // namespace graft

@@ -1,5 +1,8 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -103,6 +106,15 @@ absl::Status EndableDownload(CliContext& context, const std::function<absl::Stat
   const absl::Status status = download();
   const bool ended = !status.ok() && context.interrupts->interrupted();
   return ended ? AlreadyPrinted(absl::StatusCode::kCancelled) : status;
+}
+
+UploadProgress UploadMeter(const CliContext& context) {
+  if (context.json || !TakesEscapes(STDERR_FILENO)) return {};
+  return [line = std::make_shared<LiveLine>(stderr)](int64_t sent, int64_t total) {
+    line->Draw(OneLine(absl::StrCat("  ", FormatBytes(sent), " of ", FormatBytes(total)),
+                       line->columns()));
+    if (sent >= total) line->Erase();
+  };
 }
 
 absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,

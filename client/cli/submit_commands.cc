@@ -1,11 +1,16 @@
 // graft submit, graft eval: jobs from flags.
 
 #include <cstdio>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/cli/command.h"
+#include "client/cli/data_files.h"
 #include "client/cli/job_file.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
@@ -109,24 +114,6 @@ absl::Status InTheirWords(const Submission& submission, const absl::Status& stat
   return violations.Explain(status);
 }
 
-// Data that is a file here becomes a data set there.
-absl::Status UploadFiles(CliContext& context, const Submission& submission, v1::Job& job) {
-  v1::DataSpec& data = DataOf(job);
-  for (const SpecReference& name : DataNames(job)) {
-    ASSIGN_OR_RETURN(const std::string dataset,
-                     DatasetNameFor(context, name.name, submission.NameOf(name.field)));
-    absl::EndsWith(name.field, ".train") ? data.set_train(dataset) : data.set_validation(dataset);
-  }
-  return absl::OkStatus();
-}
-
-v1::CreateJobRequest ValidationOf(const v1::Job& job) {
-  v1::CreateJobRequest request;
-  *request.mutable_job() = job;
-  request.set_validate_only(true);
-  return request;
-}
-
 // Of the jobs of a study, each has its own: ID-1, ID-2, ….
 v1::CreateJobRequest CreationOf(const std::vector<v1::Job>& jobs, size_t index,
                                 const std::string& request_id) {
@@ -136,35 +123,94 @@ v1::CreateJobRequest CreationOf(const std::vector<v1::Job>& jobs, size_t index,
   return request;
 }
 
-// What can be said of a job before anything is uploaded.
+v1::CreateJobRequest ValidationOf(const Submission& submission, size_t index) {
+  v1::CreateJobRequest request = CreationOf(submission.jobs, index, submission.request_id);
+  request.set_validate_only(true);
+  return request;
+}
+
+// What can be said of a job without the server.
 absl::Status CheckHere(const Submission& submission, size_t index) {
   const v1::Job& job = submission.jobs[index];
   RETURN_IF_ERROR(CheckFolders(job));
-  for (const SpecReference& name : DataNames(job)) {
-    RETURN_IF_ERROR(CheckDataset(name.name, submission.NameOf(name.field)));
-  }
   v1::CreateJobRequest request = CreationOf(submission.jobs, index, submission.request_id);
   v1::DataSpec& data = DataOf(*request.mutable_job());
   // May name files, which have no name as data sets yet.
   if (!data.train().empty()) data.set_train("train");
   if (!data.validation().empty()) data.set_validation("validation");
-  return ValidateCreateJob(request);
-}
-
-// All or none: what would be refused is refused before anything is uploaded, or at least before
-// the first job of a study is there.
-absl::Status Prepare(CliContext& context, Submission& submission) {
-  for (size_t i = 0; i < submission.jobs.size(); ++i) {
-    const absl::Status checked = CheckHere(submission, i);
-    if (!checked.ok()) return InTheirWords(submission, checked, submission.jobs[i]);
-  }
-  for (v1::Job& job : submission.jobs) RETURN_IF_ERROR(UploadFiles(context, submission, job));
-  if (submission.jobs.size() == 1 || submission.options.validate_only) return absl::OkStatus();
-  for (const v1::Job& job : submission.jobs) {
-    const absl::Status valid = context.client->CreateJob(ValidationOf(job)).status();
-    if (!valid.ok()) return InTheirWords(submission, valid, job);
+  RETURN_IF_ERROR(ValidateCreateJob(request));
+  for (const SpecReference& name : DataNames(job)) {
+    const std::string flag = submission.NameOf(name.field);
+    ASSIGN_OR_RETURN(const bool file, IsDataFile(name.name, flag));
+    if (file) RETURN_IF_ERROR(CheckFirstRows(name.name, data, flag));
   }
   return absl::OkStatus();
+}
+
+// Files of this machine, by the data set that each is uploaded as.
+using DataFiles = std::map<std::string, std::string>;
+
+// Names the data sets that the files of the job become, and adds them to `files`.
+absl::Status NameFiles(const Submission& submission, v1::Job& job, DataFiles& files) {
+  v1::DataSpec& data = DataOf(job);
+  for (const SpecReference& name : DataNames(job)) {
+    const std::string flag = submission.NameOf(name.field);
+    ASSIGN_OR_RETURN(const bool file, IsDataFile(name.name, flag));
+    if (!file) continue;
+    ASSIGN_OR_RETURN(const std::string dataset, DatasetNameOfFile(name.name, flag));
+    absl::EndsWith(name.field, ".train") ? data.set_train(dataset) : data.set_validation(dataset);
+    files.emplace(dataset, name.name);
+  }
+  return absl::OkStatus();
+}
+
+// What the server says of a job, except that a file was not uploaded yet: the data sets of those
+// are added to `missing`.
+absl::Status CheckThere(CliContext& context, const Submission& submission, size_t index,
+                        const DataFiles& files, std::set<std::string>& missing) {
+  const absl::Status status = context.client->CreateJob(ValidationOf(submission, index)).status();
+  std::map<std::string, std::string> names;  // By field.
+  for (const SpecReference& name : DataNames(submission.jobs[index])) names[name.field] = name.name;
+  Violations others;
+  bool uploads = false;
+  for (const auto& violation : FieldViolationsOf(status)) {
+    const std::string& name = names[violation.field()];
+    if (violation.reason() == kReasonDatasetMissing && files.contains(name)) {
+      missing.insert(name);
+      uploads = true;
+    } else {
+      others.Add(violation.field(), violation.description(), violation.reason());
+    }
+  }
+  if (!uploads) return status;
+  return others.empty() ? absl::OkStatus() : others.Explain(status);
+}
+
+// All or none: what would be refused is refused before anything is uploaded, and before the first
+// job of a study is there.
+absl::Status Prepare(CliContext& context, Submission& submission) {
+  const auto for_each_job = [&](const auto& check) -> absl::Status {
+    for (size_t i = 0; i < submission.jobs.size(); ++i) {
+      const absl::Status checked = check(i);
+      if (!checked.ok()) return InTheirWords(submission, checked, submission.jobs[i]);
+    }
+    return absl::OkStatus();
+  };
+  DataFiles files;
+  std::set<std::string> missing;
+  const auto check_there = [&](size_t i) {
+    return CheckThere(context, submission, i, files, missing);
+  };
+  RETURN_IF_ERROR(for_each_job([&](size_t i) { return CheckHere(submission, i); }));
+  RETURN_IF_ERROR(
+      for_each_job([&](size_t i) { return NameFiles(submission, submission.jobs[i], files); }));
+  RETURN_IF_ERROR(for_each_job(check_there));
+  if (missing.empty()) return absl::OkStatus();
+  for (const std::string& name : missing) {
+    RETURN_IF_ERROR(UploadDataFile(context, files[name], name));
+  }
+  // Only now is known whether the data is enough for every job of a study.
+  return submission.jobs.size() == 1 ? absl::OkStatus() : for_each_job(check_there);
 }
 
 // How to go on after a submission that ended with `status` after `done` of its jobs.
@@ -215,7 +261,7 @@ absl::Status Create(CliContext& context, Submission& submission) {
   RETURN_IF_ERROR(Prepare(context, submission));
   for (size_t i = 0; i < jobs.size(); ++i) {
     absl::StatusOr<v1::Job> job = context.client->CreateJob(
-        validate_only ? ValidationOf(jobs[i]) : CreationOf(jobs, i, submission.request_id));
+        validate_only ? ValidationOf(submission, i) : CreationOf(jobs, i, submission.request_id));
     if (!job.ok()) {
       if (!validate_only) PrintRepetition(job.status(), i, jobs.size(), submission.request_id);
       return InTheirWords(submission, job.status(), jobs[i]);

@@ -62,6 +62,9 @@ absl::Status ValidateSpec(const v1::JobSpec& spec, absl::string_view path);
 absl::StatusOr<v1::JobSpec> ResolveSpec(const v1::JobSpec& spec, const SpecFacts& facts,
                                         const SpecDefaults& defaults, absl::string_view path);
 
+// The fields that pairs are read from when `data` does not say: document and summary.
+void ResolveFields(v1::DataSpec& data);
+
 // What a person should know about a resolved spec, though nothing in it is refused: of an evaluate
 // job whatever of its data is otherwise than the adapter was trained with (NOT_AS_TRAINED).
 std::vector<v1::Warning> WarningsOf(const v1::JobSpec& resolved, const SpecFacts& facts);

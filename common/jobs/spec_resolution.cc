@@ -50,9 +50,8 @@ void CheckHeldOutRows(const v1::Dataset& train, const v1::DataSpec& data, const 
 
 void ResolveData(const SpecFacts& facts, const Room& room, v1::DataSpec& data,
                  const FieldScope& scope) {
+  ResolveFields(data);
   if (!data.has_text_field()) {
-    if (!data.has_source_field()) data.set_source_field("document");
-    if (!data.has_target_field()) data.set_target_field("summary");
     if (!data.has_prompt_template()) data.set_prompt_template("{source}\nTL;DR:");
     ResolveLengths(room, data, scope);
   }
@@ -239,6 +238,12 @@ absl::Status CheckFacts(const v1::JobSpec& spec, const SpecFacts& facts, absl::s
 }
 
 }  // namespace
+
+void ResolveFields(v1::DataSpec& data) {
+  if (data.has_text_field()) return;
+  if (!data.has_source_field()) data.set_source_field("document");
+  if (!data.has_target_field()) data.set_target_field("summary");
+}
 
 void ResolveLengths(const Room& room, v1::DataSpec& data, const FieldScope& scope) {
   const int available = room.n_positions - room.num_virtual_tokens;

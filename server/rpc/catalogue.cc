@@ -42,13 +42,12 @@ absl::StatusOr<T> Explain(absl::StatusOr<T> found, const SpecReference& referenc
 }
 
 // A data set of which nothing is known has every field that the spec asks for, and rows enough.
-v1::Dataset Assumed(const std::string& name, const v1::DataSpec& data) {
+v1::Dataset Assumed(const std::string& name, v1::DataSpec data) {
+  ResolveFields(data);
   v1::Dataset dataset;
   dataset.set_name(name);
   dataset.set_num_rows(kMaxSteps);
-  for (const std::string& field :
-       {data.has_source_field() ? data.source_field() : "document",
-        data.has_target_field() ? data.target_field() : "summary", data.text_field()}) {
+  for (const std::string& field : {data.source_field(), data.target_field(), data.text_field()}) {
     dataset.add_fields(field);
   }
   return dataset;

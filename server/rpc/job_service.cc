@@ -46,12 +46,13 @@ grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
 absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) {
   RETURN_IF_ERROR(ValidateCreateJob(request));
   NewJob job;
-  job.request = RequestKeyOf(request);
-  // A request that was answered is answered alike, even if what it names has gone since.
-  if (!request.validate_only()) {
-    absl::StatusOr<v1::Job> answered = context_.store.FindInserted(job.request);
-    if (!absl::IsNotFound(answered.status())) return answered;
-  }
+  v1::CreateJobRequest creation = request;
+  creation.clear_validate_only();
+  job.request = RequestKeyOf(creation);
+  // A request that was answered is answered alike, even if what it names has gone since or is taken
+  // by the job that it made; so it is valid, too.
+  absl::StatusOr<v1::Job> answered = context_.store.FindInserted(job.request);
+  if (!absl::IsNotFound(answered.status())) return answered;
   const v1::Job& asked = request.job();
   job.job.set_display_name(asked.display_name());
   *job.job.mutable_labels() = asked.labels();

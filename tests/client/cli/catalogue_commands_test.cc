@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "common/base/file.h"
-#include "common/base/limits.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -60,13 +59,9 @@ class FakeAdapters : public v1::AdapterService::Service {
   CondVar cancelled_;
 };
 
-// Has no data set; remembers what is uploaded.
+// Remembers what is uploaded.
 class FakeDatasets : public v1::DatasetService::Service {
  public:
-  grpc::Status GetDataset(grpc::ServerContext*, const v1::GetDatasetRequest*,
-                          v1::Dataset*) override {
-    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no data set");
-  }
   grpc::Status UploadDataset(grpc::ServerContext*, grpc::ServerReader<v1::UploadDatasetRequest>* in,
                              v1::Dataset*) override {
     v1::UploadDatasetRequest message;
@@ -146,19 +141,6 @@ TEST_F(CatalogueCommandsTest, ADataSetIsNamedAfterItsFile) {
   const absl::Status unnamed = Run({"datasets", "upload", NewFile("日本.jsonl")});
   EXPECT_EQ(unnamed.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(unnamed.message()), HasSubstr("--name: "));
-}
-
-TEST_F(CatalogueCommandsTest, AFileOfAJobBecomesADataSetThatIsNamedAfterItAndItsHash) {
-  const auto name = DatasetNameFor(server_.context(), NewFile("my articles.jsonl"), "--train");
-  EXPECT_EQ(*name, "my-articles-ca3d163b");
-  const auto longest = DatasetNameFor(server_.context(), NewFile(std::string(200, 'x')), "--train");
-  EXPECT_EQ(*longest, std::string(kMaxNameBytes - 9, 'x') + "-ca3d163b");
-  EXPECT_THAT(datasets_.names, ElementsAre(*name, *longest));
-  EXPECT_EQ(*DatasetNameFor(server_.context(), "no file here", "--train"), "no file here");
-  const absl::Status unnamed =
-      DatasetNameFor(server_.context(), NewFile("日本.jsonl"), "--validation").status();
-  EXPECT_EQ(unnamed.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(unnamed.message()), HasSubstr("--validation: "));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +21,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Takes `capacity` jobs, and then answers with `full`.
 class FakeJobs : public v1::JobService::Service {
@@ -27,6 +30,8 @@ class FakeJobs : public v1::JobService::Service {
                          v1::Job* job) override {
     *job = request->job();
     if (!refusal.ok()) return ToGrpcStatus(refusal);
+    const absl::Status missing = MissingData(request->job().spec().fine_tune().data());
+    if (!missing.ok()) return ToGrpcStatus(missing);
     if (!warning.empty()) job->add_warnings()->set_text(warning);
     if (request->validate_only()) {
       *job->mutable_resolved_spec() = job->spec();
@@ -39,11 +44,46 @@ class FakeJobs : public v1::JobService::Service {
     return grpc::Status::OK;
   }
 
-  absl::Status refusal;  // Unless OK, the answer to everything.
+  absl::Status MissingData(const v1::DataSpec& data) {
+    Violations violations;
+    const std::string path = "job.spec.fine_tune.data";
+    for (const auto& [field, name] :
+         {std::pair(".train", data.train()), std::pair(".validation", data.validation())}) {
+      if (name.empty() || datasets.contains(name)) continue;
+      violations.Add(path + field, "there is no data set " + name, kReasonDatasetMissing);
+    }
+    const absl::Status missing = violations.ToStatus();
+    violations.AddAll(beside_missing_data);
+    return missing.ok() || beside_missing_data.ok() ? missing : violations.ToStatus();
+  }
+
+  std::set<std::string> datasets = {"d"};  // What is there.
+  absl::Status beside_missing_data;        // What else is wrong while data is missing.
+  absl::Status refusal;                    // Unless OK, the answer to everything.
   size_t capacity = 100;
   std::string warning;  // Of every job.
   grpc::StatusCode full = grpc::StatusCode::UNAVAILABLE;
   std::vector<v1::CreateJobRequest> created;
+};
+
+// Takes everything into the data sets of `jobs`.
+class FakeUploads : public v1::DatasetService::Service {
+ public:
+  explicit FakeUploads(FakeJobs& jobs) : jobs_(jobs) {}
+  grpc::Status UploadDataset(grpc::ServerContext*, grpc::ServerReader<v1::UploadDatasetRequest>* in,
+                             v1::Dataset*) override {
+    v1::UploadDatasetRequest message;
+    while (in->Read(&message)) {
+      if (message.has_metadata()) names.push_back(message.metadata().name());
+    }
+    jobs_.datasets.insert(names.back());
+    return grpc::Status::OK;
+  }
+
+  std::vector<std::string> names;
+
+ private:
+  FakeJobs& jobs_;
 };
 
 class SubmitCommandsTest : public ::testing::Test {
@@ -54,10 +94,11 @@ class SubmitCommandsTest : public ::testing::Test {
     return options;
   }
 
-  // Submits ranks 2 and 4, or the flags of `more`.
-  absl::Status Submit(const std::vector<std::string>& more) {
-    std::vector<std::string> words = {"submit", "--base-model", "m", "--method",
-                                      "lora",   "--train",      "d"};
+  // A LoRA job on the data set "d" with the flags of `more`.
+  absl::Status Submit(const std::vector<std::string>& more) { return Submit("d", more); }
+  absl::Status Submit(const std::string& train, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"submit", "--base-model", "m",  "--method",
+                                      "lora",   "--train",      train};
     words.insert(words.end(), more.begin(), more.end());
     return Run(AddSubmitCommand, words);
   }
@@ -86,7 +127,8 @@ class SubmitCommandsTest : public ::testing::Test {
   }
 
   FakeJobs jobs_;
-  CommandServer server_{std::vector<grpc::Service*>{&jobs_}, Impatient()};
+  FakeUploads uploads_{jobs_};
+  CommandServer server_{std::vector<grpc::Service*>{&jobs_, &uploads_}, Impatient()};
   TempDir directory_;
   std::string errors_, output_;
 };
@@ -177,7 +219,7 @@ TEST_F(SubmitCommandsTest, EachCommandTakesTheFilesOfItsTask) {
 }
 
 TEST_F(SubmitCommandsTest, ErrorsNameTheFlagThatWasTheCause) {
-  EXPECT_EQ(Submit({"--rank", "0"}).message(), "--rank: is 0; must be 1 to 2147483647");
+  EXPECT_EQ(Submit({"--rank", "0"}).message(), "--rank: is 0; must be 1 or greater");
   // Of the server.
   Violations violations;
   violations.Add("job.spec.fine_tune.method.lora.rank", "is 900, beyond the layer");
@@ -200,6 +242,50 @@ TEST_F(SubmitCommandsTest, APathThatIsNoFileIsNamedBeforeAnythingIsUploaded) {
   EXPECT_EQ(Run(AddSubmitCommand, {"submit", "--file", file}).message(),
             "fine_tune.data.train: there is no file data/train.jsonl");
   EXPECT_TRUE(jobs_.created.empty());
+}
+
+constexpr char kPair[] = R"({"document": "d", "summary": "s"})";
+
+TEST_F(SubmitCommandsTest, AFileIsUploadedOnceForAllJobsOfAStudy) {
+  const std::string file = Write("articles.jsonl", kPair);
+  ASSERT_TRUE(Submit(file, {"--rank", "2,4"}).ok());
+  ASSERT_TRUE(Submit(file, {}).ok());
+  ASSERT_EQ(uploads_.names.size(), 1u);
+  EXPECT_THAT(errors_, Not(HasSubstr("uploaded")));
+  ASSERT_EQ(jobs_.created.size(), 3u);
+  for (const v1::CreateJobRequest& request : jobs_.created) {
+    EXPECT_EQ(request.job().spec().fine_tune().data().train(), uploads_.names[0]);
+  }
+}
+
+TEST_F(SubmitCommandsTest, NothingIsUploadedForAJobThatWouldBeRefused) {
+  Violations violations;
+  violations.Add("job.spec.fine_tune.base_model", "there is no model \"m\"", kReasonModelMissing);
+  jobs_.beside_missing_data = violations.ToStatus();
+  const std::string file = Write("articles.jsonl", kPair);
+  const absl::Status status = Submit(file, {"--validation", "not-there"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(status.message(),
+            "--validation: there is no data set not-there; "
+            "--base-model: there is no model \"m\"");
+  // Of a study, too, and where the server says no more than that.
+  Violations taken;
+  taken.Add("job.spec.fine_tune.output_name", "the adapter x is there already");
+  jobs_.refusal = taken.Explain(absl::AlreadyExistsError(""));
+  EXPECT_EQ(Submit(file, {"--rank", "2,4"}).message(),
+            "--output-name: the adapter x is there already");
+  EXPECT_TRUE(uploads_.names.empty());
+  EXPECT_TRUE(jobs_.created.empty());
+}
+
+TEST_F(SubmitCommandsTest, AFileIsReadBeforeItIsUploaded) {
+  const std::string file = Write("articles.jsonl", R"({"text": "d", "summary": "s"})");
+  EXPECT_EQ(
+      Submit(file, {}).message(),
+      "--train: " + file + ": line 1: field \"document\" is missing; the row has: text, summary");
+  EXPECT_TRUE(uploads_.names.empty());
+  EXPECT_TRUE(Submit(file, {"--source-field", "text"}).ok());
+  EXPECT_EQ(uploads_.names.size(), 1u);
 }
 
 TEST_F(SubmitCommandsTest, AFolderIsNoModelOfTheServer) {

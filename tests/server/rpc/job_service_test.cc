@@ -94,6 +94,22 @@ TEST_F(JobServiceTest, ValidateOnlyRefusesATakenOutputName) {
   EXPECT_EQ(ReasonOf(server_.Create(request).status()), kReasonNameTaken);
 }
 
+// Whoever repeats a creation whose answer was lost may validate it first.
+TEST_F(JobServiceTest, ACreationThatWasAnsweredIsValid) {
+  v1::CreateJobRequest request = LoraJob();
+  request.mutable_job()->mutable_spec()->mutable_fine_tune()->set_output_name("mine");
+  request.set_request_id("once");
+  request.set_validate_only(true);
+  ASSERT_TRUE(server_.Create(request).ok());
+  request.clear_validate_only();
+  const auto created = server_.Create(request);
+  ASSERT_TRUE(created.ok()) << created.status();
+  request.set_validate_only(true);
+  EXPECT_EQ(server_.Create(request)->name(), created->name());
+  request.mutable_job()->set_priority(1);
+  EXPECT_EQ(ReasonOf(server_.Create(request).status()), kReasonRequestIdReused);
+}
+
 // Reasons of the violations by field.
 std::map<std::string, std::string> ReasonsOf(const absl::Status& status) {
   std::map<std::string, std::string> reasons;

@@ -1,0 +1,90 @@
+#include "client/cli/data_files.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/terminal.h"
+#include "common/base/file.h"
+#include "common/base/limits.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/job_spec.h"
+#include "common/text/data_reader.h"
+
+namespace graft {
+namespace {
+
+constexpr int kCheckedRows = 100;
+
+DataFields FieldsOf(v1::DataSpec data) {
+  ResolveFields(data);
+  DataFields fields;
+  fields.source_field = data.source_field();
+  fields.target_field = data.target_field();
+  fields.text_field = data.text_field();
+  return fields;
+}
+
+absl::Status ReadFirstRows(const std::string& path, const DataFields& fields) {
+  ASSIGN_OR_RETURN(DataReader reader, DataReader::Open(path, fields));
+  DataRow row;
+  for (int i = 0; i < kCheckedRows; ++i) {
+    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
+    if (!more) break;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
+                                       const std::string& flag) {
+  const std::string file = BaseName(path);
+  const size_t dot = file.rfind('.');
+  std::string name;
+  for (const char c : dot == 0 ? file : file.substr(0, dot)) {
+    const bool allowed = absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+    if (allowed || !absl::EndsWith(name, "-")) name += allowed ? c : '-';
+  }
+  name.erase(0, name.find_first_not_of(".-"));
+  name.resize(std::min(name.size(), max_bytes));
+  name.erase(name.find_last_not_of('-') + 1);
+  if (!name.empty()) return name;
+  return absl::InvalidArgumentError(absl::StrCat(
+      flag, ": no data set can be named after \"", file,
+      "\" (names are letters, digits, ., _ and -); graft datasets upload takes a --name"));
+}
+
+bool IsPath(const std::string& value) { return absl::StrContains(value, '/'); }
+
+absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& flag) {
+  if (FileExists(value)) {
+    RETURN_IF_ERROR(NameOfFile(value, kMaxNameBytes, flag).status());
+    return true;
+  }
+  if (!IsPath(value)) return false;
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": there is no file ", value));
+}
+
+absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data,
+                            const std::string& flag) {
+  return Annotate(ReadFirstRows(path, FieldsOf(data)), absl::StrCat(flag, ": ", path));
+}
+
+absl::StatusOr<std::string> DatasetNameOfFile(const std::string& path, const std::string& flag) {
+  ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(path));
+  const std::string ending = absl::StrCat("-", sha256.substr(0, 8));
+  ASSIGN_OR_RETURN(const std::string name, NameOfFile(path, kMaxNameBytes - ending.size(), flag));
+  return absl::StrCat(name, ending);
+}
+
+absl::Status UploadDataFile(CliContext& context, const std::string& path, const std::string& name) {
+  RETURN_IF_ERROR(context.client->UploadDataset(name, path, UploadMeter(context)).status());
+  std::fprintf(stderr, "graft: uploaded %s as %s\n", Printable(path).c_str(), name.c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace graft

@@ -1,0 +1,41 @@
+#pragma once
+
+// Data of a job that is a file of this machine.
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cli/command.h"
+#include "graft/v1/spec.pb.h"
+
+namespace graft {
+
+// A data set's name of at most `max_bytes` made of a file's: without its ending, and with a "-" for
+// each run of characters that names do not have. INVALID_ARGUMENT, naming `flag`: nothing is left.
+absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
+                                       const std::string& flag);
+
+// What looks like a path of this machine: no name has a slash.
+bool IsPath(const std::string& value);
+
+// Whether `value`, given for the data set that `flag` asks for, is a file here; else it names one
+// of the server's. INVALID_ARGUMENT, naming `flag`: a path of no file, or one whose name has
+// nothing that a data set's may have.
+absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& flag);
+
+// Reads the first rows of a file (a hundred at most) as the server will, with the fields that
+// `data` asks for. Codes of DataReader (common/text/data_reader.h); the message names `flag`, the
+// file and the line.
+absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data,
+                            const std::string& flag);
+
+// Of the data set that a file is uploaded as: "my-articles-1a2b3c4d", of its name what names may
+// hold, and the beginning of its hash. The same for the same content. Codes of NameOfFile and
+// common/base/file.h.
+absl::StatusOr<std::string> DatasetNameOfFile(const std::string& path, const std::string& flag);
+
+// Uploads it under that name and says so.
+absl::Status UploadDataFile(CliContext& context, const std::string& path, const std::string& name);
+
+}  // namespace graft
