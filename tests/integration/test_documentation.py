@@ -2,268 +2,485 @@
 
 A fence says by its language what it holds: `sh` is run line by line, one shell for each document; `python` is run by the parity
 tests' Python; any other is not run. What cannot be run stands in a fence of its own, under `<!-- not run: REASON -->`; a fence under
-`<!-- file: NAME -->` is written to that file, for the commands after it.
+`<!-- file: NAME -->` is written to that file, for the commands after it. The examples of every --help are run, too.
 
-The demo's model stands in for GPT-2, its data for the reader's. Of jobs/A, jobs/B and the like the text's first is the first evaluate
-job that its commands made, and so on; any other jobs/ID is the first fine-tune job.
+The demo's model stands in for GPT-2, its data for the reader's, a folder below the reader's home for /srv. jobs/A, jobs/B and so on
+are the evaluate jobs that the text's commands made, in their order; of other names (jobs/k3f9) the first is the first fine-tune job.
 """
 
+import contextlib
+import functools
 import json
 import os
 import pathlib
 import re
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
 
 import pytest
 
-from conftest import ASSETS, BUILD, ROOT, wait_until, write_rows
+from conftest import ASSETS, BUILD, ROOT, free_port, wait_until, write_rows
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = ("graft", "graft-server", "graft-worker", "graft-engine")
-COMMAND_SECONDS = 240
+# What the documents' commands use of a checkout.
+CHECKOUT = ("common", "proto", "worker", "tools", "deploy")
+COMMAND_SECONDS = 120
 
+
+# ---- What the documents hold ------------------------------------------------------------------------------------------------
 
 class Fence:
-    def __init__(self, line, language, note, lines):
-        self.line, self.language, self.note, self.lines = line, language, note, lines
+    def __init__(self, place, language, note, text):
+        self.place, self.language, self.note, self.text = place, language, note, text
 
-    @property
-    def reason(self):
-        return self.note.removeprefix("not run:").strip() if self.note.startswith("not run:") else ""
+    def noted(self, kind):
+        """What the comment above says behind `kind:`; None if there is none."""
+        return self.note.removeprefix(f"{kind}:").strip() if self.note.startswith(f"{kind}:") else None
 
-    def commands(self):
-        """Its lines, those joined that end in a backslash; none for comments."""
-        joined = "\n".join(self.lines).replace("\\\n", "\\\0").split("\n")
-        return [command.replace("\0", "\n") for command in joined if command.strip() and not command.startswith("#")]
+    def steps(self):
+        """Its lines, those joined that end in a backslash, without comments; of Python the whole."""
+        if self.language == "python":
+            return [self.text]
+        lines = re.sub(r" *\\\n *", " ", self.text).splitlines() if self.language == "sh" else []
+        return [command for command in (re.sub(r"(^|  +)# .*", "", line) for line in lines) if command]
 
 
 def fences_of(path):
-    fences, note, lines = [], "", path.read_text(encoding="utf-8").splitlines()
-    place = 0
-    while place < len(lines):
-        line = lines[place]
-        if line.startswith("```"):
-            end = next(i for i in range(place + 1, len(lines)) if lines[i].startswith("```"))
-            fences.append(Fence(place + 1, line[3:].strip(), note, lines[place + 1:end]))
-            place = end
-        note = re.match(r"<!-- (.*) -->$", line).group(1) if re.match(r"<!-- .* -->$", line) else note if not line.strip() else ""
-        place += 1
-    return fences
+    text = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"(?:^<!-- (.*) -->\n\n?)?^```(.*)\n((?:(?!```).*\n)*)```$", text, re.MULTILINE):
+        note, language, inside = found.groups()
+        yield Fence(f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start(2)) + 1}", language.strip(), note or "", inside)
 
 
-ALL = {path: fences_of(path) for path in DOCUMENTS}
-RUN = {path: [fence for fence in fences if fence.language in ("sh", "python") and not fence.reason] for path, fences in ALL.items()}
+ALL = {path: list(fences_of(path)) for path in DOCUMENTS}
+RUN = {path: [fence for fence in fences if fence.noted("not run") is None and fence.steps()] for path, fences in ALL.items()}
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+def commands_of(path):
+    return [step for fence in RUN[path] if fence.language == "sh" for step in fence.steps()]
 
+
+# ---- Who runs them ----------------------------------------------------------------------------------------------------------
 
 class Reader:
-    """Someone who types what a document says: a home, a folder, a shell."""
+    """Someone who types what a document says: a home, a checkout that is built, a shell in it."""
 
-    def __init__(self, folder):
-        self.home = pathlib.Path(folder)
-        self.work = self.home / "work"
+    def __init__(self, home):
+        self.home, self.work = home, home / "graft"
         self.jobs = {"fine-tune": [], "evaluate": []}
+        self.named = []  # The text's jobs/ID, but for those with a letter.
+        self.said = home / "said"  # Of each command its output and, at its end, its status.
+        shutil.rmtree(self.said, ignore_errors=True)
+        self.said.mkdir()
         self.address, self.http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        self.bin = self.home / "bin"
-        for directory in (self.work, self.bin, self.home / "models"):
-            directory.mkdir()
-        # The parity tests' Python finds its model by the name that the text uses.
+        if not self.work.exists():
+            self.furnish()
+        self.write_programs()
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "GRAFT_"))}
+        self.environment = environment | {"HOME": str(home), "PATH": f"{home}/bin:{environment['PATH']}", "GRAFT_SERVER": self.address,
+                                          "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+                                          # Threads that wait do not spin: other work on these cores would make that very slow.
+                                          "OMP_WAIT_POLICY": "passive"}
+        # A session of its own, so that what it started can be ended with it.
+        self.shell = subprocess.Popen(["bash"], cwd=self.work, env=self.environment, stdin=subprocess.PIPE, text=True, start_new_session=True)
+
+    def furnish(self):
+        """Lays out the files that the documents name."""
+        for name in CHECKOUT:
+            shutil.copytree(ROOT / name, self.work / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # transformers finds `gpt2` in the folder, since it may not ask the hub.
         for name in (self.home / "models/gpt2", self.work / "gpt2", self.work / "models/gpt2"):
             shutil.copytree(ASSETS / "model", name)
-        for name, source, count in (("articles.jsonl", "train.jsonl", 24), ("valid.jsonl", "valid.jsonl", 8), ("train.jsonl", "train.jsonl", 24),
+        for name, source, count in (("articles.jsonl", "train.jsonl", 24), ("train.jsonl", "train.jsonl", 24), ("valid.jsonl", "valid.jsonl", 8),
                                     ("test.jsonl", "test.jsonl", 6), ("references.jsonl", "test.jsonl", 6)):
             write_rows(self.work / name, source, count)
         rows = [json.loads(line) for line in (self.work / "test.jsonl").read_text(encoding="utf-8").splitlines()]
-        (self.work / "predictions.txt").write_text("".join(row["document"].splitlines()[0] + "\n" for row in rows), encoding="utf-8")
-        (self.work / "references.txt").write_text("".join(" ".join(row["summary"].splitlines()) + "\n" for row in rows), encoding="utf-8")
+        (self.work / "predictions.txt").write_text("".join(row["document"].split(". ")[0] + "\n" for row in rows), encoding="utf-8")
+        (self.work / "references.txt").write_text("".join(" ".join(row["summary"].split("\n")) + "\n" for row in rows), encoding="utf-8")
         (self.work / "article.txt").write_text(rows[0]["document"] + "\n", encoding="utf-8")
-        self.write_programs()
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "GRAFT_"))}
-        environment |= {"HOME": str(self.home), "PATH": f"{self.bin}:{environment['PATH']}", "GRAFT_SERVER": self.address, "HF_HUB_OFFLINE": "1",
-                        "TRANSFORMERS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        self.shell = subprocess.Popen(["bash"], cwd=self.work, env=environment, stdin=subprocess.PIPE, text=True)
 
     def write_programs(self):
-        """The programs by their names; the server on ports of its own, and telling when it is ready."""
+        """The programs where the build leaves them; the server on ports of its own, and telling when it is ready."""
+        for folder in (self.work / "build/release/bin", self.home / "bin", self.home / "srv"):
+            folder.mkdir(parents=True, exist_ok=True)
         for program in PROGRAMS:
-            extra = ""
-            if program == "graft-server":
-                extra = (f'case "$1" in stop|--version|--help) ;; *) set -- "$@" --http {self.http} --ready-file "{self.home}/ready"\n'
-                         f'case "$*" in *--listen*) ;; *) set -- "$@" --listen {self.address} ;; esac ;; esac\n')
-            self.write_program(program, f'{extra}exec "{BUILD}/bin/{program}" "$@"')
+            own = (f'case "$1" in stop|--version|--help) ;; *) set -- "$@" --listen {self.address} --http {self.http} --ready-file "{self.home}/ready" ;; esac\n'
+                   if program == "graft-server" else "")
+            self.write_program(self.work / "build/release/bin" / program, f'{own}exec "{BUILD}/bin/{program}" "$@"')
         for name in ("python", "python3"):
-            self.write_program(name, f'exec "{sys.executable}" "$@"')
-        for name in ("tools", "proto", "deploy"):
-            (self.work / name).symlink_to(ROOT / name)
+            self.write_program(self.home / "bin" / name, f'exec "{sys.executable}" "$@"')
 
-    def write_program(self, name, body):
-        path = self.bin / name
+    @staticmethod
+    def write_program(path, body):
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
 
     def meant(self, text):
         """The text with this reader's own names and addresses."""
         def job(match):
-            letter = re.fullmatch(r"[A-Z]", match.group(1))
-            known = self.jobs["evaluate"] if letter else self.jobs["fine-tune"]
-            place = ord(match.group(1)) - ord("A") if letter else 0
+            if re.fullmatch(r"[A-Z]", match.group(1)):
+                known, place = self.jobs["evaluate"], ord(match.group(1)) - ord("A")
+            else:
+                if match.group(1) not in self.named:
+                    self.named.append(match.group(1))
+                known, place = self.jobs["fine-tune"], self.named.index(match.group(1))
             return known[place] if place < len(known) else match.group(0)
-        text = re.sub(r"\bjobs/([A-Za-z0-9]+)\b", job, text)
-        return text.replace("127.0.0.1:50051", self.address).replace("127.0.0.1:9464", self.http)
+        text = re.sub(r"\bjobs/([A-Z]|[a-z0-9]{4})\b", job, text)
+        return re.sub(r"(?<!\w)/srv/", f"{self.home}/srv/", text).replace("127.0.0.1:50051", self.address)
 
     def run(self, command):
-        """Status and output of one command."""
-        status, output = self.home / "status", self.home / "output"
-        status.unlink(missing_ok=True)
+        """Status and output of one command of the shell."""
+        output = self.said / str(len(list(self.said.iterdir())))
+        status = output.with_suffix(".status")
         starts_server = re.match(r"graft-server (?!stop)", command)
-        (self.home / "ready").unlink(missing_ok=True) if starts_server else None
+        if starts_server:
+            (self.home / "ready").unlink(missing_ok=True)
         self.shell.stdin.write(f"{{ {self.meant(command)}\n}} >'{output}' 2>&1 </dev/null; echo $? >'{status}.made'; mv '{status}.made' '{status}'\n")
         self.shell.stdin.flush()
-        wait_until(status.exists, f"the end of: {command}\n{output.read_text() if output.exists() else ''}", COMMAND_SECONDS)
+        wait_until(lambda: status.exists() or self.shell.poll() is not None, f"the end of: {command}\n{output}", COMMAND_SECONDS)
+        text = output.read_text(encoding="utf-8", errors="replace")
+        assert status.exists(), f"the shell ended with: {command}\n{text}"
         if starts_server:
-            wait_until((self.home / "ready").exists, f"the server: {output.read_text()}")
-        self.learn_jobs()
-        return int(status.read_text()), output.read_text(encoding="utf-8", errors="replace")
+            wait_until((self.home / "ready").exists, f"the server: {text}")
+        if starts_server or command.startswith(("graft submit", "graft eval")):
+            self.learn_jobs()
+        return int(status.read_text()), text
+
+    def run_python(self, code):
+        (self.work / "snippet.py").write_text(self.meant(code), encoding="utf-8")
+        return self.run("python3 snippet.py")
+
+    def follow(self, steps, place):
+        """Runs each, and checks what it did."""
+        for step in steps:
+            if "\n" in step:
+                status, output = self.run_python(step + check_of_snippet(step))
+            else:
+                status, output = self.run(step)
+            check = CHECKS.get(words_of(step, CHECKS))
+            fault = f"ends with {status}" if status else "does not do what it should" if check and not check(self, self.meant(step), output) else None
+            if fault:
+                pytest.fail(f"{place} {fault}: {step}\n{output}", pytrace=False)
 
     def learn_jobs(self):
-        listed = subprocess.run([BUILD / "bin/graft", "--json", "--timeout", "2", "jobs", "--order-by", "create_time"], capture_output=True, text=True,
-                                check=False, env={**os.environ, "GRAFT_SERVER": self.address})
-        jobs = [json.loads(line) for line in listed.stdout.splitlines()] if listed.returncode == 0 else []
-        for job in jobs:
+        for job in self.json("jobs", "--order-by", "create_time"):
             known = self.jobs["evaluate" if job["method"] == "evaluate" else "fine-tune"]
             if job["name"] not in known:
                 known.append(job["name"])
 
-    def run_python(self, fence):
-        script = self.work / "snippet.py"
-        script.write_text(self.meant("\n".join(fence.lines)) + "\n", encoding="utf-8")
-        return self.run("python3 snippet.py")
+    def json(self, *arguments):
+        output = subprocess.run([BUILD / "bin/graft", "--json", *arguments], env=self.environment, capture_output=True, text=True, check=True).stdout
+        return [json.loads(output)] if output.startswith("{\n") else [json.loads(line) for line in output.splitlines()]
 
-    def graft(self, *arguments):
-        return subprocess.run([BUILD / "bin/graft", *arguments], capture_output=True, text=True, check=True,
-                              env={**os.environ, "GRAFT_SERVER": self.address}).stdout
+    def processes(self, program):
+        """How many of it run for this reader."""
+        def runs(entry):
+            try:
+                arguments = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                return False
+            return arguments[0] == str(BUILD / "bin" / program) and any(f"{self.home}/" in argument for argument in arguments)
+        return sum(runs(entry) for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit())
 
-    def close(self):
-        for data in [self.home / ".local/share/graft", *self.home.glob("*/graft.db"), *self.work.glob("*/graft.db")]:
-            data = data.parent if data.name == "graft.db" else data
+    def leave(self):
+        """Ends all that was started."""
+        for data in [self.home / ".local/share/graft", *(self.home / "srv").iterdir()]:
             subprocess.run([BUILD / "bin/graft-server", "stop", "--all", "--data", data], capture_output=True, check=False)
-        self.shell.stdin.close()
-        self.shell.kill()
+        os.killpg(self.shell.pid, signal.SIGTERM)
         self.shell.wait()
+        for program in PROGRAMS:
+            wait_until(lambda: self.processes(program) == 0, f"the end of {program}")
+
+
+@contextlib.contextmanager
+def a_reader(like=None):
+    # Short: a Unix socket's path has at most 107 bytes.
+    home = pathlib.Path(tempfile.mkdtemp(prefix="graft-", dir="/tmp"))
+    if like is not None:
+        shutil.copytree(like, home, symlinks=True, dirs_exist_ok=True)
+    reader = Reader(home)
+    try:
+        yield reader
+    finally:
+        reader.leave()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 # ---- What a command is to have done, beside ending well --------------------------------------------------------------------
-
-def last_job(reader, kind):
-    return json.loads(reader.graft("show", "--json", reader.jobs[kind][-1]))
-
-
-def succeeded(kind):
-    def check(reader, command, output):
-        if "--validate-only" in command:
-            return '"resolved_spec"' in output or "valid" in output
-        return "--watch" not in command or last_job(reader, kind)["state"] == "JOB_STATE_SUCCEEDED"
-    return check
-
 
 def says(*parts):
     return lambda reader, command, output: all(part in output for part in parts)
 
 
-def leaves(*files):
+def leaves(*files, under="--(?:to|out)"):
+    """The files, in the folder that the flag names."""
     def check(reader, command, output):
-        folder = reader.work / re.search(r"--(?:to|out) (\S+)", command).group(1)
-        return all((folder / file).exists() for file in files)
+        folder = re.search(under + r" (\S+)", command)
+        return all((reader.work / (folder.group(1) if folder else command.split()[-1]) / file).exists() for file in files)
     return check
 
 
+def serves(reader, command, output):
+    """It answers, and has its local worker."""
+    return wait_until(lambda: any(worker.get("connected") for worker in reader.json("workers")), "a worker")
+
+
+def stopped(reader, command, output):
+    """The server is gone, and with --all its local worker, which else goes on."""
+    left = reader.processes("graft-worker")
+    return reader.processes("graft-server") == 0 and ("stopped 1 local worker" in output if "--all" in command else left == 1)
+
+
+def works(reader, command, output):
+    return wait_until(lambda: sum(worker.get("connected", False) for worker in reader.json("workers")) == 2, "a second worker")
+
+
+def tuned(reader, command, output):
+    """The last job has what the flags say, and its adapter is there."""
+    job = reader.json("show", reader.jobs["fine-tune"][-1])[0]
+    spec = job["resolved_spec"]["fine_tune"]
+    rank, fraction = re.search(r"--rank (\d+)", command), re.search(r"--validation-fraction (\S+)", command)
+    return (job["state"] == "JOB_STATE_SUCCEEDED" and job["result"]["adapter"] in [adapter["name"] for adapter in reader.json("adapters", "list")]
+            and (rank is None or spec["method"]["lora"]["rank"] == int(rank.group(1)))
+            and (fraction is None or spec["data"]["validation_fraction"] == float(fraction.group(1))))
+
+
+def evaluated(reader, command, output):
+    job = reader.json("show", reader.jobs["evaluate"][-1])[0]
+    adapter = re.search(r"--adapter (\S+)", command)
+    return (job["state"] == "JOB_STATE_SUCCEEDED" and {"eval/loss", "eval/rougeLsum", "lead3/rougeLsum"} <= job["result"]["metrics"].keys()
+            and job["resolved_spec"]["evaluate"].get("adapter") == (adapter and adapter.group(1)))
+
+
+def compared(reader, command, output):
+    """Evaluations with the paired difference."""
+    evaluations = set(re.findall(r"jobs/\w+", command)) <= set(reader.jobs["evaluate"])
+    return "ROUGE-LSUM" in output and ("95 % interval" in output) == evaluations
+
+
+def code_hash(reader, command, output):
+    view = reader.home / ".local/share/graft/artifacts/adapters/news-lora"
+    return output.split()[0] == json.loads((view / "graft.json").read_text(encoding="utf-8"))["build"]["code_sha256"]
+
+
+def made_again(reader, command, output):
+    """The data of the demo: written anew, the same bytes."""
+    made, kept = ([folder / f"{name}.jsonl" for name in ("train", "valid", "test")] for folder in (reader.work / "tools/demo_assets/data", ASSETS / "data"))
+    return all(new.read_bytes() == old.read_bytes() and new.stat().st_mtime > old.stat().st_mtime for new, old in zip(made, kept))
+
+
+def listed(kind, words=None):
+    """The catalogue has the name that stands behind these words, else last."""
+    def check(reader, command, output):
+        name = re.search(words + r" (\S+)", command).group(1) if words else command.split()[-1]
+        return name in [entry["name"] for entry in reader.json(kind, "list")]
+    return check
+
+
+def gone(kind):
+    there = listed(kind)
+    return lambda reader, command, output: not there(reader, command, output)
+
+
+def cancelled(reader, command, output):
+    return wait_until(lambda: reader.json("show", command.split()[-1])[0]["state"] == "JOB_STATE_CANCELLED", "the end of what was cancelled")
+
+
+PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
+# By a command's first words. None: that it ends well says it all.
 CHECKS = {
-    "graft models add": says("parameters"),
-    "graft submit": succeeded("fine-tune"),
-    "graft eval": succeeded("evaluate"),
-    "graft compare": says("ROUGE-LSUM", "95 % interval"),
+    "export": None,
+    "mkdir": None,
+    "cp": None,
+    "FILES=": None,
+    "graft-server stop": stopped,
+    "graft-server": serves,
+    "graft-worker": works,
+    "graft workers": says("DEVICE", "THREADS"),
+    "graft models add": listed("models", "add"),
+    "graft models list": says("gpt2"),
+    "graft models delete": gone("models"),
+    "graft datasets upload": listed("datasets", "--name"),
+    "graft datasets list": says("articles"),
+    "graft datasets preview": says("prompt:", "ids:"),
+    "graft datasets delete": gone("datasets"),
+    "graft submit": tuned,
+    "graft eval": evaluated,
+    "graft jobs": says("STATE"),
+    "graft show": says("news-lora", "articles"),
+    "graft watch": says("succeeded"),
+    "graft cancel": cancelled,
+    "graft delete": lambda reader, command, output: command.split()[-1] not in [job["name"] for job in reader.json("jobs")],
+    "graft compare": compared,
     "graft rouge": says("rouge1", "rougeLsum"),
     "graft logs": says("leased", "==> attempt 1, engine <=="),
-    "graft verify": lambda reader, command, output: "differ" not in output.replace("0 differ", ""),
+    "graft artifacts list": None,
+    "graft artifacts download": lambda reader, command, output: (reader.work / command.split()[-1]).stat().st_size > 0,
+    "graft verify": lambda reader, command, output: output.count("ok ") > 6 and "DIFFERS" not in output,
     "graft generate": lambda reader, command, output: output.strip(),
-    "graft adapters download": leaves("adapter_config.json", "adapter_model.safetensors"),
+    "graft adapters list": says("news-lora"),
+    "graft adapters download": leaves(*PEFT_FILES),
+    "graft adapters show": says("adapter_model.safetensors"),
+    "graft adapters import": listed("adapters", "--name"),
+    "graft adapters delete": gone("adapters"),
     "graft adapters merge": leaves("config.json", "model.safetensors"),
-    "graft-engine run": leaves("adapter/adapter_model.safetensors"),
+    "graft-engine run": leaves(*(f"adapter/{name}" for name in PEFT_FILES)),
+    "graft-engine generate": lambda reader, command, output: output.strip(),
+    "graft-engine evaluate": leaves("artifacts/predictions.jsonl", "artifacts/results.json"),
+    "python3 -c 'import sqlite3": lambda reader, command, output: (reader.home / "srv/backup/graft.db").exists(),
+    "python -m grpc_tools.protoc": lambda reader, command, output: (reader.work / "graft/v1/job_pb2_grpc.py").exists(),
+    "python tools/demo_assets/make.py data": made_again,
+    "find common proto worker/engine": code_hash,
+    "(cd ~/models/gpt2": lambda reader, command, output: output.split()[0] == reader.json("models", "list")[0]["sha256"],
+}
+# By words of a snippet: what is run behind it, to see what it did.
+SNIPPETS = {
+    "PeftModel": """
+from safetensors.torch import load_file
+saved = load_file("my-adapter/adapter_model.safetensors")
+loaded = {name.replace(".default", ""): tensor for name, tensor in model.state_dict().items()}
+assert saved and all(loaded[name].equal(tensor) for name, tensor in saved.items())
+""",
+    "WatchJob": """
+assert message.event.sequence == jobs.GetJob(job_pb2.GetJobRequest(name="jobs/k3f9")).last_sequence > 10
+""",
+    "def bootstrap": """
+import json, subprocess
+printed = subprocess.check_output(["graft", "--json", "rouge", "predictions.txt", "references.jsonl"], text=True)
+*rows, means = map(json.loads, printed.splitlines())
+for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
+    told = means["aggregate"][kind]["f"]
+    assert bootstrap([row[kind]["f"] for row in rows], 42) == (told["mean"], told["low"], told["high"])
+""",
+    "def held_out_order": """
+import json, math, subprocess
+events = map(json.loads, subprocess.check_output(["graft", "--json", "watch", "jobs/k3f9"], text=True).splitlines())
+shown = {int(text["row"]) for event in events for text in event.get("samples", {}).get("texts", [])}
+held_out = held_out_order(24, 42)[-math.ceil(0.1 * 24):]
+assert shown and shown <= set(held_out), (shown, held_out)
+""",
 }
 
 
-def check_of(command):
-    return next((name for name in CHECKS if command.startswith(name)), None)
+def check_of_snippet(code):
+    return next((check for words, check in SNIPPETS.items() if words in code), None)
 
 
-@pytest.fixture
-def reader():
-    folder = tempfile.mkdtemp(prefix="graft-", dir="/tmp")
-    someone = Reader(folder)
-    yield someone
-    someone.close()
-    shutil.rmtree(folder, ignore_errors=True)
+def words_of(command, known):
+    """The longest of the known words that it begins with."""
+    return max((words for words in known if command.startswith(words)), key=len, default=None)
 
 
-def prepare(reader, path):
-    """A document that begins in the middle finds what README's first commands make."""
-    if path.name == "README.md":
-        return
-    for command in ("graft-server --workers 1 &", "graft models add gpt2 ~/models/gpt2",
-                    "graft submit --base-model gpt2 --method lora --train articles.jsonl --max-steps 2 --output-name news-lora --watch"):
-        status, output = reader.run(command)
-        assert status == 0, output
+# ---- The tests --------------------------------------------------------------------------------------------------------------
+
+START, SERVE = commands_of(DOCUMENTS[0])[:2]
+
+
+@pytest.fixture(scope="module")
+def furnished():
+    """The home of somebody who did what README says first, up to an adapter."""
+    commands = commands_of(DOCUMENTS[0])
+    with a_reader() as reader:
+        reader.follow(commands[:next(i for i, command in enumerate(commands) if "graft submit" in command) + 1], "README.md")
+        reader.follow(["graft-server stop --all"], "README.md")
+        yield reader.home
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if RUN[path]], ids=lambda path: path.name)
-def test_every_command_does_what_the_text_says(reader, path):
-    if any(fence.language == "sh" or "graft.v1" in "\n".join(fence.lines) for fence in RUN[path]):
-        prepare(reader, path)
-    for fence in ALL[path]:
-        if fence.note.startswith("file:"):
-            file = reader.work / fence.note.removeprefix("file:").strip()
-            file.write_text(reader.meant("\n".join(fence.lines)) + "\n", encoding="utf-8")
-        if fence not in RUN[path]:
-            continue
-        if fence.language == "python":
-            status, output = reader.run_python(fence)
-            assert status == 0, f"{path.name}:{fence.line}: the snippet ends with {status}\n{output}"
-        for command in fence.commands() if fence.language == "sh" else []:
-            status, output = reader.run(command)
-            place = f"{path.name}:{fence.line}: {command}\n{output}"
-            assert status == 0, f"ends with {status}: {place}"
-            name = check_of(command)
-            assert name is None or CHECKS[name](reader, command, output), f"does not do what it should: {place}"
+def test_every_command_does_what_the_text_says(path, request):
+    first = path == DOCUMENTS[0]
+    with a_reader(like=None if first else request.getfixturevalue("furnished")) as reader:
+        if not first:
+            reader.follow([START], path)
+            if any(command.startswith("graft-server") for command in commands_of(path)):
+                # One that runs a server of its own finds what the reader has in that one's folder.
+                (reader.home / ".local/share/graft").rename(reader.home / "srv/graft")
+            else:
+                reader.follow([SERVE], path)
+        for fence in ALL[path]:
+            if fence.noted("file"):
+                (reader.work / fence.noted("file")).write_text(reader.meant(fence.text), encoding="utf-8")
+            if fence in RUN[path]:
+                reader.follow(fence.steps(), fence.place)
+
+
+@functools.cache
+def helped(program, *names):
+    """The examples that its --help and that of each of its commands print, each once."""
+    text = subprocess.run([BUILD / "bin" / program, *names, "--help"], capture_output=True, text=True, check=True).stdout
+    examples = [re.sub(r" *\\\n *", " ", example) for example in re.findall(r"^(?:Examples?: *|  )(graft\S* (?:.*\\\n)*.*)", text, re.MULTILINE)]
+    for name in re.findall(r"^  ([a-z]+)  +\S", text, re.MULTILINE):
+        examples += helped(program, *names, name)
+    return list(dict.fromkeys(examples))
+
+
+def remove_results(reader):
+    """graft-engine writes over no result."""
+    shutil.rmtree(reader.work / "runs", ignore_errors=True)
+
+
+def begin_a_job(reader):
+    """jobs/k3f9 is now one that can be cancelled."""
+    reader.run("graft submit --base-model gpt2 --method lora --train articles.jsonl --max-steps 100000")
+    reader.jobs["fine-tune"].insert(0, reader.jobs["fine-tune"].pop())
+
+
+def remove_adapters(reader):
+    """Nothing uses the model any more."""
+    for adapter in reader.json("adapters", "list"):
+        reader.follow([f"graft adapters delete {adapter['name']}"], "of the model")
+
+
+BEFORE = {"graft-engine run": remove_results, "graft cancel": begin_a_job, "graft models delete": remove_adapters}
+# These come last, in this order.
+ENDINGS = ("graft cancel", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
+
+
+def test_every_example_of_a_help_text_works(furnished):
+    (server,) = helped("graft-server")
+    examples = {example: words_of(example, ENDINGS) for program in PROGRAMS if program != "graft-server" for example in helped(program)}
+    assert set(examples.values()) == {None, *ENDINGS} and len(examples) > 30
+    with a_reader(like=furnished) as reader:
+        for fence in (fence for fences in ALL.values() for fence in fences if fence.noted("file")):
+            (reader.work / fence.noted("file")).write_text(fence.text, encoding="utf-8")
+        (reader.home / "srv/graft").symlink_to(reader.home / ".local/share/graft")
+        reader.follow([START, f"{server} &", "graft adapters download news-lora --to my-lora"], "before the examples")
+        for example in sorted(examples, key=lambda example: ENDINGS.index(examples[example]) if examples[example] else -1):
+            BEFORE.get(words_of(example, BEFORE), lambda reader: None)(reader)
+            # Only an evaluate job has predictions; a worker goes on.
+            meant = example.replace("jobs/k3f9 predictions", "jobs/A predictions") + (" &" if example.startswith("graft-worker") else "")
+            reader.follow([meant], "--help")
 
 
 def test_every_fence_says_what_it_holds():
-    unnamed = [f"{path.name}:{fence.line}" for path, fences in ALL.items() for fence in fences if not fence.language]
+    unnamed = [fence.place for fences in ALL.values() for fence in fences if not fence.language]
     assert not unnamed, "a fence without a language (sh, python, text, ...)"
-    for path, fences in ALL.items():
+    fenced = {path: len(re.findall(r"^ *(?:```|~~~)", path.read_text(encoding="utf-8"), re.MULTILINE)) for path in DOCUMENTS}
+    assert fenced == {path: 2 * len(fences) for path, fences in ALL.items()}, "a fence that this test does not see"
+    for fences in ALL.values():
         for fence in fences:
-            assert not fence.note.startswith("not run") or len(fence.reason) > 10, f"{path.name}:{fence.line}: why not?"
+            assert fence.noted("not run") is None or len(fence.noted("not run")) > 10, f"{fence.place}: why not?"
 
 
-def test_every_check_has_a_command():
-    commands = [command for fences in RUN.values() for fence in fences for command in fence.commands()]
-    assert {check_of(command) for command in commands} >= CHECKS.keys()
+def test_every_command_has_a_check_and_every_check_a_command():
+    commands = [command for path in DOCUMENTS for command in commands_of(path)] + [example for program in PROGRAMS for example in helped(program)]
+    unchecked = [command for command in commands if words_of(command, CHECKS) is None]
+    unchecked += [fence.place for fences in RUN.values() for fence in fences if fence.language == "python" and check_of_snippet(fence.text) is None]
+    assert not unchecked, "what are these to have done?"
+    assert {words_of(command, CHECKS) for command in commands} == CHECKS.keys()
 
 
 def test_the_counts(capsys):
     """Printed, so that a reader of the log sees what is left out."""
-    run = sum(len(fence.commands()) if fence.language == "sh" else 1 for fences in RUN.values() for fence in fences)
-    marked = [(path, fence) for path, fences in ALL.items() for fence in fences if fence.language in ("sh", "python") and fence.reason]
+    run = sum(len(fence.steps()) for fences in RUN.values() for fence in fences)
+    marked = [fence for fences in ALL.values() for fence in fences if fence.noted("not run") is not None]
     with capsys.disabled():
-        print(f"\ndocumentation: {run} commands and snippets are run, {sum(len(fence.commands()) for _, fence in marked)} are marked:")
-        for path, fence in marked:
-            print(f"  {path.name}:{fence.line}: {fence.reason}")
-    assert run > 20
+        print(f"\ndocumentation: {run} commands and snippets are run, {sum(len(helped(program)) for program in PROGRAMS)} examples of help texts, and "
+              f"{sum(len(fence.steps()) for fence in marked)} commands are not:")
+        for fence in marked:
+            print(f"  {fence.place}: {len(fence.steps())}, {fence.noted('not run')}")
+    assert run > 40
