@@ -70,7 +70,7 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   app.add_option("--server", context.server, "Address of the server")
       ->envname("GRAFT_SERVER")
       ->capture_default_str();
-  app.add_flag("--json", context.json, "JSON, one object a line, instead of tables");
+  app.add_flag("--json", context.json, "JSON instead of text: lists have one object a line");
   app.add_option("--timeout", context.timeout_seconds, "Seconds that a call may take")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -169,6 +169,7 @@ void AddServerOptions(CLI::App& app, ServerFlags& flags) {
   CLI::App* stop = app.add_subcommand(
       "stop", "Stop the server that uses --data; its local workers go on with their jobs");
   stop->add_flag("--all", flags.stop_all, "Stop its local workers too");
+  stop->footer("Example: graft-server stop --all --data /srv/graft (default: that of the server)");
   stop->fallthrough();
   stop->callback([&flags] { flags.stop = true; });
 }

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from programs import ROOT
 
 
 def integration():
-    spec = importlib.util.spec_from_file_location("graft_service", ROOT / "tests/integration/conftest.py")
+    folder = ROOT / "tests/integration"
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # Last: both folders have a conftest.
+    spec = importlib.util.spec_from_file_location("graft_service", folder / "conftest.py")
     service = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(service)
     return service

@@ -43,9 +43,13 @@ constexpr char kFooter[] =
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cancelled (Ctrl-C).\n";
 
 constexpr char kSpecHelp[] =
-    "graft.v1.JobSpec as JSON; names of models, adapters and data sets in it may be paths.\n"
+    "graft.v1.JobSpec as JSON; names of models, adapters and data sets in it may be paths.\n";
+constexpr char kFineTuneExample[] =
     "  {\"fine_tune\": {\"base_model\": \"models/gpt2\", \"method\": {\"lora\": {\"rank\": 8}},\n"
     "                 \"data\": {\"train\": \"train.jsonl\", \"validation\": \"valid.jsonl\"}}}";
+constexpr char kEvaluateExample[] =
+    "  {\"evaluate\": {\"base_model\": \"models/gpt2\", \"data\": {\"validation\": "
+    "\"test.jsonl\"}}}";
 
 // Turns SIGINT and SIGTERM into a cancel while it lives. Make it before any other thread.
 class CancelOnSignal {
@@ -183,8 +187,11 @@ void AddDeviceFlags(CLI::App* app, std::string* device, int* threads) {
       ->default_str("auto");
 }
 
-void AddJobFlags(CLI::App* app, std::string* spec, StandaloneOptions* options) {
-  app->add_option("--spec", *spec, kSpecHelp)->required()->check(CLI::ExistingFile);
+void AddJobFlags(CLI::App* app, std::string* spec, StandaloneOptions* options,
+                 const char* example) {
+  app->add_option("--spec", *spec, absl::StrCat(kSpecHelp, example))
+      ->required()
+      ->check(CLI::ExistingFile);
   app->add_option("--out", options->output, "Directory for what comes out")->required();
   app->add_option("--model", options->base_model, "Base model's folder, instead of the spec's");
   app->add_option("--validation", options->validation, "Validation data, instead of the spec's");
@@ -205,13 +212,13 @@ struct Arguments {
 
 CLI::App* AddRun(CLI::App& app, Arguments* arguments) {
   CLI::App* run = app.add_subcommand("run", "Fine-tunes; prints events as JSON lines");
-  AddJobFlags(run, &arguments->spec, &arguments->job);
+  AddJobFlags(run, &arguments->spec, &arguments->job, kFineTuneExample);
   run->add_option("--train", arguments->job.train, "Training data, instead of the spec's");
   run->add_option("--init-from", arguments->job.adapter,
                   "Adapter to begin with, instead of the spec's");
   run->add_flag("--resume", arguments->job.resume, "Goes on from the newest checkpoint in OUT");
   run->footer(
-      "Example: graft-engine run --spec job.json --out runs/lora --threads 4\n"
+      "Example: graft-engine run --spec job.json --out runs/news --threads 4\n"
       "OUT/adapter (OUT/model for a full job) is there when it is done.");
   return run;
 }
@@ -219,7 +226,7 @@ CLI::App* AddRun(CLI::App& app, Arguments* arguments) {
 CLI::App* AddEvaluate(CLI::App& app, Arguments* arguments) {
   CLI::App* evaluate =
       app.add_subcommand("evaluate", "Scores a data set; prints events as JSON lines");
-  AddJobFlags(evaluate, &arguments->spec, &arguments->job);
+  AddJobFlags(evaluate, &arguments->spec, &arguments->job, kEvaluateExample);
   evaluate->add_option("--adapter", arguments->job.adapter,
                        "Adapter's directory, instead of the spec's");
   evaluate->footer(
