@@ -14,6 +14,7 @@ function(graft_library)
     add_library(${name} STATIC ${sources})
     target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
     target_link_libraries(${name} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS} graft_warnings)
+    graft_compile_together(${name})
   else()
     add_library(${name} INTERFACE)
     target_include_directories(${name} INTERFACE ${CMAKE_SOURCE_DIR})
@@ -21,6 +22,13 @@ function(graft_library)
   endif()
   set_property(GLOBAL APPEND PROPERTY GRAFT_FOLDERS ${folder})
   set_property(GLOBAL PROPERTY GRAFT_TEST_DEPS_${folder} "${ARG_TEST_DEPS}")
+endfunction()
+
+# graft_compile_together(target): compiles its sources eight at a time, which takes a third of the compiler's time: each header is
+# read once, and each template instantiated once. So no two sources of a target may use one name in their anonymous namespaces for
+# two things, nor leave a macro behind. GRAFT_UNITY=OFF, as in the preset dev, compiles them one by one.
+function(graft_compile_together target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${GRAFT_UNITY} UNITY_BUILD_BATCH_SIZE 8)
 endfunction()
 
 # graft_precompile(target SET headers...): compiles the target with these headers precompiled. The first target of a set compiles
@@ -93,6 +101,7 @@ function(graft_tests)
         graft_precompile(${name}_test test <gmock/gmock.h> <absl/status/statusor.h> <absl/strings/str_cat.h>)
       endif()
     endif()
+    graft_compile_together(${name}_test)
     gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${folder}" TIMEOUT 300)
   endforeach()
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)

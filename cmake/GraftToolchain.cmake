@@ -14,6 +14,8 @@ target_compile_options(graft_warnings INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports overlaps that are none in std::string's own code (https://gcc.gnu.org/PR105329).
   target_compile_options(graft_warnings INTERFACE -Wno-restrict)
+  # A source that is compiled with others may have a class of a header hold one of its anonymous namespace, as by itself.
+  target_compile_options(graft_warnings INTERFACE $<$<BOOL:${GRAFT_UNITY}>:-Wno-subobject-linkage>)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(graft_warnings INTERFACE -Wthread-safety)

@@ -125,11 +125,11 @@ void PrintDirectory(const CliContext& context, const std::string& directory) {
   std::fputs(OneFact(context.json, "directory", directory, directory).c_str(), stdout);
 }
 
-struct NameOptions {
+struct EntryOptions {
   std::string name;
 };
 
-absl::Status RunDeleteDataset(CliContext& context, const NameOptions& options) {
+absl::Status RunDeleteDataset(CliContext& context, const EntryOptions& options) {
   RETURN_IF_ERROR(context.client->DeleteDataset(options.name));
   PrintDeleted(context, options.name);
   return absl::OkStatus();
@@ -173,7 +173,7 @@ absl::Status RunModels(CliContext& context, const NoOptions&) {
   return absl::OkStatus();
 }
 
-absl::Status RunDeleteModel(CliContext& context, const NameOptions& options) {
+absl::Status RunDeleteModel(CliContext& context, const EntryOptions& options) {
   RETURN_IF_ERROR(context.client->DeleteModel(options.name));
   PrintDeleted(context, options.name);
   return absl::OkStatus();
@@ -205,7 +205,7 @@ absl::Status RunAdapters(CliContext& context, const ListAdaptersOptions& options
   return absl::OkStatus();
 }
 
-absl::Status RunShowAdapter(CliContext& context, const NameOptions& options) {
+absl::Status RunShowAdapter(CliContext& context, const EntryOptions& options) {
   ASSIGN_OR_RETURN(const v1::Adapter adapter, context.client->GetAdapter(options.name));
   if (context.json) {
     std::puts(ToJson(adapter, true).c_str());
@@ -277,7 +277,7 @@ absl::Status RunImport(CliContext& context, const ImportOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status RunDeleteAdapter(CliContext& context, const NameOptions& options) {
+absl::Status RunDeleteAdapter(CliContext& context, const EntryOptions& options) {
   RETURN_IF_ERROR(context.client->DeleteAdapter(options.name));
   PrintDeleted(context, options.name);
   return absl::OkStatus();
@@ -311,7 +311,7 @@ void AddDatasetCommands(CLI::App& app, RunCommand& run) {
   preview_command->add_option("--target-field", preview->target_field, "Default: summary");
   preview_command->add_option("--prompt-template", preview->prompt_template,
                               "Default: {source}\\nTL;DR:");
-  auto remove = std::make_shared<NameOptions>();
+  auto remove = std::make_shared<EntryOptions>();
   AddCommand(*datasets, run, "delete", "Delete a data set that no unfinished job uses",
              "graft datasets delete articles", remove, RunDeleteDataset)
       ->add_option("dataset", remove->name, "Its name")
@@ -331,7 +331,7 @@ void AddModelCommands(CLI::App& app, RunCommand& run) {
       ->check(CLI::ExistingDirectory);
   AddCommand(*models, run, "list", "List base models", "graft models list",
              std::make_shared<NoOptions>(), RunModels);
-  auto remove = std::make_shared<NameOptions>();
+  auto remove = std::make_shared<EntryOptions>();
   AddCommand(*models, run, "delete", "Delete a model that nothing uses", "graft models delete gpt2",
              remove, RunDeleteModel)
       ->add_option("model", remove->name, "Its name")
@@ -346,7 +346,7 @@ void AddAdapterCommands(CLI::App& app, RunCommand& run) {
   AddCommand(*adapters, run, "list", "List adapters", "graft adapters list --base-model gpt2", list,
              RunAdapters)
       ->add_option("--base-model", list->base_model, "Only those on this model");
-  auto show = std::make_shared<NameOptions>();
+  auto show = std::make_shared<EntryOptions>();
   AddCommand(*adapters, run, "show", "Show an adapter's files and how to load it",
              "graft adapters show news-lora", show, RunShowAdapter)
       ->add_option("adapter", show->name, "Its name")
@@ -380,7 +380,7 @@ void AddAdapterCommands(CLI::App& app, RunCommand& run) {
   import_command->add_option("--name", import->name, "Its name here")->required();
   import_command->add_option("--base-model", import->base_model, "The model it belongs to")
       ->required();
-  auto remove = std::make_shared<NameOptions>();
+  auto remove = std::make_shared<EntryOptions>();
   AddCommand(*adapters, run, "delete", "Delete an adapter that no unfinished job uses",
              "graft adapters delete news-lora", remove, RunDeleteAdapter)
       ->add_option("adapter", remove->name, "Its name")

@@ -140,7 +140,7 @@ absl::StatusOr<std::vector<std::map<int64_t, double>>> FetchScores(CliContext& c
   return scores;
 }
 
-nlohmann::json ToJson(const PairedDifference& difference) {
+nlohmann::json DifferenceJson(const PairedDifference& difference) {
   nlohmann::json json = {{"to_job", difference.to_job}, {"metric", kRougeType}};
   if (!difference.not_comparable.empty()) {
     json["not_comparable"] = difference.not_comparable;
@@ -154,7 +154,7 @@ nlohmann::json ToJson(const PairedDifference& difference) {
   return json;
 }
 
-nlohmann::json ToJson(const ValidationDifference& difference) {
+nlohmann::json ValidationJson(const ValidationDifference& difference) {
   nlohmann::json json = {{"to_job", difference.to_job}};
   if (!difference.rows.empty()) {
     json["not_comparable"] = difference.rows;
@@ -165,8 +165,8 @@ nlohmann::json ToJson(const ValidationDifference& difference) {
   return json;
 }
 
-nlohmann::json ToJson(const ComparedJob& compared,
-                      const std::map<std::string, v1::Adapter>& adapters) {
+nlohmann::json ComparedJson(const ComparedJob& compared,
+                            const std::map<std::string, v1::Adapter>& adapters) {
   nlohmann::json row = {{"job", compared.job.name()},
                         {"label", compared.label},
                         {"metrics", nlohmann::json::object()}};
@@ -189,13 +189,13 @@ void PrintJson(const Fetched& fetched, const std::vector<PairedDifference>& diff
                const std::vector<ValidationDifference>& validations) {
   std::map<std::string, nlohmann::json> by_job;
   for (const auto& difference : differences) {
-    by_job[difference.job]["difference"] = ToJson(difference);
+    by_job[difference.job]["difference"] = DifferenceJson(difference);
   }
   for (const auto& difference : validations) {
-    by_job[difference.job]["validation"] = ToJson(difference);
+    by_job[difference.job]["validation"] = ValidationJson(difference);
   }
   for (const ComparedJob& compared : fetched.jobs) {
-    nlohmann::json row = ToJson(compared, fetched.adapters);
+    nlohmann::json row = ComparedJson(compared, fetched.adapters);
     const auto said = by_job.find(compared.job.name());
     if (said != by_job.end()) row.update(said->second);
     std::puts(row.dump().c_str());

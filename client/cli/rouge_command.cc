@@ -34,7 +34,7 @@ absl::Status RunRouge(CliContext& context, const RougeCommandOptions& options) {
     std::puts(RougeAggregateJson(report, files).c_str());
     return absl::OkStatus();
   }
-  std::fputs(RougeTable(report).c_str(), stdout);
+  std::fputs(RougeReportTable(report).c_str(), stdout);
   std::printf("%s rows, stemmer %s, sentences end %s\n", FormatCount(report.num_samples).c_str(),
               files.use_stemmer ? "on" : "off",
               files.split_sentences ? "at newlines, or by rule" : "at newlines");

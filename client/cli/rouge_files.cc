@@ -160,7 +160,7 @@ absl::StatusOr<RougeFileReport> ScoreRougeFiles(
   return report;
 }
 
-std::string RougeTable(const RougeFileReport& report) {
+std::string RougeReportTable(const RougeFileReport& report) {
   Table table({"", "PRECISION>", "95 %>", "RECALL>", "95 %>", "F>", "95 %>"});
   for (const RougeFileType& type : report.types) {
     table.AddRow({type.name, FormatNumber(type.precision.mean, 4), IntervalText(type.precision),

@@ -61,7 +61,7 @@ absl::StatusOr<RougeFileReport> ScoreRougeFiles(
 RougeScore RougeScores::*RougeTypeMember(const std::string& name);
 
 // A table for people.
-std::string RougeTable(const RougeFileReport& report);
+std::string RougeReportTable(const RougeFileReport& report);
 // One line of JSON: a row's scores, as predictions.jsonl of an evaluate job has them.
 std::string RougeRowJson(const RougeFileRow& row, const std::vector<std::string>& types);
 // One line of JSON: {"aggregate": {…}}, with all that the numbers depend on.

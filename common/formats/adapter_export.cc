@@ -18,7 +18,7 @@
 namespace graft {
 namespace {
 
-constexpr char kConfig[] = "adapter_config.json";
+constexpr char kExportedConfig[] = "adapter_config.json";
 constexpr char kGraftJson[] = "graft.json";
 constexpr int64_t kMaxJsonBytes = int64_t{16} << 20;
 constexpr int64_t kHashBytes = 1 << 20;
@@ -108,7 +108,7 @@ absl::Status AdapterExport::ConvertConfigs(const std::string& directory, const G
   ASSIGN_OR_RETURN(const std::string fields, PeftFieldSet(peft_version));
   std::vector<AdapterFile> configs;
   for (const ManifestFile& file : kept_) {
-    if (BaseName(file.path) != kConfig) continue;
+    if (BaseName(file.path) != kExportedConfig) continue;
     ASSIGN_OR_RETURN(std::string text, ReadFile(JoinPath(directory, file.path), kMaxJsonBytes));
     if (IsBefore017(fields)) {
       absl::StatusOr<std::string> spelled_out = SpellOutForOldPeft(text, gpt2);
@@ -131,7 +131,8 @@ absl::Status AdapterExport::WriteAnew(const Gpt2Config& gpt2, const AdapterWrite
   ASSIGN_OR_RETURN(made_, PlanAdapter(gpt2, adapter_.parts(), tensors, own));
   std::erase_if(kept_, [](const ManifestFile& file) {
     const std::string name = BaseName(file.path);
-    return name == kConfig || name == "adapter_model.safetensors" || file.path == "README.md";
+    return name == kExportedConfig || name == "adapter_model.safetensors" ||
+           file.path == "README.md";
   });
   return absl::OkStatus();
 }

@@ -14,9 +14,9 @@
 namespace graft {
 namespace {
 
-constexpr char kConfig[] = "adapter_config.json";
-constexpr char kWeights[] = "adapter_model.safetensors";
-constexpr int64_t kMaxConfigBytes = int64_t{1} << 20;
+constexpr char kAdapterConfig[] = "adapter_config.json";
+constexpr char kAdapterWeights[] = "adapter_model.safetensors";
+constexpr int64_t kMaxAdapterConfigBytes = int64_t{1} << 20;
 
 bool AllZero(const TensorView& tensor) {
   return absl::c_all_of(tensor.bytes, [](std::byte byte) { return byte == std::byte{0}; });
@@ -111,24 +111,24 @@ absl::StatusOr<AdapterFolder> AdapterFolder::Open(const std::string& directory,
     return absl::NotFoundError(absl::StrCat("there is no adapter directory ", directory));
   }
   AdapterFolder folder;
-  if (FileExists(JoinPath(directory, kConfig))) {
+  if (FileExists(JoinPath(directory, kAdapterConfig))) {
     RETURN_IF_ERROR(folder.AddPeftDirectory(directory, gpt2));
   } else if (DirectoryExists(JoinPath(directory, "lora")) &&
              DirectoryExists(JoinPath(directory, "soft_prompt"))) {
     RETURN_IF_ERROR(folder.AddPeftDirectory(JoinPath(directory, "lora"), gpt2));
     RETURN_IF_ERROR(folder.AddPeftDirectory(JoinPath(directory, "soft_prompt"), gpt2));
   } else {
-    return absl::NotFoundError(
-        absl::StrCat(directory, " has no ", kConfig, ", nor the directories lora and soft_prompt"));
+    return absl::NotFoundError(absl::StrCat(directory, " has no ", kAdapterConfig,
+                                            ", nor the directories lora and soft_prompt"));
   }
   folder.DropCarrier();
   return folder;
 }
 
 absl::Status AdapterFolder::AddPeftDirectory(const std::string& directory, const Gpt2Config& gpt2) {
-  const std::string config_path = JoinPath(directory, kConfig);
-  const std::string weights_path = JoinPath(directory, kWeights);
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(config_path, kMaxConfigBytes));
+  const std::string config_path = JoinPath(directory, kAdapterConfig);
+  const std::string weights_path = JoinPath(directory, kAdapterWeights);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(config_path, kMaxAdapterConfigBytes));
   const absl::StatusOr<PeftConfig> config = ParsePeftConfig(text);
   if (!config.ok()) return Annotate(config.status(), config_path);
   if (!FileExists(weights_path)) {

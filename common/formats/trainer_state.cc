@@ -18,7 +18,7 @@ constexpr char kEmptyLog[] = "\n  \"log_history\": [";
 constexpr char kEntryIndent[] = "\n    ";
 
 // Python's json.dumps writes NaN and Infinity, which no JSON parser must take; null says as much.
-json Number(double value) { return std::isfinite(value) ? json(value) : json(); }
+json FiniteNumber(double value) { return std::isfinite(value) ? json(value) : json(); }
 
 std::string TrainerName(const std::string& name) {
   for (const char* plain : {"train/loss", "train/grad_norm", "train/learning_rate"}) {
@@ -31,10 +31,10 @@ std::string TrainerName(const std::string& name) {
 json LogEntry(const MetricRow& row, bool train) {
   json entry = json::object();
   for (const auto& [name, value] : row.values) {
-    if (absl::StartsWith(name, kTrain) == train) entry[TrainerName(name)] = Number(value);
+    if (absl::StartsWith(name, kTrain) == train) entry[TrainerName(name)] = FiniteNumber(value);
   }
   if (entry.empty()) return entry;
-  entry["epoch"] = Number(row.epoch);
+  entry["epoch"] = FiniteNumber(row.epoch);
   entry["step"] = row.step;
   return entry;
 }
@@ -60,9 +60,9 @@ TrainerStateWriter::TrainerStateWriter(const TrainerStateInfo& info, std::string
   const int64_t eval_steps = info.eval_steps > 0 ? info.eval_steps : kReferenceInterval;
   const json state = {
       {"best_global_step", OrNull(info.best_global_step)},
-      {"best_metric", info.best_metric.has_value() ? Number(*info.best_metric) : json()},
+      {"best_metric", info.best_metric.has_value() ? FiniteNumber(*info.best_metric) : json()},
       {"best_model_checkpoint", nullptr},
-      {"epoch", Number(info.epoch)},
+      {"epoch", FiniteNumber(info.epoch)},
       {"eval_steps", eval_steps},
       {"global_step", info.global_step},
       {"is_hyper_param_search", false},

@@ -77,9 +77,9 @@ absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t be
 }
 
 // A blob that is made piece by piece: what stands in `text` is taken over by Flush.
-class BlobFile {
+class WrittenFile {
  public:
-  explicit BlobFile(BlobStore& blobs) : writer_(blobs.NewWriter({})) {}
+  explicit WrittenFile(BlobStore& blobs) : writer_(blobs.NewWriter({})) {}
 
   std::string text;
 
@@ -112,24 +112,24 @@ absl::StatusOr<std::vector<ManifestFile>> MakeEventFiles(JobStore& store, BlobSt
   ASSIGN_OR_RETURN(const LogHead head, ReadHead(store, job, best_step));
   const double first_time = head.first_time.value_or(0);
 
-  BlobFile metrics(blobs);
-  BlobFile state(blobs);
-  BlobFile board(blobs);
+  WrittenFile metrics(blobs);
+  WrittenFile state(blobs);
+  WrittenFile board(blobs);
   TrainerStateWriter state_writer(head.info, state.text);
   AppendTensorBoardHeader(first_time, board.text);
   const auto visit = [&](const MetricRow& row) {
     AppendMetricsJsonl(row, metrics.text);
     state_writer.Add(row);
     AppendTensorBoardEvent(row, board.text);
-    for (BlobFile* file : {&metrics, &state, &board}) RETURN_IF_ERROR(file->FlushIfLong());
+    for (WrittenFile* file : {&metrics, &state, &board}) RETURN_IF_ERROR(file->FlushIfLong());
     return absl::OkStatus();
   };
   RETURN_IF_ERROR(ForEachRow(store, job.name(), head.last_event, visit).status());
   state_writer.Finish();
 
-  const std::pair<std::string, BlobFile*> made[] = {{"metrics.jsonl", &metrics},
-                                                    {"trainer_state.json", &state},
-                                                    {TensorBoardFileName(first_time), &board}};
+  const std::pair<std::string, WrittenFile*> made[] = {{"metrics.jsonl", &metrics},
+                                                       {"trainer_state.json", &state},
+                                                       {TensorBoardFileName(first_time), &board}};
   for (const auto& [path, file] : made) {
     ASSIGN_OR_RETURN(ManifestFile committed, file->Commit(path));
     files.push_back(std::move(committed));

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 
 // Evaluations of one row, listed one a page. Job n scored n tenths; jobs/3 had no stemmer. From
 // jobs/5 on fine-tune jobs without artifacts: jobs/n was validated on the first n rows.
-class FakeJobs : public v1::JobService::Service {
+class FakeComparedJobs : public v1::JobService::Service {
  public:
   grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
                         v1::ListJobsResponse* response) override {
@@ -75,7 +75,7 @@ class CompareCommandTest : public ::testing::Test {
     return rows;
   }
 
-  FakeJobs jobs_;
+  FakeComparedJobs jobs_;
   CommandServer server_{std::vector<grpc::Service*>{&jobs_}};
 };
 

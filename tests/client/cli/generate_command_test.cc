@@ -13,7 +13,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class FakeAdapters : public v1::AdapterService::Service {
+class FakeGenerator : public v1::AdapterService::Service {
  public:
   grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>*) override {
@@ -37,7 +37,7 @@ class GenerateCommandTest : public ::testing::Test {
     return status;
   }
 
-  FakeAdapters adapters_;
+  FakeGenerator adapters_;
   CommandServer server_{std::vector<grpc::Service*>{&adapters_}};
 };
 
