@@ -30,7 +30,7 @@ std::string FileOf(absl::string_view json, absl::string_view data) {
   return absl::StrCat(file, json, data);
 }
 
-std::string ErrorOf(absl::string_view file) {
+std::string SafetensorsErrorOf(absl::string_view file) {
   const absl::StatusOr<SafetensorsFile> parsed = SafetensorsFile::Parse(Bytes(file));
   if (parsed.ok()) return "no error";
   EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument);
@@ -203,21 +203,21 @@ constexpr absl::string_view kB = R"("b":{"dtype":"U8","shape":[2],"data_offsets"
 std::string Two() { return FileOf(absl::StrCat("{", kA, ",", kB, "}"), "1234"); }
 
 TEST(SafetensorsReaderTest, FieldsMayStandInAnyOrderAndWithSpaces) {
-  EXPECT_EQ(ErrorOf(FileOf(R"({ "b" : {"data_offsets":[2, 4], "shape":[2], "dtype":"U8"},
+  EXPECT_EQ(SafetensorsErrorOf(FileOf(R"({ "b" : {"data_offsets":[2, 4], "shape":[2], "dtype":"U8"},
                                 "a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]} }  )",
-                           "1234")),
+                                      "1234")),
             "no error");
-  EXPECT_EQ(ErrorOf(FileOf("{}", "")), "no error");
+  EXPECT_EQ(SafetensorsErrorOf(FileOf("{}", "")), "no error");
 }
 
 TEST(SafetensorsReaderTest, EveryTruncationIsNoticed) {
   const std::string file = Two();
-  ASSERT_EQ(ErrorOf(file), "no error");
+  ASSERT_EQ(SafetensorsErrorOf(file), "no error");
   for (size_t size = 0; size < file.size(); ++size) {
-    EXPECT_NE(ErrorOf(file.substr(0, size)), "no error") << size;
+    EXPECT_NE(SafetensorsErrorOf(file.substr(0, size)), "no error") << size;
   }
-  EXPECT_THAT(ErrorOf(file.substr(0, file.size() - 1)), HasSubstr("truncated"));
-  EXPECT_THAT(ErrorOf(file + "x"), HasSubstr("the tensors end at byte 4"));
+  EXPECT_THAT(SafetensorsErrorOf(file.substr(0, file.size() - 1)), HasSubstr("truncated"));
+  EXPECT_THAT(SafetensorsErrorOf(file + "x"), HasSubstr("the tensors end at byte 4"));
 }
 
 TEST(SafetensorsReaderTest, EveryChangedHeaderByteIsHarmless) {
@@ -307,12 +307,13 @@ std::vector<HostileCase> HostileCases() {
 
 TEST(SafetensorsReaderTest, HostileFilesAreRefusedWithTheReason) {
   for (const HostileCase& hostile : HostileCases()) {
-    EXPECT_THAT(ErrorOf(hostile.file), HasSubstr(hostile.message)) << hostile.name;
+    EXPECT_THAT(SafetensorsErrorOf(hostile.file), HasSubstr(hostile.message)) << hostile.name;
   }
 }
 
 TEST(SafetensorsReaderTest, LongNamesAreShortInMessages) {
-  const std::string error = ErrorOf(FileOf("{\"" + std::string(100'000, 'n') + "\":1}", ""));
+  const std::string error =
+      SafetensorsErrorOf(FileOf("{\"" + std::string(100'000, 'n') + "\":1}", ""));
   EXPECT_LT(error.size(), 400u);
 }
 
