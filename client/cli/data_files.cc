@@ -17,7 +17,7 @@
 namespace graft {
 namespace {
 
-constexpr int kCheckedRows = 100;
+constexpr int64_t kCheckedRows = 100;
 
 DataFields FieldsOf(v1::DataSpec data) {
   ResolveFields(data);
@@ -28,10 +28,10 @@ DataFields FieldsOf(v1::DataSpec data) {
   return fields;
 }
 
-absl::Status ReadFirstRows(const std::string& path, const DataFields& fields) {
+absl::Status ReadFirstRows(const std::string& path, const DataFields& fields, int64_t rows) {
   ASSIGN_OR_RETURN(DataReader reader, DataReader::Open(path, fields));
   DataRow row;
-  for (int i = 0; i < kCheckedRows; ++i) {
+  for (int64_t i = 0; i < rows; ++i) {
     ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
     if (!more) break;
   }
@@ -69,9 +69,10 @@ absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& fla
   return absl::InvalidArgumentError(absl::StrCat(flag, ": there is no file ", value));
 }
 
-absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data,
+absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
                             const std::string& flag) {
-  return Annotate(ReadFirstRows(path, FieldsOf(data)), absl::StrCat(flag, ": ", path));
+  const int64_t rows = max_rows > 0 ? std::min(max_rows, kCheckedRows) : kCheckedRows;
+  return Annotate(ReadFirstRows(path, FieldsOf(data), rows), absl::StrCat(flag, ": ", path));
 }
 
 absl::StatusOr<std::string> DatasetNameOfFile(const std::string& path, const std::string& flag) {

@@ -2,6 +2,7 @@
 
 // Data of a job that is a file of this machine.
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -24,10 +25,11 @@ bool IsPath(const std::string& value);
 // nothing that a data set's may have.
 absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& flag);
 
-// Reads the first rows of a file (a hundred at most) as the server will, with the fields that
-// `data` asks for. Codes of DataReader (common/text/data_reader.h); the message names `flag`, the
-// file and the line.
-absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data,
+// Reads the first rows of a file (a hundred at most, and no more than the first `max_rows`, which
+// are all that a job takes; 0: it takes all) as the engine will, with the fields that `data` asks
+// for. Codes of DataReader (common/text/data_reader.h); the message names `flag`, the file and the
+// line.
+absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
                             const std::string& flag);
 
 // Of the data set that a file is uploaded as: "my-articles-1a2b3c4d", of its name what names may

@@ -36,7 +36,7 @@ void LogPrinter::End(v1::JobLogStream stream) {
 
 void LogPrinter::Say(absl::string_view line) {
   MutexLock lock(mutex_);
-  write_(absl::StrCat(line, "\n"));
+  write_(Shown(absl::StrCat(line, "\n")));
 }
 
 bool LogPrinter::empty() const {
@@ -46,16 +46,19 @@ bool LogPrinter::empty() const {
 
 void LogPrinter::Write(v1::JobLogStream stream, int32_t attempt, std::string lines) {
   empty_ = false;
-  if (clean_) {
-    for (char& byte : lines) {
-      if (absl::ascii_iscntrl(byte) && byte != '\n' && byte != '\t') byte = '?';
-    }
-  }
   const char* const name = stream == v1::JOB_LOG_STREAM_ENGINE ? "engine" : "worker";
   const std::string header = absl::StrCat("==> attempt ", attempt, ", ", name, " <==\n");
   if (headers_ && header != last_header_) write_(header);
   last_header_ = header;
-  write_(lines);
+  write_(Shown(std::move(lines)));
+}
+
+std::string LogPrinter::Shown(std::string lines) const {
+  if (!clean_) return lines;
+  for (char& byte : lines) {
+    if (absl::ascii_iscntrl(byte) && byte != '\n' && byte != '\t') byte = '?';
+  }
+  return lines;
 }
 
 }  // namespace graft

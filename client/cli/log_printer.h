@@ -36,6 +36,7 @@ class LogPrinter {
     int64_t offset = 0;  // Of the next byte.
     std::string line;    // That has not ended.
   };
+  std::string Shown(std::string lines) const;
   void Write(v1::JobLogStream stream, int32_t attempt, std::string lines)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

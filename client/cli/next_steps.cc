@@ -91,6 +91,7 @@ class Steps {
     const int64_t half = batch % 2 == 0 ? batch / 2 : 1;
     if (batch <= 1) {
       const v1::DataSpec& data = evaluates() ? evaluate().data() : fine_tune().data();
+      if (data.has_text_field()) return Say("to try: a smaller model, or bf16 (--precision)");
       Say("to try: shorter texts need less memory");
       return Again(absl::StrCat("--max-source-tokens ", std::max(1, data.max_source_tokens() / 2)));
     }
@@ -108,11 +109,16 @@ class Steps {
   void LearnSlower() {
     const v1::Method& method = fine_tune().method();
     double rate = 0;
+    int parts = 0;
     for (const double part :
          {method.lora().learning_rate(), method.soft_prompt().learning_rate(),
           method.last_layers().learning_rate(), method.full().learning_rate()}) {
-      if (part > 0) rate = rate > 0 ? std::min(rate, part) : part;
+      if (part <= 0) continue;
+      rate = part;
+      ++parts;
     }
+    // --learning-rate would give all parts the same one.
+    if (parts > 1) return Say("to try: lower learning rates of the method's parts");
     Say(absl::StrCat("to try: a lower learning rate (now ", rate, ")"));
     Again(absl::StrCat("--learning-rate ", rate / 10));
   }

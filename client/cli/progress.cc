@@ -74,7 +74,7 @@ std::string StageText(v1::JobStage stage) {
 }
 
 std::string LossCurve(const std::deque<double>& values, size_t width) {
-  if (values.size() < 2) return "";
+  if (values.size() < 2 || width == 0) return "";
   const size_t columns = std::min(width, values.size());
   std::vector<double> means(columns, 0);
   for (size_t i = 0; i < columns; ++i) {

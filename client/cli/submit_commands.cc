@@ -142,7 +142,9 @@ absl::Status CheckHere(const Submission& submission, size_t index) {
   for (const SpecReference& name : DataNames(job)) {
     const std::string flag = submission.NameOf(name.field);
     ASSIGN_OR_RETURN(const bool file, IsDataFile(name.name, flag));
-    if (file) RETURN_IF_ERROR(CheckFirstRows(name.name, data, flag));
+    const bool train = absl::EndsWith(name.field, ".train");
+    const int64_t max_rows = train ? data.max_train_rows() : data.max_validation_rows();
+    if (file) RETURN_IF_ERROR(CheckFirstRows(name.name, data, max_rows, flag));
   }
   return absl::OkStatus();
 }

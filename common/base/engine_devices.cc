@@ -52,12 +52,12 @@ absl::StatusOr<std::string> OutputOf(const std::string& program, const std::stri
   return ReadFile(path, kMaxAnswerBytes);
 }
 
-// By what the machine calls it: of "cuda:1" under CUDA_VISIBLE_DEVICES=4,6 that is 6.
+// By what the machine calls it: of "cuda:1" under CUDA_VISIBLE_DEVICES=4,6 that is 6, of "cuda" 4.
 std::string ClaimName(const std::string& gpu) {
   const std::vector<std::string> visible =
       absl::StrSplit(VariableOr("CUDA_VISIBLE_DEVICES", ""), ',', absl::SkipWhitespace());
   size_t place = 0;
-  const bool numbered = absl::SimpleAtoi(absl::StripPrefix(gpu, "cuda:"), &place);
+  const bool numbered = gpu == "cuda" || absl::SimpleAtoi(absl::StripPrefix(gpu, "cuda:"), &place);
   const std::string name =
       numbered && place < visible.size() ? visible[place] : absl::StrCat(place);
   return absl::StrReplaceAll(name, {{"/", "_"}, {" ", ""}});

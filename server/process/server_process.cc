@@ -169,8 +169,8 @@ absl::Status StopServer(const ServerFlags& flags) {
     if (::kill(pid, SIGTERM) != 0) {
       return absl::PermissionDeniedError(absl::StrCat("cannot stop process ", pid));
     }
-    const absl::Time deadline =
-        absl::Now() + absl::Seconds(flags.drain_seconds) + absl::Seconds(30);
+    const auto longest = std::max<double>(flags.drain_seconds, flags.stop_seconds);
+    const absl::Time deadline = absl::Now() + absl::Seconds(longest) + absl::Seconds(30);
     while (ProcessLock::OwnerOf(lock) == pid) {
       if (absl::Now() >= deadline) {
         return absl::DeadlineExceededError(absl::StrCat("process ", pid, " does not end"));

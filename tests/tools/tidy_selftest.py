@@ -204,6 +204,27 @@ class TidyTest(unittest.TestCase):
         for _ in range(2):
             self.assertEqual(self.tidy(status=1), {"b/alone.cc"})
             self.assertIn("1 with findings", self.printed)
+        self.write("a/low.h", "int third;\n")
+        self.commit("third")
+        self.assertEqual(self.tidy("--since", "HEAD~1", status=1), {"a/uses_low.cc", "b/alone.cc"})
+        self.write("b/alone.cc", "int good;\n")
+        self.commit("fourth")
+        self.assertEqual(self.tidy(), {"b/alone.cc"})
+
+    def test_a_named_commit_is_no_claim_that_all_else_passed(self):
+        self.write("b/alone.cc", "int bad;\n")
+        self.commit("second")
+        self.assertEqual(self.tidy("--since", "HEAD"), set())
+        self.assertEqual(self.tidy(status=1), {"b/alone.cc"})
+
+    def test_what_a_proto_imports_counts(self):
+        self.write("proto/p/v1/p.proto", 'import "p/v1/q.proto";\n')
+        self.write("proto/p/v1/q.proto", "message Q {}\n")
+        self.commit("second")
+        self.tidy()
+        self.write("proto/p/v1/q.proto", "message Q { int32 x = 1; }\n")
+        self.commit("third")
+        self.assertEqual(self.tidy(), {"a/uses_proto.cc"})
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ absl::StatusOr<std::string> WorkerId(const std::string& state) {
 }
 
 absl::Status Serve(const Flags& flags) {
+  // Before there is any other thread, and before the server can find this process.
+  const ProgramSignals signals;
   LogOptions log;
   log.program = "worker";
   log.json = flags.log_json;
@@ -118,8 +120,6 @@ absl::Status Serve(const Flags& flags) {
   options.slots = flags.slots;
   options.state_directory = flags.state;
   options.cache_max_bytes = static_cast<int64_t>(flags.cache_gb * 1e9);
-
-  const ProgramSignals signals;  // Before there is any other thread.
 
   MetricRegistry metrics;
   std::unique_ptr<MetricsExposer> exposer;

@@ -44,16 +44,16 @@ TEST_F(DataFilesTest, WhatIsNoFileIsANameUnlessItIsAPath) {
 TEST_F(DataFilesTest, FirstRowsAreReadWithTheFieldsOfTheJob) {
   const std::string pairs = Write("pairs.jsonl", R"({"document": "d", "summary": "s"})");
   v1::DataSpec data;
-  EXPECT_TRUE(CheckFirstRows(pairs, data, "--train").ok());
+  EXPECT_TRUE(CheckFirstRows(pairs, data, 0, "--train").ok());
   data.set_target_field("highlights");
-  const absl::Status status = CheckFirstRows(pairs, data, "--train");
+  const absl::Status status = CheckFirstRows(pairs, data, 0, "--train");
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "--train: " + pairs +
                                   ": line 1: field \"highlights\" is missing; the row has: "
                                   "document, summary");
   v1::DataSpec plain;
   plain.set_text_field("document");
-  EXPECT_TRUE(CheckFirstRows(pairs, plain, "--train").ok());
+  EXPECT_TRUE(CheckFirstRows(pairs, plain, 0, "--train").ok());
 }
 
 TEST_F(DataFilesTest, ARowFarDownIsTheServersBusiness) {
@@ -61,14 +61,24 @@ TEST_F(DataFilesTest, ARowFarDownIsTheServersBusiness) {
   for (int i = 0; i < 100; ++i)
     rows += R"({"document": "d", "summary": "s"})"
             "\n";
-  EXPECT_TRUE(CheckFirstRows(Write("rows.jsonl", rows + "no JSON\n"), {}, "--train").ok());
+  EXPECT_TRUE(CheckFirstRows(Write("rows.jsonl", rows + "no JSON\n"), {}, 0, "--train").ok());
   const absl::Status status = CheckFirstRows(
-      Write("broken.jsonl", rows.substr(0, rows.size() / 2) + "no JSON\n"), {}, "--train");
+      Write("broken.jsonl", rows.substr(0, rows.size() / 2) + "no JSON\n"), {}, 0, "--train");
   EXPECT_THAT(std::string(status.message()), HasSubstr(": line 51: "));
 }
 
+TEST_F(DataFilesTest, RowsThatTheJobLeavesOutAreNotRead) {
+  const std::string file = Write("two.jsonl", R"({"document": "d", "summary": "s"})"
+                                              "\n"
+                                              R"({"document": "d"})"
+                                              "\n");
+  EXPECT_FALSE(CheckFirstRows(file, {}, 0, "--train").ok());
+  EXPECT_FALSE(CheckFirstRows(file, {}, 2, "--train").ok());
+  EXPECT_TRUE(CheckFirstRows(file, {}, 1, "--train").ok());
+}
+
 TEST_F(DataFilesTest, AFileWithoutRowsIsRefused) {
-  EXPECT_THAT(std::string(CheckFirstRows(Write("none.csv", ""), {}, "--data").message()),
+  EXPECT_THAT(std::string(CheckFirstRows(Write("none.csv", ""), {}, 0, "--data").message()),
               HasSubstr("no rows"));
 }
 

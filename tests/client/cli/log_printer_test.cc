@@ -55,6 +55,9 @@ TEST_F(LogPrinterTest, ATerminalGetsNoCommands) {
   EXPECT_EQ(text_, "==> attempt 1, engine <==\n?[2Jgone\tgrößer\n");
   EXPECT_FALSE(both_.empty());
   text_.clear();
+  both_.Say("attempt 1 failed: its last words were \r\x1b[2J");
+  EXPECT_EQ(text_, "attempt 1 failed: its last words were ??[2J\n");
+  text_.clear();
   one_.Add(kEngine, Chunk(1, 0, "\x1b[2J\n"));
   EXPECT_EQ(text_, "\x1b[2J\n") << "a file gets the bytes as they are";
 }

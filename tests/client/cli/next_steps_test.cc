@@ -104,13 +104,14 @@ TEST(NextStepsTest, DivergenceWantsALowerLearningRate) {
   v1::Job job = Failed(v1::FAILURE_CLASS_DIVERGED);
   EXPECT_THAT(NextSteps(job, "graft"), HasSubstr("(now 0.0002)"));
   EXPECT_THAT(NextSteps(job, "graft"), HasSubstr("--learning-rate 2e-05 --watch"));
-  // Of a hybrid the lowest, since the flag is for all parts.
+  // Of a hybrid each part has its own, which the flag would level.
   job.mutable_resolved_spec()
       ->mutable_fine_tune()
       ->mutable_method()
       ->mutable_soft_prompt()
       ->set_learning_rate(3e-2);
-  EXPECT_THAT(NextSteps(job, "graft"), HasSubstr("--learning-rate 2e-05 --watch"));
+  EXPECT_THAT(NextSteps(job, "graft"), HasSubstr("lower learning rates of the method's parts"));
+  EXPECT_THAT(NextSteps(job, "graft"), Not(HasSubstr("--learning-rate")));
 }
 
 TEST(NextStepsTest, ALostMachineIsLookedAt) {

@@ -79,6 +79,7 @@ TEST_F(ProgressTest, TheCurveFallsWithTheLoss) {
   EXPECT_EQ(LossCurve({3, 2, 1}, 8), "█▄▁");
   EXPECT_EQ(LossCurve({4, 4, 3, 3, 2, 2, 1, 1}, 4), "█▆▃▁");
   EXPECT_EQ(LossCurve({1, 1}, 8), "▁▁");
+  EXPECT_EQ(LossCurve({2, 1}, 0), "");
   EXPECT_EQ(LossCurve({1}, 8), "");
 }
 

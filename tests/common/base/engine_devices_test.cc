@@ -78,6 +78,7 @@ TEST_F(EngineDevicesTest, TheSameGpuUnderAnotherNumberIsTheSame) {
   const DeviceClaim second = DeviceClaim::Take("cuda:1");
   setenv("CUDA_VISIBLE_DEVICES", "1, 3", 1);
   EXPECT_FALSE(DeviceClaim::Take("cuda:0").valid());
+  EXPECT_FALSE(DeviceClaim::Take("cuda").valid());
   EXPECT_TRUE(DeviceClaim::Take("cuda:1").valid());
 }
 

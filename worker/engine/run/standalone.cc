@@ -147,14 +147,14 @@ absl::Status KeepMetrics(const engine::v1::Run& run, MetricLog& metrics) {
   return metrics.KeepIn(KeptMetricsOf(run.work_directory()), last_step);
 }
 
-// The result is that of this very spec. FAILED_PRECONDITION: it is not; the message has the fields.
-absl::Status CheckResultIsOf(const std::string& result, const v1::JobSpec& resolved) {
+// The result is that of this very spec, computed with however many threads. FAILED_PRECONDITION: it
+// is not; the message has the fields.
+absl::Status CheckResultIsOf(const std::string& result, v1::JobSpec resolved) {
   const std::string path = JoinPath(result, kGraftJson);
   ASSIGN_OR_RETURN(v1::JobSpec made, ReadResolvedSpec(path));
-  // An earlier build wrote its number where threads are left open now.
-  if (!resolved.fine_tune().training().has_threads()) {
-    made.mutable_fine_tune()->mutable_training()->clear_threads();
-  }
+  // They may be a default of the command that ran it, or of this one.
+  made.mutable_fine_tune()->mutable_training()->clear_threads();
+  resolved.mutable_fine_tune()->mutable_training()->clear_threads();
   std::string differences;
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&differences);

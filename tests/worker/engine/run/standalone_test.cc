@@ -281,6 +281,9 @@ TEST_F(StandaloneTest, ResumingAFinishedRunTellsItsResultAgain) {
   ASSERT_TRUE(RemoveTree(Path("out/checkpoints")).ok());
   EXPECT_EQ(Run(options).status().code(), 0);
   EXPECT_EQ(events_.size(), 1u);
+  // And with whatever number of threads.
+  options.threads = 2;
+  EXPECT_EQ(Run(options).status().code(), 0);
 
   options = Options("out", R"({"fine_tune": {"training": {"epochs": 4}}})");
   options.resume = true;
