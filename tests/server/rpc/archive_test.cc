@@ -78,6 +78,10 @@ class ArchivedWorkerTest : public ::testing::TestWithParam<std::string> {
     if (call.method == "UploadBlob") return Upload(call);
     if (call.method == "HasBlobs") {
       Call(&WorkerService::Stub::HasBlobs, call);
+    } else if (call.method == "AppendLog") {
+      const auto then = Parsed<worker::v1::AppendLogResponse>(call.answers.at(0));
+      EXPECT_EQ(Call(&WorkerService::Stub::AppendLog, call).SerializeAsString(),
+                then.SerializeAsString());
     } else if (call.method == "CommitCheckpoint") {
       Call(&WorkerService::Stub::CommitCheckpoint, call);
     } else if (call.method == "Heartbeat") {
