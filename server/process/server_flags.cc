@@ -167,9 +167,8 @@ void AddServerOptions(CLI::App& app, ServerFlags& flags) {
   AddBounds(app, flags);
   AddLogs(app, flags);
   CLI::App* stop = app.add_subcommand(
-      "stop", "Stop the server that uses --data; its local workers go on with their jobs");
+      "stop", "Stop the server that uses --data DIR; its local workers go on with their jobs");
   stop->add_flag("--all", flags.stop_all, "Stop its local workers too");
-  stop->footer("Example: graft-server stop --all --data /srv/graft (default: that of the server)");
   stop->fallthrough();
   stop->callback([&flags] { flags.stop = true; });
 }

@@ -11,12 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUTPUT_ONLY = "Set at resolution only"
 # What no job can set, and why.
 REFUSED = {
-    "fine_tune.evaluation.lead3_baseline": "belongs to evaluate jobs",
-    "fine_tune.evaluation.untuned_baseline": "belongs to evaluate jobs",
-    "fine_tune.evaluation.oracle_baseline": "belongs to evaluate jobs",
     "evaluate.data.train": "is not used by evaluate jobs",
     "evaluate.data.validation_fraction": "is not used by evaluate jobs",
-    "evaluate.data.max_train_rows": "is not used by evaluate jobs",
 }
 
 
