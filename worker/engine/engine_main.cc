@@ -218,7 +218,7 @@ CLI::App* AddRun(CLI::App& app, Arguments* arguments) {
                   "Adapter to begin with, instead of the spec's");
   run->add_flag("--resume", arguments->job.resume, "Goes on from the newest checkpoint in OUT");
   run->footer(
-      "Example: graft-engine run --spec job.json --out runs/news --threads 4\n"
+      "Example: graft-engine run --spec job.json --out runs/lora --threads 4\n"
       "OUT/adapter (OUT/model for a full job) is there when it is done.");
   return run;
 }
