@@ -1,20 +1,14 @@
-#include <algorithm>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <set>
-#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/str_join.h"
 #include "common/base/file.h"
-#include "common/formats/adapter_parts.h"
 #include "common/jobs/method.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/server/rpc/fake_worker.h"
+#include "tests/server/rpc/imported_adapters.h"
 #include "tests/server/rpc/test_server.h"
 
 namespace graft {
@@ -23,75 +17,12 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using worker::v1::Command;
-
-// Writes a PEFT directory of a LoRA of rank 2 on c_attn, for a model of width `width`, with the
-// modules that the names mean saved whole.
-std::string WriteLora(const TempDir& directory, int64_t width,
-                      const std::vector<std::string>& saved = {}) {
-  AdapterParts parts;
-  parts.lora = AdapterParts::Lora{.rank = 2};
-  Gpt2Config gpt2 = TinyConfig();
-  gpt2.n_embd = width;
-  gpt2.n_inner = 4 * width;
-  parts.saved_modules = *ResolveSavedModules(saved, gpt2);
-  std::vector<TensorInfo> tensors;
-  for (TensorShape& tensor : SavedModuleTensors(parts.saved_modules, gpt2)) {
-    tensors.push_back({std::move(tensor.name), DType::kF32, std::move(tensor.shape)});
-  }
-  for (int layer = 0; layer < 2; ++layer) {
-    const std::string module = absl::StrCat("h.", layer, ".attn.c_attn");
-    tensors.push_back({module + ".lora_A", DType::kF32, {2, width}});
-    tensors.push_back({module + ".lora_B", DType::kF32, {3 * width, 2}});
-  }
-  std::vector<std::byte> buffer(1 << 16, std::byte{0x3f});  // floats of 0.75
-  const auto source = [&](const TensorInfo& tensor) -> absl::StatusOr<std::span<const std::byte>> {
-    ASSIGN_OR_RETURN(const int64_t bytes, TensorSizeBytes(tensor.dtype, tensor.shape));
-    return std::span<const std::byte>(buffer.data(), bytes);
-  };
-  const std::string folder =
-      directory.Path(absl::StrCat("lora", width, "-", absl::StrJoin(saved, "-")));
-  const auto written = WriteAdapter(folder, gpt2, parts, tensors, source, {.base_model_name = "x"});
-  EXPECT_TRUE(written.ok()) << written.status();
-  return folder;
-}
-
-// And of a soft prompt.
-std::string WritePrompt(const TempDir& directory, int64_t tokens = 2) {
-  AdapterParts parts;
-  parts.num_virtual_tokens = tokens;
-  const std::vector<std::byte> zeros(tokens * 8 * sizeof(float));
-  const std::string folder = directory.Path(absl::StrCat("prompt", tokens));
-  const auto written = WriteAdapter(
-      folder, TinyConfig(), parts, {{kSoftPromptTensor, DType::kF32, {tokens, 8}}},
-      [&](const TensorInfo&) -> absl::StatusOr<std::span<const std::byte>> { return zeros; }, {});
-  EXPECT_TRUE(written.ok()) << written.status();
-  return folder;
-}
 
 class AdapterServiceTest : public ::testing::Test {
  protected:
   absl::StatusOr<v1::Adapter> Import(const std::string& name, const std::string& base_model,
                                      const std::string& folder) {
-    const auto context = CallContext();
-    v1::Adapter adapter;
-    const auto writer = server_.adapters().ImportAdapter(context.get(), &adapter);
-    v1::ImportAdapterRequest message;
-    message.mutable_metadata()->set_name(name);
-    message.mutable_metadata()->set_base_model(base_model);
-    writer->Write(message);
-    const std::vector<std::string> paths = *ListDirectory(folder);
-    for (const std::string& path : paths) {
-      v1::FileChunk* chunk = message.mutable_chunk();
-      chunk->set_path(path);
-      chunk->set_data(*ReadFile(JoinPath(folder, path), 1 << 20));
-      chunk->set_size_bytes(static_cast<int64_t>(chunk->data().size()));
-      if (!writer->Write(message)) break;
-    }
-    writer->WritesDone();
-    const absl::Status status = FromGrpcStatus(writer->Finish());
-    if (!status.ok()) return status;
-    return adapter;
+    return ImportAdapter(server_, name, base_model, folder);
   }
 
   // All files of a download.
@@ -342,210 +273,6 @@ TEST_F(AdapterServiceTest, ADeletedAdapterLeavesNoDirectory) {
   const auto context = CallContext();
   ASSERT_TRUE(server_.adapters().DeleteAdapter(context.get(), request, &empty).ok());
   EXPECT_FALSE(FileExists(JoinPath(adapter->directory(), "adapter_config.json")));
-}
-
-class GenerateTest : public AdapterServiceTest {
- protected:
-  struct Call {
-    std::unique_ptr<grpc::ClientContext> context = CallContext();
-    std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader;
-
-    std::string ReadAll() {
-      std::string text;
-      v1::GenerateResponse response;
-      while (reader->Read(&response)) text += response.text();
-      return text;
-    }
-    absl::Status Finish() { return FromGrpcStatus(reader->Finish()); }
-  };
-
-  Call Generate(const v1::GenerateRequest& request) {
-    Call call;
-    call.reader = server_.adapters().Generate(call.context.get(), request);
-    return call;
-  }
-
-  static v1::GenerateRequest Prompt() {
-    v1::GenerateRequest request;
-    request.set_base_model("tiny");
-    request.set_prompt("Once");
-    return request;
-  }
-
-  // Serves one text as a worker does.
-  absl::Status Serve(FakeWorker& worker, const std::string& id,
-                     const std::vector<std::string>& pieces, const absl::Status& error = {}) {
-    const auto context = CallContext();
-    google::protobuf::Empty empty;
-    const auto writer = worker.stub().ReportGeneration(context.get(), &empty);
-    worker::v1::ReportGenerationRequest message;
-    message.set_id(id);
-    *message.mutable_worker() = worker.identity();
-    for (size_t i = 0; i < pieces.size(); ++i) {
-      message.mutable_response()->set_text(pieces[i]);
-      message.mutable_response()->set_done(error.ok() && i + 1 == pieces.size());
-      writer->Write(message);
-    }
-    if (!error.ok()) {
-      *message.mutable_error() = ToRpcStatus(error);
-      writer->Write(message);
-    }
-    writer->WritesDone();
-    return FromGrpcStatus(writer->Finish());
-  }
-};
-
-TEST_F(GenerateTest, WithoutWorkersItIsUnavailable) {
-  Call call = Generate(Prompt());
-  EXPECT_EQ(call.Finish().code(), absl::StatusCode::kUnavailable);
-}
-
-TEST_F(GenerateTest, TokensComeFromAnIdleWorker) {
-  FakeWorker worker(server_);
-  worker.Connect();
-  Call call = Generate(Prompt());
-  const Command command = worker.NextCommand(Command::kGenerate);
-  EXPECT_EQ(command.generate().request().prompt(), "Once");
-  EXPECT_GT(command.generate().base_model().files_size(), 0);
-  ASSERT_TRUE(Serve(worker, command.generate().id(), {" upon", " a", " time"}).ok());
-  EXPECT_EQ(call.ReadAll(), " upon a time");
-  EXPECT_TRUE(call.Finish().ok());
-}
-
-TEST_F(GenerateTest, AnAdapterBringsItsBaseModel) {
-  ASSERT_TRUE(Import("theirs", "tiny", WriteLora(server_.directory(), 8)).ok());
-  FakeWorker worker(server_);
-  worker.Connect();
-  v1::GenerateRequest request = Prompt();
-  request.clear_base_model();
-  request.set_adapter("theirs");
-  Call call = Generate(request);
-  const Command command = worker.NextCommand(Command::kGenerate);
-  EXPECT_EQ(command.generate().request().base_model(), "tiny");
-  EXPECT_GT(command.generate().adapter().files_size(), 0);
-  ASSERT_TRUE(Serve(worker, command.generate().id(), {"x"}).ok());
-  EXPECT_EQ(call.ReadAll(), "x");
-}
-
-TEST_F(GenerateTest, TheEnginesErrorReachesTheUser) {
-  FakeWorker worker(server_);
-  worker.Connect();
-  Call call = Generate(Prompt());
-  const Command command = worker.NextCommand(Command::kGenerate);
-  ASSERT_TRUE(Serve(worker, command.generate().id(), {" upon"},
-                    absl::ResourceExhaustedError("out of memory"))
-                  .ok());
-  EXPECT_EQ(call.ReadAll(), " upon");
-  const absl::Status end = call.Finish();
-  EXPECT_EQ(end.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(end.message(), "out of memory");
-}
-
-TEST_F(GenerateTest, TooManyAreRefusedWithATimeToRetry) {
-  FakeWorker worker(server_);
-  worker.Connect();
-  std::vector<Call> calls;
-  calls.push_back(Generate(Prompt()));
-  const Command command = worker.NextCommand(Command::kGenerate);  // The only slot is taken.
-  ASSERT_TRUE(command.has_generate());
-  for (int i = 0; i < 3; ++i) calls.push_back(Generate(Prompt()));
-  // Two may wait; one of the three is refused, whichever came last.
-  while (server_.rpc().context().broker.queued() < 2) std::this_thread::yield();
-  ASSERT_TRUE(Serve(worker, command.generate().id(), {"x"}).ok());
-  for (int i = 0; i < 2; ++i) {
-    const Command next = worker.NextCommand(Command::kGenerate);
-    ASSERT_TRUE(Serve(worker, next.generate().id(), {"x"}).ok());
-  }
-  int refused = 0;
-  for (Call& call : calls) {
-    call.ReadAll();
-    const absl::Status end = call.Finish();
-    if (end.ok()) continue;
-    ++refused;
-    EXPECT_EQ(end.code(), absl::StatusCode::kResourceExhausted);
-    EXPECT_GT(RetryDelayOf(end), absl::ZeroDuration());
-  }
-  EXPECT_LE(refused, 1);
-}
-
-TEST_F(GenerateTest, AUserWhoGoesAwayStopsTheWorker) {
-  FakeWorker worker(server_);
-  worker.Connect();
-  Call call = Generate(Prompt());
-  const Command command = worker.NextCommand(Command::kGenerate);
-  call.context->TryCancel();
-  EXPECT_EQ(worker.NextCommand(Command::kCancelGenerate).cancel_generate().id(),
-            command.generate().id());
-  EXPECT_EQ(call.Finish().code(), absl::StatusCode::kCancelled);
-  const absl::Status told = Serve(worker, command.generate().id(), {"x"});
-  EXPECT_EQ(told.code(), absl::StatusCode::kNotFound);
-}
-
-TEST_F(GenerateTest, HowMuchIsLeftOpenIsTheEnginesToSay) {
-  FakeWorker worker(server_);
-  worker.Connect();
-  Call call = Generate(Prompt());  // 64 positions: fewer than the default of long models.
-  const Command command = worker.NextCommand(Command::kGenerate);
-  EXPECT_FALSE(command.generate().request().has_max_new_tokens());
-  ASSERT_TRUE(Serve(worker, command.generate().id(), {"x"}).ok());
-  EXPECT_EQ(call.ReadAll(), "x");
-}
-
-TEST_F(GenerateTest, TheRoomIsWhatTheSoftPromptLeaves) {
-  ASSERT_TRUE(Import("prompt", "tiny", WritePrompt(server_.directory(), 60)).ok());
-  v1::GenerateRequest request = Prompt();
-  request.set_adapter("prompt");
-  request.set_max_new_tokens(4);
-  Call call = Generate(request);
-  EXPECT_THAT(
-      std::string(call.Finish().message()),
-      HasSubstr("max_new_tokens: is 4; tiny has 64 positions, less the adapter's 60 virtual "
-                "tokens, for the prompt and what follows; must be 1 to 3"));
-  ASSERT_TRUE(Import("whole", "tiny", WritePrompt(server_.directory(), 63)).ok());
-  request.set_adapter("whole");
-  request.clear_max_new_tokens();
-  call = Generate(request);
-  EXPECT_THAT(std::string(call.Finish().message()),
-              HasSubstr("adapter: tiny has 64 positions, less the adapter's 63 virtual tokens: a "
-                        "prompt and what follows it need 2"));
-}
-
-TEST_F(GenerateTest, BadRequestsAreRefusedByField) {
-  struct Case {
-    void (*change)(v1::GenerateRequest&);
-    absl::StatusCode code;
-    const char* field;
-  };
-  const Case cases[] = {
-      {[](v1::GenerateRequest& request) { request.clear_base_model(); },
-       absl::StatusCode::kInvalidArgument, "base_model"},
-      {[](v1::GenerateRequest& request) { request.set_base_model("gpt5"); },
-       absl::StatusCode::kNotFound, "base_model"},
-      {[](v1::GenerateRequest& request) { request.set_adapter("nobody"); },
-       absl::StatusCode::kNotFound, "adapter"},
-      {[](v1::GenerateRequest& request) { request.clear_prompt(); },
-       absl::StatusCode::kInvalidArgument, "prompt"},
-      {[](v1::GenerateRequest& request) { request.set_max_new_tokens(0); },
-       absl::StatusCode::kInvalidArgument, "max_new_tokens"},
-      {[](v1::GenerateRequest& request) { request.set_max_new_tokens(64); },
-       absl::StatusCode::kInvalidArgument, "max_new_tokens"},
-      {[](v1::GenerateRequest& request) { request.mutable_generation()->set_top_p(2); },
-       absl::StatusCode::kInvalidArgument, "generation.top_p"},
-      {[](v1::GenerateRequest& request) {
-         request.mutable_generation()->set_do_sample(true);
-         request.mutable_generation()->set_num_beams(4);
-       },
-       absl::StatusCode::kInvalidArgument, "generation.num_beams"},
-  };
-  for (const Case& bad : cases) {
-    v1::GenerateRequest request = Prompt();
-    bad.change(request);
-    Call call = Generate(request);
-    const absl::Status end = call.Finish();
-    EXPECT_EQ(end.code(), bad.code) << end;
-    ASSERT_FALSE(FieldViolationsOf(end).empty()) << bad.field;
-    EXPECT_EQ(FieldViolationsOf(end)[0].field(), bad.field);
-  }
 }
 
 }  // namespace
