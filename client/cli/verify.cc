@@ -11,6 +11,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
+#include "common/formats/graft_json.h"
 #include "common/formats/json_util.h"
 #include "common/formats/model_folder.h"
 
@@ -19,7 +20,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr char kGraftJson[] = "graft.json";
 constexpr char kResultsJson[] = "results.json";
 constexpr char kPredictions[] = "predictions.jsonl";
 constexpr char kMetrics[] = "metrics.jsonl";

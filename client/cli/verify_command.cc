@@ -14,6 +14,7 @@
 #include "client/cli/verify.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/formats/graft_json.h"
 
 namespace graft {
 namespace {
@@ -63,7 +64,7 @@ VerifySources SourcesOf(CliContext& context, const VerifyOptions& options) {
 
 absl::StatusOr<std::vector<VerifyCheck>> VerifyDirectory(const std::string& directory,
                                                          const VerifySources& sources) {
-  if (FileExists(JoinPath(directory, "graft.json"))) {
+  if (FileExists(JoinPath(directory, kGraftJson))) {
     return VerifyAdapterDirectory(directory, sources);
   }
   if (FileExists(JoinPath(directory, "results.json"))) {

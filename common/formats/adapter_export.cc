@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/graft_json.h"
 #include "common/formats/json_util.h"
 #include "common/formats/peft_config.h"
 #include "common/formats/peft_modules.h"
@@ -19,8 +20,7 @@ namespace graft {
 namespace {
 
 constexpr char kExportedConfig[] = "adapter_config.json";
-constexpr char kGraftJson[] = "graft.json";
-constexpr int64_t kMaxJsonBytes = int64_t{16} << 20;
+constexpr int64_t kMaxExportedBytes = int64_t{16} << 20;
 constexpr int64_t kHashBytes = 1 << 20;
 constexpr int kGraftJsonIndent = 2;
 
@@ -109,7 +109,7 @@ absl::Status AdapterExport::ConvertConfigs(const std::string& directory, const G
   std::vector<AdapterFile> configs;
   for (const ManifestFile& file : kept_) {
     if (BaseName(file.path) != kExportedConfig) continue;
-    ASSIGN_OR_RETURN(std::string text, ReadFile(JoinPath(directory, file.path), kMaxJsonBytes));
+    ASSIGN_OR_RETURN(std::string text, ReadFile(JoinPath(directory, file.path), kMaxExportedBytes));
     if (IsBefore017(fields)) {
       absl::StatusOr<std::string> spelled_out = SpellOutForOldPeft(text, gpt2);
       if (!spelled_out.ok()) return Annotate(spelled_out.status(), file.path);
@@ -143,7 +143,7 @@ absl::Status AdapterExport::CorrectGraftJson(const std::string& directory,
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::string text,
-                   ReadFile(JoinPath(directory, kGraftJson), kMaxJsonBytes));
+                   ReadFile(JoinPath(directory, kGraftJson), kMaxGraftJsonBytes));
   absl::StatusOr<nlohmann::json> json = ParseJsonObject(text);
   if (!json.ok()) return Annotate(json.status(), kGraftJson);
   std::set<std::string> listed;

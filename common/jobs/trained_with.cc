@@ -5,6 +5,7 @@
 
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/formats/graft_json.h"
 #include "common/formats/json_util.h"
 #include "common/jobs/spec_checks.h"
 

@@ -4,7 +4,6 @@
 // and Generate with apply_template do the same unless they are told otherwise; the field names are
 // not part of it: they belong to a data set. Everything here is one field, Adapter.trained_with.
 
-#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -12,8 +11,6 @@
 #include "graft/v1/spec.pb.h"
 
 namespace graft {
-
-inline constexpr int64_t kMaxGraftJsonBytes = 16 << 20;
 
 // Of a fine-tune job's resolved data: prompt_template, max_source_tokens and max_target_tokens.
 // Nothing of plain text.

@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
 #include "common/formats/gpt2_config.h"
+#include "common/formats/graft_json.h"
 #include "common/formats/model_folder.h"
 #include "common/jobs/method.h"
 #include "common/jobs/trained_with.h"
@@ -24,8 +25,7 @@ absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
   AdapterMethod method = MethodOfAdapter(opened.parts(), opened.lora_modules(), gpt2);
   *adapter.mutable_method() = std::move(method.method);
   adapter.set_init_from_error(std::move(method.init_from_error));
-  ASSIGN_OR_RETURN(*adapter.mutable_trained_with(),
-                   ReadTrainedWith(JoinPath(folder, "graft.json")));
+  ASSIGN_OR_RETURN(*adapter.mutable_trained_with(), ReadTrainedWith(JoinPath(folder, kGraftJson)));
   for (const TensorView& tensor : opened.tensors()) {
     int64_t elements = 1;
     for (const int64_t size : tensor.shape) elements *= size;

@@ -10,6 +10,7 @@
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/graft_json.h"
 #include "common/jobs/status_details.h"
 #include "common/jobs/trained_with.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -100,7 +101,7 @@ absl::Status LookUp(JobStore& store, const SpecReferences& references, const v1:
 absl::Status FillTrainedWith(const BlobStore& blobs, v1::Adapter& adapter) {
   if (adapter.has_trained_with()) return absl::OkStatus();
   for (const v1::Artifact& file : adapter.files()) {
-    if (file.path() != "graft.json") continue;
+    if (file.path() != kGraftJson) continue;
     ASSIGN_OR_RETURN(const std::string text, blobs.Get(file.sha256(), kMaxGraftJsonBytes));
     absl::StatusOr<v1::DataSpec> trained = TrainedWithOfGraftJson(text);
     if (!trained.ok()) {

@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
+#include "common/formats/graft_json.h"
 #include "common/formats/manifest.h"
 #include "common/jobs/job_spec.h"
 #include "worker/engine/run/result_files.h"

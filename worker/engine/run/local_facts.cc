@@ -12,6 +12,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
+#include "common/formats/graft_json.h"
 #include "common/formats/manifest.h"
 #include "common/formats/model_folder.h"
 #include "common/jobs/job_spec.h"

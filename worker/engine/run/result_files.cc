@@ -9,6 +9,7 @@
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
+#include "common/formats/graft_json.h"
 #include "common/jobs/trained_with.h"
 #include "worker/engine/run/build_info.h"
 #include "worker/engine/run/spec_bridge.h"

@@ -14,7 +14,6 @@
 
 namespace graft {
 
-inline constexpr char kGraftJson[] = "graft.json";
 inline constexpr char kResultsJson[] = "results.json";
 
 // graft.json of an adapter or model: resolved spec, hashes of base and data, code version,

@@ -17,6 +17,7 @@
 #include "common/base/file.h"
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
+#include "common/formats/graft_json.h"
 #include "common/jobs/timestamps.h"
 #include "worker/engine/failure.h"
 #include "worker/engine/run/job_run.h"
