@@ -22,11 +22,6 @@ bool AllZero(const TensorView& tensor) {
   return absl::c_all_of(tensor.bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-// "attn.c_attn" of "h.3.attn.c_attn".
-std::string NameInBlock(const LoraModule& module) {
-  return module.name.substr(absl::StrCat("h.", module.layer, ".").size());
-}
-
 // Plain names as a spec has them, whatever form the file uses; the file's own ones where they mean
 // no more and no less than the modules.
 std::vector<std::string> TargetNames(const PeftLoraConfig& peft,

@@ -221,6 +221,10 @@ absl::StatusOr<std::vector<LoraModule>> ResolveLoraModules(const PeftLoraConfig&
   return found;
 }
 
+std::string NameInBlock(const LoraModule& module) {
+  return module.name.substr(absl::StrCat("h.", module.layer, ".").size());
+}
+
 absl::StatusOr<LoraShape> AsLoraShape(const std::vector<LoraModule>& modules) {
   std::map<int64_t, std::set<std::string>> by_layer;
   const LoraModule& first = modules.front();
@@ -230,7 +234,7 @@ absl::StatusOr<LoraShape> AsLoraShape(const std::vector<LoraModule>& modules) {
           absl::StrCat("LoRA on ", first.name, " has rank ", first.rank, " and alpha ", first.alpha,
                        ", on ", module.name, " rank ", module.rank, " and alpha ", module.alpha));
     }
-    by_layer[module.layer].insert(module.name.substr(absl::StrCat("h.", module.layer, ".").size()));
+    by_layer[module.layer].insert(NameInBlock(module));
   }
   LoraShape shape{first.rank, first.alpha, {}, {}};
   const auto& [some_layer, targets] = *by_layer.begin();

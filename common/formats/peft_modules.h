@@ -41,6 +41,9 @@ absl::StatusOr<std::vector<LoraModule>> ResolveLoraModules(const PeftLoraConfig&
 absl::StatusOr<std::vector<std::string>> ResolveSavedModules(const std::vector<std::string>& names,
                                                              const Gpt2Config& gpt2);
 
+// "attn.c_attn" of "h.3.attn.c_attn".
+std::string NameInBlock(const LoraModule& module);
+
 // If the modules are just what one rank, one alpha, a list of targets and a list of layers can
 // name.
 struct LoraShape {
