@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -149,19 +150,21 @@ absl::Status CheckHere(const Submission& submission, size_t index) {
   return absl::OkStatus();
 }
 
-// Files of this machine, by the data set that each is uploaded as.
+// Files of this machine, and the data set that each becomes.
 using DataFiles = std::map<std::string, std::string>;
 
-// Names the data sets that the files of the job become, and adds them to `files`.
+// Names the data sets that the files of the job become. `files` has those of the jobs before.
 absl::Status NameFiles(const Submission& submission, v1::Job& job, DataFiles& files) {
   v1::DataSpec& data = DataOf(job);
   for (const SpecReference& name : DataNames(job)) {
     const std::string flag = submission.NameOf(name.field);
     ASSIGN_OR_RETURN(const bool file, IsDataFile(name.name, flag));
     if (!file) continue;
-    ASSIGN_OR_RETURN(const std::string dataset, DatasetNameOfFile(name.name, flag));
+    std::string& dataset = files[name.name];
+    if (dataset.empty()) {
+      ASSIGN_OR_RETURN(dataset, DatasetNameOfFile(name.name, flag));
+    }
     absl::EndsWith(name.field, ".train") ? data.set_train(dataset) : data.set_validation(dataset);
-    files.emplace(dataset, name.name);
   }
   return absl::OkStatus();
 }
@@ -173,11 +176,14 @@ absl::Status CheckThere(CliContext& context, const Submission& submission, size_
   const absl::Status status = context.client->CreateJob(ValidationOf(submission, index)).status();
   std::map<std::string, std::string> names;  // By field.
   for (const SpecReference& name : DataNames(submission.jobs[index])) names[name.field] = name.name;
+  const auto to_upload = [&](const std::string& dataset) {
+    return absl::c_any_of(files, [&](const auto& file) { return file.second == dataset; });
+  };
   Violations others;
   bool uploads = false;
   for (const auto& violation : FieldViolationsOf(status)) {
     const std::string& name = names[violation.field()];
-    if (violation.reason() == kReasonDatasetMissing && files.contains(name)) {
+    if (violation.reason() == kReasonDatasetMissing && to_upload(name)) {
       missing.insert(name);
       uploads = true;
     } else {
@@ -208,8 +214,8 @@ absl::Status Prepare(CliContext& context, Submission& submission) {
       for_each_job([&](size_t i) { return NameFiles(submission, submission.jobs[i], files); }));
   RETURN_IF_ERROR(for_each_job(check_there));
   if (missing.empty()) return absl::OkStatus();
-  for (const std::string& name : missing) {
-    RETURN_IF_ERROR(UploadDataFile(context, files[name], name));
+  for (const auto& [path, dataset] : files) {
+    if (missing.erase(dataset) > 0) RETURN_IF_ERROR(UploadDataFile(context, path, dataset));
   }
   // Only now is known whether the data is enough for every job of a study.
   return submission.jobs.size() == 1 ? absl::OkStatus() : for_each_job(check_there);
