@@ -1,12 +1,7 @@
 // graft datasets, models, adapters.
 
-#include <unistd.h>
-
-#include <algorithm>
 #include <cstdio>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
@@ -14,9 +9,7 @@
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
-#include "common/base/file.h"
 #include "common/base/limits.h"
-#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/method.h"
 
