@@ -15,6 +15,16 @@ from conftest import BUILD, ROOT, load, wait_until
 LONG = ["--max-steps", "150", "--eval-every-steps", "50", "--checkpoint-every-steps", "10"]
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_not_ignored_from_the_start():
+    """Under nohup the programs would inherit it as ignored; a handler of ours is no more than the default to them."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def start_worker(graft, *flags, prefix=()):
     with open(graft.directory / "worker.stderr", "ab") as log:
         return subprocess.Popen([*prefix, BUILD / "bin/graft-worker", "--server", f"unix:{graft.directory / 'data/workers.sock'}",
