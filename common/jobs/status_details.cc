@@ -48,6 +48,11 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   return status;
 }
 
+absl::Status Overloaded(absl::string_view what, absl::Duration retry_after) {
+  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(what), kReasonQueueFull),
+                        retry_after);
+}
+
 absl::Duration RetryDelayOf(const absl::Status& status) {
   google::rpc::RetryInfo info;
   if (!ReadDetail(status, info)) return absl::ZeroDuration();

@@ -43,6 +43,8 @@ std::string ReasonOf(const absl::Status& status);
 
 // `status` with RetryInfo added: the caller should wait this long.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
+// RESOURCE_EXHAUSTED (QUEUE_FULL) with RetryInfo.
+absl::Status Overloaded(absl::string_view what, absl::Duration retry_after);
 // Zero when the status has no RetryInfo.
 absl::Duration RetryDelayOf(const absl::Status& status);
 

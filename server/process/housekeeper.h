@@ -6,7 +6,7 @@
 #include "common/base/mutex.h"
 #include "common/blobs/file_blob_store.h"
 #include "server/catalogue/job_logs.h"
-#include "server/rpc/publisher.h"
+#include "server/catalogue/publisher.h"
 #include "server/store/job_store.h"
 
 namespace graft {

@@ -21,9 +21,9 @@
 #include "common/telemetry/log.h"
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/process_metrics.h"
+#include "server/catalogue/imports.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
-#include "server/rpc/imports.h"
 #include "server/rpc/server.h"
 
 namespace graft {

@@ -5,12 +5,12 @@
 #include "common/base/status_macros.h"
 #include "common/jobs/job_filter.h"
 #include "common/jobs/names.h"
-#include "server/rpc/adapter_download.h"
-#include "server/rpc/catalogue.h"
-#include "server/rpc/file_chunks.h"
-#include "server/rpc/generation_request.h"
-#include "server/rpc/generation_streams.h"
-#include "server/rpc/imports.h"
+#include "server/catalogue/adapter_download.h"
+#include "server/catalogue/file_chunks.h"
+#include "server/catalogue/imports.h"
+#include "server/catalogue/lookup.h"
+#include "server/serving/generation_request.h"
+#include "server/serving/generation_streams.h"
 
 namespace graft {
 
@@ -31,7 +31,7 @@ absl::Status AdapterService::List(const v1::ListAdaptersRequest& request,
   ASSIGN_OR_RETURN(Page<v1::Adapter> page,
                    context_.store.ListAdapters(filter, request.page_size(), request.page_token()));
   for (v1::Adapter& adapter : page.items) {
-    adapter.set_directory(context_.publisher.AdapterDirectory(adapter.name()));
+    adapter.set_directory(context_.catalogue.publisher.AdapterDirectory(adapter.name()));
     *response->add_adapters() = std::move(adapter);
   }
   response->set_next_page_token(page.next_page_token);
@@ -46,7 +46,7 @@ grpc::ServerUnaryReactor* AdapterService::GetAdapter(CallbackServerContext* call
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         ASSIGN_OR_RETURN(*response, FindAdapter(context_.store, {request->name(), "name"}));
-        response->set_directory(context_.publisher.AdapterDirectory(response->name()));
+        response->set_directory(context_.catalogue.publisher.AdapterDirectory(response->name()));
         return absl::OkStatus();
       });
 }
@@ -56,7 +56,7 @@ grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::DownloadAdapter(
   return new ServerStream<v1::FileChunk>(
       context_.runtime, call, {"AdapterService.DownloadAdapter", "adapters.get", request->name()},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
-        return OpenAdapterDownload(context_, *request);
+        return OpenAdapterDownload(context_.catalogue, *request);
       });
 }
 
@@ -65,7 +65,7 @@ grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::MergeAdapter(
   return new ServerStream<v1::FileChunk>(
       context_.runtime, call, {"AdapterService.MergeAdapter", "adapters.get", request->name()},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
-        return OpenMergedModel(context_, *request);
+        return OpenMergedModel(context_.catalogue, *request);
       });
 }
 
@@ -75,7 +75,7 @@ grpc::ServerReadReactor<v1::ImportAdapterRequest>* AdapterService::ImportAdapter
       context_.runtime, call, {"AdapterService.ImportAdapter", "adapters.create", ""},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::ImportAdapterRequest>>> {
-        return std::make_unique<AdapterImportSink>(context_, response);
+        return std::make_unique<AdapterImportSink>(context_.catalogue, response);
       });
 }
 
@@ -87,7 +87,7 @@ grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(CallbackServerContext* c
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         RETURN_IF_ERROR(context_.store.DeleteAdapter(request->name()));
-        context_.publisher.Hide(request->name());
+        context_.catalogue.publisher.Hide(request->name());
         return absl::OkStatus();
       });
 }

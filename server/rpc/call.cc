@@ -34,11 +34,6 @@ LogLevel LevelOf(const CallInfo& call, const absl::Status& status) {
 
 }  // namespace
 
-absl::Status Overloaded(absl::string_view what, absl::Duration retry_after) {
-  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(what), kReasonQueueFull),
-                        retry_after);
-}
-
 RpcRuntime::RpcRuntime(MetricRegistry& registry, const RpcRuntimeOptions& options)
     : options_(options),
       calls_(registry.AddCounter("graft_rpc_calls_total", "RPCs that ended, by method and code.",

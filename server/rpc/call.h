@@ -25,6 +25,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/rpc/executor.h"
+#include "server/streams/message_stream.h"
 
 namespace graft {
 
@@ -42,26 +43,6 @@ struct CallInfo {
   bool endless = false;
   // Has threads of its own: those of the others may all be busy with large uploads for minutes.
   bool urgent = false;
-};
-
-// Wakes a stream from any thread as long as there is one; afterwards does nothing.
-class StreamWaker {
- public:
-  explicit StreamWaker(std::function<void()> wake) : wake_(std::move(wake)) {}
-  void Wake() {
-    MutexLock lock(mutex_);
-    // Under the lock, so that the stream cannot go meanwhile; it only marks itself and takes a turn
-    // in the executor.
-    if (wake_) wake_();
-  }
-  void Detach() {
-    MutexLock lock(mutex_);
-    wake_ = nullptr;
-  }
-
- private:
-  Mutex mutex_;
-  std::function<void()> wake_ ABSL_GUARDED_BY(mutex_);
 };
 
 struct RpcRuntimeOptions {
@@ -122,8 +103,5 @@ class RpcRuntime {
   Executor executor_;
   Executor urgent_executor_;
 };
-
-// RESOURCE_EXHAUSTED (QUEUE_FULL) with RetryInfo.
-absl::Status Overloaded(absl::string_view what, absl::Duration retry_after);
 
 }  // namespace graft

@@ -4,10 +4,10 @@
 
 #include "common/base/status_macros.h"
 #include "common/jobs/names.h"
-#include "server/rpc/catalogue.h"
-#include "server/rpc/dataset_preview.h"
-#include "server/rpc/dataset_upload.h"
-#include "server/rpc/file_chunks.h"
+#include "server/catalogue/dataset_preview.h"
+#include "server/catalogue/dataset_upload.h"
+#include "server/catalogue/file_chunks.h"
+#include "server/catalogue/lookup.h"
 
 namespace graft {
 
@@ -20,7 +20,8 @@ grpc::ServerReadReactor<v1::UploadDatasetRequest>* DatasetService::UploadDataset
       context_.runtime, call, {"DatasetService.UploadDataset", "datasets.create", ""},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::UploadDatasetRequest>>> {
-        return std::make_unique<DatasetUploadSink>(context_.store, context_.blobs, response);
+        return std::make_unique<DatasetUploadSink>(context_.store, context_.catalogue.blobs,
+                                                   response);
       });
 }
 
@@ -69,7 +70,7 @@ grpc::ServerUnaryReactor* DatasetService::PreviewDataset(CallbackServerContext* 
                                                          v1::PreviewDatasetResponse* response) {
   return context_.runtime.Unary(
       call, {"DatasetService.PreviewDataset", "datasets.get", request->name()},
-      [=, this](const Caller&) { return BuildPreview(context_, *request, response); });
+      [=, this](const Caller&) { return BuildPreview(context_.catalogue, *request, response); });
 }
 
 }  // namespace graft

@@ -10,9 +10,9 @@
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "common/telemetry/log.h"
-#include "server/rpc/catalogue.h"
-#include "server/rpc/file_chunks.h"
-#include "server/rpc/log_source.h"
+#include "server/catalogue/file_chunks.h"
+#include "server/catalogue/log_source.h"
+#include "server/catalogue/lookup.h"
 
 namespace graft {
 
@@ -60,7 +60,7 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) 
   job.job.set_study(asked.study());
   *job.job.mutable_spec() = asked.spec();
   ASSIGN_OR_RETURN(ResolvedFromStore resolved,
-                   ResolveFromStore({context_.store, context_.blobs}, asked.spec(),
+                   ResolveFromStore(context_.catalogue, asked.spec(),
                                     context_.options.spec_defaults, "job.spec"));
   *job.job.mutable_resolved_spec() = std::move(resolved.spec);
   job.job.mutable_warnings()->Assign(resolved.warnings.begin(), resolved.warnings.end());
@@ -146,13 +146,13 @@ absl::Status JobService::Delete(const v1::DeleteJobRequest& request) {
   ASSIGN_OR_RETURN(
       const DeletedJob deleted,
       context_.store.DeleteJob(JobName(id), request.delete_adapter(), RequestKeyOf(request)));
-  context_.publisher.Hide(id);
+  context_.catalogue.publisher.Hide(id);
   if (const absl::Status gone = context_.logs.Delete(id); !gone.ok()) {
     // The housekeeper tries again.
     LogJob(LogLevel::kWarning, JobName(id), "its logs are not deleted",
            {{"error", gone.ToString()}});
   }
-  if (!deleted.adapter.empty()) context_.publisher.Hide(deleted.adapter);
+  if (!deleted.adapter.empty()) context_.catalogue.publisher.Hide(deleted.adapter);
   return absl::OkStatus();
 }
 
@@ -179,8 +179,8 @@ grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobArtifact(
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
           -> absl::StatusOr<std::unique_ptr<MessageSource<v1::FileChunk>>> {
         ASSIGN_OR_RETURN(const v1::Artifact artifact, FindArtifact(*request));
-        return std::make_unique<FileChunkSource>(
-            std::vector<OutgoingFile>{BlobFile(context_.blobs, artifact, request->offset_bytes())});
+        return std::make_unique<FileChunkSource>(std::vector<OutgoingFile>{
+            BlobFile(context_.catalogue.blobs, artifact, request->offset_bytes())});
       });
 }
 

@@ -4,9 +4,9 @@
 
 #include "common/base/status_macros.h"
 #include "common/jobs/names.h"
-#include "server/rpc/catalogue.h"
-#include "server/rpc/file_chunks.h"
-#include "server/rpc/imports.h"
+#include "server/catalogue/file_chunks.h"
+#include "server/catalogue/imports.h"
+#include "server/catalogue/lookup.h"
 
 namespace graft {
 
@@ -48,7 +48,7 @@ grpc::ServerReadReactor<v1::ImportModelRequest>* ModelService::ImportModel(
       context_.runtime, call, {"ModelService.ImportModel", "models.create", ""},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::ImportModelRequest>>> {
-        return std::make_unique<ModelImportSink>(context_, response);
+        return std::make_unique<ModelImportSink>(context_.catalogue, response);
       });
 }
 
@@ -60,7 +60,7 @@ grpc::ServerUnaryReactor* ModelService::DeleteModel(CallbackServerContext* call,
                                 [=, this](const Caller&) -> absl::Status {
                                   RETURN_IF_ERROR(ValidateName(request->name(), "name"));
                                   RETURN_IF_ERROR(context_.store.DeleteModel(request->name()));
-                                  context_.publisher.Hide(request->name());
+                                  context_.catalogue.publisher.Hide(request->name());
                                   return absl::OkStatus();
                                 });
 }

@@ -9,10 +9,10 @@
 #include "common/base/mutex.h"
 #include "common/telemetry/metrics.h"
 #include "graft/v1/event.pb.h"
-#include "server/rpc/generation_broker.h"
-#include "server/rpc/worker_hub.h"
-#include "server/rpc/worker_roster.h"
+#include "server/serving/generation_broker.h"
 #include "server/store/job_store.h"
+#include "server/workers/worker_hub.h"
+#include "server/workers/worker_roster.h"
 
 namespace graft {
 

@@ -4,27 +4,22 @@
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/blobs/file_blob_store.h"
 #include "common/jobs/job_spec.h"
+#include "server/catalogue/catalogue.h"
 #include "server/catalogue/job_logs.h"
 #include "server/rpc/call.h"
-#include "server/rpc/generation_broker.h"
-#include "server/rpc/publisher.h"
 #include "server/rpc/server_telemetry.h"
-#include "server/rpc/tokenizer_cache.h"
 #include "server/rpc/watch.h"
-#include "server/rpc/worker_hub.h"
 #include "server/scheduler/scheduler.h"
+#include "server/serving/generation_broker.h"
 #include "server/store/job_store.h"
+#include "server/workers/worker_hub.h"
 
 namespace graft {
 
 // Bounds of the services that are no limits of the API (those: common/base/limits.h).
-inline constexpr int kMaxUploadFiles = 64;   // Files of an imported adapter or model.
-inline constexpr int kMaxHasBlobs = 10'000;  // Hashes in one HasBlobs call.
+inline constexpr int kMaxHasBlobs = 10'000;                 // Hashes in one HasBlobs call.
 inline constexpr size_t kMaxAppendedLogBytes = 256 * 1024;  // In one AppendLog call.
-inline constexpr int kDefaultPreviewRows = 3;
-inline constexpr int kMaxPreviewRows = 20;
 
 struct ServiceOptions {
   SpecDefaults spec_defaults;
@@ -40,15 +35,13 @@ struct ServiceContext {
   const ServiceOptions options;
   Clock& clock;
   JobStore& store;
-  FileBlobStore& blobs;
   Scheduler& scheduler;
   RpcRuntime& runtime;
   WorkerHub& hub;
   GenerationBroker& broker;
   Ticker& ticker;
-  Publisher& publisher;
+  const Catalogue catalogue;
   JobLogs& logs;
-  TokenizerCache& tokenizers;
   ServerTelemetry& telemetry;
 };
 

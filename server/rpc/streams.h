@@ -1,13 +1,7 @@
 #pragma once
 
-// Stream reactors: gRPC's callbacks turned into two small interfaces whose code may block, for it
-// runs on the executor.
-//
-//   server streams  a MessageSource is asked for the next message when the last one was written:
-//   one write in flight, and a slow
-//                   reader costs its own stream one message of memory. A source that has nothing
-//                   says kWait and is asked again after a Wake.
-//   client streams  a MessageSink is handed one message at a time.
+// Stream reactors: gRPC's callbacks turned into sources and sinks (streams/message_stream.h), which
+// run on the executor.
 //
 // The reactor owns the source or sink, destroys it when the stream is over, and deletes itself.
 
@@ -22,20 +16,9 @@
 #include "common/base/mutex.h"
 #include "common/rpc/status.h"
 #include "server/rpc/call.h"
+#include "server/streams/message_stream.h"
 
 namespace graft {
-
-enum class SourceState { kMessage, kWait, kEnd };
-
-// Used by one thread at a time, not always the same.
-template <typename Message>
-class MessageSource {
- public:
-  virtual ~MessageSource() = default;
-  // kMessage: `message` (empty when called) is the next one. kWait: none now; whoever has one wakes
-  // the stream's waker. kEnd: no more. An error ends the stream with it.
-  virtual absl::StatusOr<SourceState> Next(Message* message) = 0;
-};
 
 template <typename Message>
 using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<MessageSource<Message>>>(
@@ -169,19 +152,6 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
   std::unique_ptr<MessageSource<Message>> source_;
   Message message_;
   absl::Status status_;
-};
-
-// Used by one thread at a time, not always the same. Destroyed without OnEnd when the stream broke:
-// it must leave nothing behind.
-template <typename Request>
-class MessageSink {
- public:
-  virtual ~MessageSink() = default;
-  // An error ends the stream with it.
-  virtual absl::Status OnMessage(Request& message) = 0;
-  // The caller has sent all. `cancelled` tells whether he has gone meanwhile: to be asked right
-  // before anything is made to last.
-  virtual absl::Status OnEnd(const std::function<bool()>& cancelled) = 0;
 };
 
 template <typename Request>

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
-#include "server/rpc/file_chunks.h"
+#include "server/catalogue/file_chunks.h"
 #include "server/store/page_token.h"
 
 namespace graft {

@@ -11,9 +11,9 @@
 #include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
-#include "server/rpc/blob_transfer.h"
-#include "server/rpc/generation_streams.h"
-#include "server/rpc/lease_inputs.h"
+#include "server/catalogue/blob_transfer.h"
+#include "server/catalogue/lease_inputs.h"
+#include "server/serving/generation_streams.h"
 
 namespace graft {
 
@@ -89,7 +89,7 @@ absl::StatusOr<std::unique_ptr<MessageSource<Command>>> WorkerService::OpenComma
   ToProto(options.worker_heartbeat, welcome->mutable_heartbeat_interval());
   ToProto(options.lease_duration, welcome->mutable_lease_duration());
   ToProto(options.lease_margin, welcome->mutable_lease_margin());
-  welcome->set_blobs_directory(JoinPath(context_.blobs.root(), "objects"));
+  welcome->set_blobs_directory(JoinPath(context_.catalogue.blobs.root(), "objects"));
   welcome->set_default_threads(options.spec_defaults.threads);
   auto source = std::make_unique<CommandSource>(context_, std::move(link), std::move(command));
   // A process that started anew holds nothing of what its predecessor held.
@@ -210,7 +210,7 @@ grpc::ServerUnaryReactor* WorkerService::CommitCheckpoint(
 
 absl::Status WorkerService::Checkpoint(const worker::v1::CommitCheckpointRequest& request) {
   const std::vector<v1::Artifact> files(request.files().begin(), request.files().end());
-  RETURN_IF_ERROR(context_.publisher.CheckUploaded(files));
+  RETURN_IF_ERROR(context_.catalogue.publisher.CheckUploaded(files));
   return context_.store.CommitCheckpoint(LeaseOf(request), request.step(), files);
 }
 
@@ -227,8 +227,8 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
   AttemptOutcome outcome = AttemptCancelled{};
   switch (request.outcome_case()) {
     case worker::v1::FinishAttemptRequest::kSucceeded: {
-      ASSIGN_OR_RETURN(outcome,
-                       context_.publisher.PrepareOutcome(LeaseOf(request), request.succeeded()));
+      ASSIGN_OR_RETURN(outcome, context_.catalogue.publisher.PrepareOutcome(LeaseOf(request),
+                                                                            request.succeeded()));
       break;
     }
     case worker::v1::FinishAttemptRequest::kFailed:
@@ -242,7 +242,7 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
   ASSIGN_OR_RETURN(const v1::JobState state,
                    context_.store.FinishAttempt(LeaseOf(request), request.last_batch(), outcome));
   response->set_state(state);
-  if (state == v1::JOB_STATE_SUCCEEDED) context_.publisher.ShowResult(request.job());
+  if (state == v1::JOB_STATE_SUCCEEDED) context_.catalogue.publisher.ShowResult(request.job());
   context_.hub.AdjustFreeSlots(request.worker().id(), +1);
   context_.broker.Dispatch();
   return absl::OkStatus();
@@ -301,7 +301,7 @@ absl::Status WorkerService::FindMissing(const worker::v1::HasBlobsRequest& reque
       return FieldViolation(absl::StrCat("sha256[", i, "]"),
                             "must be 64 lower-case hexadecimal digits");
     }
-    const absl::Status found = context_.blobs.Keep(sha256).status();
+    const absl::Status found = context_.catalogue.blobs.Keep(sha256).status();
     if (absl::IsNotFound(found)) {
       response->add_missing(sha256);
     } else if (!found.ok()) {
@@ -317,7 +317,7 @@ grpc::ServerReadReactor<worker::v1::UploadBlobRequest>* WorkerService::UploadBlo
       context_.runtime, call, {"WorkerService.UploadBlob", "worker.upload", ""},
       [this](const Caller&)
           -> absl::StatusOr<std::unique_ptr<MessageSink<worker::v1::UploadBlobRequest>>> {
-        return std::make_unique<BlobUploadSink>(context_.blobs);
+        return std::make_unique<BlobUploadSink>(context_.catalogue.blobs);
       });
 }
 
@@ -327,7 +327,7 @@ grpc::ServerWriteReactor<worker::v1::BlobChunk>* WorkerService::FetchBlob(
       context_.runtime, call, {"WorkerService.FetchBlob", "worker.fetch", request->sha256()},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
           -> absl::StatusOr<std::unique_ptr<MessageSource<worker::v1::BlobChunk>>> {
-        return BlobFetchSource::Open(context_.blobs, *request);
+        return BlobFetchSource::Open(context_.catalogue.blobs, *request);
       });
 }
 

@@ -1,4 +1,4 @@
-#include "server/rpc/event_files.h"
+#include "server/catalogue/event_files.h"
 
 #include <map>
 #include <string>

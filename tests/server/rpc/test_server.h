@@ -19,7 +19,7 @@
 #include "graft/worker/v1/worker.grpc.pb.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
-#include "server/rpc/imports.h"
+#include "server/catalogue/imports.h"
 #include "server/rpc/server.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/fakes/tiny_model.h"

@@ -1,0 +1,97 @@
+#include "server/catalogue/dataset_upload.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+
+namespace graft {
+namespace {
+
+DataFormat FormatOf(const v1::UploadDatasetRequest::Metadata& metadata) {
+  if (metadata.format() == v1::DATASET_FORMAT_JSON_LINES) return DataFormat::kJsonLines;
+  if (metadata.format() == v1::DATASET_FORMAT_CSV) return DataFormat::kCsv;
+  if (absl::EndsWithIgnoreCase(metadata.file_name(), ".csv")) return DataFormat::kCsv;
+  for (const char* suffix : {".jsonl", ".ndjson", ".json"}) {
+    if (absl::EndsWithIgnoreCase(metadata.file_name(), suffix)) return DataFormat::kJsonLines;
+  }
+  return DataFormat::kAutomatic;
+}
+
+}  // namespace
+
+absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, v1::Dataset* dataset) {
+  ASSIGN_OR_RETURN(const std::string path, blobs.PathOf(dataset->sha256()));
+  DataFields fields;
+  fields.check_only = true;
+  ASSIGN_OR_RETURN(DataReader reader, DataReader::Open(path, fields, format));
+  DataRow row;
+  int64_t rows = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
+    if (!more) break;
+    ++rows;
+  }
+  dataset->set_num_rows(rows);
+  dataset->set_format(reader.format() == DataFormat::kCsv ? v1::DATASET_FORMAT_CSV
+                                                          : v1::DATASET_FORMAT_JSON_LINES);
+  for (const std::string& name : reader.field_names()) dataset->add_fields(name);
+  return absl::OkStatus();
+}
+
+absl::Status DatasetUploadSink::Begin(const v1::UploadDatasetRequest::Metadata& metadata) {
+  RETURN_IF_ERROR(ValidateName(metadata.name(), "metadata.name"));
+  Violations violations;
+  if (!v1::DatasetFormat_IsValid(metadata.format())) {
+    violations.Add("metadata.format", "is no format this server knows");
+  }
+  if (metadata.size_bytes() < 0) violations.Add("metadata.size_bytes", "must not be negative");
+  if (!metadata.sha256().empty() && !IsSha256Hex(metadata.sha256())) {
+    violations.Add("metadata.sha256", "must be 64 lower-case hexadecimal digits");
+  }
+  RETURN_IF_ERROR(violations.ToStatus());
+  metadata_ = metadata;
+  BlobExpectation expected;
+  if (metadata.size_bytes() > 0) expected.size_bytes = metadata.size_bytes();
+  if (!metadata.sha256().empty()) expected.sha256 = metadata.sha256();
+  ASSIGN_OR_RETURN(writer_, blobs_.NewWriter(expected));
+  return absl::OkStatus();
+}
+
+absl::Status DatasetUploadSink::OnMessage(v1::UploadDatasetRequest& message) {
+  if (message.has_metadata()) {
+    if (writer_ != nullptr) return FieldViolation("metadata", "may come only once");
+    return Begin(message.metadata());
+  }
+  if (writer_ == nullptr) {
+    return FieldViolation("metadata", "must be the first message of an upload");
+  }
+  if (message.data().size() > static_cast<size_t>(kMaxChunkBytes)) {
+    return FieldViolation("data", absl::StrCat("has more than ", kMaxChunkBytes, " bytes"));
+  }
+  return writer_->Append(message.data());
+}
+
+absl::Status DatasetUploadSink::OnEnd(const std::function<bool()>& cancelled) {
+  if (writer_ == nullptr) return FieldViolation("metadata", "the upload was empty");
+  ASSIGN_OR_RETURN(const BlobInfo blob, writer_->Commit());
+  v1::Dataset dataset;
+  dataset.set_name(metadata_.name());
+  dataset.set_size_bytes(blob.size_bytes);
+  dataset.set_sha256(blob.sha256);
+  const absl::Status checked = CheckDatasetRows(blobs_, FormatOf(metadata_), &dataset);
+  if (!checked.ok()) {
+    return Annotate(checked, absl::StrCat("data set \"", metadata_.name(), "\""));
+  }
+  // A stream that broke looks like one that ended; half a data set must not get a name.
+  if (cancelled()) return absl::CancelledError("the caller has gone");
+  ASSIGN_OR_RETURN(*response_, store_.InsertDataset(dataset));
+  return absl::OkStatus();
+}
+
+}  // namespace graft

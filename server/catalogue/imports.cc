@@ -1,0 +1,95 @@
+#include "server/catalogue/imports.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/names.h"
+#include "common/jobs/status_details.h"
+#include "server/catalogue/adapter_description.h"
+#include "server/catalogue/lookup.h"
+#include "server/catalogue/model_description.h"
+
+namespace graft {
+namespace {
+
+// What a checker said about uploaded files, as an answer to the upload.
+absl::Status AsBadUpload(const absl::Status& status, absl::string_view what) {
+  if (status.ok()) return status;
+  const bool callers_fault = absl::IsNotFound(status) || absl::IsInvalidArgument(status) ||
+                             absl::IsUnimplemented(status) || absl::IsDataLoss(status);
+  if (!callers_fault) return status;
+  return FieldViolation("chunk", absl::StrCat(what, ": ", status.message()));
+}
+
+}  // namespace
+
+absl::Status ModelImportSink::OnMessage(v1::ImportModelRequest& message) {
+  if (message.has_metadata()) {
+    if (!name_.empty()) return FieldViolation("metadata", "may come only once");
+    RETURN_IF_ERROR(ValidateName(message.metadata().name(), "metadata.name"));
+    name_ = message.metadata().name();
+    return absl::OkStatus();
+  }
+  if (name_.empty()) return FieldViolation("metadata", "must be the first message of an import");
+  return files_.Add(message.chunk());
+}
+
+absl::Status ModelImportSink::OnEnd(const std::function<bool()>& cancelled) {
+  if (name_.empty()) return FieldViolation("metadata", "the import was empty");
+  ASSIGN_OR_RETURN(const std::vector<ManifestFile> uploaded, files_.Finish());
+  v1::Model model;
+  RETURN_IF_ERROR(
+      catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
+        const auto manifest = MakeModelManifest(folder);
+        RETURN_IF_ERROR(AsBadUpload(manifest.status(), name_));
+        absl::StatusOr<v1::Model> described = DescribeModel(folder, manifest->files);
+        RETURN_IF_ERROR(AsBadUpload(described.status(), name_));
+        model = *std::move(described);
+        return absl::OkStatus();
+      }));
+  if (cancelled()) return absl::CancelledError("the caller has gone");
+  model.set_name(name_);
+  ASSIGN_OR_RETURN(*response_, catalogue_.store.InsertModel(model));
+  return catalogue_.publisher.Show(*response_);
+}
+
+absl::Status AdapterImportSink::OnMessage(v1::ImportAdapterRequest& message) {
+  if (message.has_metadata()) {
+    if (!name_.empty()) return FieldViolation("metadata", "may come only once");
+    RETURN_IF_ERROR(ValidateName(message.metadata().name(), "metadata.name"));
+    RETURN_IF_ERROR(ValidateName(message.metadata().base_model(), "metadata.base_model"));
+    name_ = message.metadata().name();
+    base_model_ = message.metadata().base_model();
+    // Before gigabytes come.
+    return FindModel(catalogue_.store, {base_model_, "metadata.base_model"}).status();
+  }
+  if (name_.empty()) return FieldViolation("metadata", "must be the first message of an import");
+  return files_.Add(message.chunk());
+}
+
+absl::Status AdapterImportSink::OnEnd(const std::function<bool()>& cancelled) {
+  if (name_.empty()) return FieldViolation("metadata", "the import was empty");
+  ASSIGN_OR_RETURN(const std::vector<ManifestFile> uploaded, files_.Finish());
+  ASSIGN_OR_RETURN(const v1::Model model,
+                   FindModel(catalogue_.store, {base_model_, "metadata.base_model"}));
+  ASSIGN_OR_RETURN(const std::string model_folder, catalogue_.publisher.DirectoryOf(model));
+  v1::Adapter adapter;
+  RETURN_IF_ERROR(
+      catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
+        absl::StatusOr<v1::Adapter> described = DescribeAdapter(folder, uploaded, model_folder);
+        RETURN_IF_ERROR(AsBadUpload(described.status(), name_));
+        adapter = *std::move(described);
+        return absl::OkStatus();
+      }));
+  if (cancelled()) return absl::CancelledError("the caller has gone");
+  adapter.set_name(name_);
+  adapter.set_base_model(model.name());
+  adapter.set_base_model_sha256(model.sha256());
+  ASSIGN_OR_RETURN(*response_, catalogue_.store.InsertAdapter(adapter));
+  response_->set_directory(catalogue_.publisher.AdapterDirectory(name_));
+  return catalogue_.publisher.Show(*response_);
+}
+
+}  // namespace graft

@@ -1,0 +1,105 @@
+#include "server/catalogue/lease_inputs.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/formats/manifest.h"
+#include "common/jobs/job_spec.h"
+
+namespace graft {
+namespace {
+
+template <typename T>
+worker::v1::InputFiles Files(const T& resource) {
+  worker::v1::InputFiles files;
+  files.set_sha256(resource.sha256());
+  *files.mutable_files() = resource.files();
+  return files;
+}
+
+// A checkpoint is no resource, so nothing has hashed its files together.
+worker::v1::InputFiles SetOf(const std::vector<v1::Artifact>& artifacts) {
+  worker::v1::InputFiles set;
+  std::vector<ManifestFile> files;
+  for (const v1::Artifact& file : artifacts) {
+    *set.add_files() = file;
+    files.push_back({file.path(), file.size_bytes(), file.sha256()});
+  }
+  set.set_sha256(ManifestSha256(std::move(files)));
+  return set;
+}
+
+// `expected` is empty where the spec names none.
+absl::Status CheckHash(absl::string_view what, absl::string_view name, absl::string_view found,
+                       absl::string_view expected) {
+  if (found == expected || expected.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(what, " \"", name, "\" is no longer the one that the job was submitted with"));
+}
+
+absl::StatusOr<v1::Artifact> DatasetFile(JobStore& store, const std::string& name,
+                                         const std::string& sha256) {
+  ASSIGN_OR_RETURN(const v1::Dataset dataset, store.GetDataset(name));
+  RETURN_IF_ERROR(CheckHash("data set", name, dataset.sha256(), sha256));
+  return FileOf(dataset);
+}
+
+}  // namespace
+
+worker::v1::InputFiles FilesOf(const v1::Model& model) { return Files(model); }
+worker::v1::InputFiles FilesOf(const v1::Adapter& adapter) { return Files(adapter); }
+
+v1::Artifact FileOf(const v1::Dataset& dataset) {
+  v1::Artifact file;
+  const bool csv = dataset.format() == v1::DATASET_FORMAT_CSV;
+  // Not the data set's name: with the ending it could be too long for a file's.
+  file.set_path(csv ? "data.csv" : "data.jsonl");
+  file.set_size_bytes(dataset.size_bytes());
+  file.set_sha256(dataset.sha256());
+  return file;
+}
+
+absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* lease) {
+  const v1::JobSpec& spec = claim.job.resolved_spec();
+  const bool evaluates = spec.has_evaluate();
+  const std::string& model_name =
+      evaluates ? spec.evaluate().base_model() : spec.fine_tune().base_model();
+  ASSIGN_OR_RETURN(const v1::Model model, store.GetModel(model_name));
+  RETURN_IF_ERROR(CheckHash(
+      "model", model_name, model.sha256(),
+      evaluates ? spec.evaluate().base_model_sha256() : spec.fine_tune().base_model_sha256()));
+  *lease->mutable_base_model() = FilesOf(model);
+  const std::string& adapter_name =
+      evaluates ? spec.evaluate().adapter() : spec.fine_tune().init_from();
+  if (!adapter_name.empty()) {
+    ASSIGN_OR_RETURN(const v1::Adapter adapter, store.GetAdapter(adapter_name));
+    RETURN_IF_ERROR(CheckHash(
+        "adapter", adapter_name, adapter.sha256(),
+        evaluates ? spec.evaluate().adapter_sha256() : spec.fine_tune().init_from_sha256()));
+    *lease->mutable_adapter() = FilesOf(adapter);
+  }
+  const v1::DataSpec& data = evaluates ? spec.evaluate().data() : spec.fine_tune().data();
+  // A field of the lease is made only for what there is: the worker fetches every one that is set.
+  if (!evaluates && !data.train().empty()) {
+    ASSIGN_OR_RETURN(*lease->mutable_train_data(),
+                     DatasetFile(store, data.train(), data.train_sha256()));
+  }
+  if (!data.validation().empty()) {
+    ASSIGN_OR_RETURN(*lease->mutable_validation_data(),
+                     DatasetFile(store, data.validation(), data.validation_sha256()));
+  }
+  lease->set_job(claim.job.name());
+  lease->set_attempt(claim.attempt);
+  lease->set_lease_epoch(claim.lease_epoch);
+  *lease->mutable_resolved_spec() = spec;
+  lease->set_display_name(claim.job.display_name());
+  lease->set_base_model_name(model_name);
+  if (!claim.checkpoint.empty()) *lease->mutable_checkpoint() = SetOf(claim.checkpoint);
+  lease->set_checkpoint_step(claim.checkpoint_step);
+  return absl::OkStatus();
+}
+
+}  // namespace graft

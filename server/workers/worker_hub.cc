@@ -1,0 +1,162 @@
+#include "common/jobs/status_details.h"
+#include "server/workers/worker_hub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+
+namespace graft {
+
+using worker::v1::Command;
+using worker::v1::ConnectRequest;
+
+bool WorkerHub::Link::Send(Command command) {
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return false;
+    if (commands_.size() >= kMaxQueuedCommands) {
+      closed_ = true;
+      end_ = absl::ResourceExhaustedError("this worker does not read its commands");
+    } else {
+      commands_.push_back(std::move(command));
+    }
+  }
+  waker_->Wake();
+  MutexLock lock(mutex_);
+  return !closed_;
+}
+
+void WorkerHub::Link::Close(const absl::Status& status) {
+  {
+    MutexLock lock(mutex_);
+    if (closed_) return;
+    closed_ = true;
+    end_ = status;
+  }
+  waker_->Wake();
+}
+
+absl::StatusOr<SourceState> WorkerHub::Link::Next(Command* command) {
+  MutexLock lock(mutex_);
+  if (closed_) return end_.ok() ? absl::StatusOr<SourceState>(SourceState::kEnd) : end_;
+  if (commands_.empty()) return SourceState::kWait;
+  *command = std::move(commands_.front());
+  commands_.pop_front();
+  return SourceState::kMessage;
+}
+
+absl::StatusOr<std::shared_ptr<WorkerHub::Link>> WorkerHub::Connect(
+    const ConnectRequest& hello, std::shared_ptr<StreamWaker> waker) {
+  const std::string& id = hello.worker().id();
+  if (!IsSafeFileName(id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("worker.id \"", id, "\" is not of the form [A-Za-z0-9._-]{1,128}"));
+  }
+  auto link = std::make_shared<Link>(hello, std::move(waker));
+  std::shared_ptr<Link> replaced;
+  {
+    MutexLock lock(mutex_);
+    if (workers_.count(id) == 0 && workers_.size() >= kMaxConnectedWorkers) {
+      return Overloaded("too many workers are connected", absl::Seconds(30));
+    }
+    Entry& entry = workers_[id];
+    replaced = std::move(entry.link);
+    entry.link = link;
+    entry.free_slots = hello.slots();
+    entry.last_seen = clock_.Boottime();
+  }
+  if (replaced != nullptr) {
+    replaced->Close(absl::AbortedError("this worker has connected again"));
+  }
+  return link;
+}
+
+bool WorkerHub::Disconnect(const std::shared_ptr<Link>& link) {
+  link->Close(absl::OkStatus());
+  MutexLock lock(mutex_);
+  const auto it = workers_.find(link->hello().worker().id());
+  if (it == workers_.end() || it->second.link != link) return false;
+  workers_.erase(it);
+  return true;
+}
+
+void WorkerHub::Seen(const std::string& worker, int free_slots) {
+  MutexLock lock(mutex_);
+  const auto it = workers_.find(worker);
+  if (it == workers_.end()) return;
+  it->second.free_slots = free_slots;
+  it->second.last_seen = clock_.Boottime();
+}
+
+void WorkerHub::AdjustFreeSlots(const std::string& worker, int change) {
+  MutexLock lock(mutex_);
+  const auto it = workers_.find(worker);
+  if (it == workers_.end()) return;
+  it->second.free_slots =
+      std::clamp(it->second.free_slots + change, 0, it->second.link->hello().slots());
+}
+
+std::string WorkerHub::TakeIdleWorker() {
+  MutexLock lock(mutex_);
+  auto best = workers_.end();
+  for (auto it = workers_.begin(); it != workers_.end(); ++it) {
+    if (it->second.free_slots > 0 &&
+        (best == workers_.end() || it->second.free_slots > best->second.free_slots)) {
+      best = it;
+    }
+  }
+  if (best == workers_.end()) return "";
+  --best->second.free_slots;
+  return best->first;
+}
+
+bool WorkerHub::Send(const std::string& worker, Command command) {
+  std::shared_ptr<Link> link;
+  {
+    MutexLock lock(mutex_);
+    const auto it = workers_.find(worker);
+    if (it == workers_.end()) return false;
+    link = it->second.link;
+  }
+  return link->Send(std::move(command));
+}
+
+void WorkerHub::AnnounceWork() {
+  std::vector<std::shared_ptr<Link>> links;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [id, entry] : workers_) {
+      if (entry.free_slots > 0) links.push_back(entry.link);
+    }
+  }
+  Command command;
+  command.mutable_work_available();
+  for (const auto& link : links) link->Send(command);
+}
+
+bool WorkerHub::empty() const {
+  MutexLock lock(mutex_);
+  return workers_.empty();
+}
+
+std::vector<WorkerHub::WorkerView> WorkerHub::workers() const {
+  MutexLock lock(mutex_);
+  std::vector<WorkerView> views;
+  views.reserve(workers_.size());
+  for (const auto& [id, entry] : workers_) {
+    const ConnectRequest& hello = entry.link->hello();
+    views.push_back({.id = id,
+                     .hostname = hello.hostname(),
+                     .version = hello.version(),
+                     .devices = {hello.devices().begin(), hello.devices().end()},
+                     .engine_threads = hello.engine_threads(),
+                     .slots = hello.slots(),
+                     .free_slots = entry.free_slots,
+                     .since_heard = clock_.Boottime() - entry.last_seen});
+  }
+  return views;
+}
+
+}  // namespace graft

@@ -1,0 +1,157 @@
+#include "server/serving/generation_broker.h"
+
+#include <string>
+
+#include "common/jobs/status_details.h"
+#include "gtest/gtest.h"
+
+namespace graft {
+namespace {
+
+using worker::v1::Command;
+
+class GenerationBrokerTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<WorkerHub::Link> Connect(const std::string& id, int slots = 1) {
+    worker::v1::ConnectRequest hello;
+    hello.mutable_worker()->set_id(id);
+    hello.set_slots(slots);
+    return *hub_.Connect(hello, Waker());
+  }
+
+  static std::shared_ptr<StreamWaker> Waker() {
+    return std::make_shared<StreamWaker>([] {});
+  }
+
+  absl::StatusOr<GenerationBroker::Handle> Submit() { return broker_.Submit({}, Waker()); }
+
+  // The id of the text that the worker was told to make; empty: none.
+  static std::string Told(const std::shared_ptr<WorkerHub::Link>& link) {
+    Command command;
+    const auto state = link->Next(&command);
+    return state.ok() && *state == SourceState::kMessage ? command.generate().id() : "";
+  }
+
+  static v1::GenerateResponse Text(const std::string& text) {
+    v1::GenerateResponse response;
+    response.set_text(text);
+    return response;
+  }
+
+  FakeClock clock_;
+  WorkerHub hub_{clock_};
+  GenerationBroker broker_{hub_, /*max_queued=*/2};
+};
+
+TEST_F(GenerationBrokerTest, WithoutWorkersATextIsUnavailable) {
+  const absl::Status refused = Submit().status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(refused), kReasonNoWorker);
+}
+
+TEST_F(GenerationBrokerTest, AFullQueueIsRefusedWithATimeToRetry) {
+  const auto worker = Connect("w1");
+  ASSERT_TRUE(Submit().ok());  // Takes the slot.
+  ASSERT_TRUE(Submit().ok());
+  ASSERT_TRUE(Submit().ok());
+  const auto refused = Submit();
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_GT(RetryDelayOf(refused.status()), absl::ZeroDuration());
+}
+
+TEST_F(GenerationBrokerTest, ATextGoesToAnIdleWorkerAndComesBackInOrder) {
+  const auto worker = Connect("w1");
+  const auto text = Submit();
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto claimed = broker_.Claim(Told(worker), "w1");
+  ASSERT_TRUE(claimed.ok()) << claimed.status();
+  ASSERT_TRUE(broker_.Report(*claimed, Text("a")).ok());
+  ASSERT_TRUE(broker_.Report(*claimed, Text("b")).ok());
+  broker_.Finish(*claimed, absl::OkStatus());
+  v1::GenerateResponse response;
+  ASSERT_EQ(*broker_.Next(*text, &response), SourceState::kMessage);
+  EXPECT_EQ(response.text(), "a");
+  ASSERT_EQ(*broker_.Next(*text, &response), SourceState::kMessage);
+  EXPECT_EQ(response.text(), "b");
+  EXPECT_EQ(*broker_.Next(*text, &response), SourceState::kEnd);
+}
+
+TEST_F(GenerationBrokerTest, TheNextTextGoesOutWhenASlotIsFreeAgain) {
+  const auto worker = Connect("w1");
+  const auto first = Submit();
+  const auto second = Submit();
+  const std::string id = Told(worker);
+  EXPECT_EQ(Told(worker), "") << "the worker has one slot";
+  broker_.Finish(*broker_.Claim(id, "w1"), absl::OkStatus());
+  EXPECT_NE(Told(worker), "");
+}
+
+TEST_F(GenerationBrokerTest, ATextThatAWorkerDidNotBeginGoesToAnother) {
+  const auto first = Connect("w1");
+  const auto text = Submit();
+  ASSERT_NE(Told(first), "");
+  const auto second = Connect("w2");
+  ASSERT_TRUE(hub_.Disconnect(first));
+  broker_.WorkerLost("w1");
+  const std::string id = Told(second);
+  ASSERT_NE(id, "");
+  EXPECT_EQ(broker_.Claim(id, "w1").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(broker_.Claim(id, "w2").ok());
+}
+
+TEST_F(GenerationBrokerTest, ATextThatWasBegunEndsWithItsWorker) {
+  const auto worker = Connect("w1");
+  const auto text = Submit();
+  const auto claimed = broker_.Claim(Told(worker), "w1");
+  ASSERT_TRUE(broker_.Report(*claimed, Text("a")).ok());
+  broker_.Finish(*claimed, absl::UnavailableError("lost"));
+  v1::GenerateResponse response;
+  ASSERT_EQ(*broker_.Next(*text, &response), SourceState::kMessage);
+  EXPECT_EQ(broker_.Next(*text, &response).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GenerationBrokerTest, WithTheLastWorkerGoWaitingTexts) {
+  const auto worker = Connect("w1");
+  const auto running = Submit();
+  const auto waiting = Submit();
+  ASSERT_TRUE(hub_.Disconnect(worker));
+  broker_.WorkerLost("w1");
+  v1::GenerateResponse response;
+  for (const auto& text : {running, waiting}) {
+    EXPECT_EQ(broker_.Next(*text, &response).status().code(), absl::StatusCode::kUnavailable);
+  }
+  EXPECT_EQ(broker_.queued(), 0u);
+}
+
+TEST_F(GenerationBrokerTest, AnAbandonedTextIsCancelledAtTheWorker) {
+  const auto worker = Connect("w1");
+  const auto text = Submit();
+  const std::string id = Told(worker);
+  const auto claimed = broker_.Claim(id, "w1");
+  broker_.Abandon(*text);
+  Command command;
+  ASSERT_EQ(*worker->Next(&command), SourceState::kMessage);
+  EXPECT_EQ(command.cancel_generate().id(), id);
+  EXPECT_EQ(broker_.Report(*claimed, Text("a")).code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(GenerationBrokerTest, AWorkerThatReadsNothingIsCutOff) {
+  const auto worker = Connect("w1");
+  Command command;
+  command.mutable_work_available();
+  for (size_t i = 0; i < kMaxQueuedCommands; ++i) ASSERT_TRUE(hub_.Send("w1", command));
+  EXPECT_FALSE(hub_.Send("w1", command));
+  EXPECT_EQ(worker->Next(&command).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(GenerationBrokerTest, ANewStreamOfAWorkerReplacesItsOlderOne) {
+  const auto first = Connect("w1");
+  const auto second = Connect("w1");
+  Command command;
+  EXPECT_EQ(first->Next(&command).status().code(), absl::StatusCode::kAborted);
+  EXPECT_FALSE(hub_.Disconnect(first)) << "the newer stream is still there";
+  EXPECT_EQ(hub_.workers().size(), 1u);
+}
+
+}  // namespace
+}  // namespace graft
