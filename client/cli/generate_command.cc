@@ -14,7 +14,7 @@
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
 #include "common/base/status_macros.h"
-#include "common/text/unicode.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {

@@ -9,8 +9,8 @@
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
+#include "common/base/utf8.h"
 #include "common/base/version.h"
-#include "common/text/unicode.h"
 
 namespace graft {
 namespace {

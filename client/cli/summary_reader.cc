@@ -11,9 +11,9 @@
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/json_row.h"
 #include "common/text/row_splitter.h"
-#include "common/text/unicode.h"
 
 namespace graft {
 namespace {

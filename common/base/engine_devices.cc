@@ -20,6 +20,7 @@
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/subprocess.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {
@@ -92,7 +93,7 @@ absl::StatusOr<EngineDevices> AskEngineForDevices(const std::string& program) {
   }
   if (!found.devices.empty()) return found;
   return absl::UnavailableError(
-      absl::StrCat(program, " devices names none: ", answer.substr(0, 200)));
+      absl::StrCat(program, " devices names none: ", Shortened(answer, 200)));
 }
 
 DeviceClaim DeviceClaim::Take(const std::string& gpu) {

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {
@@ -33,7 +34,7 @@ std::string LinkTarget(absl::string_view uid) { return absl::StrCat(kByUid, "/",
 absl::Status CheckName(absl::string_view what, absl::string_view name) {
   if (IsSafeFileName(name)) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(what, " '", absl::Utf8SafeCEscape(name.substr(0, 200)),
+      absl::StrCat(what, " '", absl::Utf8SafeCEscape(Shortened(name, 200)),
                    "' must be [A-Za-z0-9._-]{1,128} without a leading dot"));
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/formats/adapter_parts.h"
 #include "common/formats/float_convert.h"
 #include "common/formats/peft_config.h"
@@ -85,8 +86,8 @@ class AdapterFolder::Taker {
       // A second name that some writers add for transformers' own loader.
       if (absl::StrContains(tensor.name, ".modules_to_save.default.")) continue;
       if (!used_.contains(tensor.name)) {
-        problems_.push_back(
-            absl::StrCat(tensor.name.substr(0, 200), " belongs to nothing in adapter_config.json"));
+        problems_.push_back(absl::StrCat(Shortened(tensor.name, 200),
+                                         " belongs to nothing in adapter_config.json"));
       }
     }
     if (problems_.empty()) return absl::OkStatus();

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/formats/json_util.h"
 
 namespace graft {
@@ -31,7 +32,7 @@ std::optional<int64_t> TokenId(JsonFields& fields, absl::string_view name, int64
 void RefuseUnsupported(JsonFields& fields) {
   const std::string activation = fields.String("activation_function", "gelu_new");
   if (activation != "gelu_new") {
-    fields.Fail("activation_function", absl::StrCat("'", activation.substr(0, 64),
+    fields.Fail("activation_function", absl::StrCat("'", Shortened(activation, 64),
                                                     "' is not supported; only gelu_new is"));
   }
   if (!fields.Bool("scale_attn_weights", true)) {
@@ -54,7 +55,7 @@ absl::StatusOr<Gpt2Config> ParseGpt2Config(absl::string_view json) {
   const std::string model_type = fields.String("model_type", "");
   if (model_type != "gpt2") {
     fields.Fail("model_type",
-                absl::StrCat("must be \"gpt2\", not \"", model_type.substr(0, 64), "\""));
+                absl::StrCat("must be \"gpt2\", not \"", Shortened(model_type, 64), "\""));
   }
   Gpt2Config config;
   config.vocab_size = Size(fields, "vocab_size", "vocab_size", config.vocab_size, kMaxVocab);

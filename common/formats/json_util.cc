@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {
@@ -12,8 +13,7 @@ namespace {
 // A value in a message: short, whatever it is.
 std::string Shown(const nlohmann::json& value) {
   if (value.is_structured()) return value.is_array() ? "a list" : "an object";
-  const std::string text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  return text.size() <= 64 ? text : text.substr(0, 64) + "…";
+  return Shortened(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace), 64);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 
@@ -45,7 +46,7 @@ absl::Status CheckManifest(const std::vector<ManifestFile>& files) {
   for (const ManifestFile& file : files) {
     const auto error = [&](absl::string_view problem) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "manifest entry '", absl::Utf8SafeCEscape(file.path.substr(0, 300)), "': ", problem));
+          "manifest entry '", absl::Utf8SafeCEscape(Shortened(file.path, 300)), "': ", problem));
     };
     const std::vector<std::string> parts = absl::StrSplit(file.path, '/');
     if (parts.size() > kMaxPathParts) return error("more than 8 directories deep");

@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/formats/float_convert.h"
 #include "common/formats/json_util.h"
 
@@ -99,7 +100,7 @@ absl::StatusOr<std::vector<std::string>> ListWeightFiles(const std::string& fold
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !IsSafeFileName(file.get<std::string>())) {
       return absl::InvalidArgumentError(absl::StrCat(
-          index_path, ": weight_map names no plain file for '", tensor.substr(0, 200), "'"));
+          index_path, ": weight_map names no plain file for '", Shortened(tensor, 200), "'"));
     }
     names.insert(file.get<std::string>());
   }

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/formats/json_util.h"
 #include "common/formats/peft_config_fields.h"
 
@@ -48,16 +49,16 @@ constexpr const char* kPromptRead[] = {
     "task_type",          "token_dim",           "tokenizer_kwargs",   "tokenizer_name_or_path"};
 
 absl::Status Unsupported(absl::string_view field, const json& value) {
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  if (text.size() > 100) text = text.substr(0, 100) + "…";
-  return absl::UnimplementedError(absl::StrCat(field, " ", text, " is not supported"));
+  const std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  return absl::UnimplementedError(
+      absl::StrCat(Shortened(field, 64), " ", Shortened(text, 100), " is not supported"));
 }
 
 template <typename Names>
 absl::Status CheckNothingElseIsSet(const json& object, const Names& read) {
   for (const auto& [name, value] : object.items()) {
     if (absl::c_linear_search(read, name) || absl::c_linear_search(kIgnored, name)) continue;
-    if (!IsUnsetPeftField(value)) return Unsupported(name.substr(0, 64), value);
+    if (!IsUnsetPeftField(value)) return Unsupported(name, value);
   }
   const auto task = object.find("task_type");
   if (task != object.end() && !task->is_null() && *task != "CAUSAL_LM") {

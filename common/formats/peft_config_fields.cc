@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/utf8.h"
 #include "common/formats/peft_config.h"
 
 namespace graft {
@@ -152,7 +153,7 @@ absl::StatusOr<std::string> PeftFieldSet(absl::string_view version) {
                      (parts.size() == 2 || ParseNumber(parts[2], patch));
   if (!valid || major != 0 || minor < kReleases.front().minor || minor > kReleases.back().minor) {
     return absl::InvalidArgumentError(
-        absl::StrCat("peft_version '", version.substr(0, 32), "': 0.10 to 0.21 are known"));
+        absl::StrCat("peft_version '", Shortened(version, 32), "': 0.10 to 0.21 are known"));
   }
   const char* best = kReleases.front().version;
   for (const Release& release : kReleases) {

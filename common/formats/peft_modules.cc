@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<RE2>> Compile(absl::string_view field, absl::stri
   auto regex = std::make_unique<RE2>(re2::StringPiece(pattern.data(), pattern.size()), options);
   if (regex->ok()) return regex;
   const std::string problem =
-      absl::StrCat(field, " '", pattern.substr(0, 200), "': ", regex->error());
+      absl::StrCat(field, " '", Shortened(pattern, 200), "': ", regex->error());
   if (regex->error_code() == RE2::ErrorBadPerlOp || regex->error_code() == RE2::ErrorBadEscape) {
     return absl::UnimplementedError(
         absl::StrCat(problem, " (look-around and back references are not supported)"));
@@ -215,7 +216,7 @@ absl::StatusOr<std::vector<LoraModule>> ResolveLoraModules(const PeftLoraConfig&
     const std::string targets =
         peft.target_regex.empty() ? absl::StrJoin(peft.target_modules, ", ") : peft.target_regex;
     return absl::InvalidArgumentError(
-        absl::StrCat("target_modules: '", targets.substr(0, 200),
+        absl::StrCat("target_modules: '", Shortened(targets, 200),
                      "' matches nothing that is left to train; valid are ", kValidTargets));
   }
   return found;
@@ -259,7 +260,7 @@ absl::StatusOr<std::vector<std::string>> ResolveSavedModules(const std::vector<s
       return absl::EndsWith(module.path, name);
     });
     if (!matches) {
-      return absl::InvalidArgumentError(absl::StrCat("modules_to_save: '", name.substr(0, 200),
+      return absl::InvalidArgumentError(absl::StrCat("modules_to_save: '", Shortened(name, 200),
                                                      "' matches nothing; valid are ", kValidSaved));
     }
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/formats/safetensors.h"
 
 namespace graft {
@@ -17,8 +18,7 @@ constexpr int64_t kLengthBytes = 8;
 
 // Names come from outside: short and printable in messages.
 std::string Quoted(absl::string_view name) {
-  return absl::StrCat("'", absl::Utf8SafeCEscape(name.substr(0, 200)), name.size() > 200 ? "…" : "",
-                      "'");
+  return absl::StrCat("'", absl::Utf8SafeCEscape(Shortened(name, 200)), "'");
 }
 
 absl::Status TensorError(absl::string_view name, absl::string_view problem) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {
@@ -42,7 +43,7 @@ absl::StatusOr<DType> ParseDType(absl::string_view name) {
   for (const DTypeRow& row : kDTypes) {
     if (name == row.name) return row.dtype;
   }
-  return absl::InvalidArgumentError(absl::StrCat("unknown dtype ", name.substr(0, 32)));
+  return absl::InvalidArgumentError(absl::StrCat("unknown dtype ", Shortened(name, 32)));
 }
 
 std::string ShapeText(absl::Span<const int64_t> shape) {

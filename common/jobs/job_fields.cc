@@ -2,6 +2,7 @@
 #include <string>
 
 #include "common/base/limits.h"
+#include "common/base/utf8.h"
 #include "common/jobs/field_checks.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/spec_checks.h"
@@ -31,7 +32,7 @@ void CheckJobFields(const v1::Job& job, const FieldScope& scope) {
   const std::map<std::string, std::string> labels(job.labels().begin(), job.labels().end());
   for (const auto& [key, value] : labels) {
     scope.Require(IsLabelKey(key), "labels",
-                  absl::StrCat("key \"", key.substr(0, kMaxLabelKeyBytes),
+                  absl::StrCat("key \"", Shortened(key, kMaxLabelKeyBytes),
                                "\" must be 1 to 63 of a-z 0-9 _ . -"));
     scope.AtMostBytes("labels", value, kMaxLabelValueBytes);
   }

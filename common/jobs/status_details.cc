@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/utf8.h"
 #include "google/protobuf/message.h"
 
 namespace graft {
@@ -68,8 +69,9 @@ absl::Status DiskFull(absl::string_view message) {
 void Violations::Add(absl::string_view field, absl::string_view description,
                      absl::string_view reason) {
   auto* violation = request_.add_field_violations();
-  violation->set_field(std::string(field));
-  violation->set_description(std::string(description));
+  // They may quote what came from outside; cut or not, one bad byte would cost all of them.
+  violation->set_field(ToValidUtf8(field));
+  violation->set_description(ToValidUtf8(description));
   violation->set_reason(std::string(reason));
 }
 

@@ -2,6 +2,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 
 namespace graft {
@@ -18,9 +19,7 @@ constexpr size_t kAnyBytes = 64;
 
 std::string Cut(absl::string_view text, size_t limit) {
   if (text.size() <= limit) return std::string(text);
-  // Not inside a character: continuation bytes are 10xxxxxx.
-  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
-  return absl::StrCat(text.substr(0, limit), "... (", text.size() - limit, " more bytes)");
+  return absl::StrCat(Shortened(text, limit), " (", text.size() - limit, " bytes are left out)");
 }
 
 // As many violations as fit, the first ones first; other details whole or not at all.
@@ -55,7 +54,7 @@ google::rpc::Status Fitted(const google::rpc::Status& status) {
 google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status result;
   result.set_code(static_cast<int>(status.code()));
-  result.set_message(std::string(status.message()));
+  result.set_message(ToValidUtf8(status.message()));
   status.ForEachPayload([&result](absl::string_view type_url, const absl::Cord& payload) {
     google::protobuf::Any* detail = result.add_details();
     detail->set_type_url(std::string(type_url));

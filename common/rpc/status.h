@@ -14,6 +14,7 @@ namespace graft {
 
 inline constexpr char kTypeUrlPrefix[] = "type.googleapis.com/";
 
+// Bytes of the message that are no UTF-8 become U+FFFD.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 absl::Status FromRpcStatus(const google::rpc::Status& status);
 

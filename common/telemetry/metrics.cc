@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/utf8.h"
 #include "prometheus/text_serializer.h"
 
 namespace graft {
@@ -41,7 +42,7 @@ void MetricFamily<T>::With(const LabelValues& labels, const Apply& apply) {
   }
   LabelValues key = labels;
   for (std::string& value : key) {
-    if (value.size() > kMaxSeriesLabelBytes) value.resize(kMaxSeriesLabelBytes);
+    value = Shortened(value, kMaxSeriesLabelBytes);
   }
   MutexLock lock(mutex_);
   auto it = series_.find(key);

@@ -6,11 +6,11 @@
 #include "absl/strings/str_format.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/added_token_matcher.h"
 #include "common/text/bpe_model.h"
 #include "common/text/merge_table.h"
 #include "common/text/pretokenizer.h"
-#include "common/text/unicode.h"
 #include "common/text/word_cache.h"
 
 namespace graft {

@@ -1,6 +1,6 @@
 #pragma once
 
-// UTF-8 and the character classes of the GPT-2 pre-tokeniser. All functions are pure and
+// Characters of UTF-8 and the classes of the GPT-2 pre-tokeniser. All functions are pure and
 // thread-safe.
 
 #include <cstddef>
@@ -36,10 +36,6 @@ class CharClasses {
   std::unique_ptr<uint8_t[][kMask + 1]> blocks_;  // equal blocks are stored once
 };
 
-// Offset of the first byte that is not part of well-formed UTF-8 (overlong forms, surrogates and
-// values above U+10FFFF are not well-formed), or npos if all of it is.
-size_t FindInvalidUtf8(absl::string_view text);
-
 // A decoded character and its length in bytes.
 struct DecodedChar {
   char32_t code_point;
@@ -61,19 +57,5 @@ inline DecodedChar DecodeValidUtf8(const char* text) {
 }
 
 void AppendUtf8(char32_t code_point, std::string* out);
-
-// How `text` begins: with a whole character, with the beginning of one that ends at the text's end,
-// or with something that no continuation can make well-formed. `size` is the number of bytes (in
-// the last case those that U+FFFD stands for: the "maximal subpart" of Unicode's chapter 3, as Rust
-// and Python replace). `text` must not be empty.
-struct Utf8Prefix {
-  enum Kind { kCharacter, kIncomplete, kInvalid } kind;
-  size_t size;
-};
-Utf8Prefix ReadUtf8Prefix(absl::string_view text);
-
-// `bytes` with each ill-formed piece replaced by U+FFFD: what Rust's from_utf8_lossy and Python's
-// errors="replace" give.
-std::string ToValidUtf8(absl::string_view bytes);
 
 }  // namespace graft

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/formats/adapter_export.h"
 #include "common/formats/merge_adapter.h"
 #include "common/formats/model_folder.h"
@@ -78,7 +79,7 @@ absl::StatusOr<DType> DTypeOf(const v1::MergeAdapterRequest& request) {
   const absl::StatusOr<DType> dtype = ParseDType(request.dtype());
   if (!dtype.ok() || !TorchDType(*dtype).ok()) {
     return FieldViolation("dtype", absl::StrCat("must be F32, F16 or BF16, not \"",
-                                                request.dtype().substr(0, 32), "\""));
+                                                Shortened(request.dtype(), 32), "\""));
   }
   return *dtype;
 }

@@ -8,11 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "common/text/data_reader.h"
 #include "common/text/example_builder.h"
-#include "common/text/unicode.h"
 #include "server/catalogue/lookup.h"
 
 namespace graft {

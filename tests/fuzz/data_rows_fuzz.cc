@@ -1,7 +1,7 @@
 // A data set, as JSON lines, as CSV and as what it looks like; for each choice of fields.
 
+#include "common/base/utf8.h"
 #include "common/text/data_reader.h"
-#include "common/text/unicode.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace graft {

@@ -23,11 +23,11 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/bootstrap.h"
 #include "common/text/bpe.h"
 #include "common/text/porter_stemmer.h"
 #include "common/text/rouge.h"
-#include "common/text/unicode.h"
 #include "tests/parity/line_tool.h"
 
 namespace graft {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "common/base/file.h"
-#include "common/text/unicode.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 

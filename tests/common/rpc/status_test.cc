@@ -59,5 +59,24 @@ TEST(RpcStatusTest, AnEndlessStatusFitsIntoTheTrailerAndKeepsItsFirstWords) {
   EXPECT_EQ(received.field_violations(0).field(), "field0");
 }
 
+TEST(RpcStatusTest, AMessageThatIsCutInsideACharacterLeavesTheDetailsReadable) {
+  google::rpc::ErrorInfo info;
+  info.set_reason("DISK_FULL");
+  const std::string url = absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo");
+  const std::string raw[] = {"\xF0\x9D\x84", "\xFF\xFE", "\xF0\x9D\x84\x9E"};
+  for (const std::string& piece : raw) {
+    for (size_t before = 1196; before <= 1200; ++before) {
+      absl::Status status =
+          absl::InternalError(absl::StrCat(std::string(before, 'x'), piece, "its last words"));
+      status.SetPayload(url, absl::Cord(info.SerializeAsString()));
+      google::rpc::Status read;
+      EXPECT_TRUE(read.ParseFromString(ToRpcStatus(status).SerializeAsString()));
+      const absl::Status back = FromGrpcStatus(ToGrpcStatus(status));
+      EXPECT_EQ(back.message().substr(0, 1196), std::string(1196, 'x'));
+      EXPECT_TRUE(back.GetPayload(url).has_value()) << before;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace graft

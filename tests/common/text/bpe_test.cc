@@ -5,7 +5,7 @@
 #include <functional>
 #include <thread>
 
-#include "common/text/unicode.h"
+#include "common/base/utf8.h"
 #include "tests/common/text/test_files.h"
 
 namespace graft {

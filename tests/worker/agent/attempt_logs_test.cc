@@ -7,7 +7,7 @@
 #include <string>
 
 #include "common/base/file.h"
-#include "common/text/unicode.h"
+#include "common/base/utf8.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"

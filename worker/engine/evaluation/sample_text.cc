@@ -1,24 +1,18 @@
 #include "worker/engine/evaluation/sample_text.h"
 
-#include "absl/strings/str_cat.h"
+#include "common/base/utf8.h"
 
 namespace graft {
 namespace {
 
 constexpr size_t kMaxSampleBytes = 4096;
 
-std::string Shorten(const std::string& text) {
-  if (text.size() <= kMaxSampleBytes) return text;
-  size_t end = kMaxSampleBytes;
-  while ((text[end] & 0xC0) == 0x80) --end;  // Not within a character.
-  return absl::StrCat(text.substr(0, end), "…");
-}
-
 }  // namespace
 
 SampleTextEvent MakeSampleText(int64_t row_index, const DataRow& row,
                                const std::string& prediction) {
-  return {row_index, Shorten(row.source), Shorten(row.targets[0]), Shorten(prediction)};
+  return {row_index, Shortened(row.source, kMaxSampleBytes),
+          Shortened(row.targets[0], kMaxSampleBytes), Shortened(prediction, kMaxSampleBytes)};
 }
 
 }  // namespace graft

@@ -5,8 +5,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/text/example_builder.h"
-#include "common/text/unicode.h"
 #include "worker/engine/generation/generator.h"
 
 namespace graft {

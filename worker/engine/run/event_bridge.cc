@@ -1,3 +1,4 @@
+#include "common/base/utf8.h"
 #include "common/base/version.h"
 #include "worker/engine/run/spec_bridge.h"
 
@@ -113,14 +114,15 @@ v1::JobEvent ToProto(int64_t step, const std::vector<SampleTextEvent>& texts) {
 v1::JobEvent WarningToProto(const std::string& code, const std::string& text) {
   v1::JobEvent proto;
   proto.mutable_warning()->set_code(code);
-  proto.mutable_warning()->set_text(text);
+  proto.mutable_warning()->set_text(ToValidUtf8(text));
   return proto;
 }
 
 google::rpc::Status StatusToProto(const absl::Status& status) {
   google::rpc::Status proto;
   proto.set_code(static_cast<int>(status.code()));
-  proto.set_message(std::string(status.message()));
+  // It may name a file or quote its bytes.
+  proto.set_message(ToValidUtf8(status.message()));
   return proto;
 }
 
