@@ -1,11 +1,13 @@
 #include "common/base/subprocess.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -14,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/unique_fd.h"
@@ -52,6 +55,27 @@ struct ChildPlan {
   bool detached;
 };
 
+// Between two looks at a child whose end nothing tells.
+constexpr int kPollMilliseconds = 20;
+
+// Where the kernel has no close_range, or a container forbids it. Async-signal-safe.
+void CloseOnExecByName(int first) {
+  const int directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return;
+  alignas(dirent64) char buffer[2048];
+  long size;
+  while ((size = syscall(SYS_getdents64, directory, buffer, sizeof(buffer))) > 0) {
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
+      int fd = 0;
+      for (const char* c = entry->d_name; *c >= '0' && *c <= '9'; ++c) fd = fd * 10 + (*c - '0');
+      if (fd >= first) fcntl(fd, F_SETFD, FD_CLOEXEC);
+      at += entry->d_reclen;
+    }
+  }
+  close(directory);
+}
+
 [[noreturn]] void RunChild(const ChildPlan& plan) {
   sigset_t none;
   sigemptyset(&none);
@@ -67,7 +91,10 @@ struct ChildPlan {
     dup2(plan.inherited_fd, 3);
   }
   // CLOEXEC on the rest rather than closing it: the pipe must live until exec has succeeded.
-  syscall(SYS_close_range, plan.inherited_fd >= 0 ? 4 : 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+  const int first = plan.inherited_fd >= 0 ? 4 : 3;
+  if (syscall(SYS_close_range, first, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) {
+    CloseOnExecByName(first);
+  }
   execve(plan.argv[0], plan.argv, plan.environment);
   const int error = errno;
   (void)!write(error_pipe, &error, sizeof(error));
@@ -105,6 +132,7 @@ absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
   if (pid < 0) return FileError(errno, "start", argv[0]);
   if (pid == 0) RunChild(plan);
   write_end = UniqueFd();
+  // -1 where the kernel has none, or a container forbids it: see AwaitEnd.
   Subprocess child(pid, static_cast<int>(syscall(SYS_pidfd_open, pid, 0)), options.detached);
 
   int error = 0;
@@ -119,8 +147,15 @@ absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
   return child;
 }
 
+Subprocess::Subprocess(pid_t pid, int pid_fd, bool detached)
+    : pid_(pid), pid_fd_(pid_fd), detached_(detached), reaping_(std::make_unique<Reaping>()) {}
+
 Subprocess::Subprocess(Subprocess&& other) noexcept
-    : pid_(other.pid_), pid_fd_(other.pid_fd_), detached_(other.detached_), exit_(other.exit_) {
+    : pid_(other.pid_),
+      pid_fd_(other.pid_fd_),
+      detached_(other.detached_),
+      reaping_(std::move(other.reaping_)),
+      exit_(other.exit_) {
   other.pid_ = -1;
   other.pid_fd_ = -1;
 }
@@ -134,21 +169,47 @@ Subprocess::~Subprocess() {
 }
 
 void Subprocess::Signal(int signal_number) const {
-  if (pid_fd_ >= 0) syscall(SYS_pidfd_send_signal, pid_fd_, signal_number, nullptr, 0);
+  MutexLock lock(reaping_->mutex);
+  if (!reaping_->done) kill(pid_, signal_number);
 }
 
 ExitStatus Subprocess::Wait() { return *WaitFor(absl::InfiniteDuration()); }
 
+bool Subprocess::HasEnded() const {
+  siginfo_t info;
+  info.si_pid = 0;
+  // One that cannot be waited for at all has been reaped by others.
+  return waitid(P_PID, pid_, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ? errno == ECHILD
+                                                                      : info.si_pid == pid_;
+}
+
+bool Subprocess::AwaitEnd(absl::Duration timeout) const {
+  Clock& clock = Clock::Real();
+  const absl::Duration deadline = clock.Boottime() + timeout;
+  while (!HasEnded()) {
+    const absl::Duration left = deadline - clock.Boottime();
+    if (left <= absl::ZeroDuration()) return false;
+    // Boottime goes on while the machine sleeps, and poll's time does not: in slices.
+    const absl::Duration slice =
+        pid_fd_ >= 0 ? absl::Seconds(1) : absl::Milliseconds(kPollMilliseconds);
+    pollfd ended = {pid_fd_, POLLIN, 0};
+    poll(&ended, 1,
+         static_cast<int>(absl::ToInt64Milliseconds(std::min(left, slice) + absl::Milliseconds(1) -
+                                                    absl::Nanoseconds(1))));
+  }
+  return true;
+}
+
 std::optional<ExitStatus> Subprocess::WaitFor(absl::Duration timeout) {
   if (exit_.has_value()) return exit_;
-  const bool forever = timeout == absl::InfiniteDuration();
-  pollfd ready = {pid_fd_, POLLIN, 0};
-  const int polled =
-      poll(&ready, 1, forever ? -1 : static_cast<int>(absl::ToInt64Milliseconds(timeout)));
-  if (polled < 0 && errno == EINTR) return forever ? WaitFor(timeout) : std::nullopt;
-  if (polled == 0) return std::nullopt;
+  if (!AwaitEnd(timeout)) return std::nullopt;
   int status = 0;
-  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  {
+    // Not before nobody can signal the id any more, which is free again afterwards.
+    MutexLock lock(reaping_->mutex);
+    reaping_->done = true;
+    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
   }
   exit_ = WIFSIGNALED(status) ? ExitStatus{std::nullopt, WTERMSIG(status)}
                               : ExitStatus{WEXITSTATUS(status), std::nullopt};

@@ -5,12 +5,14 @@
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/mutex.h"
 
 namespace graft {
 
@@ -57,12 +59,22 @@ class Subprocess {
   std::optional<ExitStatus> WaitFor(absl::Duration timeout);
 
  private:
-  Subprocess(pid_t pid, int pid_fd, bool detached)
-      : pid_(pid), pid_fd_(pid_fd), detached_(detached) {}
+  // A child that has ended keeps its id until it is reaped; between the two nothing else may be
+  // signalled by that id.
+  struct Reaping {
+    Mutex mutex;
+    bool done ABSL_GUARDED_BY(mutex) = false;
+  };
+
+  Subprocess(pid_t pid, int pid_fd, bool detached);
+  bool HasEnded() const;
+  // False: it still ran when `timeout` was over.
+  bool AwaitEnd(absl::Duration timeout) const;
 
   pid_t pid_;
-  int pid_fd_;  // Names the process without a race: signals never reach a recycled pid.
+  int pid_fd_;  // Tells at once that the child has ended; without it (-1) its end is polled for.
   bool detached_;
+  std::unique_ptr<Reaping> reaping_;
   std::optional<ExitStatus> exit_;
 };
 

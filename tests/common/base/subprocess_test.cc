@@ -1,9 +1,17 @@
 #include "common/base/subprocess.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <iterator>
 
 #include "common/base/file.h"
 #include "common/base/unique_fd.h"
@@ -66,6 +74,43 @@ TEST(SubprocessTest, ARunningChildIsKilledWithItsOwner) {
     EXPECT_FALSE(child->WaitFor(absl::Milliseconds(1)).has_value());
   }
   EXPECT_EQ(kill(pid, 0), -1);
+}
+
+// From here on this process has neither pidfd_open nor close_range, as in an old kernel or a strict
+// container.
+bool ForbidNewCalls() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program = {static_cast<unsigned short>(std::size(filter)), filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0 &&
+         syscall(SYS_pidfd_open, getpid(), 0) < 0;
+}
+
+// What a supervisor needs, in a process of its own; returns the number of what went wrong.
+int SuperviseWithoutNewCalls() {
+  if (!ForbidNewCalls()) return 1;
+  auto ended = Subprocess::Start(Shell("exit 3"));
+  if (!ended.ok() || ended->Wait().code != 3) return 2;
+  auto running = Subprocess::Start(Shell("exec tail -f /dev/null"));
+  if (!running.ok() || running->WaitFor(absl::Milliseconds(1)).has_value()) return 3;
+  running->Signal(SIGTERM);
+  if (running->WaitFor(absl::Minutes(1)) == std::nullopt) return 4;
+  if (running->Wait().signal != SIGTERM) return 5;
+  running->Signal(SIGTERM);  // Nobody's.
+  const UniqueFd leak(dup(2));
+  auto child = Subprocess::Start(Shell("test ! -e /proc/self/fd/" + std::to_string(leak.get())));
+  if (!child.ok() || !child->Wait().success()) return 6;
+  return 0;
+}
+
+TEST(SubprocessDeathTest, AChildsEndIsNoticedWherePidfdOpenAndCloseRangeAreForbidden) {
+  EXPECT_EXIT(std::_Exit(SuperviseWithoutNewCalls()), testing::ExitedWithCode(0), "");
 }
 
 TEST(SubprocessTest, OutputGoesToTheNamedFile) {
