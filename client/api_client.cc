@@ -10,6 +10,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
 
 namespace graft {
@@ -34,7 +35,7 @@ absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
   Response response;
   RETURN_IF_ERROR(RetryUnavailable(options.patience, [&] {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + options.call_timeout));
+    context.set_deadline(DeadlineAfter(options.call_timeout));
     return EndOf((stub.*method)(&context, request, &response));
   }));
   return response;
@@ -96,7 +97,7 @@ absl::Status Receive(Stub& stub,
                      const Request& request, grpc::ClientContext& context,
                      const std::string& directory) {
   ASSIGN_OR_RETURN(FolderWriter folder, FolderWriter::Create(directory));
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   const auto stream = (stub.*method)(&context, request);
   v1::FileChunk chunk;
   absl::Status written = absl::OkStatus();
@@ -233,7 +234,7 @@ absl::Status ApiClient::DownloadJobArtifact(const std::string& name, const std::
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   grpc::ClientContext context;
   const StreamScope scope(*this, context);
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   auto request = Named<v1::DownloadJobArtifactRequest>(name);
   request.set_path(artifact);
   auto stream = jobs_->DownloadJobArtifact(&context, request);
@@ -278,7 +279,7 @@ absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(const std::string& name,
   message.mutable_metadata()->set_size_bytes(size);
   ASSIGN_OR_RETURN(*message.mutable_metadata()->mutable_sha256(), Sha256HexOfFile(path));
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   v1::Dataset dataset;
   auto stream = datasets_->UploadDataset(&context, &dataset);
   int64_t sent = 0;
@@ -353,7 +354,7 @@ absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,
   metadata.mutable_metadata()->set_name(name);
   metadata.mutable_metadata()->set_base_model(base_model);
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   v1::Adapter adapter;
   auto stream = adapters_->ImportAdapter(&context, &adapter);
   return SendWithMetadata(*stream, metadata, adapter, directory, files, on_progress);
@@ -410,7 +411,7 @@ absl::StatusOr<v1::Model> ApiClient::ImportModel(const std::string& name,
   v1::ImportModelRequest metadata;
   metadata.mutable_metadata()->set_name(name);
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   v1::Model model;
   auto stream = models_->ImportModel(&context, &model);
   return SendWithMetadata(*stream, metadata, model, directory, files, on_progress);

@@ -7,8 +7,8 @@
 
 #include "absl/random/random.h"
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 
 namespace graft {
 
@@ -17,12 +17,13 @@ namespace graft {
 inline absl::Status RetryUnavailable(absl::Duration patience,
                                      const std::function<absl::Status()>& call) {
   absl::BitGen random;
-  const absl::Time deadline = absl::Now() + patience;
+  Clock& clock = Clock::Real();
+  const absl::Duration deadline = clock.Boottime() + patience;
   absl::Duration delay = absl::Milliseconds(50);
   for (;;) {
     absl::Status status = call();
-    if (!absl::IsUnavailable(status) || absl::Now() + delay > deadline) return status;
-    absl::SleepFor(delay * absl::Uniform(random, 0.5, 1.0));
+    if (!absl::IsUnavailable(status) || clock.Boottime() + delay > deadline) return status;
+    clock.SleepFor(delay * absl::Uniform(random, 0.5, 1.0));
     delay = std::min(delay * 1.6, absl::Duration(absl::Seconds(2)));
   }
 }

@@ -1,8 +1,8 @@
 #pragma once
 
 // The seam for time. Wall time is for people (create_time, logs); whatever is decided by time
-// (leases, deadlines, back-off) uses the monotonic clock, which a change of the system's date does
-// not move.
+// (waits, leases, deadlines, back-off, ages) uses the time since boot, which a change of the
+// system's date does not move and which goes on while the machine sleeps.
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -10,6 +10,7 @@
 
 namespace graft {
 
+// Thread-safe.
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -18,8 +19,19 @@ class Clock {
   // Time since boot, suspended time included (CLOCK_BOOTTIME): the same origin in all processes of
   // one machine.
   virtual absl::Duration Boottime() = 0;
+  // Waits for a notification of `changed`, at the most until Boottime() is `deadline`. False: it
+  // is. Returns early now and then, so it stands in a loop over the guarded state:
+  //   while (!done_ && clock.WaitUntil(changed_, mutex_, deadline)) {}
+  bool WaitUntil(CondVar& changed, Mutex& mutex, absl::Duration deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void SleepFor(absl::Duration duration);
 
   static Clock& Real();
+
+ protected:
+  // How long a wait may last before it looks at Boottime() again: condition variables know a clock
+  // that stands still while the machine sleeps, and none that a test moves.
+  virtual absl::Duration wait_slice() const = 0;
 };
 
 // A clock that stands still until Advance. Thread-safe.
@@ -39,6 +51,14 @@ class FakeClock : public Clock {
     now_ += step;
     boottime_ += step;
   }
+  // Somebody sets the system's date.
+  void MoveWallClock(absl::Duration step) {
+    MutexLock lock(mutex_);
+    now_ += step;
+  }
+
+ protected:
+  absl::Duration wait_slice() const override { return absl::Milliseconds(1); }
 
  private:
   Mutex mutex_;

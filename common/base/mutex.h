@@ -35,6 +35,7 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
 };
 
 // Waits are written as loops over the guarded state: while (!done_) condition_.Wait(mutex_);
+// One that must end by itself goes by Clock::WaitUntil.
 class CondVar {
  public:
   void Wait(Mutex& mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -42,18 +43,17 @@ class CondVar {
     condition_.wait(lock);
     lock.release();
   }
-  // Returns false when `timeout` passed without a notification.
-  bool WaitFor(Mutex& mutex, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    std::unique_lock<std::mutex> lock(mutex.native(), std::adopt_lock);
-    const bool notified =
-        condition_.wait_for(lock, absl::ToChronoNanoseconds(timeout)) == std::cv_status::no_timeout;
-    lock.release();
-    return notified;
-  }
   void NotifyOne() { condition_.notify_one(); }
   void NotifyAll() { condition_.notify_all(); }
 
  private:
+  friend class Clock;
+  void WaitFor(Mutex& mutex, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.native(), std::adopt_lock);
+    condition_.wait_for(lock, absl::ToChronoNanoseconds(timeout));
+    lock.release();
+  }
+
   std::condition_variable condition_;
 };
 

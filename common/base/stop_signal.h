@@ -2,13 +2,12 @@
 
 // "It is over": set once, by anyone, and waited for by the threads that it concerns.
 
-#include <algorithm>
 #include <functional>
 #include <list>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 
 namespace graft {
@@ -32,6 +31,9 @@ class StopSignal {
     const std::list<std::function<void()>>::iterator place_;
   };
 
+  // Waits go by `clock`, which outlives it.
+  explicit StopSignal(Clock& clock = Clock::Real()) : clock_(clock) {}
+
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(mutex_);
     if (std::exchange(stopped_, true)) return;
@@ -44,14 +46,14 @@ class StopSignal {
   }
   // Sleeps, but not beyond Stop(). Returns true when stopped.
   bool WaitFor(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_) {
-    const absl::Time deadline = absl::Now() + timeout;
+    return WaitUntil(clock_.Boottime() + timeout);
+  }
+  // The same until a moment of Boottime().
+  bool WaitUntil(absl::Duration deadline) ABSL_LOCKS_EXCLUDED(mutex_) {
     MutexLock lock(mutex_);
-    while (!stopped_) {
-      const absl::Duration left = deadline - absl::Now();
-      if (left <= absl::ZeroDuration()) return false;
-      condition_.WaitFor(mutex_, std::min(left, absl::Hours(1)));
+    while (!stopped_ && clock_.WaitUntil(condition_, mutex_, deadline)) {
     }
-    return true;
+    return stopped_;
   }
 
  private:
@@ -66,6 +68,7 @@ class StopSignal {
     callbacks_.erase(place);
   }
 
+  Clock& clock_;
   mutable Mutex mutex_;
   CondVar condition_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -10,8 +10,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "spdlog/logger.h"
@@ -148,7 +148,7 @@ void Write(LogLevel level, absl::string_view job, absl::string_view message,
   Sink& sink = GlobalSink();
   if (level < sink.options.level) return;
   const std::string time =
-      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
+      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", Clock::Real().Now(), absl::UTCTimeZone());
   const std::string line = FormatLogLine(sink.options, level, time, job, message, fields);
   std::shared_ptr<spdlog::logger> logger;
   {

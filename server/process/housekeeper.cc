@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/names.h"
 #include "common/telemetry/log.h"
@@ -82,7 +81,9 @@ Housekeeper::~Housekeeper() {
 
 bool Housekeeper::stopping() {
   MutexLock lock(mutex_);
-  if (!stopping_) stop_.WaitFor(mutex_, options_.interval);
+  const absl::Duration next = options_.clock->Boottime() + options_.interval;
+  while (!stopping_ && options_.clock->WaitUntil(stop_, mutex_, next)) {
+  }
   return stopping_;
 }
 
@@ -97,12 +98,12 @@ void Housekeeper::Report(absl::string_view what, const absl::StatusOr<int64_t>& 
 
 void Housekeeper::Run() {
   publisher_.Refresh();
-  absl::Time last_search = absl::InfinitePast();
+  absl::Duration next_search = options_.clock->Boottime();
   do {
     Report("blobs that nothing names any more",
            DeleteReleased(store_, blobs_, options_.released_age));
-    if (absl::Now() - last_search < options_.search_interval) continue;
-    last_search = absl::Now();
+    if (options_.clock->Boottime() < next_search) continue;
+    next_search = options_.clock->Boottime() + options_.search_interval;
     Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.unnamed_age));
     Report("logs of jobs that are gone", DeleteOrphanedLogs(store_, logs_));
   } while (!stopping());

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/blobs/file_blob_store.h"
 #include "server/catalogue/job_logs.h"
@@ -17,6 +18,7 @@ struct HousekeeperOptions {
   absl::Duration search_interval = absl::Hours(1);
   // A blob that no row names is deleted once it is older: before, somebody may be about to name it.
   // One that was never named belongs to an upload that may take long.
+  Clock* clock = &Clock::Real();
   absl::Duration released_age = absl::Minutes(5);
   absl::Duration unnamed_age = absl::Hours(24);
 };

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/time/clock.h"
+#include "common/base/clock.h"
 #include "common/base/engine_devices.h"
 #include "common/base/file.h"
 #include "common/base/process_lock.h"
@@ -48,11 +48,12 @@ bool IsAlive(const std::string& state) { return IsLocked(JoinPath(state, kLockFi
 
 // Waits until none of the workers holds its lock, or `grace` is over.
 bool WaitUntilGone(const std::vector<std::string>& states, absl::Duration grace) {
-  const absl::Time deadline = absl::Now() + grace;
+  Clock& clock = Clock::Real();
+  const absl::Duration deadline = clock.Boottime() + grace;
   while (std::any_of(states.begin(), states.end(), IsAlive)) {
-    if (absl::Now() >= deadline) return false;
+    if (clock.Boottime() >= deadline) return false;
     // tidy: processes that are no children of ours cannot be waited for otherwise.
-    absl::SleepFor(absl::Milliseconds(20));
+    clock.SleepFor(absl::Milliseconds(20));
   }
   return true;
 }
@@ -127,7 +128,9 @@ void LocalWorkers::Run() {
   while (true) {
     for (Slot& slot : slots_) Check(slot);
     MutexLock lock(mutex_);
-    if (!stopping_) stop_.WaitFor(mutex_, options_.check_interval);
+    const absl::Duration next = clock_.Boottime() + options_.check_interval;
+    while (!stopping_ && clock_.WaitUntil(stop_, mutex_, next)) {
+    }
     if (stopping_) return;
   }
 }
@@ -141,10 +144,10 @@ void LocalWorkers::Check(Slot& slot) {
          {"end", end->ToString()},
          {"starts_again_in", absl::FormatDuration(slot.delay)}});
     slot.child.reset();
-    slot.next_start = absl::Now() + slot.delay;
+    slot.next_start = clock_.Boottime() + slot.delay;
     slot.delay = std::min(slot.delay * 2, options_.last_restart_delay);
   }
-  if (absl::Now() < slot.next_start) return;
+  if (clock_.Boottime() < slot.next_start) return;
   if (IsAlive(slot.state)) return CheckSurvivor(slot);
   StartWorker(slot);
 }
@@ -205,7 +208,7 @@ void LocalWorkers::StartWorker(Slot& slot) {
   auto child = Subprocess::Start(process);
   if (!child.ok()) {
     Log(LogLevel::kError, "cannot start a local worker", {{"error", child.status().ToString()}});
-    slot.next_start = absl::Now() + slot.delay;
+    slot.next_start = clock_.Boottime() + slot.delay;
     return;
   }
   slot.survivor_checked = true;

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/subprocess.h"
 
@@ -57,7 +58,7 @@ class LocalWorkers {
   struct Slot {
     std::string state;                // Directory.
     std::optional<Subprocess> child;  // Nothing: not started by this server, or over.
-    absl::Time next_start = absl::InfinitePast();
+    absl::Duration next_start;        // Boottime.
     absl::Duration delay;
     bool survivor_checked = false;
   };
@@ -73,6 +74,7 @@ class LocalWorkers {
   std::vector<std::string> CommandOf(const Slot& slot) const;
 
   const LocalWorkersOptions options_;
+  Clock& clock_ = Clock::Real();
   Mutex mutex_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
@@ -150,10 +150,11 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   const int signal = WaitForEnd(signals, flags.log_file, [&] { workers->ReopenLogs(); });
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
   const absl::Duration most = absl::Seconds(flags.stop_seconds);
-  const absl::Time begun = absl::Now();
+  Clock& clock = Clock::Real();
+  const absl::Duration begun = clock.Boottime();
   // While the server still listens, so that they can give their jobs back.
   if (signal == SIGINT || flags.stop_workers) workers->Stop(most / 2);
-  rpc->Stop(std::clamp(begun + most - absl::Now(), absl::ZeroDuration(),
+  rpc->Stop(std::clamp(begun + most - clock.Boottime(), absl::ZeroDuration(),
                        absl::Seconds(flags.drain_seconds)));
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
@@ -170,13 +171,14 @@ absl::Status StopServer(const ServerFlags& flags) {
       return absl::PermissionDeniedError(absl::StrCat("cannot stop process ", pid));
     }
     const auto longest = std::max<double>(flags.drain_seconds, flags.stop_seconds);
-    const absl::Time deadline = absl::Now() + absl::Seconds(longest) + absl::Seconds(30);
+    Clock& clock = Clock::Real();
+    const absl::Duration deadline = clock.Boottime() + absl::Seconds(longest) + absl::Seconds(30);
     while (ProcessLock::OwnerOf(lock) == pid) {
-      if (absl::Now() >= deadline) {
+      if (clock.Boottime() >= deadline) {
         return absl::DeadlineExceededError(absl::StrCat("process ", pid, " does not end"));
       }
       // tidy: a process that is no child of ours cannot be waited for otherwise.
-      absl::SleepFor(absl::Milliseconds(20));
+      clock.SleepFor(absl::Milliseconds(20));
     }
     std::printf("stopped graft-server (process %d)\n", pid);
   }

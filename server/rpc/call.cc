@@ -2,7 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "common/base/clock.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
@@ -67,20 +67,20 @@ grpc::ServerUnaryReactor* RpcRuntime::Unary(grpc::CallbackServerContext* context
                                             std::function<absl::Status(const Caller&)> body) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const Caller caller = CallerOf(*context);
-  const absl::Time start = absl::Now();
+  const absl::Duration start = Clock::Real().Boottime();
   Executor& executor = call.urgent ? urgent_executor_ : executor_;
   const bool admitted = executor.TrySchedule([=, this, body = std::move(body)] {
     // Nobody waits for the answer of a call that was given up while it queued.
     absl::Status status = context->IsCancelled() ? absl::CancelledError("the caller has gone")
                                                  : Authorize(caller, call.verb, call.resource);
     if (status.ok()) status = body(caller);
-    Record(call, caller, status, absl::Now() - start);
+    Record(call, caller, status, Clock::Real().Boottime() - start);
     reactor->Finish(ToGrpcStatus(status));
   });
   if (!admitted) {
     const absl::Status status =
         Overloaded("the server is overloaded: too many calls wait", absl::Seconds(1));
-    Record(call, caller, status, absl::Now() - start);
+    Record(call, caller, status, Clock::Real().Boottime() - start);
     reactor->Finish(ToGrpcStatus(status));
   }
   return reactor;
@@ -102,7 +102,7 @@ absl::Status RpcRuntime::BeginStream(const CallInfo& call, const Caller& caller,
 }
 
 void RpcRuntime::EndStream(const CallInfo& call, const Caller& caller, const absl::Status& status,
-                           absl::Time start, const std::shared_ptr<StreamWaker>& waker) {
+                           absl::Duration start, const std::shared_ptr<StreamWaker>& waker) {
   bool was_open = false;
   {
     MutexLock lock(mutex_);
@@ -116,7 +116,7 @@ void RpcRuntime::EndStream(const CallInfo& call, const Caller& caller, const abs
          {{"code", code},
           {"peer", caller.peer},
           {"resource", call.resource},
-          {"seconds", absl::StrCat(absl::ToDoubleSeconds(absl::Now() - start))},
+          {"seconds", absl::StrCat(absl::ToDoubleSeconds(Clock::Real().Boottime() - start))},
           {"error", std::string(status.message())}});
 }
 

@@ -75,7 +75,7 @@ class RpcRuntime {
   absl::Status BeginStream(const CallInfo& call, const Caller& caller,
                            const std::shared_ptr<StreamWaker>& waker);
   void EndStream(const CallInfo& call, const Caller& caller, const absl::Status& status,
-                 absl::Time start, const std::shared_ptr<StreamWaker>& waker);
+                 absl::Duration start, const std::shared_ptr<StreamWaker>& waker);
 
   // A message of a stream went out (or came in).
   void CountStreamBytes(const CallInfo& call, bool sent, size_t bytes);

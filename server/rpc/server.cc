@@ -8,6 +8,7 @@
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
+#include "common/rpc/deadline.h"
 #include "common/telemetry/exposer.h"
 #include "common/telemetry/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -73,7 +74,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
     : hub_(parts.clock),
       broker_(hub_, options.max_waiting_texts),
       runtime_(parts.registry, options.runtime),
-      ticker_(TickOf(options.services.watch_heartbeat)),
+      ticker_(parts.clock, TickOf(options.services.watch_heartbeat)),
       tokenizers_(parts.publisher),
       context_{options.services,
                parts.clock,
@@ -131,7 +132,7 @@ void RpcServer::Stop(absl::Duration grace) {
     user_server_->GetHealthCheckService()->SetServingStatus(false);
   }
   runtime_.Drain();
-  const auto deadline = absl::ToChronoTime(absl::Now() + grace);
+  const auto deadline = DeadlineAfter(grace);
   for (auto* server : {&user_server_, &worker_server_}) {
     if (*server == nullptr) continue;
     (*server)->Shutdown(deadline);

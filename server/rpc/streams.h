@@ -11,8 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/rpc/status.h"
 #include "server/rpc/call.h"
@@ -33,7 +33,7 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
       : runtime_(runtime),
         call_(std::move(call)),
         caller_(RpcRuntime::CallerOf(*context)),
-        start_(absl::Now()),
+        start_(Clock::Real().Boottime()),
         waker_(std::make_shared<StreamWaker>([this] { Wake(); })),
         make_(std::move(make)) {
     const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
@@ -139,7 +139,7 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
   RpcRuntime& runtime_;
   const CallInfo call_;
   const Caller caller_;
-  const absl::Time start_;
+  const absl::Duration start_;  // Boottime.
   const std::shared_ptr<StreamWaker> waker_;
 
   Mutex mutex_;
@@ -167,7 +167,7 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
         context_(context),
         call_(std::move(call)),
         caller_(RpcRuntime::CallerOf(*context)),
-        start_(absl::Now()),
+        start_(Clock::Real().Boottime()),
         waker_(std::make_shared<StreamWaker>([] {})),
         make_(std::move(make)) {
     const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
@@ -218,7 +218,7 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   grpc::CallbackServerContext* const context_;
   const CallInfo call_;
   const Caller caller_;
-  const absl::Time start_;
+  const absl::Duration start_;  // Boottime.
   const std::shared_ptr<StreamWaker> waker_;
 
   // Owned by whoever has the turn.

@@ -13,7 +13,8 @@
 
 namespace graft {
 
-Ticker::Ticker(absl::Duration interval) : interval_(interval), thread_([this] { Run(); }) {
+Ticker::Ticker(Clock& clock, absl::Duration interval)
+    : clock_(clock), interval_(interval), thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "watch-ticker");
 }
 
@@ -41,7 +42,9 @@ void Ticker::Run() {
     std::vector<std::shared_ptr<StreamWaker>> members;
     {
       MutexLock lock(mutex_);
-      if (!stopping_) stop_.WaitFor(mutex_, interval_);
+      const absl::Duration next = clock_.Boottime() + interval_;
+      while (!stopping_ && clock_.WaitUntil(stop_, mutex_, next)) {
+      }
       if (stopping_) return;
       members.assign(members_.begin(), members_.end());
     }

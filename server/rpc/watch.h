@@ -27,7 +27,7 @@ inline constexpr absl::Duration kWatchProgressInterval = absl::Seconds(1);
 // thread, joined in the destructor. Thread-safe.
 class Ticker {
  public:
-  explicit Ticker(absl::Duration interval);
+  Ticker(Clock& clock, absl::Duration interval);
   ~Ticker();
   void Add(const std::shared_ptr<StreamWaker>& waker);
   void Remove(const std::shared_ptr<StreamWaker>& waker);
@@ -35,6 +35,7 @@ class Ticker {
  private:
   void Run();
 
+  Clock& clock_;
   const absl::Duration interval_;
   Mutex mutex_;
   CondVar stop_;

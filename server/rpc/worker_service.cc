@@ -234,6 +234,9 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
     case worker::v1::FinishAttemptRequest::kFailed:
       outcome = AttemptFailed{request.failed().error(), request.failed().failure_class()};
       break;
+    case worker::v1::FinishAttemptRequest::kReturned:
+      outcome = AttemptFailed{request.returned().reason(), v1::FAILURE_CLASS_INFRASTRUCTURE};
+      break;
     case worker::v1::FinishAttemptRequest::kCancelled:
       break;
     case worker::v1::FinishAttemptRequest::OUTCOME_NOT_SET:

@@ -2,15 +2,12 @@
 
 #include <pthread.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace graft {
 namespace {
 
 constexpr absl::Duration kRetryAfterError = absl::Seconds(1);
-// The machine may have slept: boottime goes on, the wait does not.
-constexpr absl::Duration kLongestWait = absl::Seconds(30);
 
 }  // namespace
 
@@ -47,10 +44,7 @@ void SchedulerLoop::Run() {
   while (true) {
     {
       MutexLock lock(mutex_);
-      while (!wake_ && !closing_) {
-        const absl::Duration wait = std::min(next - clock_.Boottime(), kLongestWait);
-        if (wait <= absl::ZeroDuration()) break;
-        woken_.WaitFor(mutex_, wait);
+      while (!wake_ && !closing_ && clock_.WaitUntil(woken_, mutex_, next)) {
       }
       if (closing_) return;
       wake_ = false;

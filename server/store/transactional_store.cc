@@ -255,14 +255,16 @@ absl::StatusOr<int64_t> TransactionalStore::WaitForEvents(absl::string_view job,
     notified = true;
     changed.NotifyAll();
   });
-  const absl::Time deadline = absl::Now() + timeout;
+  Clock& clock = *options_.clock;
+  const absl::Duration deadline = clock.Boottime() + timeout;
   while (true) {
     ASSIGN_OR_RETURN(const v1::Job now, GetJob(JobName(id)));
-    if (now.last_sequence() > after || now.done() || absl::Now() >= deadline) {
+    if (now.last_sequence() > after || now.done() || clock.Boottime() >= deadline) {
       return now.last_sequence();
     }
     MutexLock lock(mutex);
-    while (!notified && absl::Now() < deadline) changed.WaitFor(mutex, deadline - absl::Now());
+    while (!notified && clock.WaitUntil(changed, mutex, deadline)) {
+    }
     notified = false;
   }
 }

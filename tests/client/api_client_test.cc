@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/file_transfer.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
 #include "grpcpp/server.h"
@@ -28,7 +29,9 @@ class FakeJobs : public v1::JobService::Service {
       heartbeat.mutable_heartbeat();
       writer->Write(heartbeat);
       MutexLock lock(mutex_);
-      while (!context->IsCancelled()) cancelled_.WaitFor(mutex_, absl::Milliseconds(5));
+      while (!context->IsCancelled())
+        Clock::Real().WaitUntil(cancelled_, mutex_,
+                                Clock::Real().Boottime() + absl::Milliseconds(5));
       return grpc::Status::CANCELLED;
     }
     if (request->name() != "jobs/a") return grpc::Status(grpc::StatusCode::NOT_FOUND, "no job");
@@ -51,7 +54,8 @@ class FakeJobs : public v1::JobService::Service {
     job->set_name("jobs/a");
     if (request->job().display_name() == "late") {
       while (request_ids.size() == 1 && !context->IsCancelled()) {
-        cancelled_.WaitFor(mutex_, absl::Milliseconds(5));
+        Clock::Real().WaitUntil(cancelled_, mutex_,
+                                Clock::Real().Boottime() + absl::Milliseconds(5));
       }
       return grpc::Status::OK;
     }

@@ -232,12 +232,9 @@ void Agent::WakeSlots() {
 }
 
 int64_t Agent::WaitForWakeUp(int64_t seen, absl::Duration interval) {
-  const absl::Time deadline = absl::Now() + interval;
+  const absl::Duration deadline = clock_.Boottime() + interval;
   MutexLock lock(mutex_);
-  while (wake_ups_ == seen && !stop_.stopped()) {
-    const absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) break;
-    woken_.WaitFor(mutex_, left);
+  while (wake_ups_ == seen && !stop_.stopped() && clock_.WaitUntil(woken_, mutex_, deadline)) {
   }
   return wake_ups_;
 }
@@ -247,14 +244,14 @@ void Agent::RunSlot(Slot& slot) {
                     JoinPath(options_.state_directory, "cache/tokens")},
                    link_, inputs_, launcher_);
   int64_t seen = 0;
-  absl::Time last_work = absl::Now();
+  absl::Duration last_work = clock_.Boottime();
   while (!stop_.stopped()) {
     // A lease needs the margin that Welcome brings.
     if (welcomed() && Work(slot, runner)) {
-      last_work = absl::Now();
+      last_work = clock_.Boottime();
       continue;
     }
-    if (absl::Now() - last_work > options_.generator_idle) slot.generator->Release();
+    if (clock_.Boottime() - last_work > options_.generator_idle) slot.generator->Release();
     // The interval is for a wake-up that was lost with its stream.
     seen = WaitForWakeUp(seen, heartbeat_interval());
   }

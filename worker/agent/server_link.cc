@@ -10,6 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
 #include "google/rpc/error_details.pb.h"
 
@@ -30,7 +31,7 @@ template <typename Request, typename Response, typename Method>
 absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method method,
                                    const Request& request, absl::Duration timeout) {
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  context.set_deadline(DeadlineAfter(timeout));
   Response response;
   RETURN_IF_ERROR(FromGrpcStatus((stub.*method)(&context, request, &response)));
   return response;
@@ -127,7 +128,7 @@ absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact&
   ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
   grpc::ClientContext context;
   const StopSignal::Callback cancel(stop, [&] { context.TryCancel(); });
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   google::protobuf::Empty empty;
   auto stream = stub_->UploadBlob(&context, &empty);
   worker::v1::UploadBlobRequest message;
@@ -153,7 +154,7 @@ absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::stri
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   grpc::ClientContext context;
   const StopSignal::Callback cancel(stop, [&] { context.TryCancel(); });
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kTransferTimeout));
+  context.set_deadline(DeadlineAfter(kTransferTimeout));
   worker::v1::FetchBlobRequest request;
   request.set_sha256(artifact.sha256());
   auto stream = stub_->FetchBlob(&context, request);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
@@ -30,7 +31,8 @@ class FakeAdapters : public v1::AdapterService::Service {
     if (!on_first_file) return grpc::Status::OK;
     on_first_file();
     MutexLock lock(mutex_);
-    while (!context->IsCancelled()) cancelled_.WaitFor(mutex_, absl::Milliseconds(5));
+    while (!context->IsCancelled())
+      Clock::Real().WaitUntil(cancelled_, mutex_, Clock::Real().Boottime() + absl::Milliseconds(5));
     return grpc::Status::OK;
   }
   grpc::Status MergeAdapter(grpc::ServerContext*, const v1::MergeAdapterRequest* request,

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/sha256.h"
 #include "common/rpc/status.h"
@@ -64,8 +65,9 @@ class FakeWorker {
   // The next command; an empty one when none comes within 30 s or the stream has ended.
   worker::v1::Command NextCommand() {
     MutexLock lock(mutex_);
-    while (commands_.empty() && !ended_) {
-      if (!changed_.WaitFor(mutex_, absl::Seconds(30))) break;
+    Clock& clock = Clock::Real();
+    const absl::Duration deadline = clock.Boottime() + absl::Seconds(30);
+    while (commands_.empty() && !ended_ && clock.WaitUntil(changed_, mutex_, deadline)) {
     }
     if (commands_.empty()) return {};
     worker::v1::Command command = std::move(commands_.front());

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/sha256.h"
 #include "common/rpc/status.h"
@@ -193,7 +194,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
       {
         MutexLock lock(mutex_);
         while (next == commands_.size() && !closing_ && !context->IsCancelled()) {
-          changed_.WaitFor(mutex_, absl::Milliseconds(20));
+          Clock::Real().WaitUntil(changed_, mutex_,
+                                  Clock::Real().Boottime() + absl::Milliseconds(20));
         }
         if (closing_ || context->IsCancelled()) return grpc::Status::OK;
         command = commands_[next++];
@@ -332,7 +334,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
     if (!hold_transfers_) return;
     ++held_transfers_;
     changed_.NotifyAll();
-    while (!closing_ && !context.IsCancelled()) changed_.WaitFor(mutex_, absl::Milliseconds(20));
+    while (!closing_ && !context.IsCancelled())
+      Clock::Real().WaitUntil(changed_, mutex_, Clock::Real().Boottime() + absl::Milliseconds(20));
   }
   bool IsStale(const std::string& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::find(stale_.begin(), stale_.end(), job) != stale_.end();
