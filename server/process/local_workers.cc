@@ -91,12 +91,17 @@ int CountOfGpus(const LocalWorkersOptions& options) {
 
 }  // namespace
 
+absl::Duration RestartDelay::After(absl::Duration ran) {
+  if (ran >= healthy_after_) next_ = first_;
+  const absl::Duration delay = next_;
+  next_ = std::min(next_ * 2, last_);
+  return delay;
+}
+
 LocalWorkers::LocalWorkers(LocalWorkersOptions options) : options_(std::move(options)) {
   for (int i = 1; i <= options_.count; ++i) {
-    Slot slot;
-    slot.state = JoinPath(options_.directory, absl::StrCat(i));
-    slot.delay = options_.first_restart_delay;
-    slots_.push_back(std::move(slot));
+    slots_.push_back(
+        {.state = JoinPath(options_.directory, absl::StrCat(i)), .delay = RestartDelay(options_)});
   }
 }
 
@@ -139,13 +144,14 @@ void LocalWorkers::Check(Slot& slot) {
   if (slot.child.has_value()) {
     const auto end = slot.child->WaitFor(absl::ZeroDuration());
     if (!end.has_value()) return;
+    const absl::Duration now = clock_.Boottime();
+    const absl::Duration delay = slot.delay.After(now - slot.started);
     Log(LogLevel::kWarning, "local worker ended",
         {{"state", slot.state},
          {"end", end->ToString()},
-         {"starts_again_in", absl::FormatDuration(slot.delay)}});
+         {"starts_again_in", absl::FormatDuration(delay)}});
     slot.child.reset();
-    slot.next_start = clock_.Boottime() + slot.delay;
-    slot.delay = std::min(slot.delay * 2, options_.last_restart_delay);
+    slot.next_start = now + delay;
   }
   if (clock_.Boottime() < slot.next_start) return;
   if (IsAlive(slot.state)) return CheckSurvivor(slot);
@@ -205,10 +211,11 @@ void LocalWorkers::StartWorker(Slot& slot) {
     process.stdout_path = process.stderr_path = log;
   }
   process.detached = true;
+  slot.started = clock_.Boottime();
   auto child = Subprocess::Start(process);
   if (!child.ok()) {
     Log(LogLevel::kError, "cannot start a local worker", {{"error", child.status().ToString()}});
-    slot.next_start = clock_.Boottime() + slot.delay;
+    slot.next_start = slot.started + slot.delay.After(absl::ZeroDuration());
     return;
   }
   slot.survivor_checked = true;

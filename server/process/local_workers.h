@@ -32,6 +32,27 @@ struct LocalWorkersOptions {
   // Between a worker's end and its next start: doubles from the first to the last.
   absl::Duration first_restart_delay = absl::Seconds(1);
   absl::Duration last_restart_delay = absl::Seconds(30);
+  // One that ran for so long had no trouble at its start: its next delay is the first again.
+  absl::Duration healthy_after = absl::Minutes(5);
+};
+
+// How long a worker that has ended waits for its next start.
+class RestartDelay {
+ public:
+  explicit RestartDelay(const LocalWorkersOptions& options)
+      : first_(options.first_restart_delay),
+        last_(options.last_restart_delay),
+        healthy_after_(options.healthy_after),
+        next_(first_) {}
+
+  // After one that ran for `ran`.
+  absl::Duration After(absl::Duration ran);
+
+ private:
+  const absl::Duration first_;
+  const absl::Duration last_;
+  const absl::Duration healthy_after_;
+  absl::Duration next_;
 };
 
 // Keeps `count` graft-worker processes of this machine running. They are processes of their own, in
@@ -59,7 +80,8 @@ class LocalWorkers {
     std::string state;                // Directory.
     std::optional<Subprocess> child;  // Nothing: not started by this server, or over.
     absl::Duration next_start;        // Boottime.
-    absl::Duration delay;
+    absl::Duration started;           // Boottime: the child, or the last try.
+    RestartDelay delay;
     bool survivor_checked = false;
   };
 

@@ -59,6 +59,19 @@ class LocalWorkersTest : public ::testing::Test {
   LocalWorkersOptions options_;
 };
 
+TEST(RestartDelayTest, DoublesToTheLastAndBeginsAnewAfterAHealthyTime) {
+  LocalWorkersOptions options;
+  options.first_restart_delay = absl::Seconds(1);
+  options.last_restart_delay = absl::Seconds(5);
+  options.healthy_after = absl::Minutes(5);
+  RestartDelay delay(options);
+  for (const int seconds : {1, 2, 4, 5, 5}) {
+    EXPECT_EQ(delay.After(absl::Minutes(5) - absl::Seconds(1)), absl::Seconds(seconds));
+  }
+  EXPECT_EQ(delay.After(absl::Minutes(5)), absl::Seconds(1));
+  EXPECT_EQ(delay.After(absl::ZeroDuration()), absl::Seconds(2));
+}
+
 TEST_F(LocalWorkersTest, StartsTheWorkersAndStopsThem) {
   const auto workers = LocalWorkers::Start(options_);
   ASSERT_TRUE(workers.ok()) << workers.status();
