@@ -11,12 +11,11 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
-#include "absl/random/random.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/auto_or_number.h"
 #include "common/base/clock.h"
+#include "common/base/descriptor_limit.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/signals.h"
@@ -31,6 +30,7 @@
 #include "common/telemetry/process_metrics.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/device_choice.h"
+#include "worker/agent/worker_id.h"
 
 namespace graft {
 namespace {
@@ -49,11 +49,6 @@ struct Flags {
   std::string log_level = "info";
   bool log_json = false;
 };
-
-std::string Random(const char* prefix) {
-  absl::BitGen random;
-  return absl::StrCat(prefix, absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
-}
 
 // The program `name` in this program's own directory.
 std::string Beside(const std::string& name) {
@@ -81,17 +76,6 @@ absl::StatusOr<UniqueFd> LockState(const std::string& state) {
   return lock;
 }
 
-absl::StatusOr<std::string> WorkerId(const std::string& state) {
-  const std::string path = JoinPath(state, "id");
-  if (FileExists(path)) {
-    ASSIGN_OR_RETURN(const std::string id, ReadFile(path, 256));
-    return std::string(absl::StripAsciiWhitespace(id));
-  }
-  const std::string id = Random("w-");
-  RETURN_IF_ERROR(WriteFileAtomically(path, absl::StrCat(id, "\n")));
-  return id;
-}
-
 absl::Status Serve(const Flags& flags) {
   // Before there is any other thread, and before the server can find this process.
   const ProgramSignals signals;
@@ -102,15 +86,17 @@ absl::Status Serve(const Flags& flags) {
   log.rotate_bytes = kLogFileBytes;
   RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
   RETURN_IF_ERROR(StartLogging(log));
+  ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
+  Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
   ASSIGN_OR_RETURN(const UniqueFd lock, LockState(flags.state));
   if (access(flags.engine.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat(flags.engine, " is no program; --engine names graft-engine"));
   }
   Agent::Options options;
-  ASSIGN_OR_RETURN(const std::string id, WorkerId(flags.state));
+  ASSIGN_OR_RETURN(const std::string id, WorkerIdIn(flags.state));
   options.identity.set_id(id);
-  options.identity.set_instance(Random(""));
+  options.identity.set_instance(NewWorkerId());
   options.version = kVersion;
   const DeviceChoice device = ChooseDevice(flags.engine, flags.device);
   options.devices = {device.described};
