@@ -190,7 +190,7 @@ const TensorView* ModelFolder::Find(absl::string_view name) const {
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
-absl::StatusOr<ModelManifest> MakeModelManifest(const std::string& folder) {
+absl::StatusOr<std::vector<std::string>> ListModelFiles(const std::string& folder) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, ListWeightFiles(folder));
   if (names != std::vector<std::string>{kWeights}) names.push_back(kWeightIndex);
   names.push_back(kConfig);
@@ -198,6 +198,11 @@ absl::StatusOr<ModelManifest> MakeModelManifest(const std::string& folder) {
     if (FileExists(JoinPath(folder, name))) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<ModelManifest> MakeModelManifest(const std::string& folder) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListModelFiles(folder));
   ModelManifest manifest;
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(ManifestFile file, DescribeFile(folder, name));

@@ -68,9 +68,12 @@ class ModelFolder {
   std::vector<std::byte> zeros_;  // what the views of zero-filled tensors show
 };
 
-// The files of a model folder that count: config.json, the weights with their index, and those of
-// kTokenizerFiles that are there. Other files (README, weights of other frameworks) do not. Reads
-// everything once; opens nothing as tensors.
+// The names of a model folder's files that count, sorted: config.json, the weights with their
+// index, and those of kTokenizerFiles that are there. Other files (README, weights of other
+// frameworks) do not.
+absl::StatusOr<std::vector<std::string>> ListModelFiles(const std::string& folder);
+
+// Those with their sizes and hashes. Reads everything once; opens nothing as tensors.
 struct ModelManifest {
   std::vector<ManifestFile> files;
   std::string sha256;  // ManifestSha256(files)

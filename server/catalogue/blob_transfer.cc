@@ -25,6 +25,7 @@ absl::Status BlobUploadSink::OnMessage(worker::v1::UploadBlobRequest& message) {
     if (*expected.size_bytes < 0) {
       return FieldViolation("metadata.size_bytes", "must not be negative");
     }
+    RETURN_IF_ERROR(room_.Begin(*expected.size_bytes));
     ASSIGN_OR_RETURN(writer_, blobs_.NewWriter(expected));
     return absl::OkStatus();
   }
@@ -32,10 +33,11 @@ absl::Status BlobUploadSink::OnMessage(worker::v1::UploadBlobRequest& message) {
   if (message.data().size() > static_cast<size_t>(kMaxChunkBytes)) {
     return FieldViolation("data", absl::StrCat("has more than ", kMaxChunkBytes, " bytes"));
   }
+  RETURN_IF_ERROR(room_.Grow(static_cast<int64_t>(message.data().size())));
   return writer_->Append(message.data());
 }
 
-absl::Status BlobUploadSink::OnEnd(const std::function<bool()>& cancelled) {
+absl::Status BlobUploadSink::OnEnd(const Gone& gone) {
   if (writer_ == nullptr) return FieldViolation("metadata", "the upload was empty");
   return writer_->Commit().status();
 }

@@ -2,26 +2,28 @@
 
 // Blobs between workers and the server: what UploadBlob and FetchBlob do.
 
-#include <functional>
 #include <memory>
 #include <string>
 
-#include "common/blobs/blob_store.h"
+#include "common/blobs/file_blob_store.h"
 #include "graft/worker/v1/worker.pb.h"
+#include "server/catalogue/upload_room.h"
 #include "server/streams/message_stream.h"
 
 namespace graft {
 
 // Takes one blob. INVALID_ARGUMENT: no metadata first, no hash, another number of bytes than said,
-// or too large a piece; DATA_LOSS: other bytes than the hash says. Nothing is stored then.
+// or too large a piece; DATA_LOSS: other bytes than the hash says; RESOURCE_EXHAUSTED: see
+// UploadRoom. Nothing is stored then.
 class BlobUploadSink : public MessageSink<worker::v1::UploadBlobRequest> {
  public:
-  explicit BlobUploadSink(BlobStore& blobs) : blobs_(blobs) {}
+  explicit BlobUploadSink(FileBlobStore& blobs) : blobs_(blobs), room_(blobs.root()) {}
   absl::Status OnMessage(worker::v1::UploadBlobRequest& message) override;
-  absl::Status OnEnd(const std::function<bool()>& cancelled) override;
+  absl::Status OnEnd(const Gone& gone) override;
 
  private:
-  BlobStore& blobs_;
+  FileBlobStore& blobs_;
+  UploadRoom room_;
   std::unique_ptr<BlobWriter> writer_;
 };
 

@@ -78,7 +78,8 @@ absl::Status BuildPlain(const BpeTokenizer& tokenizer, const std::string& text, 
 }
 
 absl::Status BuildPaired(const BpeTokenizer& tokenizer, const v1::DataSpec& data, int64_t positions,
-                         DataReader& reader, int num_rows, v1::PreviewDatasetResponse* response) {
+                         DataReader& reader, int num_rows, const Gone& gone,
+                         v1::PreviewDatasetResponse* response) {
   ExampleOptions options;
   options.prompt_template = data.prompt_template();
   options.max_source_tokens = data.max_source_tokens();
@@ -88,6 +89,7 @@ absl::Status BuildPaired(const BpeTokenizer& tokenizer, const v1::DataSpec& data
   DataRow row;
   TokenExample example;
   for (int i = 0; i < num_rows; ++i) {
+    RETURN_IF_ERROR(CheckWanted(gone));
     ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
     if (!more) break;
     RETURN_IF_ERROR(Annotate(builder.Build(row.source, row.targets[0], &example),
@@ -98,10 +100,11 @@ absl::Status BuildPaired(const BpeTokenizer& tokenizer, const v1::DataSpec& data
 }
 
 absl::Status BuildPlainRows(const BpeTokenizer& tokenizer, int64_t positions, DataReader& reader,
-                            int num_rows, v1::PreviewDatasetResponse* response) {
+                            int num_rows, const Gone& gone, v1::PreviewDatasetResponse* response) {
   DataRow row;
   TokenExample example;
   for (int i = 0; i < num_rows; ++i) {
+    RETURN_IF_ERROR(CheckWanted(gone));
     ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
     if (!more) break;
     RETURN_IF_ERROR(Annotate(BuildPlain(tokenizer, row.source, positions, &example),
@@ -124,7 +127,7 @@ absl::Status CheckRequest(const v1::PreviewDatasetRequest& request) {
 }  // namespace
 
 absl::Status BuildPreview(const Catalogue& catalogue, const v1::PreviewDatasetRequest& request,
-                          v1::PreviewDatasetResponse* response) {
+                          const Gone& gone, v1::PreviewDatasetResponse* response) {
   RETURN_IF_ERROR(CheckRequest(request));
   ASSIGN_OR_RETURN(const v1::Dataset dataset,
                    FindDataset(catalogue.store, {request.name(), "name"}));
@@ -146,8 +149,8 @@ absl::Status BuildPreview(const Catalogue& catalogue, const v1::PreviewDatasetRe
                    DataReader::Open(path, fields, csv ? DataFormat::kCsv : DataFormat::kJsonLines));
   const int num_rows = request.num_rows() == 0 ? kDefaultPreviewRows : request.num_rows();
   const absl::Status built =
-      plain ? BuildPlainRows(*tokenizer, model.n_positions(), reader, num_rows, response)
-            : BuildPaired(*tokenizer, data, model.n_positions(), reader, num_rows, response);
+      plain ? BuildPlainRows(*tokenizer, model.n_positions(), reader, num_rows, gone, response)
+            : BuildPaired(*tokenizer, data, model.n_positions(), reader, num_rows, gone, response);
   return Annotate(built, absl::StrCat("data set \"", request.name(), "\""));
 }
 

@@ -25,7 +25,8 @@ DataFormat FormatOf(const v1::UploadDatasetRequest::Metadata& metadata) {
 
 }  // namespace
 
-absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, v1::Dataset* dataset) {
+absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, const Gone& gone,
+                              v1::Dataset* dataset) {
   ASSIGN_OR_RETURN(const std::string path, blobs.PathOf(dataset->sha256()));
   DataFields fields;
   fields.check_only = true;
@@ -33,6 +34,7 @@ absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, v1:
   DataRow row;
   int64_t rows = 0;
   while (true) {
+    RETURN_IF_ERROR(CheckWanted(gone));
     ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
     if (!more) break;
     ++rows;
@@ -55,6 +57,7 @@ absl::Status DatasetUploadSink::Begin(const v1::UploadDatasetRequest::Metadata& 
     violations.Add("metadata.sha256", "must be 64 lower-case hexadecimal digits");
   }
   RETURN_IF_ERROR(violations.ToStatus());
+  RETURN_IF_ERROR(room_.Begin(metadata.size_bytes()));
   metadata_ = metadata;
   BlobExpectation expected;
   if (metadata.size_bytes() > 0) expected.size_bytes = metadata.size_bytes();
@@ -74,22 +77,23 @@ absl::Status DatasetUploadSink::OnMessage(v1::UploadDatasetRequest& message) {
   if (message.data().size() > static_cast<size_t>(kMaxChunkBytes)) {
     return FieldViolation("data", absl::StrCat("has more than ", kMaxChunkBytes, " bytes"));
   }
+  RETURN_IF_ERROR(room_.Grow(static_cast<int64_t>(message.data().size())));
   return writer_->Append(message.data());
 }
 
-absl::Status DatasetUploadSink::OnEnd(const std::function<bool()>& cancelled) {
+absl::Status DatasetUploadSink::OnEnd(const Gone& gone) {
   if (writer_ == nullptr) return FieldViolation("metadata", "the upload was empty");
   ASSIGN_OR_RETURN(const BlobInfo blob, writer_->Commit());
   v1::Dataset dataset;
   dataset.set_name(metadata_.name());
   dataset.set_size_bytes(blob.size_bytes);
   dataset.set_sha256(blob.sha256);
-  const absl::Status checked = CheckDatasetRows(blobs_, FormatOf(metadata_), &dataset);
+  const absl::Status checked = CheckDatasetRows(blobs_, FormatOf(metadata_), gone, &dataset);
   if (!checked.ok()) {
     return Annotate(checked, absl::StrCat("data set \"", metadata_.name(), "\""));
   }
   // A stream that broke looks like one that ended; half a data set must not get a name.
-  if (cancelled()) return absl::CancelledError("the caller has gone");
+  RETURN_IF_ERROR(CheckWanted(gone));
   ASSIGN_OR_RETURN(*response_, store_.InsertDataset(dataset));
   return absl::OkStatus();
 }

@@ -31,9 +31,11 @@ MetricRow RowOf(const v1::JobEvent& event, const Numbers& numbers) {
 // Calls `visit` for the metrics and evaluations of a job's log in order, up to the event `last`.
 // Returns the sequence of the last event that was read.
 absl::StatusOr<int64_t> ForEachRow(JobStore& store, absl::string_view job, int64_t last,
+                                   const Gone& gone,
                                    const std::function<absl::Status(const MetricRow&)>& visit) {
   int64_t after = 0;
   while (true) {
+    RETURN_IF_ERROR(CheckWanted(gone));
     ASSIGN_OR_RETURN(const std::vector<v1::JobEvent> events,
                      store.ReadEvents(job, after, kMaxEventsPerRead));
     for (const v1::JobEvent& event : events) {
@@ -53,7 +55,8 @@ struct LogHead {
   TrainerStateInfo info;
 };
 
-absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t best_step) {
+absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t best_step,
+                                 const Gone& gone) {
   const v1::TrainingSpec& training = job.resolved_spec().fine_tune().training();
   LogHead head;
   head.info.max_steps = job.total_steps();
@@ -72,7 +75,7 @@ absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t be
     return absl::OkStatus();
   };
   ASSIGN_OR_RETURN(head.last_event,
-                   ForEachRow(store, job.name(), std::numeric_limits<int64_t>::max(), visit));
+                   ForEachRow(store, job.name(), std::numeric_limits<int64_t>::max(), gone, visit));
   return head;
 }
 
@@ -106,10 +109,11 @@ class WrittenFile {
 }  // namespace
 
 absl::StatusOr<std::vector<ManifestFile>> MakeEventFiles(JobStore& store, BlobStore& blobs,
-                                                         const v1::Job& job, int64_t best_step) {
+                                                         const v1::Job& job, int64_t best_step,
+                                                         const Gone& gone) {
   std::vector<ManifestFile> files;
   if (!job.resolved_spec().has_fine_tune()) return files;
-  ASSIGN_OR_RETURN(const LogHead head, ReadHead(store, job, best_step));
+  ASSIGN_OR_RETURN(const LogHead head, ReadHead(store, job, best_step, gone));
   const double first_time = head.first_time.value_or(0);
 
   WrittenFile metrics(blobs);
@@ -124,7 +128,7 @@ absl::StatusOr<std::vector<ManifestFile>> MakeEventFiles(JobStore& store, BlobSt
     for (WrittenFile* file : {&metrics, &state, &board}) RETURN_IF_ERROR(file->FlushIfLong());
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(ForEachRow(store, job.name(), head.last_event, visit).status());
+  RETURN_IF_ERROR(ForEachRow(store, job.name(), head.last_event, gone, visit).status());
   state_writer.Finish();
 
   const std::pair<std::string, WrittenFile*> made[] = {{"metrics.jsonl", &metrics},

@@ -49,6 +49,7 @@ absl::Status FolderUpload::Add(const v1::FileChunk& chunk) {
     if (chunk.size_bytes() < 0) {
       return FieldViolation("chunk.size_bytes", "must not be negative");
     }
+    RETURN_IF_ERROR(Annotate(room_.Begin(chunk.size_bytes()), chunk.path()));
     BlobExpectation expected;
     expected.size_bytes = chunk.size_bytes();
     ASSIGN_OR_RETURN(writer_, blobs_.NewWriter(expected));
@@ -57,6 +58,7 @@ absl::Status FolderUpload::Add(const v1::FileChunk& chunk) {
   if (writer_ == nullptr) {
     return FieldViolation("chunk.path", "must be set in the first piece of a file");
   }
+  RETURN_IF_ERROR(Annotate(room_.Grow(static_cast<int64_t>(chunk.data().size())), path_));
   return Annotate(writer_->Append(chunk.data()), path_);
 }
 

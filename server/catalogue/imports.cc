@@ -1,10 +1,13 @@
 #include "server/catalogue/imports.h"
 
+#include <iterator>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/formats/model_folder.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "server/catalogue/adapter_description.h"
@@ -36,20 +39,26 @@ absl::Status ModelImportSink::OnMessage(v1::ImportModelRequest& message) {
   return files_.Add(message.chunk());
 }
 
-absl::Status ModelImportSink::OnEnd(const std::function<bool()>& cancelled) {
+absl::Status ModelImportSink::OnEnd(const Gone& gone) {
   if (name_.empty()) return FieldViolation("metadata", "the import was empty");
   ASSIGN_OR_RETURN(const std::vector<ManifestFile> uploaded, files_.Finish());
   v1::Model model;
   RETURN_IF_ERROR(
       catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
-        const auto manifest = MakeModelManifest(folder);
-        RETURN_IF_ERROR(AsBadUpload(manifest.status(), name_));
-        absl::StatusOr<v1::Model> described = DescribeModel(folder, manifest->files);
+        // Their hashes were made while they came.
+        const auto counting = ListModelFiles(folder);
+        RETURN_IF_ERROR(AsBadUpload(counting.status(), name_));
+        std::vector<ManifestFile> files;
+        absl::c_copy_if(uploaded, std::back_inserter(files), [&](const ManifestFile& file) {
+          return absl::c_binary_search(*counting, file.path);
+        });
+        RETURN_IF_ERROR(CheckWanted(gone));
+        absl::StatusOr<v1::Model> described = DescribeModel(folder, files);
         RETURN_IF_ERROR(AsBadUpload(described.status(), name_));
         model = *std::move(described);
         return absl::OkStatus();
       }));
-  if (cancelled()) return absl::CancelledError("the caller has gone");
+  RETURN_IF_ERROR(CheckWanted(gone));
   model.set_name(name_);
   ASSIGN_OR_RETURN(*response_, catalogue_.store.InsertModel(model));
   return catalogue_.publisher.Show(*response_);
@@ -69,12 +78,13 @@ absl::Status AdapterImportSink::OnMessage(v1::ImportAdapterRequest& message) {
   return files_.Add(message.chunk());
 }
 
-absl::Status AdapterImportSink::OnEnd(const std::function<bool()>& cancelled) {
+absl::Status AdapterImportSink::OnEnd(const Gone& gone) {
   if (name_.empty()) return FieldViolation("metadata", "the import was empty");
   ASSIGN_OR_RETURN(const std::vector<ManifestFile> uploaded, files_.Finish());
   ASSIGN_OR_RETURN(const v1::Model model,
                    FindModel(catalogue_.store, {base_model_, "metadata.base_model"}));
   ASSIGN_OR_RETURN(const std::string model_folder, catalogue_.publisher.DirectoryOf(model));
+  RETURN_IF_ERROR(CheckWanted(gone));
   v1::Adapter adapter;
   RETURN_IF_ERROR(
       catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
@@ -83,7 +93,7 @@ absl::Status AdapterImportSink::OnEnd(const std::function<bool()>& cancelled) {
         adapter = *std::move(described);
         return absl::OkStatus();
       }));
-  if (cancelled()) return absl::CancelledError("the caller has gone");
+  RETURN_IF_ERROR(CheckWanted(gone));
   adapter.set_name(name_);
   adapter.set_base_model(model.name());
   adapter.set_base_model_sha256(model.sha256());

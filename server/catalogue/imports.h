@@ -21,7 +21,7 @@ class ModelImportSink : public MessageSink<v1::ImportModelRequest> {
   ModelImportSink(const Catalogue& catalogue, v1::Model* response)
       : catalogue_(catalogue), response_(response), files_(catalogue.blobs, kMaxUploadFiles) {}
   absl::Status OnMessage(v1::ImportModelRequest& message) override;
-  absl::Status OnEnd(const std::function<bool()>& cancelled) override;
+  absl::Status OnEnd(const Gone& gone) override;
 
  private:
   const Catalogue& catalogue_;
@@ -36,7 +36,7 @@ class AdapterImportSink : public MessageSink<v1::ImportAdapterRequest> {
   AdapterImportSink(const Catalogue& catalogue, v1::Adapter* response)
       : catalogue_(catalogue), response_(response), files_(catalogue.blobs, kMaxUploadFiles) {}
   absl::Status OnMessage(v1::ImportAdapterRequest& message) override;
-  absl::Status OnEnd(const std::function<bool()>& cancelled) override;
+  absl::Status OnEnd(const Gone& gone) override;
 
  private:
   const Catalogue& catalogue_;

@@ -107,7 +107,8 @@ absl::Status Publisher::CheckSafetensors(const std::vector<ManifestFile>& files)
 }
 
 absl::StatusOr<AttemptOutcome> Publisher::PrepareOutcome(
-    const LeaseRef& lease, const worker::v1::FinishAttemptRequest::Succeeded& reported) {
+    const LeaseRef& lease, const worker::v1::FinishAttemptRequest::Succeeded& reported,
+    const Gone& gone) {
   ASSIGN_OR_RETURN(const v1::Job job, store_.GetJob(lease.job));
   ASSIGN_OR_RETURN(const std::vector<LeaseRenewal> renewed,
                    store_.RenewLeases(lease.worker, {{lease.job, lease.lease_epoch}}));
@@ -115,7 +116,7 @@ absl::StatusOr<AttemptOutcome> Publisher::PrepareOutcome(
   if (job.done() || !renewed[0].held) {
     return AttemptOutcome(AttemptSucceeded{.result = reported.result()});
   }
-  absl::StatusOr<AttemptSucceeded> prepared = Prepare(job, reported);
+  absl::StatusOr<AttemptSucceeded> prepared = Prepare(job, reported, gone);
   if (prepared.ok()) return AttemptOutcome(*std::move(prepared));
   if (!IsBroken(prepared.status())) return prepared.status();
   // The worker cannot mend it by trying again: the job has failed.
@@ -124,13 +125,14 @@ absl::StatusOr<AttemptOutcome> Publisher::PrepareOutcome(
 }
 
 absl::StatusOr<AttemptSucceeded> Publisher::Prepare(
-    const v1::Job& job, const worker::v1::FinishAttemptRequest::Succeeded& reported) {
+    const v1::Job& job, const worker::v1::FinishAttemptRequest::Succeeded& reported,
+    const Gone& gone) {
   RETURN_IF_ERROR(CheckUploaded({reported.output().begin(), reported.output().end()}));
   RETURN_IF_ERROR(CheckUploaded({reported.artifacts().begin(), reported.artifacts().end()}));
   AttemptSucceeded outcome;
   outcome.result = reported.result();
   ASSIGN_OR_RETURN(const std::vector<ManifestFile> event_files,
-                   MakeEventFiles(store_, blobs_, job, reported.result().best_step()));
+                   MakeEventFiles(store_, blobs_, job, reported.result().best_step(), gone));
   for (const ManifestFile& file : ToManifest(reported.artifacts())) {
     outcome.artifacts.push_back(ToArtifact(file));
   }
@@ -146,6 +148,7 @@ absl::StatusOr<AttemptSucceeded> Publisher::Prepare(
   std::vector<ManifestFile> output = ToManifest(reported.output());
   if (output.empty()) return absl::InvalidArgumentError("the job left no files");
   RETURN_IF_ERROR(CheckSafetensors(output));
+  RETURN_IF_ERROR(CheckWanted(gone));
   if (job.resolved_spec().fine_tune().method().has_full()) {
     RETURN_IF_ERROR(WithFolder(output, [&](const std::string& folder) -> absl::Status {
       ASSIGN_OR_RETURN(outcome.model, DescribeModel(folder, output));

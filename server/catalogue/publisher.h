@@ -16,6 +16,7 @@
 #include "graft/v1/model.pb.h"
 #include "graft/worker/v1/worker.pb.h"
 #include "server/store/job_store.h"
+#include "server/streams/wanted.h"
 
 namespace graft {
 
@@ -40,9 +41,10 @@ class Publisher {
   // What ends the attempt in the store: AttemptSucceeded, complete; or AttemptFailed, when the
   // result is broken (a bad safetensors header, files missing). Renews the lease; nothing is
   // prepared without it, for the store will refuse the attempt's end. FAILED_PRECONDITION as
-  // CheckUploaded.
+  // CheckUploaded; CANCELLED: nobody waits for it any more.
   absl::StatusOr<AttemptOutcome> PrepareOutcome(
-      const LeaseRef& lease, const worker::v1::FinishAttemptRequest::Succeeded& reported);
+      const LeaseRef& lease, const worker::v1::FinishAttemptRequest::Succeeded& reported,
+      const Gone& gone);
 
   // Makes the directories of a job that succeeded. What fails is logged and left to Refresh.
   void ShowResult(const std::string& job);
@@ -69,7 +71,8 @@ class Publisher {
             ViewPublisher models, ViewPublisher evaluations, ViewPublisher staging);
 
   absl::StatusOr<AttemptSucceeded> Prepare(
-      const v1::Job& job, const worker::v1::FinishAttemptRequest::Succeeded& reported);
+      const v1::Job& job, const worker::v1::FinishAttemptRequest::Succeeded& reported,
+      const Gone& gone);
   absl::Status CheckSafetensors(const std::vector<ManifestFile>& files) const;
   void ShowEvaluation(const std::string& job);
   void RefreshEvaluations();

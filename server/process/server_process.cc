@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/clock.h"
+#include "common/base/descriptor_limit.h"
 #include "common/base/file.h"
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
@@ -105,6 +106,8 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   log.file = flags.log_file;
   RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
   RETURN_IF_ERROR(StartLogging(log));
+  ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
+  Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
   std::vector<ProcessLock> locks;
   RETURN_IF_ERROR(LockDirectories(flags, locks));
 

@@ -9,6 +9,7 @@
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/imports.h"
 #include "server/catalogue/lookup.h"
+#include "server/rpc/streams.h"
 #include "server/serving/generation_request.h"
 #include "server/serving/generation_streams.h"
 
@@ -20,7 +21,8 @@ using grpc::ServerUnaryReactor;
 grpc::ServerUnaryReactor* AdapterService::ListAdapters(CallbackServerContext* call,
                                                        const v1::ListAdaptersRequest* request,
                                                        v1::ListAdaptersResponse* response) {
-  return context_.runtime.Unary(call, {"AdapterService.ListAdapters", "adapters.list", ""},
+  return context_.runtime.Unary(call, *request,
+                                {"AdapterService.ListAdapters", "adapters.list", ""},
                                 [=, this](const Caller&) { return List(*request, response); });
 }
 
@@ -42,7 +44,7 @@ grpc::ServerUnaryReactor* AdapterService::GetAdapter(CallbackServerContext* call
                                                      const v1::GetAdapterRequest* request,
                                                      v1::Adapter* response) {
   return context_.runtime.Unary(
-      call, {"AdapterService.GetAdapter", "adapters.get", request->name()},
+      call, *request, {"AdapterService.GetAdapter", "adapters.get", request->name()},
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         ASSIGN_OR_RETURN(*response, FindAdapter(context_.store, {request->name(), "name"}));
@@ -54,7 +56,8 @@ grpc::ServerUnaryReactor* AdapterService::GetAdapter(CallbackServerContext* call
 grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::DownloadAdapter(
     CallbackServerContext* call, const v1::DownloadAdapterRequest* request) {
   return new ServerStream<v1::FileChunk>(
-      context_.runtime, call, {"AdapterService.DownloadAdapter", "adapters.get", request->name()},
+      context_.runtime, call, *request,
+      {"AdapterService.DownloadAdapter", "adapters.get", request->name(), Lane::kLong},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
         return OpenAdapterDownload(context_.catalogue, *request);
       });
@@ -63,7 +66,8 @@ grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::DownloadAdapter(
 grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::MergeAdapter(
     CallbackServerContext* call, const v1::MergeAdapterRequest* request) {
   return new ServerStream<v1::FileChunk>(
-      context_.runtime, call, {"AdapterService.MergeAdapter", "adapters.get", request->name()},
+      context_.runtime, call, *request,
+      {"AdapterService.MergeAdapter", "adapters.get", request->name(), Lane::kLong},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
         return OpenMergedModel(context_.catalogue, *request);
       });
@@ -72,7 +76,7 @@ grpc::ServerWriteReactor<v1::FileChunk>* AdapterService::MergeAdapter(
 grpc::ServerReadReactor<v1::ImportAdapterRequest>* AdapterService::ImportAdapter(
     CallbackServerContext* call, v1::Adapter* response) {
   return new ClientStream<v1::ImportAdapterRequest>(
-      context_.runtime, call, {"AdapterService.ImportAdapter", "adapters.create", ""},
+      context_.runtime, call, {"AdapterService.ImportAdapter", "adapters.create", "", Lane::kBulk},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::ImportAdapterRequest>>> {
         return std::make_unique<AdapterImportSink>(context_.catalogue, response);
@@ -83,7 +87,7 @@ grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(CallbackServerContext* c
                                                         const v1::DeleteAdapterRequest* request,
                                                         google::protobuf::Empty* response) {
   return context_.runtime.Unary(
-      call, {"AdapterService.DeleteAdapter", "adapters.delete", request->name()},
+      call, *request, {"AdapterService.DeleteAdapter", "adapters.delete", request->name()},
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         RETURN_IF_ERROR(context_.store.DeleteAdapter(request->name()));
@@ -95,7 +99,8 @@ grpc::ServerUnaryReactor* AdapterService::DeleteAdapter(CallbackServerContext* c
 grpc::ServerWriteReactor<v1::GenerateResponse>* AdapterService::Generate(
     CallbackServerContext* call, const v1::GenerateRequest* request) {
   return new ServerStream<v1::GenerateResponse>(
-      context_.runtime, call, {"AdapterService.Generate", "adapters.generate", request->adapter()},
+      context_.runtime, call, *request,
+      {"AdapterService.Generate", "adapters.generate", request->adapter()},
       [this, request](const Caller&, std::shared_ptr<StreamWaker> waker) {
         return OpenGeneration(*request, std::move(waker));
       });

@@ -2,7 +2,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/clock.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
@@ -11,7 +10,8 @@
 namespace graft {
 namespace {
 
-constexpr int kUrgentThreads = 2;
+// An upload's end by idleness comes at most a tenth of the limit late.
+constexpr int kLooksAtAnUpload = 10;
 
 // Our own failures and lost data are for the operator; a caller's mistakes are his.
 LogLevel LevelOf(const CallInfo& call, const absl::Status& status) {
@@ -34,18 +34,31 @@ LogLevel LevelOf(const CallInfo& call, const absl::Status& status) {
 
 }  // namespace
 
-RpcRuntime::RpcRuntime(MetricRegistry& registry, const RpcRuntimeOptions& options)
+CallMetrics::CallMetrics(MetricRegistry& registry)
+    : calls(registry.AddCounter("graft_rpc_calls_total", "RPCs that ended, by method and code.",
+                                {"method", "code"})),
+      latency(registry.AddHistogram("graft_rpc_seconds", "Time of unary RPCs, queueing included.",
+                                    {"method"}, LatencyBuckets())),
+      streams(registry.AddGauge("graft_rpc_streams", "Open streams by method.", {"method"})),
+      stream_bytes(registry.AddCounter("graft_rpc_stream_bytes_total",
+                                       "Bytes of messages on streams, by method and direction.",
+                                       {"method", "direction"})) {}
+
+RpcRuntime::RpcRuntime(CallMetrics& metrics, Clock& clock, const RpcRuntimeOptions& options)
     : options_(options),
-      calls_(registry.AddCounter("graft_rpc_calls_total", "RPCs that ended, by method and code.",
-                                 {"method", "code"})),
-      latency_(registry.AddHistogram("graft_rpc_seconds", "Time of unary RPCs, queueing included.",
-                                     {"method"}, LatencyBuckets())),
-      streams_(registry.AddGauge("graft_rpc_streams", "Open streams by method.", {"method"})),
-      stream_bytes_(registry.AddCounter("graft_rpc_stream_bytes_total",
-                                        "Bytes of messages on streams, by method and direction.",
-                                        {"method", "direction"})),
-      executor_("rpc", options.threads, options.max_queued_calls),
-      urgent_executor_("rpc-urgent", kUrgentThreads, options.max_queued_calls) {}
+      metrics_(metrics),
+      clock_(clock),
+      admission_(options.limits),
+      idle_ticker_(options.name + "-idle", clock, options.limits.upload_idle / kLooksAtAnUpload) {
+  const auto make = [&](Lane lane, const char* suffix, int threads) {
+    executors_[static_cast<size_t>(lane)] =
+        std::make_unique<Executor>(options.name + suffix, threads, options.max_queued_calls);
+  };
+  make(Lane::kShort, "", options.threads);
+  make(Lane::kUrgent, "-urg", kUrgentThreads);
+  make(Lane::kBulk, "-bulk", kBulkThreads);
+  make(Lane::kLong, "-long", kLongThreads);
+}
 
 absl::Status RpcRuntime::Authorize(const Caller& caller, absl::string_view verb,
                                    absl::string_view resource) const {
@@ -59,30 +72,37 @@ absl::Status RpcRuntime::Authorize(const Caller& caller, absl::string_view verb,
 Caller RpcRuntime::CallerOf(const grpc::CallbackServerContext& context) {
   Caller caller;
   caller.peer = context.peer();
+  caller.gone = [&context] { return context.IsCancelled(); };
   return caller;
 }
 
 grpc::ServerUnaryReactor* RpcRuntime::Unary(grpc::CallbackServerContext* context,
+                                            const google::protobuf::Message& request,
                                             const CallInfo& call,
                                             std::function<absl::Status(const Caller&)> body) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const Caller caller = CallerOf(*context);
-  const absl::Duration start = Clock::Real().Boottime();
-  Executor& executor = call.urgent ? urgent_executor_ : executor_;
-  const bool admitted = executor.TrySchedule([=, this, body = std::move(body)] {
-    // Nobody waits for the answer of a call that was given up while it queued.
-    absl::Status status = context->IsCancelled() ? absl::CancelledError("the caller has gone")
-                                                 : Authorize(caller, call.verb, call.resource);
-    if (status.ok()) status = body(caller);
-    Record(call, caller, status, Clock::Real().Boottime() - start);
-    reactor->Finish(ToGrpcStatus(status));
-  });
-  if (!admitted) {
-    const absl::Status status =
-        Overloaded("the server is overloaded: too many calls wait", absl::Seconds(1));
-    Record(call, caller, status, Clock::Real().Boottime() - start);
-    reactor->Finish(ToGrpcStatus(status));
+  const absl::Duration start = clock_.Boottime();
+  const auto bytes = static_cast<int64_t>(request.ByteSizeLong());
+  absl::Status admitted = admission_.TakeBytes(bytes);
+  if (admitted.ok()) {
+    const bool accepted = executor(call.lane).TrySchedule([=, this, body = std::move(body)] {
+      // Nobody waits for the answer of a call that was given up while it queued.
+      absl::Status status = caller.gone() ? absl::CancelledError("the caller has gone")
+                                          : Authorize(caller, call.verb, call.resource);
+      if (status.ok()) status = body(caller);
+      Record(call, caller, status, clock_.Boottime() - start);
+      admission_.ReturnBytes(bytes);
+      reactor->Finish(ToGrpcStatus(status));
+    });
+    if (accepted) return reactor;
+    admission_.ReturnBytes(bytes);
+    admitted = Overloaded(absl::StrCat("too many calls: ", options_.max_queued_calls, " of the ",
+                                       options_.name, " wait for a thread, the most that may"),
+                          absl::Seconds(1));
   }
+  Record(call, caller, admitted, clock_.Boottime() - start);
+  reactor->Finish(ToGrpcStatus(admitted));
   return reactor;
 }
 
@@ -92,12 +112,11 @@ absl::Status RpcRuntime::BeginStream(const CallInfo& call, const Caller& caller,
   {
     MutexLock lock(mutex_);
     if (draining_) return absl::UnavailableError("the server is going away");
-    if (open_streams_.size() >= options_.max_streams) {
-      return Overloaded("too many streams are open", absl::Seconds(5));
-    }
+    RETURN_IF_ERROR(admission_.BeginStream(caller.peer));
     open_streams_.insert(waker);
   }
-  streams_.Add({call.method}, 1);
+  if (call.lane == Lane::kBulk) idle_ticker_.Add(waker);
+  metrics_.streams.Add({call.method}, 1);
   return absl::OkStatus();
 }
 
@@ -108,23 +127,27 @@ void RpcRuntime::EndStream(const CallInfo& call, const Caller& caller, const abs
     MutexLock lock(mutex_);
     was_open = open_streams_.erase(waker) > 0;
   }
-  if (was_open) streams_.Add({call.method}, -1);
-  calls_.Add({call.method, absl::StatusCodeToString(status.code())});
+  if (was_open) {
+    admission_.EndStream(caller.peer);
+    idle_ticker_.Remove(waker);
+    metrics_.streams.Add({call.method}, -1);
+  }
   const std::string code = absl::StatusCodeToString(status.code());
+  metrics_.calls.Add({call.method, code});
   LogJob(LevelOf(call, status), absl::StartsWith(call.resource, "jobs/") ? call.resource : "",
          call.method,
          {{"code", code},
           {"peer", caller.peer},
           {"resource", call.resource},
-          {"seconds", absl::StrCat(absl::ToDoubleSeconds(Clock::Real().Boottime() - start))},
+          {"seconds", absl::StrCat(absl::ToDoubleSeconds(clock_.Boottime() - start))},
           {"error", std::string(status.message())}});
 }
 
 void RpcRuntime::Record(const CallInfo& call, const Caller& caller, const absl::Status& status,
                         absl::Duration duration) {
   const std::string code = absl::StatusCodeToString(status.code());
-  calls_.Add({call.method, code});
-  latency_.Observe({call.method}, absl::ToDoubleSeconds(duration));
+  metrics_.calls.Add({call.method, code});
+  metrics_.latency.Observe({call.method}, absl::ToDoubleSeconds(duration));
   LogJob(LevelOf(call, status), absl::StartsWith(call.resource, "jobs/") ? call.resource : "",
          call.method,
          {{"code", code},
@@ -135,7 +158,7 @@ void RpcRuntime::Record(const CallInfo& call, const Caller& caller, const absl::
 }
 
 void RpcRuntime::CountStreamBytes(const CallInfo& call, bool sent, size_t bytes) {
-  stream_bytes_.Add({call.method, sent ? "sent" : "received"}, static_cast<double>(bytes));
+  metrics_.stream_bytes.Add({call.method, sent ? "sent" : "received"}, static_cast<double>(bytes));
 }
 
 void RpcRuntime::Drain() {

@@ -5,12 +5,13 @@
 //
 //   grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const GetJobRequest*
 //   request, Job* response) override {
-//     return runtime_.Unary(context, {"JobService.GetJob", "jobs.get", request->name()}, [=](const
-//     Caller& caller) {
+//     return runtime_.Unary(context, *request, {"JobService.GetJob", "jobs.get", request->name()},
+//     [=](const Caller& caller) {
 //       return handlers_.GetJob(caller, *request, response);
 //     });
 //   }
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <set>
@@ -20,43 +21,69 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/telemetry/metrics.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
+#include "server/rpc/admission.h"
 #include "server/rpc/executor.h"
+#include "server/rpc/ticker.h"
 #include "server/streams/message_stream.h"
 
 namespace graft {
 
 struct Caller {
   std::string owner = "default";  // There are no accounts yet.
-  std::string peer;               // Address, for logs.
+  std::string peer;               // Address and port, so one connection: for logs and admission.
+  // Nobody waits for the answer any more: the caller has gone, the deadline is over, or the server
+  // ends without waiting longer. What takes long asks now and then, and gives up.
+  std::function<bool()> gone;
+};
+
+// Where a call's work is done. Each lane has threads of its own, so that none waits for what
+// another does.
+enum class Lane {
+  kShort,   // A question to the store, or one to change something.
+  kUrgent,  // Leases: nothing that can become slow.
+  kBulk,    // Pieces of files, in and out. The end of an upload is kLong.
+  kLong,    // Reading all of a data set, making files: minutes.
 };
 
 struct CallInfo {
   const char* method;    // "JobService.GetJob": label of telemetry and logs.
   const char* verb;      // "jobs.get": what Authorize judges.
   std::string resource;  // "jobs/abc"; empty for lists and creations.
+  Lane lane = Lane::kShort;
   // A stream that goes on until somebody ends it; others end by themselves, and may when the server
   // drains.
   bool endless = false;
-  // Has threads of its own: those of the others may all be busy with large uploads for minutes.
-  bool urgent = false;
+};
+
+// Families of all calls; one for a process.
+struct CallMetrics {
+  explicit CallMetrics(MetricRegistry& registry);
+
+  CounterFamily& calls;
+  HistogramFamily& latency;
+  GaugeFamily& streams;
+  CounterFamily& stream_bytes;
 };
 
 struct RpcRuntimeOptions {
-  int threads = 16;
-  // Calls that wait for a thread at the most; more are RESOURCE_EXHAUSTED.
-  size_t max_queued_calls = 1000;
-  // Open streams at the most, over all methods.
-  size_t max_streams = 4096;
+  std::string name = "users";  // At most 7 characters: of its threads.
+  int threads = kShortThreads;
+  // More are RESOURCE_EXHAUSTED.
+  size_t max_queued_calls = kMaxQueuedCalls;
+  AdmissionLimits limits;
 };
 
-// Shared by all services of a server. Thread-safe; outlives every call.
+// Shared by all services of a listener: its threads, and what its callers may hold. Thread-safe;
+// outlives every call.
 class RpcRuntime {
  public:
-  RpcRuntime(MetricRegistry& registry, const RpcRuntimeOptions& options);
+  RpcRuntime(CallMetrics& metrics, Clock& clock, const RpcRuntimeOptions& options);
 
   // May `caller` do `verb` to `resource`? PERMISSION_DENIED when not. Everybody is owner "default"
   // and may do everything, for there are no accounts yet; every call passes here, so that there is
@@ -64,16 +91,18 @@ class RpcRuntime {
   absl::Status Authorize(const Caller& caller, absl::string_view verb,
                          absl::string_view resource) const;
 
-  // Runs `body` on a thread of the executor and answers what it returns. What `body` captures must
-  // live as long as the call, as its request and response do.
-  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const CallInfo& call,
+  // Runs `body` in the call's lane and answers what it returns. What `body` captures must live as
+  // long as the call, as its request and response do.
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context,
+                                  const google::protobuf::Message& request, const CallInfo& call,
                                   std::function<absl::Status(const Caller&)> body);
 
-  // For the reactors of streams.h: admits a stream, or says why not (RESOURCE_EXHAUSTED: too many
-  // are open; UNAVAILABLE: draining). An admitted one is ended by EndStream; `waker` is woken when
-  // the server drains.
+  // For the reactors of streams.h: admits a stream, or says why not (RESOURCE_EXHAUSTED: see
+  // Admission; UNAVAILABLE: draining). An admitted one is ended by EndStream; `waker` is woken when
+  // the server drains, and an upload's now and then, to see whether it is idle.
   absl::Status BeginStream(const CallInfo& call, const Caller& caller,
                            const std::shared_ptr<StreamWaker>& waker);
+  // `start`: boottime.
   void EndStream(const CallInfo& call, const Caller& caller, const absl::Status& status,
                  absl::Duration start, const std::shared_ptr<StreamWaker>& waker);
 
@@ -84,7 +113,10 @@ class RpcRuntime {
   void Drain();
   bool draining() const;
 
-  Executor& executor() { return executor_; }
+  Executor& executor(Lane lane) { return *executors_[static_cast<size_t>(lane)]; }
+  Admission& admission() { return admission_; }
+  Clock& clock() { return clock_; }
+  // `context` outlives what is returned.
   static Caller CallerOf(const grpc::CallbackServerContext& context);
 
  private:
@@ -92,16 +124,15 @@ class RpcRuntime {
               absl::Duration duration);
 
   const RpcRuntimeOptions options_;
-  CounterFamily& calls_;
-  HistogramFamily& latency_;
-  GaugeFamily& streams_;
-  CounterFamily& stream_bytes_;
+  CallMetrics& metrics_;
+  Clock& clock_;
+  Admission admission_;
   mutable Mutex mutex_;
   std::set<std::shared_ptr<StreamWaker>> open_streams_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  // Last: their threads use the others.
-  Executor executor_;
-  Executor urgent_executor_;
+  Ticker idle_ticker_;
+  // Last: their threads use the others. By Lane.
+  std::array<std::unique_ptr<Executor>, 4> executors_;
 };
 
 }  // namespace graft

@@ -8,6 +8,7 @@
 #include "server/catalogue/dataset_upload.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/lookup.h"
+#include "server/rpc/streams.h"
 
 namespace graft {
 
@@ -17,7 +18,7 @@ using grpc::ServerUnaryReactor;
 grpc::ServerReadReactor<v1::UploadDatasetRequest>* DatasetService::UploadDataset(
     CallbackServerContext* call, v1::Dataset* response) {
   return new ClientStream<v1::UploadDatasetRequest>(
-      context_.runtime, call, {"DatasetService.UploadDataset", "datasets.create", ""},
+      context_.runtime, call, {"DatasetService.UploadDataset", "datasets.create", "", Lane::kBulk},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::UploadDatasetRequest>>> {
         return std::make_unique<DatasetUploadSink>(context_.store, context_.catalogue.blobs,
@@ -29,7 +30,7 @@ grpc::ServerUnaryReactor* DatasetService::GetDataset(CallbackServerContext* call
                                                      const v1::GetDatasetRequest* request,
                                                      v1::Dataset* response) {
   return context_.runtime.Unary(
-      call, {"DatasetService.GetDataset", "datasets.get", request->name()},
+      call, *request, {"DatasetService.GetDataset", "datasets.get", request->name()},
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         ASSIGN_OR_RETURN(*response, FindDataset(context_.store, {request->name(), "name"}));
@@ -40,7 +41,8 @@ grpc::ServerUnaryReactor* DatasetService::GetDataset(CallbackServerContext* call
 grpc::ServerUnaryReactor* DatasetService::ListDatasets(CallbackServerContext* call,
                                                        const v1::ListDatasetsRequest* request,
                                                        v1::ListDatasetsResponse* response) {
-  return context_.runtime.Unary(call, {"DatasetService.ListDatasets", "datasets.list", ""},
+  return context_.runtime.Unary(call, *request,
+                                {"DatasetService.ListDatasets", "datasets.list", ""},
                                 [=, this](const Caller&) { return List(*request, response); });
 }
 
@@ -58,7 +60,7 @@ grpc::ServerUnaryReactor* DatasetService::DeleteDataset(CallbackServerContext* c
                                                         const v1::DeleteDatasetRequest* request,
                                                         google::protobuf::Empty* response) {
   return context_.runtime.Unary(
-      call, {"DatasetService.DeleteDataset", "datasets.delete", request->name()},
+      call, *request, {"DatasetService.DeleteDataset", "datasets.delete", request->name()},
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         return context_.store.DeleteDataset(request->name());
@@ -69,8 +71,11 @@ grpc::ServerUnaryReactor* DatasetService::PreviewDataset(CallbackServerContext* 
                                                          const v1::PreviewDatasetRequest* request,
                                                          v1::PreviewDatasetResponse* response) {
   return context_.runtime.Unary(
-      call, {"DatasetService.PreviewDataset", "datasets.get", request->name()},
-      [=, this](const Caller&) { return BuildPreview(context_.catalogue, *request, response); });
+      call, *request,
+      {"DatasetService.PreviewDataset", "datasets.get", request->name(), Lane::kLong},
+      [=, this](const Caller& caller) {
+        return BuildPreview(context_.catalogue, *request, caller.gone, response);
+      });
 }
 
 }  // namespace graft

@@ -13,6 +13,7 @@
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/log_source.h"
 #include "server/catalogue/lookup.h"
+#include "server/rpc/streams.h"
 
 namespace graft {
 
@@ -36,7 +37,7 @@ NewJob WithoutMissingData(NewJob job) {
 grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
                                                 const v1::CreateJobRequest* request,
                                                 v1::Job* response) {
-  return context_.runtime.Unary(call, {"JobService.CreateJob", "jobs.create", ""},
+  return context_.runtime.Unary(call, *request, {"JobService.CreateJob", "jobs.create", ""},
                                 [=, this](const Caller&) -> absl::Status {
                                   ASSIGN_OR_RETURN(*response, Create(*request));
                                   return absl::OkStatus();
@@ -79,7 +80,7 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) 
 
 grpc::ServerUnaryReactor* JobService::GetJob(CallbackServerContext* call,
                                              const v1::GetJobRequest* request, v1::Job* response) {
-  return context_.runtime.Unary(call, {"JobService.GetJob", "jobs.get", request->name()},
+  return context_.runtime.Unary(call, *request, {"JobService.GetJob", "jobs.get", request->name()},
                                 [=, this](const Caller&) -> absl::Status {
                                   ASSIGN_OR_RETURN(const std::string id,
                                                    ParseJobId(request->name()));
@@ -91,7 +92,7 @@ grpc::ServerUnaryReactor* JobService::GetJob(CallbackServerContext* call,
 grpc::ServerUnaryReactor* JobService::ListJobs(CallbackServerContext* call,
                                                const v1::ListJobsRequest* request,
                                                v1::ListJobsResponse* response) {
-  return context_.runtime.Unary(call, {"JobService.ListJobs", "jobs.list", ""},
+  return context_.runtime.Unary(call, *request, {"JobService.ListJobs", "jobs.list", ""},
                                 [=, this](const Caller&) { return List(*request, response); });
 }
 
@@ -111,8 +112,8 @@ absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsRe
 grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(
     CallbackServerContext* call, const v1::WatchJobRequest* request) {
   return new ServerStream<v1::WatchJobResponse>(
-      context_.runtime, call,
-      {"JobService.WatchJob", "jobs.watch", request->name(), /*endless=*/true},
+      context_.runtime, call, *request,
+      {"JobService.WatchJob", "jobs.watch", request->name(), Lane::kShort, /*endless=*/true},
       [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
           -> absl::StatusOr<std::unique_ptr<MessageSource<v1::WatchJobResponse>>> {
         return WatchSource::Open(context_.store, context_.ticker, context_.clock,
@@ -124,7 +125,7 @@ grpc::ServerUnaryReactor* JobService::CancelJob(CallbackServerContext* call,
                                                 const v1::CancelJobRequest* request,
                                                 v1::Job* response) {
   return context_.runtime.Unary(
-      call, {"JobService.CancelJob", "jobs.cancel", request->name()},
+      call, *request, {"JobService.CancelJob", "jobs.cancel", request->name()},
       [=, this](const Caller&) -> absl::Status {
         ASSIGN_OR_RETURN(const std::string id, ParseJobId(request->name()));
         RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
@@ -136,7 +137,8 @@ grpc::ServerUnaryReactor* JobService::CancelJob(CallbackServerContext* call,
 grpc::ServerUnaryReactor* JobService::DeleteJob(CallbackServerContext* call,
                                                 const v1::DeleteJobRequest* request,
                                                 google::protobuf::Empty* response) {
-  return context_.runtime.Unary(call, {"JobService.DeleteJob", "jobs.delete", request->name()},
+  return context_.runtime.Unary(call, *request,
+                                {"JobService.DeleteJob", "jobs.delete", request->name()},
                                 [=, this](const Caller&) { return Delete(*request); });
 }
 
@@ -159,23 +161,24 @@ absl::Status JobService::Delete(const v1::DeleteJobRequest& request) {
 grpc::ServerUnaryReactor* JobService::ListJobArtifacts(CallbackServerContext* call,
                                                        const v1::ListJobArtifactsRequest* request,
                                                        v1::ListJobArtifactsResponse* response) {
-  return context_.runtime.Unary(call, {"JobService.ListJobArtifacts", "jobs.get", request->name()},
-                                [=, this](const Caller&) -> absl::Status {
-                                  ASSIGN_OR_RETURN(const std::string id,
-                                                   ParseJobId(request->name()));
-                                  ASSIGN_OR_RETURN(std::vector<v1::Artifact> artifacts,
-                                                   context_.store.ListArtifacts(JobName(id)));
-                                  for (v1::Artifact& artifact : artifacts) {
-                                    *response->add_artifacts() = std::move(artifact);
-                                  }
-                                  return absl::OkStatus();
-                                });
+  return context_.runtime.Unary(
+      call, *request, {"JobService.ListJobArtifacts", "jobs.get", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        ASSIGN_OR_RETURN(const std::string id, ParseJobId(request->name()));
+        ASSIGN_OR_RETURN(std::vector<v1::Artifact> artifacts,
+                         context_.store.ListArtifacts(JobName(id)));
+        for (v1::Artifact& artifact : artifacts) {
+          *response->add_artifacts() = std::move(artifact);
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobArtifact(
     CallbackServerContext* call, const v1::DownloadJobArtifactRequest* request) {
   return new ServerStream<v1::FileChunk>(
-      context_.runtime, call, {"JobService.DownloadJobArtifact", "jobs.get", request->name()},
+      context_.runtime, call, *request,
+      {"JobService.DownloadJobArtifact", "jobs.get", request->name(), Lane::kBulk},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
           -> absl::StatusOr<std::unique_ptr<MessageSource<v1::FileChunk>>> {
         ASSIGN_OR_RETURN(const v1::Artifact artifact, FindArtifact(*request));
@@ -187,8 +190,9 @@ grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobArtifact(
 grpc::ServerWriteReactor<v1::JobLogChunk>* JobService::ReadJobLog(
     CallbackServerContext* call, const v1::ReadJobLogRequest* request) {
   return new ServerStream<v1::JobLogChunk>(
-      context_.runtime, call,
-      {"JobService.ReadJobLog", "jobs.get", request->name(), /*endless=*/request->follow()},
+      context_.runtime, call, *request,
+      {"JobService.ReadJobLog", "jobs.get", request->name(), Lane::kBulk,
+       /*endless=*/request->follow()},
       [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
           -> absl::StatusOr<std::unique_ptr<MessageSource<v1::JobLogChunk>>> {
         return LogSource::Open(context_.store, context_.logs, *request, std::move(waker));

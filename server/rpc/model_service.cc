@@ -7,6 +7,7 @@
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/imports.h"
 #include "server/catalogue/lookup.h"
+#include "server/rpc/streams.h"
 
 namespace graft {
 
@@ -16,7 +17,7 @@ using grpc::ServerUnaryReactor;
 grpc::ServerUnaryReactor* ModelService::ListModels(CallbackServerContext* call,
                                                    const v1::ListModelsRequest* request,
                                                    v1::ListModelsResponse* response) {
-  return context_.runtime.Unary(call, {"ModelService.ListModels", "models.list", ""},
+  return context_.runtime.Unary(call, *request, {"ModelService.ListModels", "models.list", ""},
                                 [=, this](const Caller&) { return List(*request, response); });
 }
 
@@ -34,7 +35,7 @@ grpc::ServerUnaryReactor* ModelService::GetModel(CallbackServerContext* call,
                                                  const v1::GetModelRequest* request,
                                                  v1::Model* response) {
   return context_.runtime.Unary(
-      call, {"ModelService.GetModel", "models.get", request->name()},
+      call, *request, {"ModelService.GetModel", "models.get", request->name()},
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(ValidateName(request->name(), "name"));
         ASSIGN_OR_RETURN(*response, FindModel(context_.store, {request->name(), "name"}));
@@ -45,7 +46,7 @@ grpc::ServerUnaryReactor* ModelService::GetModel(CallbackServerContext* call,
 grpc::ServerReadReactor<v1::ImportModelRequest>* ModelService::ImportModel(
     CallbackServerContext* call, v1::Model* response) {
   return new ClientStream<v1::ImportModelRequest>(
-      context_.runtime, call, {"ModelService.ImportModel", "models.create", ""},
+      context_.runtime, call, {"ModelService.ImportModel", "models.create", "", Lane::kBulk},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::ImportModelRequest>>> {
         return std::make_unique<ModelImportSink>(context_.catalogue, response);
@@ -55,7 +56,7 @@ grpc::ServerReadReactor<v1::ImportModelRequest>* ModelService::ImportModel(
 grpc::ServerUnaryReactor* ModelService::DeleteModel(CallbackServerContext* call,
                                                     const v1::DeleteModelRequest* request,
                                                     google::protobuf::Empty* response) {
-  return context_.runtime.Unary(call,
+  return context_.runtime.Unary(call, *request,
                                 {"ModelService.DeleteModel", "models.delete", request->name()},
                                 [=, this](const Caller&) -> absl::Status {
                                   RETURN_IF_ERROR(ValidateName(request->name(), "name"));

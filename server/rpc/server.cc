@@ -70,17 +70,27 @@ void LogChange(const JobChange& change) {
 
 }  // namespace
 
+RpcRuntimeOptions WorkerRuntime() {
+  RpcRuntimeOptions options;
+  options.name = "workers";
+  options.limits = WorkerLimits();
+  return options;
+}
+
 RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& parts)
     : hub_(parts.clock),
       broker_(hub_, options.max_waiting_texts),
-      runtime_(parts.registry, options.runtime),
-      ticker_(parts.clock, TickOf(options.services.watch_heartbeat)),
+      call_metrics_(parts.registry),
+      runtime_(call_metrics_, parts.clock, options.runtime),
+      worker_runtime_(call_metrics_, parts.clock, options.worker_runtime),
+      ticker_("watch-ticker", parts.clock, TickOf(options.services.watch_heartbeat)),
       tokenizers_(parts.publisher),
       context_{options.services,
                parts.clock,
                parts.store,
                parts.scheduler,
                runtime_,
+               worker_runtime_,
                hub_,
                broker_,
                ticker_,
@@ -112,6 +122,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
 absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   grpc::ServerBuilder users;
   Configure(users);
+  users.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsOfConnection);
+  users.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                           static_cast<int>(absl::ToInt64Milliseconds(kConnectionIdleLimit)));
   users.RegisterService(&jobs_);
   users.RegisterService(&datasets_);
   users.RegisterService(&adapters_);
@@ -132,6 +145,7 @@ void RpcServer::Stop(absl::Duration grace) {
     user_server_->GetHealthCheckService()->SetServingStatus(false);
   }
   runtime_.Drain();
+  worker_runtime_.Drain();
   const auto deadline = DeadlineAfter(grace);
   for (auto* server : {&user_server_, &worker_server_}) {
     if (*server == nullptr) continue;

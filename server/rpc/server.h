@@ -19,6 +19,8 @@
 
 namespace graft {
 
+RpcRuntimeOptions WorkerRuntime();
+
 struct RpcServerOptions {
   // Users' listener, "host:port"; port 0 takes a free one.
   std::string listen = "127.0.0.1:50051";
@@ -27,7 +29,9 @@ struct RpcServerOptions {
   bool reflection = false;
   // Texts that wait for a worker at the most.
   size_t max_waiting_texts = 64;
+  // Of users' calls and of workers'.
   RpcRuntimeOptions runtime;
+  RpcRuntimeOptions worker_runtime = WorkerRuntime();
   ServiceOptions services;
 };
 
@@ -75,7 +79,9 @@ class RpcServer {
 
   WorkerHub hub_;
   GenerationBroker broker_;
+  CallMetrics call_metrics_;
   RpcRuntime runtime_;
+  RpcRuntime worker_runtime_;
   Ticker ticker_;
   TokenizerCache tokenizers_;
   ServiceContext context_;

@@ -36,7 +36,8 @@ struct ServiceContext {
   Clock& clock;
   JobStore& store;
   Scheduler& scheduler;
-  RpcRuntime& runtime;
+  RpcRuntime& runtime;         // Of users' calls.
+  RpcRuntime& worker_runtime;  // Of workers' calls.
   WorkerHub& hub;
   GenerationBroker& broker;
   Ticker& ticker;

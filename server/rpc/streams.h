@@ -11,8 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/rpc/status.h"
 #include "server/rpc/call.h"
@@ -27,16 +27,22 @@ using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<MessageSource
 template <typename Message>
 class ServerStream final : public grpc::ServerWriteReactor<Message> {
  public:
-  // `make` runs on the executor, before the first message.
-  ServerStream(RpcRuntime& runtime, grpc::CallbackServerContext* context, CallInfo call,
-               SourceFactory<Message> make)
+  // `make` runs in the call's lane, before the first message.
+  ServerStream(RpcRuntime& runtime, grpc::CallbackServerContext* context,
+               const google::protobuf::Message& request, CallInfo call, SourceFactory<Message> make)
       : runtime_(runtime),
         call_(std::move(call)),
         caller_(RpcRuntime::CallerOf(*context)),
-        start_(Clock::Real().Boottime()),
+        start_(runtime.clock().Boottime()),
         waker_(std::make_shared<StreamWaker>([this] { Wake(); })),
         make_(std::move(make)) {
-    const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
+    // The request lives as long as the stream.
+    const auto bytes = static_cast<int64_t>(request.ByteSizeLong());
+    absl::Status admitted = runtime_.admission().TakeBytes(bytes);
+    if (admitted.ok()) {
+      request_bytes_ = bytes;
+      admitted = runtime_.BeginStream(call_, caller_, waker_);
+    }
     if (admitted.ok()) {
       TakeTurn();
     } else {
@@ -63,6 +69,7 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
 
   void OnDone() override {
     waker_->Detach();
+    runtime_.admission().ReturnBytes(request_bytes_);
     runtime_.EndStream(call_, caller_, status_, start_, waker_);
     delete this;
   }
@@ -72,7 +79,7 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
   enum class State { kTurn, kIdle, kWriting, kEnded };
 
   void TakeTurn() {
-    runtime_.executor().Schedule([this] { Turn(); });
+    runtime_.executor(call_.lane).Schedule([this] { Turn(); });
   }
 
   void Wake() {
@@ -141,6 +148,7 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
   const Caller caller_;
   const absl::Duration start_;  // Boottime.
   const std::shared_ptr<StreamWaker> waker_;
+  int64_t request_bytes_ = 0;  // Taken from the admission.
 
   Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kTurn;
@@ -158,18 +166,21 @@ template <typename Request>
 using SinkFactory =
     std::function<absl::StatusOr<std::unique_ptr<MessageSink<Request>>>(const Caller& caller)>;
 
+// An upload (Lane::kBulk) of which nothing comes for AdmissionLimits::upload_idle ends with
+// DEADLINE_EXCEEDED; its messages are worked off in that lane, and its end in Lane::kLong. Other
+// streams may be silent, and end in their own lane.
 template <typename Request>
 class ClientStream final : public grpc::ServerReadReactor<Request> {
  public:
   ClientStream(RpcRuntime& runtime, grpc::CallbackServerContext* context, CallInfo call,
                SinkFactory<Request> make)
       : runtime_(runtime),
-        context_(context),
         call_(std::move(call)),
         caller_(RpcRuntime::CallerOf(*context)),
-        start_(Clock::Real().Boottime()),
-        waker_(std::make_shared<StreamWaker>([] {})),
-        make_(std::move(make)) {
+        start_(runtime.clock().Boottime()),
+        waker_(std::make_shared<StreamWaker>([this] { EndIfIdle(); })),
+        make_(std::move(make)),
+        heard_(start_) {
     const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
     if (admitted.ok()) {
       this->StartRead(&message_);
@@ -179,7 +190,24 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   }
 
   void OnReadDone(bool ok) override {
-    runtime_.executor().Schedule([this, ok] { Turn(ok); });
+    {
+      MutexLock lock(mutex_);
+      if (state_ == State::kEnded) return;  // Idle, and this is the read that it broke off.
+      state_ = State::kTurn;
+    }
+    if (!ok) {
+      const Lane lane = call_.lane == Lane::kBulk ? Lane::kLong : call_.lane;
+      runtime_.executor(lane).Schedule([this] { LastTurn(); });
+      return;
+    }
+    const auto bytes = static_cast<int64_t>(message_.ByteSizeLong());
+    absl::Status admitted = runtime_.admission().TakeBytes(bytes);
+    if (admitted.ok()) {
+      message_bytes_ = bytes;
+    } else {
+      DropMessage();
+    }
+    runtime_.executor(call_.lane).Schedule([this, admitted] { Turn(admitted); });
   }
 
   void OnDone() override {
@@ -189,25 +217,59 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   }
 
  private:
-  void Turn(bool ok) {
-    if (sink_ == nullptr) {
-      auto made = make_(caller_);
-      if (!made.ok()) return End(made.status());
-      sink_ = *std::move(made);
-    }
-    if (ok) {
-      runtime_.CountStreamBytes(call_, /*sent=*/false, message_.ByteSizeLong());
-      const absl::Status status = sink_->OnMessage(message_);
-      if (!status.ok()) return End(status);
-      this->StartRead(&message_);
-      return;
-    }
-    // The end of the stream and its break look alike here.
-    if (context_->IsCancelled()) return End(absl::CancelledError("the caller has gone"));
-    End(sink_->OnEnd([this] { return context_->IsCancelled(); }));
+  enum class State { kReading, kTurn, kEnded };
+
+  void EndIfIdle() {
+    const absl::Duration limit = runtime_.admission().limits().upload_idle;
+    MutexLock lock(mutex_);
+    if (state_ != State::kReading || runtime_.clock().Boottime() - heard_ < limit) return;
+    state_ = State::kEnded;
+    runtime_.executor(call_.lane).Schedule([this, limit] {
+      End(absl::DeadlineExceededError(absl::StrCat("the upload was idle: nothing of it came for ",
+                                                   absl::FormatDuration(limit))));
+    });
   }
 
+  absl::Status MakeSink() {
+    if (sink_ != nullptr) return absl::OkStatus();
+    auto made = make_(caller_);
+    if (made.ok()) sink_ = *std::move(made);
+    return made.status();
+  }
+
+  void Turn(absl::Status status) {
+    status.Update(MakeSink());
+    if (status.ok()) {
+      runtime_.CountStreamBytes(call_, /*sent=*/false, message_bytes_);
+      status = sink_->OnMessage(message_);
+    }
+    runtime_.admission().ReturnBytes(std::exchange(message_bytes_, 0));
+    if (!status.ok()) return End(status);
+    DropMessage();
+    {
+      MutexLock lock(mutex_);
+      state_ = State::kReading;
+      heard_ = runtime_.clock().Boottime();
+    }
+    this->StartRead(&message_);
+  }
+
+  void LastTurn() {
+    // The end of the stream and its break look alike here.
+    if (caller_.gone()) return End(absl::CancelledError("the caller has gone"));
+    absl::Status status = MakeSink();
+    if (status.ok()) status = sink_->OnEnd(caller_.gone);
+    End(status);
+  }
+
+  // A message that is only cleared keeps its memory for the next.
+  void DropMessage() { Request().Swap(&message_); }
+
   void End(const absl::Status& status) {
+    {
+      MutexLock lock(mutex_);
+      state_ = State::kEnded;
+    }
     status_ = status;
     sink_ = nullptr;
     make_ = nullptr;
@@ -215,7 +277,6 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   }
 
   RpcRuntime& runtime_;
-  grpc::CallbackServerContext* const context_;
   const CallInfo call_;
   const Caller caller_;
   const absl::Duration start_;  // Boottime.
@@ -225,7 +286,12 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   SinkFactory<Request> make_;
   std::unique_ptr<MessageSink<Request>> sink_;
   Request message_;
+  int64_t message_bytes_ = 0;  // Taken from the admission.
   absl::Status status_;
+
+  Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kReading;
+  absl::Duration heard_ ABSL_GUARDED_BY(mutex_);  // Boottime: since when it may send.
 };
 
 }  // namespace graft

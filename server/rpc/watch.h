@@ -3,16 +3,14 @@
 #include <atomic>
 #include <deque>
 #include <memory>
-#include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "graft/v1/job.pb.h"
-#include "server/rpc/streams.h"
+#include "server/rpc/ticker.h"
 #include "server/store/job_store.h"
 
 namespace graft {
@@ -22,27 +20,6 @@ inline constexpr int kWatchPageEvents = 64;
 inline constexpr size_t kWatchPageBytes = 128 * 1024;
 // Between two heartbeats of a job whose progress changes.
 inline constexpr absl::Duration kWatchProgressInterval = absl::Seconds(1);
-
-// Wakes its members in a fixed rhythm, so that they can see whether a heartbeat is due. Owns one
-// thread, joined in the destructor. Thread-safe.
-class Ticker {
- public:
-  Ticker(Clock& clock, absl::Duration interval);
-  ~Ticker();
-  void Add(const std::shared_ptr<StreamWaker>& waker);
-  void Remove(const std::shared_ptr<StreamWaker>& waker);
-
- private:
-  void Run();
-
-  Clock& clock_;
-  const absl::Duration interval_;
-  Mutex mutex_;
-  CondVar stop_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::set<std::shared_ptr<StreamWaker>> members_ ABSL_GUARDED_BY(mutex_);
-  std::thread thread_;
-};
 
 // What one watcher of a job is sent: the events after `after_sequence` from the log, then those
 // that come, each once and in order, with heartbeats between (one for every interval, and one for

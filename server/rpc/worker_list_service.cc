@@ -32,7 +32,7 @@ v1::Worker ToProto(const WorkerHub::WorkerView& view) {
 grpc::ServerUnaryReactor* WorkerListService::ListWorkers(grpc::CallbackServerContext* call,
                                                          const v1::ListWorkersRequest* request,
                                                          v1::ListWorkersResponse* response) {
-  return context_.runtime.Unary(call, {"WorkerService.ListWorkers", "workers.list", ""},
+  return context_.runtime.Unary(call, *request, {"WorkerService.ListWorkers", "workers.list", ""},
                                 [=, this](const Caller&) { return List(*request, response); });
 }
 

@@ -13,6 +13,7 @@
 #include "common/telemetry/log.h"
 #include "server/catalogue/blob_transfer.h"
 #include "server/catalogue/lease_inputs.h"
+#include "server/rpc/streams.h"
 #include "server/serving/generation_streams.h"
 
 namespace graft {
@@ -71,8 +72,9 @@ class CommandSource : public MessageSource<Command> {
 grpc::ServerWriteReactor<Command>* WorkerService::Connect(
     CallbackServerContext* call, const worker::v1::ConnectRequest* request) {
   return new ServerStream<Command>(
-      context_.runtime, call,
-      {"WorkerService.Connect", "worker.connect", request->worker().id(), /*endless=*/true},
+      context_.worker_runtime, call, *request,
+      {"WorkerService.Connect", "worker.connect", request->worker().id(), Lane::kShort,
+       /*endless=*/true},
       [this, request](const Caller&, std::shared_ptr<StreamWaker> waker) {
         return OpenCommands(*request, std::move(waker));
       });
@@ -111,10 +113,9 @@ absl::StatusOr<std::unique_ptr<MessageSource<Command>>> WorkerService::OpenComma
 grpc::ServerUnaryReactor* WorkerService::Heartbeat(CallbackServerContext* call,
                                                    const worker::v1::HeartbeatRequest* request,
                                                    worker::v1::HeartbeatResponse* response) {
-  return context_.runtime.Unary(
-      call,
-      {"WorkerService.Heartbeat", "worker.heartbeat", request->worker().id(), /*endless=*/false,
-       /*urgent=*/true},
+  return context_.worker_runtime.Unary(
+      call, *request,
+      {"WorkerService.Heartbeat", "worker.heartbeat", request->worker().id(), Lane::kUrgent},
       [=, this](const Caller&) { return Renew(*request, response); });
 }
 
@@ -141,15 +142,16 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
 grpc::ServerUnaryReactor* WorkerService::LeaseJob(CallbackServerContext* call,
                                                   const worker::v1::LeaseJobRequest* request,
                                                   worker::v1::LeaseJobResponse* response) {
-  return context_.runtime.Unary(call,
-                                {"WorkerService.LeaseJob", "worker.lease", request->worker().id()},
-                                [=, this](const Caller&) { return Lease(*request, response); });
+  return context_.worker_runtime.Unary(
+      call, *request,
+      {"WorkerService.LeaseJob", "worker.lease", request->worker().id(), Lane::kUrgent},
+      [=, this](const Caller&) { return Lease(*request, response); });
 }
 
 absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
                                   worker::v1::LeaseJobResponse* response) {
   // A server that drains starts nothing new.
-  if (context_.runtime.draining()) return absl::OkStatus();
+  if (context_.worker_runtime.draining()) return absl::OkStatus();
   const WorkerRef worker = RefOf(request.worker());
   ASSIGN_OR_RETURN(const std::optional<Claim> claim,
                    context_.scheduler.LeaseJob(worker, request.request_id()));
@@ -177,9 +179,9 @@ absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
 grpc::ServerUnaryReactor* WorkerService::ReportEvents(
     CallbackServerContext* call, const worker::v1::ReportEventsRequest* request,
     worker::v1::ReportEventsResponse* response) {
-  return context_.runtime.Unary(call,
-                                {"WorkerService.ReportEvents", "worker.report", request->job()},
-                                [=, this](const Caller&) { return Report(*request, response); });
+  return context_.worker_runtime.Unary(
+      call, *request, {"WorkerService.ReportEvents", "worker.report", request->job()},
+      [=, this](const Caller&) { return Report(*request, response); });
 }
 
 absl::Status WorkerService::Report(const worker::v1::ReportEventsRequest& request,
@@ -203,8 +205,8 @@ absl::Status WorkerService::Report(const worker::v1::ReportEventsRequest& reques
 grpc::ServerUnaryReactor* WorkerService::CommitCheckpoint(
     CallbackServerContext* call, const worker::v1::CommitCheckpointRequest* request,
     google::protobuf::Empty* response) {
-  return context_.runtime.Unary(
-      call, {"WorkerService.CommitCheckpoint", "worker.checkpoint", request->job()},
+  return context_.worker_runtime.Unary(
+      call, *request, {"WorkerService.CommitCheckpoint", "worker.checkpoint", request->job()},
       [=, this](const Caller&) { return Checkpoint(*request); });
 }
 
@@ -217,18 +219,19 @@ absl::Status WorkerService::Checkpoint(const worker::v1::CommitCheckpointRequest
 grpc::ServerUnaryReactor* WorkerService::FinishAttempt(
     CallbackServerContext* call, const worker::v1::FinishAttemptRequest* request,
     worker::v1::FinishAttemptResponse* response) {
-  return context_.runtime.Unary(call,
-                                {"WorkerService.FinishAttempt", "worker.finish", request->job()},
-                                [=, this](const Caller&) { return Finish(*request, response); });
+  return context_.worker_runtime.Unary(
+      call, *request, {"WorkerService.FinishAttempt", "worker.finish", request->job(), Lane::kLong},
+      [=, this](const Caller& caller) { return Finish(*request, caller, response); });
 }
 
 absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& request,
+                                   const Caller& caller,
                                    worker::v1::FinishAttemptResponse* response) {
   AttemptOutcome outcome = AttemptCancelled{};
   switch (request.outcome_case()) {
     case worker::v1::FinishAttemptRequest::kSucceeded: {
-      ASSIGN_OR_RETURN(outcome, context_.catalogue.publisher.PrepareOutcome(LeaseOf(request),
-                                                                            request.succeeded()));
+      ASSIGN_OR_RETURN(outcome, context_.catalogue.publisher.PrepareOutcome(
+                                    LeaseOf(request), request.succeeded(), caller.gone));
       break;
     }
     case worker::v1::FinishAttemptRequest::kFailed:
@@ -254,8 +257,9 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
 grpc::ServerUnaryReactor* WorkerService::AppendLog(CallbackServerContext* call,
                                                    const worker::v1::AppendLogRequest* request,
                                                    worker::v1::AppendLogResponse* response) {
-  return context_.runtime.Unary(call, {"WorkerService.AppendLog", "worker.log", request->job()},
-                                [=, this](const Caller&) { return Append(*request, response); });
+  return context_.worker_runtime.Unary(
+      call, *request, {"WorkerService.AppendLog", "worker.log", request->job(), Lane::kBulk},
+      [=, this](const Caller&) { return Append(*request, response); });
 }
 
 absl::Status WorkerService::Append(const worker::v1::AppendLogRequest& request,
@@ -288,8 +292,8 @@ absl::Status WorkerService::Append(const worker::v1::AppendLogRequest& request,
 grpc::ServerUnaryReactor* WorkerService::HasBlobs(CallbackServerContext* call,
                                                   const worker::v1::HasBlobsRequest* request,
                                                   worker::v1::HasBlobsResponse* response) {
-  return context_.runtime.Unary(
-      call, {"WorkerService.HasBlobs", "worker.has_blobs", ""},
+  return context_.worker_runtime.Unary(
+      call, *request, {"WorkerService.HasBlobs", "worker.has_blobs", "", Lane::kBulk},
       [=, this](const Caller&) { return FindMissing(*request, response); });
 }
 
@@ -317,7 +321,7 @@ absl::Status WorkerService::FindMissing(const worker::v1::HasBlobsRequest& reque
 grpc::ServerReadReactor<worker::v1::UploadBlobRequest>* WorkerService::UploadBlob(
     CallbackServerContext* call, google::protobuf::Empty* response) {
   return new ClientStream<worker::v1::UploadBlobRequest>(
-      context_.runtime, call, {"WorkerService.UploadBlob", "worker.upload", ""},
+      context_.worker_runtime, call, {"WorkerService.UploadBlob", "worker.upload", "", Lane::kBulk},
       [this](const Caller&)
           -> absl::StatusOr<std::unique_ptr<MessageSink<worker::v1::UploadBlobRequest>>> {
         return std::make_unique<BlobUploadSink>(context_.catalogue.blobs);
@@ -327,7 +331,8 @@ grpc::ServerReadReactor<worker::v1::UploadBlobRequest>* WorkerService::UploadBlo
 grpc::ServerWriteReactor<worker::v1::BlobChunk>* WorkerService::FetchBlob(
     CallbackServerContext* call, const worker::v1::FetchBlobRequest* request) {
   return new ServerStream<worker::v1::BlobChunk>(
-      context_.runtime, call, {"WorkerService.FetchBlob", "worker.fetch", request->sha256()},
+      context_.worker_runtime, call, *request,
+      {"WorkerService.FetchBlob", "worker.fetch", request->sha256(), Lane::kBulk},
       [this, request](const Caller&, const std::shared_ptr<StreamWaker>&)
           -> absl::StatusOr<std::unique_ptr<MessageSource<worker::v1::BlobChunk>>> {
         return BlobFetchSource::Open(context_.catalogue.blobs, *request);
@@ -337,7 +342,7 @@ grpc::ServerWriteReactor<worker::v1::BlobChunk>* WorkerService::FetchBlob(
 grpc::ServerReadReactor<worker::v1::ReportGenerationRequest>* WorkerService::ReportGeneration(
     CallbackServerContext* call, google::protobuf::Empty* response) {
   return new ClientStream<worker::v1::ReportGenerationRequest>(
-      context_.runtime, call, {"WorkerService.ReportGeneration", "worker.generation", ""},
+      context_.worker_runtime, call, {"WorkerService.ReportGeneration", "worker.generation", ""},
       [this](const Caller&)
           -> absl::StatusOr<std::unique_ptr<MessageSink<worker::v1::ReportGenerationRequest>>> {
         return std::make_unique<GenerationSink>(context_.broker);

@@ -50,7 +50,7 @@ class WorkerService final : public worker::v1::WorkerService::CallbackService {
                      worker::v1::LeaseJobResponse* response);
   absl::Status Report(const worker::v1::ReportEventsRequest& request,
                       worker::v1::ReportEventsResponse* response);
-  absl::Status Finish(const worker::v1::FinishAttemptRequest& request,
+  absl::Status Finish(const worker::v1::FinishAttemptRequest& request, const Caller& caller,
                       worker::v1::FinishAttemptResponse* response);
   absl::Status Checkpoint(const worker::v1::CommitCheckpointRequest& request);
   absl::Status Append(const worker::v1::AppendLogRequest& request,

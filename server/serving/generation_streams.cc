@@ -28,7 +28,7 @@ absl::Status GenerationSink::OnMessage(worker::v1::ReportGenerationRequest& mess
   return broker_.Report(generation_, std::move(*message.mutable_response()));
 }
 
-absl::Status GenerationSink::OnEnd(const std::function<bool()>& cancelled) {
+absl::Status GenerationSink::OnEnd(const Gone& gone) {
   if (generation_ == nullptr) return FieldViolation("id", "the report was empty");
   Finish(done_ ? absl::OkStatus()
                : absl::UnavailableError("the worker ended the text before its last message"));

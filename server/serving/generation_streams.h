@@ -33,7 +33,7 @@ class GenerationSink : public MessageSink<worker::v1::ReportGenerationRequest> {
   explicit GenerationSink(GenerationBroker& broker) : broker_(broker) {}
   ~GenerationSink() override;
   absl::Status OnMessage(worker::v1::ReportGenerationRequest& message) override;
-  absl::Status OnEnd(const std::function<bool()>& cancelled) override;
+  absl::Status OnEnd(const Gone& gone) override;
 
  private:
   void Finish(const absl::Status& status);

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/mutex.h"
+#include "server/streams/wanted.h"
 
 namespace graft {
 
@@ -57,9 +58,8 @@ class MessageSink {
   virtual ~MessageSink() = default;
   // An error ends the stream with it.
   virtual absl::Status OnMessage(Request& message) = 0;
-  // The caller has sent all. `cancelled` tells whether he has gone meanwhile: to be asked right
-  // before anything is made to last.
-  virtual absl::Status OnEnd(const std::function<bool()>& cancelled) = 0;
+  // The caller has sent all; whether he waits for the answer, `gone` tells.
+  virtual absl::Status OnEnd(const Gone& gone) = 0;
 };
 
 }  // namespace graft

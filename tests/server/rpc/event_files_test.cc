@@ -43,7 +43,8 @@ class EventFilesTest : public ::testing::Test {
  protected:
   // The bytes by path.
   std::map<std::string, std::string> Files(const v1::Job& job, int64_t best_step) {
-    const auto made = MakeEventFiles(server_.store(), server_.blobs(), job, best_step);
+    const auto made =
+        MakeEventFiles(server_.store(), server_.blobs(), job, best_step, [] { return false; });
     EXPECT_TRUE(made.ok()) << made.status();
     std::map<std::string, std::string> files;
     for (const ManifestFile& file : *made) {

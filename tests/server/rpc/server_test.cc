@@ -86,7 +86,7 @@ TEST(ServerTest, ADrainingServerLeasesNothingAndThenRefusesCalls) {
   TestServer server;
   FakeWorker worker(server);
   ASSERT_TRUE(server.Create(LoraJob()).ok());
-  server.rpc().context().runtime.Drain();
+  server.rpc().context().worker_runtime.Drain();
   EXPECT_EQ(worker.Lease("r1")->job(), "");
   server.rpc().Stop(absl::Seconds(10));
   EXPECT_EQ(server.Create(LoraJob()).status().code(), absl::StatusCode::kUnavailable);

@@ -34,6 +34,8 @@ struct TestServerOptions {
   absl::Duration watch_heartbeat = absl::Seconds(10);
   absl::Duration lease_duration = absl::Seconds(60);
   absl::Duration first_retry_delay = absl::Milliseconds(1);
+  AdmissionLimits limits;         // Of users.
+  Clock* clock = &Clock::Real();  // The listeners'.
 };
 
 inline std::string NewsRow(int i) {
@@ -77,11 +79,12 @@ class TestServer {
     RpcServerOptions rpc;
     rpc.listen = "127.0.0.1:0";
     rpc.worker_listen = absl::StrCat("unix:", directory_.Path("workers.sock"));
+    rpc.runtime.limits = options.limits;
     rpc.max_waiting_texts = options.max_waiting_texts;
     rpc.services.watch_heartbeat = options.watch_heartbeat;
     rpc.services.lease_duration = options.lease_duration;
     rpc.services.spec_defaults.threads = 2;
-    auto started = RpcServer::Start(rpc, {Clock::Real(), registry_, *store_, *blobs_, *publisher_,
+    auto started = RpcServer::Start(rpc, {*options.clock, registry_, *store_, *blobs_, *publisher_,
                                           *logs_, *scheduler_, *telemetry_});
     EXPECT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);

@@ -146,29 +146,36 @@ TEST_F(WorkerServiceTest, TenJobsRunByPriorityThenInOrderOfSubmission) {
   EXPECT_EQ(leased, expected);
 }
 
-TEST_F(WorkerServiceTest, LeasesAreRenewedWhileEveryThreadIsBusy) {
+TEST_F(WorkerServiceTest, JobsAreLeasedAndLeasesRenewedWhileEveryOtherThreadIsBusy) {
   worker_.Connect();
   ASSERT_TRUE(server_.Create(LoraJob()).ok());
-  const auto lease = worker_.Lease("r1");
   Mutex mutex;
   CondVar changed;
   bool over = false;
-  int busy = RpcRuntimeOptions().threads;
-  for (int i = 0; i < RpcRuntimeOptions().threads; ++i) {
-    server_.rpc().context().runtime.executor().Schedule([&] {
-      MutexLock lock(mutex);
-      while (!over) changed.Wait(mutex);
-      --busy;
-      changed.NotifyAll();
-    });
+  int busy = 0;
+  ServiceContext& context = server_.rpc().context();
+  for (RpcRuntime* runtime : {&context.runtime, &context.worker_runtime}) {
+    for (const Lane lane : {Lane::kShort, Lane::kBulk, Lane::kLong}) {
+      for (int i = 0; i < kShortThreads; ++i) {
+        ++busy;
+        runtime->executor(lane).Schedule([&] {
+          MutexLock lock(mutex);
+          while (!over) changed.Wait(mutex);
+          --busy;
+          changed.NotifyAll();
+        });
+      }
+    }
   }
-  const auto heartbeat = worker_.Heartbeat({*lease}, 0);
+  const auto lease = worker_.Lease("r1");
+  const auto heartbeat = worker_.Heartbeat({lease.value_or(worker::v1::Lease())}, 0);
   {
     MutexLock lock(mutex);
     over = true;
     changed.NotifyAll();
     while (busy > 0) changed.Wait(mutex);
   }
+  ASSERT_TRUE(lease.ok()) << lease.status();
   ASSERT_TRUE(heartbeat.ok()) << heartbeat.status();
   EXPECT_TRUE(heartbeat->renewals(0).held());
 }

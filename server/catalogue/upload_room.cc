@@ -1,0 +1,55 @@
+#include "server/catalogue/upload_room.h"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "common/jobs/status_details.h"
+
+namespace graft {
+namespace {
+
+DiskSpace AskSystem(const std::string& directory) {
+  struct statvfs answer;
+  // What cannot be asked refuses nothing: the writers will say.
+  if (::statvfs(directory.c_str(), &answer) != 0) {
+    return {std::numeric_limits<int64_t>::max(), 0};
+  }
+  const auto unit = static_cast<int64_t>(answer.f_frsize);
+  return {static_cast<int64_t>(answer.f_bavail) * unit,
+          static_cast<int64_t>(answer.f_blocks) * unit};
+}
+
+std::atomic<DiskSpaceOf> disk_space_of = &AskSystem;
+
+}  // namespace
+
+void SetDiskSpaceForTest(DiskSpaceOf disk_space) {
+  disk_space_of = disk_space == nullptr ? &AskSystem : disk_space;
+}
+
+absl::Status UploadRoom::Begin(int64_t bytes) {
+  unchecked_bytes_ = 0;
+  return Check(bytes);
+}
+
+absl::Status UploadRoom::Grow(int64_t bytes) {
+  unchecked_bytes_ += bytes;
+  if (unchecked_bytes_ < kRoomStepBytes) return absl::OkStatus();
+  unchecked_bytes_ = 0;
+  return Check(bytes);
+}
+
+absl::Status UploadRoom::Check(int64_t bytes) const {
+  const DiskSpace disk = disk_space_of.load()(directory_);
+  const int64_t reserve = std::min(kDiskReserveBytes, disk.total_bytes / 20);
+  if (bytes <= disk.free_bytes - reserve) return absl::OkStatus();
+  return DiskFull(absl::StrCat("no room for ", bytes, " bytes in ", directory_, ": ",
+                               disk.free_bytes, " are free, of which ", reserve,
+                               " are kept for running jobs"));
+}
+
+}  // namespace graft
