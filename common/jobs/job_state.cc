@@ -61,6 +61,12 @@ std::string FailureClassName(v1::FailureClass failure_class) {
                       : std::string(absl::StripPrefix(name, "FAILURE_CLASS_"));
 }
 
+std::string StageName(v1::JobStage stage) {
+  const std::string& name = v1::JobStage_Name(stage);
+  return name.empty() ? absl::StrCat(static_cast<int>(stage))
+                      : std::string(absl::StripPrefix(name, "JOB_STAGE_"));
+}
+
 absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const ChangeReason& reason,
                                          absl::Time now) {
   const v1::JobState from = job.state();

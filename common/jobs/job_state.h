@@ -34,6 +34,9 @@ v1::JobState StateFromName(absl::string_view name);
 // "INFRASTRUCTURE"; the enum's name without its prefix.
 std::string FailureClassName(v1::FailureClass failure_class);
 
+// "TRAINING".
+std::string StageName(v1::JobStage stage);
+
 // Why the state changes. error and failure_class are set when the job failed, or was queued again
 // after a failure.
 struct ChangeReason {

@@ -38,6 +38,10 @@ std::string NewRequestId() {
   return absl::StrCat("lease-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
 }
 
+void EndOfWorker(Attempt& attempt) {
+  attempt.End(Attempt::EndReason::kWorkerStops, absl::UnavailableError("the worker was stopped"));
+}
+
 ServerLink::Options WithIdentity(ServerLink::Options options,
                                  const worker::v1::WorkerIdentity& identity) {
   options.identity = identity;
@@ -53,6 +57,8 @@ Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLaun
       clock_(clock),
       link_(std::move(channel), WithIdentity(options_.link, options_.identity)),
       inputs_(JoinPath(options_.state_directory, "cache"), link_),
+      stop_(clock),
+      attempts_(clock),
       attempts_total_(metrics.AddCounter("graft_worker_attempts_total",
                                          "Attempts that ended here, by their end.", {"result"})),
       engine_crashes_total_(metrics.AddCounter("graft_engine_crashes_total",
@@ -92,7 +98,7 @@ void Agent::Stop() {
     MutexLock lock(mutex_);
     woken_.NotifyAll();
   }
-  for (const auto& lease : leases_.All()) lease->Abandon();
+  for (const auto& attempt : attempts_.All()) EndOfWorker(*attempt);
   for (Slot& slot : slots_) slot.generator->Interrupt();
   for (Slot& slot : slots_) {
     if (slot.thread.joinable()) slot.thread.join();
@@ -144,8 +150,9 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
   } else if (command.has_work_available()) {
     WakeSlots();
   } else if (command.has_cancel_job()) {
-    const auto lease = leases_.Find(command.cancel_job().job(), command.cancel_job().lease_epoch());
-    if (lease != nullptr) lease->Cancel(clock_.Boottime(), options_.cancel_patience);
+    const auto attempt =
+        attempts_.Find(command.cancel_job().job(), command.cancel_job().lease_epoch());
+    if (attempt != nullptr) attempt->Cancel();
   } else if (command.has_generate()) {
     const absl::Status pushed = generations_.Push(command.generate());
     if (!pushed.ok()) link_.ReportGenerationError(command.generate().id(), pushed).IgnoreError();
@@ -167,6 +174,22 @@ void Agent::RefuseTextsBehindJobs() {
   }
 }
 
+Attempt::Options Agent::AttemptOptions() const {
+  Attempt::Options options;
+  options.work_directory = JoinPath(options_.state_directory, "work");
+  options.cache_directory = JoinPath(options_.state_directory, "cache/tokens");
+  options.cancel_patience = options_.cancel_patience;
+  options.least_hang_time = options_.least_hang_time;
+  return options;
+}
+
+// In a network that swallows packets the next one is sent while there is still a lease to renew.
+absl::Duration Agent::heartbeat_timeout() {
+  MutexLock lock(mutex_);
+  const absl::Duration lease = FromProto(welcome_.lease_duration());
+  return lease > absl::ZeroDuration() ? lease / 4 : absl::InfiniteDuration();
+}
+
 absl::Duration Agent::heartbeat_interval() {
   MutexLock lock(mutex_);
   const absl::Duration interval = FromProto(welcome_.heartbeat_interval());
@@ -184,17 +207,16 @@ void Agent::SendHeartbeats() {
 
 void Agent::SendHeartbeat() {
   worker::v1::HeartbeatRequest request;
-  for (const auto& lease : leases_.All()) {
-    lease->Enforce(clock_.Boottime());
+  for (const auto& attempt : attempts_.All()) {
     auto& held = *request.add_leases();
-    held.set_job(lease->job());
-    held.set_lease_epoch(lease->lease_epoch());
+    held.set_job(attempt->job());
+    held.set_lease_epoch(attempt->lease_epoch());
   }
   request.set_free_slots(options_.slots - busy_slots_);
   request.set_engine_restarts_total(engine_crashes_);
   request.set_engine_restarts_acknowledged(acknowledged_crashes_);
   const absl::Duration sent = clock_.Boottime();
-  const auto response = link_.Heartbeat(request);
+  const auto response = link_.Heartbeat(request, heartbeat_timeout());
   heartbeats_total_.Add({absl::StatusCodeToString(response.status().code())});
   if (!response.ok()) return;  // The leases run on until their deadline.
   acknowledged_crashes_ = request.engine_restarts_total();
@@ -205,15 +227,15 @@ void Agent::SendHeartbeat() {
   }
   const absl::Duration deadline = sent + FromProto(response->lease_duration()) - margin;
   for (const auto& renewal : response->renewals()) {
-    const auto lease = leases_.Find(renewal.job(), renewal.lease_epoch());
-    if (lease == nullptr) continue;
+    const auto attempt = attempts_.Find(renewal.job(), renewal.lease_epoch());
+    if (attempt == nullptr) continue;
     if (!renewal.held()) {
-      LogJob(LogLevel::kWarning, renewal.job(), "lease lost");
-      lease->Abandon();
+      attempt->End(Attempt::EndReason::kLeaseLost,
+                   absl::FailedPreconditionError("the lease was lost"));
       continue;
     }
-    lease->Renew(deadline);
-    if (renewal.cancel()) lease->Cancel(clock_.Boottime(), options_.cancel_patience);
+    attempt->Renew(deadline);
+    if (renewal.cancel()) attempt->Cancel();
   }
 }
 
@@ -240,14 +262,11 @@ int64_t Agent::WaitForWakeUp(int64_t seen, absl::Duration interval) {
 }
 
 void Agent::RunSlot(Slot& slot) {
-  JobRunner runner({JoinPath(options_.state_directory, "work"),
-                    JoinPath(options_.state_directory, "cache/tokens")},
-                   link_, inputs_, launcher_);
   int64_t seen = 0;
   absl::Duration last_work = clock_.Boottime();
   while (!stop_.stopped()) {
     // A lease needs the margin that Welcome brings.
-    if (welcomed() && Work(slot, runner)) {
+    if (welcomed() && Work(slot)) {
       last_work = clock_.Boottime();
       continue;
     }
@@ -258,17 +277,17 @@ void Agent::RunSlot(Slot& slot) {
   slot.generator->Release();
 }
 
-bool Agent::Work(Slot& slot, JobRunner& runner) {
+bool Agent::Work(Slot& slot) {
   if (auto text = generations_.Pop(); text.has_value()) {
     busy_slots_gauge_.Set({}, ++busy_slots_);
     slot.generator->Serve(*text, stop_);
     busy_slots_gauge_.Set({}, --busy_slots_);
     return true;
   }
-  return RunNextJob(slot, runner);
+  return RunNextJob(slot);
 }
 
-bool Agent::RunNextJob(Slot& slot, JobRunner& runner) {
+bool Agent::RunNextJob(Slot& slot) {
   const std::string request_id = NewRequestId();
   worker::v1::LeaseJobResponse response;
   absl::Duration sent;
@@ -291,15 +310,18 @@ bool Agent::RunNextJob(Slot& slot, JobRunner& runner) {
   busy_slots_gauge_.Set({}, ++busy_slots_);
   ++running_jobs_;
   RefuseTextsBehindJobs();
-  const auto held = leases_.Add(lease.job(), lease.lease_epoch(),
-                                sent + FromProto(lease.lease_duration()) - margin);
+  const auto attempt =
+      std::make_shared<Attempt>(AttemptOptions(), Attempt::Parts{link_, inputs_, launcher_, clock_},
+                                lease, sent + FromProto(lease.lease_duration()) - margin);
+  attempts_.Add(attempt);
   const absl::Cleanup done = [&] {
-    leases_.Remove(held);
+    attempts_.Remove(attempt);
     --running_jobs_;
     busy_slots_gauge_.Set({}, --busy_slots_);
   };
-  if (stop_.stopped()) held->Abandon();
-  const JobRunner::Outcome outcome = runner.Run(lease, *held, stop_);
+  // Stop() may have looked before it was there.
+  if (stop_.stopped()) EndOfWorker(*attempt);
+  const Attempt::Outcome outcome = attempt->Run();
   attempts_total_.Add({outcome.result});
   if (outcome.engine_crashed) {
     ++engine_crashes_;

@@ -3,9 +3,9 @@
 // The worker: leases jobs from a server and runs them in engines.
 //
 //   Agent ─┬─ command thread: follows Connect; wakes slots, cancels, queues texts to generate
-//          ├─ heartbeat thread: renews all leases, fences or kills what lost its lease
-//          └─ slot threads (1..slots): LeaseJob ▸ JobRunner (engine + outbox) ▸ FinishAttempt; or a
-//          text; or wait
+//          ├─ heartbeat thread: renews all leases, ends attempts that lost theirs
+//          ├─ fence timer: suspends engines beyond their deadline, ends those that hang
+//          └─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or wait
 //
 // It outlives engines that crash and servers that are away: an engine works on until its fence,
 // events wait in the outbox.
@@ -23,11 +23,10 @@
 #include "common/telemetry/metrics.h"
 #include "graft/worker/v1/worker.pb.h"
 #include "grpcpp/channel.h"
+#include "worker/agent/attempts.h"
 #include "worker/agent/engine_launcher.h"
 #include "worker/agent/generator.h"
-#include "worker/agent/held_lease.h"
 #include "worker/agent/input_cache.h"
-#include "worker/agent/job_runner.h"
 #include "worker/agent/server_link.h"
 
 namespace graft {
@@ -44,8 +43,10 @@ class Agent {
     ServerLink::Options link;     // Its identity is filled in.
     // Of cache/; what was used longest ago is removed beyond it.
     int64_t cache_max_bytes = 20'000'000'000;
-    // How long an engine may take to heed a cancel before it is killed.
+    // How long an engine may take to heed a cancel before it is killed, and the least time in which
+    // one that does nothing is taken to hang.
     absl::Duration cancel_patience = absl::Seconds(30);
+    absl::Duration least_hang_time = absl::Minutes(5);
     // A warm engine for texts is ended after this long without one.
     absl::Duration generator_idle = absl::Minutes(2);
   };
@@ -76,12 +77,14 @@ class Agent {
   void SayGoodbye();
   void RunSlot(Slot& slot);
   // Serves a text or a job, if there is one. False: there was nothing to do.
-  bool Work(Slot& slot, JobRunner& runner);
-  bool RunNextJob(Slot& slot, JobRunner& runner);
+  bool Work(Slot& slot);
+  bool RunNextJob(Slot& slot);
   void TrimInputs();
   void WakeSlots() ABSL_LOCKS_EXCLUDED(mutex_);
   // Returns after a wake-up that came after `seen`, or the interval; the wake-ups so far.
   int64_t WaitForWakeUp(int64_t seen, absl::Duration interval) ABSL_LOCKS_EXCLUDED(mutex_);
+  Attempt::Options AttemptOptions() const;
+  absl::Duration heartbeat_timeout() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Duration heartbeat_interval() ABSL_LOCKS_EXCLUDED(mutex_);
   bool welcomed() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -90,9 +93,9 @@ class Agent {
   Clock& clock_;
   ServerLink link_;
   InputCache inputs_;
-  LeaseTable leases_;
   GenerationQueue generations_;
   StopSignal stop_;
+  Attempts attempts_;
   std::atomic<int> busy_slots_ = 0;    // With a job or a text.
   std::atomic<int> running_jobs_ = 0;  // Slots with a job.
   std::atomic<int64_t> engine_crashes_ = 0;

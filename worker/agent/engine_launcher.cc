@@ -1,10 +1,13 @@
 #include "worker/agent/engine_launcher.h"
 
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <csignal>
+#include <deque>
 #include <optional>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -12,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/delimited_stream.h"
 #include "common/base/file.h"
+#include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/subprocess.h"
 #include "common/base/unique_fd.h"
@@ -40,16 +44,79 @@ int64_t OomKillCount() {
   return 0;
 }
 
+// Commands on their way to an engine, which may read them slowly or never. Owns one thread.
+class CommandSender {
+ public:
+  static constexpr size_t kMaxWaiting = 64;
+
+  explicit CommandSender(int fd) : fd_(fd), writer_(fd), thread_([this] { Run(); }) {
+    pthread_setname_np(thread_.native_handle(), "engine-commands");
+  }
+  ~CommandSender() {
+    {
+      MutexLock lock(mutex_);
+      closing_ = true;
+      changed_.NotifyAll();
+    }
+    ::shutdown(fd_, SHUT_RDWR);  // Ends a write that nobody reads.
+    thread_.join();
+  }
+
+  absl::Status Send(const engine::v1::EngineCommand& command) ABSL_LOCKS_EXCLUDED(mutex_) {
+    MutexLock lock(mutex_);
+    if (!failure_.ok()) return failure_;
+    if (command.has_fence() && !waiting_.empty() && waiting_.back().has_fence() &&
+        waiting_.back().job() == command.job()) {
+      waiting_.back() = command;
+      return absl::OkStatus();
+    }
+    if (waiting_.size() >= kMaxWaiting) {
+      return absl::ResourceExhaustedError("the engine does not read its commands");
+    }
+    waiting_.push_back(command);
+    changed_.NotifyAll();
+    return absl::OkStatus();
+  }
+
+ private:
+  void Run() {
+    for (;;) {
+      std::string message;
+      {
+        MutexLock lock(mutex_);
+        while (waiting_.empty() && !closing_) changed_.Wait(mutex_);
+        if (closing_) return;
+        message = waiting_.front().SerializeAsString();
+        waiting_.pop_front();
+      }
+      const absl::Status written = writer_.Write(message);
+      if (written.ok()) continue;
+      MutexLock lock(mutex_);
+      failure_ = written;
+      return;
+    }
+  }
+
+  const int fd_;
+  DelimitedWriter writer_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<engine::v1::EngineCommand> waiting_ ABSL_GUARDED_BY(mutex_);
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
 class ChildEngine : public EngineProcess {
  public:
   ChildEngine(Subprocess child, UniqueFd socket)
       : child_(std::move(child)),
         socket_(std::move(socket)),
-        writer_(socket_.get()),
-        reader_(socket_.get()) {}
+        reader_(socket_.get()),
+        sender_(socket_.get()) {}
 
   absl::Status Send(const engine::v1::EngineCommand& command) override {
-    return writer_.Write(command.SerializeAsString());
+    return sender_.Send(command);
   }
 
   absl::StatusOr<engine::v1::EngineEvent> Read() override {
@@ -79,8 +146,8 @@ class ChildEngine : public EngineProcess {
   const int64_t oom_kills_before_ = OomKillCount();
   Subprocess child_;
   const UniqueFd socket_;
-  DelimitedWriter writer_;
   DelimitedReader reader_;
+  CommandSender sender_;
 };
 
 class ProcessEngineLauncher : public EngineLauncher {

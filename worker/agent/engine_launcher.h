@@ -16,7 +16,8 @@ namespace graft {
 class EngineProcess {
  public:
   virtual ~EngineProcess() = default;
-  // UNAVAILABLE: the engine is gone.
+  // Never blocks: the command is on its way when this returns. A fence takes the place of one that
+  // has not gone yet. UNAVAILABLE: the engine is gone; RESOURCE_EXHAUSTED: it reads nothing.
   virtual absl::Status Send(const engine::v1::EngineCommand& command) = 0;
   // Blocks for the next event. OUT_OF_RANGE: the engine has ended; DATA_LOSS: what it wrote is no
   // event.

@@ -10,8 +10,14 @@
 
 namespace graft {
 
-Outbox::Outbox(ServerLink& link, HeldLease& lease, StopSignal& stop)
-    : link_(link), lease_(lease), stop_(stop), thread_([this] { Run(); }) {
+Outbox::Outbox(ServerLink& link, std::string job, int64_t lease_epoch, StopSignal& stop,
+               std::function<void(const absl::Status&)> on_refused)
+    : link_(link),
+      job_(std::move(job)),
+      lease_epoch_(lease_epoch),
+      stop_(stop),
+      on_refused_(std::move(on_refused)),
+      thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "outbox");
 }
 
@@ -56,11 +62,6 @@ absl::StatusOr<int64_t> Outbox::Drain() {
   return batch_;
 }
 
-absl::Status Outbox::failure() {
-  MutexLock lock(mutex_);
-  return failure_;
-}
-
 bool Outbox::WaitForWork() {
   MutexLock lock(mutex_);
   while (items_.empty() && !progress_changed_ && !closed_) changed_.Wait(mutex_);
@@ -71,18 +72,16 @@ bool Outbox::WaitForWork() {
 void Outbox::Run() {
   while (WaitForWork()) {
     finished_.WaitFor(kBatchDelay);
-    if (const absl::Status status = SendFront(); !status.ok()) {
-      LogJob(LogLevel::kWarning, lease_.job(), "cannot report",
-             {{"error", std::string(status.message())}});
-      {
-        MutexLock lock(mutex_);
-        failure_ = status;
-        items_.clear();
-        changed_.NotifyAll();
-      }
-      lease_.Abandon();  // Ends the engine; whoever sees that finds the failure.
-      return;
+    const absl::Status status = SendFront();
+    if (status.ok()) continue;
+    {
+      MutexLock lock(mutex_);
+      failure_ = status;
+      items_.clear();
+      changed_.NotifyAll();
     }
+    if (!stop_.stopped()) on_refused_(status);
+    return;
   }
 }
 
@@ -116,8 +115,8 @@ absl::Status Outbox::SendFront() {
 
 absl::Status Outbox::SendBatch(std::vector<v1::JobEvent> events) {
   worker::v1::ReportEventsRequest request;
-  request.set_job(lease_.job());
-  request.set_lease_epoch(lease_.lease_epoch());
+  request.set_job(job_);
+  request.set_lease_epoch(lease_epoch_);
   request.set_batch(batch_ + 1);
   for (v1::JobEvent& event : events) *request.add_events() = std::move(event);
   {
@@ -142,14 +141,14 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   const absl::Status uploaded =
       link_.Retry(stop_, [&] { return link_.UploadMissing(checkpoint.directory, files, stop_); });
   if (absl::IsNotFound(uploaded)) {
-    LogJob(LogLevel::kInfo, lease_.job(), "checkpoint gone before its upload",
+    LogJob(LogLevel::kInfo, job_, "checkpoint gone before its upload",
            {{"step", absl::StrCat(checkpoint.written.step())}});
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(uploaded);
   worker::v1::CommitCheckpointRequest request;
-  request.set_job(lease_.job());
-  request.set_lease_epoch(lease_.lease_epoch());
+  request.set_job(job_);
+  request.set_lease_epoch(lease_epoch_);
   request.set_step(checkpoint.written.step());
   *request.mutable_files() = checkpoint.written.files();
   return link_.Retry(stop_, [&] { return link_.CommitCheckpoint(request); });

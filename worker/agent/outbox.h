@@ -4,6 +4,7 @@
 // until it is acknowledged.
 
 #include <deque>
+#include <functional>
 #include <string>
 #include <thread>
 #include <variant>
@@ -13,7 +14,6 @@
 #include "common/base/mutex.h"
 #include "common/base/stop_signal.h"
 #include "graft/engine/v1/engine.pb.h"
-#include "worker/agent/held_lease.h"
 #include "worker/agent/server_link.h"
 
 namespace graft {
@@ -34,7 +34,10 @@ class Outbox {
   // much older.
   static constexpr absl::Duration kBatchDelay = absl::Milliseconds(100);
 
-  Outbox(ServerLink& link, HeldLease& lease, StopSignal& stop);
+  // `stop`: nothing needs to be reported any more. `on_refused` is called when the server refuses
+  // for good, with its answer, on the outbox's thread.
+  Outbox(ServerLink& link, std::string job, int64_t lease_epoch, StopSignal& stop,
+         std::function<void(const absl::Status&)> on_refused);
   ~Outbox();
 
   void AddEvent(v1::JobEvent event) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -44,13 +47,8 @@ class Outbox {
   void AddCheckpoint(std::string directory, const engine::v1::CheckpointWritten& checkpoint)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Why nothing can be reported any more; OK while that is not so. The lease has been abandoned
-  // then, since an engine that nobody hears trains for nobody.
-  absl::Status failure() ABSL_LOCKS_EXCLUDED(mutex_);
-
   // The last call: waits until everything is with the server and returns the number of the last
-  // batch. FAILED_PRECONDITION: the lease is stale (it was abandoned). CANCELLED: the worker is
-  // stopping.
+  // batch. CANCELLED: it was stopped; else what the server refused with.
   absl::StatusOr<int64_t> Drain() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -70,8 +68,10 @@ class Outbox {
   absl::Status SendCheckpoint(const Checkpoint& checkpoint);
 
   ServerLink& link_;
-  HeldLease& lease_;
+  const std::string job_;
+  const int64_t lease_epoch_;
   StopSignal& stop_;
+  const std::function<void(const absl::Status&)> on_refused_;
   StopSignal finished_;  // Ends the thread's pauses.
 
   Mutex mutex_;

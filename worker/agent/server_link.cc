@@ -21,10 +21,17 @@ constexpr size_t kChunkBytes = 512 << 10;
 // A blob may be large and the link slow, but a transfer that takes this long has died.
 constexpr absl::Duration kTransferTimeout = absl::Hours(2);
 
+// What the server says beside the code; empty without.
+std::string ReasonOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo"));
+  google::rpc::ErrorInfo info;
+  const bool given = payload.has_value() && info.ParseFromString(std::string(*payload));
+  return given ? info.reason() : "";
+}
+
 bool IsTransient(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnavailable ||
-         status.code() == absl::StatusCode::kDeadlineExceeded ||
-         status.code() == absl::StatusCode::kResourceExhausted;
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+         (absl::IsResourceExhausted(status) && !ReasonOf(status).empty());
 }
 
 template <typename Request, typename Response, typename Method>
@@ -39,12 +46,7 @@ absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method
 
 }  // namespace
 
-bool IsStaleLease(const absl::Status& status) {
-  const auto payload = status.GetPayload(absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo"));
-  google::rpc::ErrorInfo info;
-  return payload.has_value() && info.ParseFromString(std::string(*payload)) &&
-         info.reason() == "STALE_LEASE";
-}
+bool IsStaleLease(const absl::Status& status) { return ReasonOf(status) == "STALE_LEASE"; }
 
 ServerLink::ServerLink(std::shared_ptr<grpc::Channel> channel, Options options)
     : options_(std::move(options)), stub_(worker::v1::WorkerService::NewStub(std::move(channel))) {}
@@ -93,10 +95,11 @@ absl::Status ServerLink::CommitCheckpoint(worker::v1::CommitCheckpointRequest re
 }
 
 absl::StatusOr<worker::v1::FinishAttemptResponse> ServerLink::FinishAttempt(
-    worker::v1::FinishAttemptRequest request) {
+    worker::v1::FinishAttemptRequest request, absl::Duration timeout) {
   *request.mutable_worker() = options_.identity;
   return CallUnary<worker::v1::FinishAttemptRequest, worker::v1::FinishAttemptResponse>(
-      *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request, options_.call_timeout);
+      *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request,
+      std::min(timeout, options_.call_timeout));
 }
 
 absl::Status ServerLink::AppendLog(worker::v1::AppendLogRequest request) {

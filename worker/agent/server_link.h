@@ -34,8 +34,9 @@ class ServerLink {
   ServerLink(std::shared_ptr<grpc::Channel> channel, Options options);
 
   // Calls `call` until it succeeds, fails for good, or `stop` is set (then CANCELLED). Only
-  // UNAVAILABLE, DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED are tried again: every call of this
-  // protocol may safely be repeated.
+  // UNAVAILABLE, DEADLINE_EXCEEDED and a RESOURCE_EXHAUSTED with which the server says a reason
+  // (it is overloaded, its disk is full) are tried again: every call of this protocol may safely be
+  // repeated. Without one it is the message that is too large, or this machine's own disk.
   absl::Status Retry(StopSignal& stop, const std::function<absl::Status()>& call) const;
 
   // One try each. The identity is filled in here. `timeout`: at most call_timeout.
@@ -46,7 +47,7 @@ class ServerLink {
       worker::v1::ReportEventsRequest request);
   absl::Status CommitCheckpoint(worker::v1::CommitCheckpointRequest request);
   absl::StatusOr<worker::v1::FinishAttemptResponse> FinishAttempt(
-      worker::v1::FinishAttemptRequest request);
+      worker::v1::FinishAttemptRequest request, absl::Duration timeout = absl::InfiniteDuration());
   // Within log_timeout: nothing waits for a log.
   absl::Status AppendLog(worker::v1::AppendLogRequest request);
 

@@ -367,8 +367,8 @@ TEST_F(AgentTest, StoppingHandsTheJobBack) {
   launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
   agent_->Stop();
   const auto finish = server_.WaitForFinish("a");
-  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
-  EXPECT_EQ(finish.failed().error().message(), "the worker was stopped");
+  EXPECT_EQ(finish.returned().reason().message(), "the worker was stopped");
+  EXPECT_FALSE(finish.returned().worker_fault());
 }
 
 TEST_F(AgentTest, StoppingEndsADownload) {
@@ -377,7 +377,7 @@ TEST_F(AgentTest, StoppingEndsADownload) {
   server_.AddJob("a");
   server_.WaitForHeldTransfer();
   agent_->Stop();
-  EXPECT_EQ(server_.WaitForFinish("a").failed().error().message(), "the worker was stopped");
+  EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "the worker was stopped");
 }
 
 TEST_F(AgentTest, StoppingEndsAnUploadAndHandsTheJobBack) {
@@ -392,7 +392,7 @@ TEST_F(AgentTest, StoppingEndsAnUploadAndHandsTheJobBack) {
   engine.Say(finished);
   server_.WaitForHeldTransfer();
   agent_->Stop();
-  EXPECT_EQ(server_.WaitForFinish("a").failed().error().message(), "the worker was stopped");
+  EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "the worker was stopped");
 }
 
 class AgentTextTest : public AgentTest {

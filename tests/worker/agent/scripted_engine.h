@@ -54,6 +54,19 @@ class EngineScript {
     MutexLock lock(mutex_);
     return dead_;
   }
+  bool suspended() {
+    MutexLock lock(mutex_);
+    return suspended_;
+  }
+  // Everything that was said has been heard, and dealt with.
+  void WaitUntilHeard() {
+    MutexLock lock(mutex_);
+    while (!listening_ || !events_.empty()) changed_.Wait(mutex_);
+  }
+  void Suspend(bool suspended) {
+    MutexLock lock(mutex_);
+    suspended_ = suspended;
+  }
 
   absl::Status Command(const engine::v1::EngineCommand& command) {
     MutexLock lock(mutex_);
@@ -63,7 +76,10 @@ class EngineScript {
   }
   absl::StatusOr<engine::v1::EngineEvent> Next() {
     MutexLock lock(mutex_);
+    listening_ = true;
+    changed_.NotifyAll();
     while (events_.empty() && !dead_) changed_.Wait(mutex_);
+    listening_ = false;
     if (events_.empty()) return absl::OutOfRangeError("end");
     engine::v1::EngineEvent event = events_.front();
     events_.pop_front();
@@ -76,6 +92,8 @@ class EngineScript {
   std::deque<engine::v1::EngineEvent> events_ ABSL_GUARDED_BY(mutex_);
   std::vector<engine::v1::EngineCommand> commands_ ABSL_GUARDED_BY(mutex_);
   bool dead_ ABSL_GUARDED_BY(mutex_) = false;
+  bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool listening_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 class ScriptedEngine : public EngineProcess {
@@ -86,7 +104,7 @@ class ScriptedEngine : public EngineProcess {
   }
   absl::StatusOr<engine::v1::EngineEvent> Read() override { return script_->Next(); }
   void Kill() override { script_->Crash(); }
-  void Suspend(bool) override {}
+  void Suspend(bool suspended) override { script_->Suspend(suspended); }
   End WaitForEnd() override { return {"signal 9 (Killed)", false}; }
 
  private:
@@ -101,10 +119,16 @@ class ScriptedLauncher : public EngineLauncher {
     while (scripts_.size() <= n) scripts_.push_back(std::make_shared<EngineScript>());
     return scripts_[n];
   }
+  // No engine starts any more.
+  void FailWith(absl::Status status) {
+    MutexLock lock(mutex_);
+    failure_ = std::move(status);
+  }
   absl::StatusOr<std::unique_ptr<EngineProcess>> Launch(const std::string&) override {
     size_t n;
     {
       MutexLock lock(mutex_);
+      if (!failure_.ok()) return failure_;
       n = launched_++;
     }
     return std::make_unique<ScriptedEngine>(Script(n));
@@ -112,6 +136,7 @@ class ScriptedLauncher : public EngineLauncher {
 
  private:
   Mutex mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   size_t launched_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::shared_ptr<EngineScript>> scripts_ ABSL_GUARDED_BY(mutex_);
 };

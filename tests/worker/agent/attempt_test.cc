@@ -1,0 +1,224 @@
+#include "worker/agent/attempt.h"
+
+#include <unistd.h>
+
+#include <thread>
+
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "gtest/gtest.h"
+#include "tests/worker/agent/fake_server.h"
+#include "tests/worker/agent/scripted_engine.h"
+
+namespace graft {
+namespace {
+
+using engine::v1::EngineCommand;
+using engine::v1::EngineEvent;
+using ::testing::HasSubstr;
+
+// One attempt at job "a", on a clock that the test moves; Enforce is called by the test.
+class AttemptTest : public ::testing::Test {
+ protected:
+  AttemptTest()
+      : directory_(testing::TempDir() + "/attempt_test_" + std::to_string(getpid())),
+        server_(Made(directory_) + "/server.sock"),
+        link_(grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()), Fast()),
+        inputs_(directory_ + "/cache", link_) {
+    server_.AddJob("a");
+    worker::v1::LeaseJobResponse leased = link_.LeaseJob("r").value();
+    Attempt::Options options;
+    options.work_directory = directory_ + "/work";
+    attempt_ = std::make_unique<Attempt>(options, Attempt::Parts{link_, inputs_, launcher_, clock_},
+                                         leased.lease(), clock_.Boottime() + absl::Seconds(55));
+  }
+  ~AttemptTest() override {
+    attempt_->End(Attempt::EndReason::kLeaseLost, absl::AbortedError("the test is over"));
+    if (thread_.joinable()) thread_.join();
+    server_.Stop();
+    RemoveTree(directory_).IgnoreError();
+  }
+  static std::string Made(const std::string& directory) {
+    EXPECT_TRUE(CreateDirectories(directory).ok());
+    return directory;
+  }
+  static ServerLink::Options Fast() {
+    ServerLink::Options options;
+    options.identity.set_id("w-1");
+    options.first_delay = absl::Milliseconds(1);
+    options.last_delay = absl::Milliseconds(20);
+    return options;
+  }
+  void Begin() {
+    thread_ = std::thread([this] { outcome_ = attempt_->Run(); });
+  }
+  EngineCommand BeginAndRun() {
+    Begin();
+    engine().WaitForCommand(EngineCommand::kFence);  // From here on the attempt has an engine.
+    return engine().WaitForCommand(EngineCommand::kRun);
+  }
+  void Join() { thread_.join(); }
+  EngineScript& engine() { return *launcher_.Script(0); }
+  void Progress(int64_t pulse, bool waiting = false) {
+    EngineEvent event;
+    event.mutable_progress()->set_stage(v1::JOB_STAGE_TRAINING);
+    event.mutable_progress()->set_pulse(pulse);
+    event.mutable_progress()->set_waiting(waiting);
+    engine().Say(event);
+    engine().WaitUntilHeard();
+  }
+  void Pass(absl::Duration time) {
+    clock_.Advance(time);
+    attempt_->Enforce();
+  }
+
+  const std::string directory_;
+  FakeClock clock_;
+  FakeServer server_;
+  ServerLink link_;
+  InputCache inputs_;
+  ScriptedLauncher launcher_;
+  std::unique_ptr<Attempt> attempt_;
+  Attempt::Outcome outcome_;
+  std::thread thread_;
+};
+
+TEST_F(AttemptTest, AnEngineThatDoesNothingIsEndedAsHung) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(1));
+  Progress(1);
+  Pass(absl::Minutes(4));
+  Progress(1);  // It lives, and says the same again.
+  Pass(absl::Seconds(59));
+  EXPECT_FALSE(engine().dead());
+  Pass(absl::Seconds(2));
+  EXPECT_TRUE(engine().dead());
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+  EXPECT_EQ(finish.failed().cause(), "hung");
+  EXPECT_EQ(finish.failed().error().message(),
+            "the engine hangs: for 301 s it has done nothing in stage TRAINING");
+  Join();
+  EXPECT_EQ(outcome_.result, "failed");
+  EXPECT_FALSE(outcome_.engine_crashed);
+}
+
+TEST_F(AttemptTest, AnEngineThatWorksOnDoesNotHang) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(10));
+  for (int pulse = 1; pulse <= 5; ++pulse) {
+    Progress(pulse);
+    Pass(absl::Minutes(4));
+  }
+  EXPECT_FALSE(engine().dead());
+}
+
+TEST_F(AttemptTest, AnEngineThatWaitsDoesNotHang) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(10));
+  Progress(1, /*waiting=*/true);
+  Pass(absl::Hours(1));
+  EXPECT_FALSE(engine().dead());
+  Progress(1, /*waiting=*/false);
+  Pass(absl::Minutes(6));
+  EXPECT_TRUE(engine().dead());
+}
+
+TEST_F(AttemptTest, AnEngineAtItsFenceDoesNotHang) {
+  BeginAndRun();
+  Progress(1);
+  Pass(absl::Minutes(30));
+  EXPECT_TRUE(engine().suspended());
+  EXPECT_FALSE(engine().dead());
+  attempt_->Renew(clock_.Boottime() + absl::Seconds(55));
+  EXPECT_FALSE(engine().suspended());
+  Pass(absl::Seconds(50));
+  EXPECT_FALSE(engine().dead());
+}
+
+TEST_F(AttemptTest, AnEngineIsSuspendedTwoSecondsAfterItsFence) {
+  BeginAndRun();
+  Pass(absl::Seconds(56));
+  EXPECT_FALSE(engine().suspended());
+  Pass(absl::Seconds(1));
+  EXPECT_TRUE(engine().suspended());
+}
+
+TEST_F(AttemptTest, ACancelEndsADownload) {
+  server_.HoldTransfers();
+  Begin();
+  server_.WaitForHeldTransfer();
+  attempt_->Cancel();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+  Join();
+  EXPECT_EQ(outcome_.result, "cancelled");
+}
+
+TEST_F(AttemptTest, ACancelEndsTheUploadOfAResult) {
+  const EngineCommand run = BeginAndRun();
+  server_.HoldTransfers();
+  const std::string output = run.run().work_directory() + "/output";
+  ASSERT_TRUE(CreateDirectories(output).ok());
+  ASSERT_TRUE(WriteFileAtomically(output + "/adapter_config.json", "adapter").ok());
+  EngineEvent finished;
+  v1::Artifact& file = *finished.mutable_finished()->add_output();
+  file.set_path("adapter_config.json");
+  file.set_sha256(Sha256Hex("adapter"));
+  file.set_size_bytes(7);
+  engine().Say(finished);
+  server_.WaitForHeldTransfer();
+  attempt_->Cancel();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+}
+
+TEST_F(AttemptTest, AnEngineThatDoesNotHeedACancelIsKilled) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(1));
+  attempt_->Cancel();
+  engine().WaitForCommand(EngineCommand::kCancel);
+  Pass(absl::Seconds(29));
+  EXPECT_FALSE(engine().dead());
+  Pass(absl::Seconds(1));
+  EXPECT_TRUE(engine().dead());
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+}
+
+TEST_F(AttemptTest, ALostLeaseEndsADownloadAndIsNotReported) {
+  server_.HoldTransfers();
+  Begin();
+  server_.WaitForHeldTransfer();
+  attempt_->End(Attempt::EndReason::kLeaseLost, absl::FailedPreconditionError("gone"));
+  Join();
+  EXPECT_EQ(outcome_.result, "abandoned");
+}
+
+TEST_F(AttemptTest, ACrashNamesItsCause) {
+  BeginAndRun();
+  engine().Crash();
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().cause(), "signal 9 (Killed)");
+  Join();
+  EXPECT_TRUE(outcome_.engine_crashed);
+}
+
+TEST_F(AttemptTest, AnEngineThatDoesNotStartIsTheWorkersFault) {
+  launcher_.FailWith(absl::NotFoundError("/bin/none is no program"));
+  Begin();
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_TRUE(finish.returned().worker_fault());
+  EXPECT_THAT(finish.returned().reason().message(), HasSubstr("is no program"));
+}
+
+TEST_F(AttemptTest, AFullDiskUnderTheEngineIsTheWorkersFault) {
+  BeginAndRun();
+  EngineEvent finished;
+  finished.mutable_finished()->mutable_status()->set_code(8);  // RESOURCE_EXHAUSTED
+  finished.mutable_finished()->mutable_status()->set_message("cannot write: the disk is full");
+  finished.mutable_finished()->set_failure_class(v1::FAILURE_CLASS_INFRASTRUCTURE);
+  engine().Say(finished);
+  EXPECT_TRUE(server_.WaitForFinish("a").returned().worker_fault());
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,367 @@
+#include "worker/agent/attempt.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/job_state.h"
+#include "common/rpc/status.h"
+#include "common/telemetry/log.h"
+#include "worker/agent/attempt_end.h"
+#include "worker/agent/attempt_logs.h"
+#include "worker/agent/outbox.h"
+
+namespace graft {
+namespace {
+
+// An engine looks at its fence at every micro-batch and decode step; the signal comes only when it
+// should long have.
+constexpr absl::Duration kSuspendAfter = absl::Seconds(2);
+
+// A server that is away must not hold up the worker's end.
+constexpr absl::Duration kHandBackTimeout = absl::Seconds(3);
+
+std::string DirectoryName(const worker::v1::Lease& lease) {
+  return absl::StrCat(absl::StrReplaceAll(lease.job(), {{"/", "-"}}), "-", lease.attempt());
+}
+
+}  // namespace
+
+Attempt::Attempt(Options options, const Parts& parts, worker::v1::Lease lease,
+                 absl::Duration deadline)
+    : options_(std::move(options)),
+      parts_(parts),
+      lease_(std::move(lease)),
+      directory_(JoinPath(options_.work_directory, DirectoryName(lease_))),
+      engine_log_(directory_ + ".log"),
+      work_(parts.clock),
+      reports_(parts.clock),
+      deadline_(deadline),
+      pulse_(options_.least_hang_time, parts.clock.Boottime()) {
+  // There is no engine yet.
+  pulse_.SetWaiting(true, parts.clock.Boottime());
+}
+
+Attempt::Outcome Attempt::Run() {
+  const absl::Cleanup remove = [this] {
+    RemoveTree(directory_).IgnoreError();
+    RemoveFile(engine_log_).IgnoreError();
+  };
+  AttemptLogs logs(parts_.link, job(), lease_.attempt(), engine_log_);
+  LogJob(LogLevel::kInfo, job(), "leased",
+         {{"attempt", absl::StrCat(lease_.attempt())},
+          {"lease_epoch", absl::StrCat(lease_epoch())},
+          {"from_step", absl::StrCat(lease_.checkpoint_step())}});
+  Outbox outbox(parts_.link, job(), lease_epoch(), reports_, [this](const absl::Status& refused) {
+    // An engine that nobody hears trains for nobody.
+    End(IsStaleLease(refused) ? EndReason::kLeaseLost : EndReason::kRefused,
+        Annotate(refused, "the server refused what the engine reported"));
+  });
+  worker::v1::FinishAttemptRequest request = Work(outbox);
+  LogEnd(request);
+  // Whoever hears of the end finds its reason in the log.
+  logs.Flush();
+  const absl::Status told = Settle(std::move(request), outbox);
+  if (!told.ok()) {
+    LogJob(LogLevel::kWarning, job(), "the attempt's end was not accepted",
+           {{"error", std::string(told.message())}});
+  }
+  LogJob(LogLevel::kInfo, job(), "attempt over", {{"result", outcome_.result}});
+  return outcome_;
+}
+
+worker::v1::FinishAttemptRequest Attempt::Work(Outbox& outbox) {
+  const absl::StatusOr<engine::v1::Run> run = PrepareRun();
+  if (cancelled() && work_.stopped()) return CancelledEnd();
+  if (!run.ok()) return PreparationFailure(run.status());
+  return RunEngine(*run, outbox);
+}
+
+absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
+  InputCache& inputs = parts_.inputs;
+  engine::v1::Run run;
+  *run.mutable_resolved_spec() = lease_.resolved_spec();
+  run.set_base_model_name(lease_.base_model_name());
+  run.set_display_name(lease_.display_name());
+  run.set_attempt(lease_.attempt());
+  run.set_work_directory(directory_);
+  run.set_cache_directory(options_.cache_directory);
+  ASSIGN_OR_RETURN(*run.mutable_base_model_directory(), inputs.Folder(lease_.base_model(), work_));
+  if (!lease_.adapter().files().empty()) {
+    ASSIGN_OR_RETURN(*run.mutable_adapter_directory(), inputs.Folder(lease_.adapter(), work_));
+  }
+  if (!lease_.train_data().sha256().empty()) {
+    ASSIGN_OR_RETURN(*run.mutable_train_file(), inputs.File(lease_.train_data(), work_));
+  }
+  if (!lease_.validation_data().sha256().empty()) {
+    ASSIGN_OR_RETURN(*run.mutable_validation_file(), inputs.File(lease_.validation_data(), work_));
+  }
+  if (!lease_.checkpoint().files().empty()) {
+    ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(),
+                     inputs.Folder(lease_.checkpoint(), work_));
+  }
+  RETURN_IF_ERROR(RemoveTree(directory_));
+  RETURN_IF_ERROR(CreateDirectories(directory_));
+  return run;
+}
+
+worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, Outbox& outbox) {
+  auto launched = parts_.launcher.Launch(engine_log_);
+  // No job can run here.
+  if (!launched.ok()) return ReturnedEnd(launched.status(), /*worker_fault=*/true);
+  EngineProcess& engine = **launched;
+  engine::v1::EngineCommand command;
+  command.set_job(job());
+  *command.mutable_run() = run;
+  engine.Send(command).IgnoreError();  // A dead engine shows itself when it is read.
+  Attach(&engine);
+  const absl::StatusOr<engine::v1::Finished> finished = ReadEngine(engine, outbox);
+  Detach();
+  if (finished.ok()) return EndOf(*finished);
+  engine.Kill();
+  const EngineProcess::End end = engine.WaitForEnd();
+  outcome_.engine_crashed = ended() == EndReason::kNone && !cancelled();
+  LogJob(outcome_.engine_crashed ? LogLevel::kWarning : LogLevel::kInfo, job(),
+         outcome_.engine_crashed ? "the engine crashed" : "the engine was ended",
+         {{"end", end.text}, {"out_of_memory", end.out_of_memory ? "true" : ""}});
+  if (cancelled()) return CancelledEnd();
+  return CrashOf(end, engine_log_);
+}
+
+absl::StatusOr<engine::v1::Finished> Attempt::ReadEngine(EngineProcess& engine, Outbox& outbox) {
+  for (;;) {
+    SetReading(true);
+    ASSIGN_OR_RETURN(engine::v1::EngineEvent event, engine.Read());
+    Observe(event);
+    if (event.has_finished()) return std::move(*event.mutable_finished());
+    SetReading(false);
+    Pass(event, outbox);
+  }
+}
+
+void Attempt::Pass(const engine::v1::EngineEvent& event, Outbox& outbox) {
+  if (event.has_job_event()) outbox.AddEvent(event.job_event());
+  if (event.has_progress()) outbox.SetProgress(event.progress());
+  if (event.has_checkpoint()) {
+    outbox.AddCheckpoint(absl::StrCat(directory_, "/checkpoints/", event.checkpoint().step()),
+                         event.checkpoint());
+  }
+}
+
+absl::Status Attempt::Settle(worker::v1::FinishAttemptRequest request, Outbox& outbox) {
+  absl::StatusOr<int64_t> last_batch = 0;
+  if (ended() == EndReason::kNone) last_batch = outbox.Drain();
+  if (ended() == EndReason::kNone && request.has_succeeded()) {
+    const absl::Status uploaded = UploadResult(request);
+    if (!uploaded.ok() && ended() == EndReason::kNone) {
+      request = cancelled() ? CancelledEnd()
+                            : FailureOf(Annotate(uploaded, "the result could not be uploaded"),
+                                        v1::FAILURE_CLASS_INFRASTRUCTURE);
+    }
+  }
+  absl::Status told;
+  if (ended() == EndReason::kNone) told = Tell(request, *last_batch);
+  switch (ended()) {
+    case EndReason::kNone:
+      break;
+    case EndReason::kLeaseLost:
+      outcome_.result = "abandoned";
+      return told;
+    case EndReason::kWorkerStops:
+      outcome_.result = "returned";
+      HandBack(ReturnedEnd(why(), /*worker_fault=*/false));
+      return absl::OkStatus();
+    case EndReason::kHung:
+      outcome_.result = "failed";
+      HandBack(FailureOf(why(), v1::FAILURE_CLASS_INFRASTRUCTURE, "hung"));
+      return absl::OkStatus();
+    case EndReason::kRefused:
+      outcome_.result = "failed";
+      HandBack(FailureOf(why(), v1::FAILURE_CLASS_INFRASTRUCTURE));
+      return absl::OkStatus();
+  }
+  outcome_.result = request.has_succeeded()   ? "succeeded"
+                    : request.has_cancelled() ? "cancelled"
+                    : request.has_returned()  ? "returned"
+                                              : "failed";
+  if (told.ok()) return told;
+  outcome_.result = "abandoned";
+  if (!IsStaleLease(told)) HandBack(FailureOf(told, v1::FAILURE_CLASS_INFRASTRUCTURE));
+  return told;
+}
+
+absl::Status Attempt::UploadResult(worker::v1::FinishAttemptRequest& request) {
+  const auto& succeeded = request.succeeded();
+  const std::vector<v1::Artifact> output(succeeded.output().begin(), succeeded.output().end());
+  const std::vector<v1::Artifact> artifacts(succeeded.artifacts().begin(),
+                                            succeeded.artifacts().end());
+  return parts_.link.Retry(work_, [&] {
+    RETURN_IF_ERROR(parts_.link.UploadMissing(JoinPath(directory_, "output"), output, work_));
+    return parts_.link.UploadMissing(JoinPath(directory_, "artifacts"), artifacts, work_);
+  });
+}
+
+absl::Status Attempt::Tell(worker::v1::FinishAttemptRequest request, int64_t last_batch) {
+  request.set_job(job());
+  request.set_lease_epoch(lease_epoch());
+  request.set_last_batch(last_batch);
+  return parts_.link.Retry(reports_, [&] { return parts_.link.FinishAttempt(request).status(); });
+}
+
+void Attempt::HandBack(worker::v1::FinishAttemptRequest request) {
+  request.set_job(job());
+  request.set_lease_epoch(lease_epoch());
+  parts_.link.FinishAttempt(request, kHandBackTimeout).IgnoreError();
+}
+
+void Attempt::LogEnd(const worker::v1::FinishAttemptRequest& request) {
+  const absl::Status from_outside = why();
+  if (ended() != EndReason::kNone) {
+    LogJob(LogLevel::kWarning, job(), "attempt ended",
+           {{"attempt", absl::StrCat(lease_.attempt())},
+            {"error", std::string(from_outside.message())}});
+  } else if (request.has_failed()) {
+    LogJob(LogLevel::kWarning, job(), "attempt failed",
+           {{"attempt", absl::StrCat(lease_.attempt())},
+            {"class", FailureClassName(request.failed().failure_class())},
+            {"error", request.failed().error().message()}});
+  } else if (request.has_returned()) {
+    LogJob(LogLevel::kWarning, job(), "job handed back",
+           {{"attempt", absl::StrCat(lease_.attempt())},
+            {"error", request.returned().reason().message()}});
+  }
+}
+
+void Attempt::Attach(EngineProcess* engine) {
+  MutexLock lock(mutex_);
+  engine_ = engine;
+  SendFence();
+  if (cancelled_) SendCancel();
+  if (ended_ != EndReason::kNone) engine_->Kill();
+}
+
+void Attempt::Detach() {
+  MutexLock lock(mutex_);
+  engine_ = nullptr;
+  // From here on there is no engine that could heed it.
+  if (cancelled_) work_.Stop();
+}
+
+void Attempt::Renew(absl::Duration deadline) {
+  MutexLock lock(mutex_);
+  UpdateWaiting(parts_.clock.Boottime());
+  deadline_ = std::max(deadline_, deadline);
+  UpdateWaiting(parts_.clock.Boottime());
+  if (engine_ == nullptr) return;
+  SendFence();
+  if (suspended_) engine_->Suspend(false);
+  suspended_ = false;
+}
+
+void Attempt::Cancel() {
+  MutexLock lock(mutex_);
+  if (std::exchange(cancelled_, true)) return;
+  kill_at_ = parts_.clock.Boottime() + options_.cancel_patience;
+  if (engine_ != nullptr) {
+    SendCancel();
+  } else {
+    work_.Stop();
+  }
+}
+
+void Attempt::End(EndReason reason, absl::Status why) {
+  MutexLock lock(mutex_);
+  if (ended_ >= reason) return;
+  ended_ = reason;
+  why_ = std::move(why);
+  if (engine_ != nullptr) engine_->Kill();
+  work_.Stop();
+  reports_.Stop();
+}
+
+void Attempt::Enforce() {
+  const absl::Duration now = parts_.clock.Boottime();
+  absl::Status hung;
+  {
+    MutexLock lock(mutex_);
+    if (engine_ == nullptr) return;
+    if (now >= kill_at_) engine_->Kill();
+    if (now >= deadline_ + kSuspendAfter && !suspended_) {
+      engine_->Suspend(true);
+      suspended_ = true;
+    }
+    UpdateWaiting(now);
+    if (now >= pulse_.HangsAt()) {
+      hung = absl::UnavailableError(
+          absl::StrCat("the engine hangs: for ", absl::ToInt64Seconds(pulse_.StillFor(now)),
+                       " s it has done nothing in stage ", StageName(stage_)));
+    }
+  }
+  if (!hung.ok()) End(EndReason::kHung, std::move(hung));
+}
+
+void Attempt::SetReading(bool reading) {
+  MutexLock lock(mutex_);
+  reading_ = reading;
+  UpdateWaiting(parts_.clock.Boottime());
+}
+
+void Attempt::Observe(const engine::v1::EngineEvent& event) {
+  MutexLock lock(mutex_);
+  const absl::Duration now = parts_.clock.Boottime();
+  if (event.has_progress()) {
+    const engine::v1::Progress& progress = event.progress();
+    stage_ = progress.stage();
+    engine_waits_ = progress.waiting();
+    // One that says the same again lives, but does nothing.
+    const bool still = progress.pulse() != 0 && progress.pulse() == last_pulse_;
+    last_pulse_ = progress.pulse();
+    if (!still) pulse_.Beat(stage_, now);
+  } else {
+    pulse_.Beat(stage_, now);
+  }
+  UpdateWaiting(now);
+}
+
+void Attempt::UpdateWaiting(absl::Duration now) {
+  // Since the fence, however late it is seen: the machine may have slept.
+  if (now >= deadline_) return pulse_.SetWaiting(true, deadline_);
+  pulse_.SetWaiting(!reading_ || engine_waits_, now);
+}
+
+Attempt::EndReason Attempt::ended() const {
+  MutexLock lock(mutex_);
+  return ended_;
+}
+
+absl::Status Attempt::why() const {
+  MutexLock lock(mutex_);
+  return why_;
+}
+
+bool Attempt::cancelled() const {
+  MutexLock lock(mutex_);
+  return cancelled_;
+}
+
+// A send that fails means that the engine is gone or reads nothing: the former its reader learns by
+// itself, the latter ends it as hung.
+void Attempt::SendFence() {
+  engine::v1::EngineCommand command;
+  command.set_job(job());
+  command.mutable_fence()->set_boottime_ns(absl::ToInt64Nanoseconds(deadline_));
+  engine_->Send(command).IgnoreError();
+}
+
+void Attempt::SendCancel() {
+  engine::v1::EngineCommand command;
+  command.set_job(job());
+  command.mutable_cancel();
+  engine_->Send(command).IgnoreError();
+}
+
+}  // namespace graft

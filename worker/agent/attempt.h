@@ -1,0 +1,148 @@
+#pragma once
+
+// One attempt at a job, from its lease to its end.
+//
+//   slot thread ──── Run: inputs ▸ engine ▸ what it says into the outbox ▸ result ▸ FinishAttempt
+//   heartbeat ────── Renew, End(lease lost), Cancel ─┐
+//   command stream ─ Cancel ─────────────────────────┤
+//   fence timer ──── Enforce: suspends, kills, hung ─┼─▶ the same attempt, which ends one way
+//   outbox ───────── End(refused) ───────────────────┤
+//   Agent::Stop ──── End(worker stops) ──────────────┘
+//
+// Whatever ends it is heard in every phase: it stops the attempt's own token, which the downloads,
+// the retries and the uploads obey, and kills the engine. What the server is told then follows from
+// why it ended, in one place (Settle).
+//
+// Self-fencing: a renewal moves the engine's deadline to (sending time of the heartbeat + lease -
+// margin) on CLOCK_BOOTTIME. The engine blocks itself there; one that does not is suspended by
+// signal.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "common/base/stop_signal.h"
+#include "graft/worker/v1/worker.pb.h"
+#include "worker/agent/engine_launcher.h"
+#include "worker/agent/input_cache.h"
+#include "worker/agent/pulse_watch.h"
+#include "worker/agent/server_link.h"
+
+namespace graft {
+
+class Outbox;
+
+// Run is for the slot's thread, once; the rest may be called from any, and never blocks.
+class Attempt {
+ public:
+  struct Options {
+    // It works in a folder below, which is removed when it is over.
+    std::string work_directory;
+    // Token ids and the like, shared by all attempts.
+    std::string cache_directory;
+    // How long an engine may take to heed a cancel before it is killed.
+    absl::Duration cancel_patience = absl::Seconds(30);
+    // An engine that does nothing is never killed for it earlier than this.
+    absl::Duration least_hang_time = absl::Minutes(5);
+  };
+  struct Parts {
+    ServerLink& link;
+    InputCache& inputs;
+    EngineLauncher& launcher;
+    Clock& clock;
+  };
+  // Why it ends before its engine has. A greater one takes the place of a smaller one.
+  enum class EndReason {
+    kNone,
+    kHung,         // The engine did nothing for too long.
+    kRefused,      // The server refuses what is reported.
+    kWorkerStops,  // The job is handed back.
+    kLeaseLost,    // It is somebody else's, or nobody's: the server is told nothing.
+  };
+  // For telemetry.
+  struct Outcome {
+    bool engine_crashed = false;
+    std::string result;  // "succeeded", "failed", "cancelled", "returned", "abandoned".
+  };
+
+  // `deadline`: of the lease, on CLOCK_BOOTTIME. `parts` outlive it.
+  Attempt(Options options, const Parts& parts, worker::v1::Lease lease, absl::Duration deadline);
+
+  const std::string& job() const { return lease_.job(); }
+  int64_t lease_epoch() const { return lease_.lease_epoch(); }
+
+  // Blocks until the server knows how the attempt ended, or need not.
+  Outcome Run();
+
+  void Renew(absl::Duration deadline) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The job is to be cancelled. Asks the engine to stop; without one the attempt ends at once.
+  void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Kills the engine, and stops everything else.
+  void End(EndReason reason, absl::Status why) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Applies what the passing of time demands; called every fraction of a second.
+  void Enforce() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  absl::StatusOr<engine::v1::Run> PrepareRun();
+  // Everything up to the engine's end; returns what to tell the server if nothing else ends it.
+  worker::v1::FinishAttemptRequest Work(Outbox& outbox);
+  worker::v1::FinishAttemptRequest RunEngine(const engine::v1::Run& run, Outbox& outbox);
+  // Reads the engine until it has finished. OUT_OF_RANGE and its like: it is gone.
+  absl::StatusOr<engine::v1::Finished> ReadEngine(EngineProcess& engine, Outbox& outbox);
+  // Into the outbox, which may block.
+  void Pass(const engine::v1::EngineEvent& event, Outbox& outbox);
+  // Files of the result, to the server. Changes `request` into a failure where that fails.
+  absl::Status UploadResult(worker::v1::FinishAttemptRequest& request);
+  // Tells the server the end of `request`, or that of what ended the attempt.
+  absl::Status Settle(worker::v1::FinishAttemptRequest request, Outbox& outbox);
+  absl::Status Tell(worker::v1::FinishAttemptRequest request, int64_t last_batch);
+  // One try: without it the job waits for its lease to expire. What the outbox still holds will be
+  // said again by the run that resumes.
+  void HandBack(worker::v1::FinishAttemptRequest request);
+  void LogEnd(const worker::v1::FinishAttemptRequest& request);
+
+  void Attach(EngineProcess* engine) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Detach() ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetReading(bool reading) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Observe(const engine::v1::EngineEvent& event) ABSL_LOCKS_EXCLUDED(mutex_);
+  EndReason ended() const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status why() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool cancelled() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void SendFence() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Time in which the engine waits for others is not its own.
+  void UpdateWaiting(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+  const Parts parts_;
+  const worker::v1::Lease lease_;
+  const std::string directory_;  // The engine's, for this attempt.
+  const std::string engine_log_;
+
+  // Inputs, engine and result. Stopped by a cancel, too, where no engine can heed it.
+  StopSignal work_;
+  // What the server is told. Stopped when it must not be told any more, or need not.
+  StopSignal reports_;
+
+  mutable Mutex mutex_;
+  EngineProcess* engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  absl::Duration deadline_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration kill_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  EndReason ended_ ABSL_GUARDED_BY(mutex_) = EndReason::kNone;
+  absl::Status why_ ABSL_GUARDED_BY(mutex_);
+  PulseWatch pulse_ ABSL_GUARDED_BY(mutex_);
+  int64_t last_pulse_ ABSL_GUARDED_BY(mutex_) = 0;
+  v1::JobStage stage_ ABSL_GUARDED_BY(mutex_) = v1::JOB_STAGE_UNSPECIFIED;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;  // The engine is being listened to.
+  bool engine_waits_ ABSL_GUARDED_BY(mutex_) = false;
+
+  Outcome outcome_;  // The slot thread's own.
+};
+
+}  // namespace graft

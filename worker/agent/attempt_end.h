@@ -1,0 +1,31 @@
+#pragma once
+
+// How an attempt's end is told to the server.
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "graft/engine/v1/engine.pb.h"
+#include "graft/worker/v1/worker.pb.h"
+#include "worker/agent/engine_launcher.h"
+
+namespace graft {
+
+// FAILED, with the status's code as its cause where none is given.
+worker::v1::FinishAttemptRequest FailureOf(const absl::Status& status,
+                                           v1::FailureClass failure_class, std::string cause = "");
+worker::v1::FinishAttemptRequest CancelledEnd();
+// The job goes back as it is. `worker_fault`: this worker cannot do any job as it is.
+worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool worker_fault);
+
+// What the engine said itself.
+worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished);
+// Of an engine that ended without a word; the end of its log stands in the error.
+worker::v1::FinishAttemptRequest CrashOf(const EngineProcess::End& end,
+                                         const std::string& log_path);
+// Of inputs that could not be laid out. As the lease names them they are wrong wherever it is
+// tried, which is the server's fault or ours (INTERNAL); a disk that is full is this worker's; and
+// everything else may go better on another machine or later.
+worker::v1::FinishAttemptRequest PreparationFailure(const absl::Status& status);
+
+}  // namespace graft
