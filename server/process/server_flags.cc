@@ -103,7 +103,8 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option(
          "--stop-seconds", flags.stop_seconds,
-         "The end may take this long in all; local workers that are to stop have half of it")
+         "The end may take this long in all; local workers that are to stop have half of it, and "
+         "what still runs then is dropped")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   app.add_flag("--stop-workers", flags.stop_workers,

@@ -23,8 +23,10 @@
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/process_metrics.h"
 #include "server/catalogue/imports.h"
+#include "server/process/exit_deadline.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
+#include "server/process/worker_socket.h"
 #include "server/rpc/server.h"
 
 namespace graft {
@@ -96,6 +98,20 @@ absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>&
   return absl::OkStatus();
 }
 
+// Of --stop-seconds; the rest is for what is cancelled then, and for closing the store.
+constexpr double kShareForServing = 0.8;
+
+void StopServing(const ServerFlags& flags, bool stop_workers, LocalWorkers& workers,
+                 RpcServer& rpc) {
+  Clock& clock = Clock::Real();
+  const absl::Duration most = absl::Seconds(flags.stop_seconds);
+  const absl::Duration end = clock.Boottime() + kShareForServing * most;
+  // While the server still listens, so that they can give their jobs back.
+  if (stop_workers) workers.Stop(most / 2);
+  rpc.Stop(
+      std::clamp(end - clock.Boottime(), absl::ZeroDuration(), absl::Seconds(flags.drain_seconds)));
+}
+
 }  // namespace
 
 absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
@@ -110,6 +126,8 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
   std::vector<ProcessLock> locks;
   RETURN_IF_ERROR(LockDirectories(flags, locks));
+  ASSIGN_OR_RETURN(const std::optional<ProcessLock> socket_lock, LockWorkerSocket(flags));
+  std::optional<ExitDeadline> exit_deadline;
 
   MetricRegistry registry;
   ServerTelemetry telemetry(registry, Clock::Real());
@@ -152,13 +170,8 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
 
   const int signal = WaitForEnd(signals, flags.log_file, [&] { workers->ReopenLogs(); });
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
-  const absl::Duration most = absl::Seconds(flags.stop_seconds);
-  Clock& clock = Clock::Real();
-  const absl::Duration begun = clock.Boottime();
-  // While the server still listens, so that they can give their jobs back.
-  if (signal == SIGINT || flags.stop_workers) workers->Stop(most / 2);
-  rpc->Stop(std::clamp(begun + most - clock.Boottime(), absl::ZeroDuration(),
-                       absl::Seconds(flags.drain_seconds)));
+  exit_deadline.emplace(Clock::Real(), absl::Seconds(flags.stop_seconds));
+  StopServing(flags, signal == SIGINT || flags.stop_workers, *workers, *rpc);
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

@@ -102,6 +102,22 @@ TEST_F(ServerProgramTest, ASecondServerOnTheSameDataIsRefused) {
   EXPECT_THAT(store_output, HasSubstr("graft.db"));
 }
 
+TEST_F(ServerProgramTest, AnothersWorkersAreNotTaken) {
+  Subprocess server = Start();
+  const std::string socket = ready_["workers"];
+  const auto [code, output] = Run({"--data", directory_.Path("other"), "--worker-listen", socket,
+                                   "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"});
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(output, HasSubstr("--worker-listen"));
+  EXPECT_THAT(output, HasSubstr(absl::StrCat("process ", server.pid())));
+  // Whoever is dead has nothing any more.
+  server.Signal(SIGKILL);
+  server.Wait();
+  Subprocess next = Start();
+  next.Signal(SIGTERM);
+  EXPECT_TRUE(next.Wait().success()) << LogText();
+}
+
 TEST_F(ServerProgramTest, APortInUseIsNamed) {
   Subprocess server = Start();
   const auto [code, output] = Run({"--data", directory_.Path("other"), "--listen", GrpcAddress()});
