@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "common/base/signals.h"
+#include "server/process/check_command.h"
 #include "server/process/server_process.h"
 
 namespace {
@@ -32,6 +33,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsageExitCode;
   }
   if (flags.stop) return Explain(graft::StopServer(flags));
+  if (flags.check) return Explain(graft::CheckData(flags));
   const graft::ProgramSignals signals;  // Before there is any other thread.
   std::signal(SIGPIPE, SIG_IGN);
   return Explain(graft::RunServer(flags, signals));

@@ -96,10 +96,17 @@ void Housekeeper::Report(absl::string_view what, const absl::StatusOr<int64_t>& 
   }
 }
 
+void Housekeeper::SaveRunningTime() {
+  const absl::Status saved = store_.SaveRunningTime();
+  if (saved.ok()) return;
+  Log(LogLevel::kWarning, "cannot save the running time", {{"error", saved.ToString()}});
+}
+
 void Housekeeper::Run() {
   publisher_.Refresh();
-  absl::Duration next_search = options_.clock->Boottime();
+  absl::Duration next_search = options_.clock->Boottime() + options_.grace;
   do {
+    SaveRunningTime();
     Report("blobs that nothing names any more",
            DeleteReleased(store_, blobs_, options_.released_age));
     if (options_.clock->Boottime() < next_search) continue;
@@ -107,6 +114,7 @@ void Housekeeper::Run() {
     Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.unnamed_age));
     Report("logs of jobs that are gone", DeleteOrphanedLogs(store_, logs_));
   } while (!stopping());
+  SaveRunningTime();
 }
 
 }  // namespace graft

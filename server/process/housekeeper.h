@@ -16,9 +16,12 @@ struct HousekeeperOptions {
   absl::Duration interval = absl::Minutes(1);
   // Between two searches through all blobs for those that nothing ever named.
   absl::Duration search_interval = absl::Hours(1);
+  // Nothing is searched for so long after the start: whoever started it with the wrong store or
+  // clock sees it before anything is gone. What the store itself released does not wait for it.
+  absl::Duration grace = absl::Hours(1);
+  Clock* clock = &Clock::Real();
   // A blob that no row names is deleted once it is older: before, somebody may be about to name it.
   // One that was never named belongs to an upload that may take long.
-  Clock* clock = &Clock::Real();
   absl::Duration released_age = absl::Minutes(5);
   absl::Duration unnamed_age = absl::Hours(24);
 };
@@ -34,6 +37,7 @@ class Housekeeper {
 
  private:
   void Run();
+  void SaveRunningTime();
   // Logs what a deletion of `what` came to.
   void Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted);
   bool stopping();

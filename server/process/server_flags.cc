@@ -172,6 +172,11 @@ void AddServerOptions(CLI::App& app, ServerFlags& flags) {
   stop->add_flag("--all", flags.stop_all, "Stop its local workers too");
   stop->fallthrough();
   stop->callback([&flags] { flags.stop = true; });
+  CLI::App* check = app.add_subcommand(
+      "check", "Say whether the artifacts are the store's, by --data, --store and --artifacts");
+  check->add_flag("--adopt", flags.check_adopt, "Make the artifacts the store's");
+  check->fallthrough();
+  check->callback([&flags] { flags.check = true; });
 }
 
 absl::Status CompleteServerFlags(ServerFlags& flags) {

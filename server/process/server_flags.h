@@ -50,6 +50,10 @@ struct ServerFlags {
   // graft-server stop
   bool stop = false;
   bool stop_all = false;
+
+  // graft-server check
+  bool check = false;
+  bool check_adopt = false;
 };
 
 // ${XDG_DATA_HOME:-~/.local/share}/graft

@@ -23,6 +23,8 @@
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/process_metrics.h"
 #include "server/catalogue/imports.h"
+#include "server/process/artifacts_owner.h"
+#include "server/process/data_locks.h"
 #include "server/process/exit_deadline.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
@@ -31,8 +33,6 @@
 
 namespace graft {
 namespace {
-
-constexpr char kLockName[] = "server.lock";
 
 std::string WorkersDirectory(const ServerFlags& flags) { return JoinPath(flags.data, "workers"); }
 
@@ -86,18 +86,6 @@ std::vector<std::string> WrittenDirectories(const ServerFlags& flags) {
   return directories;
 }
 
-// The locks of the directories: held until the process ends.
-absl::Status LockDirectories(const ServerFlags& flags, std::vector<ProcessLock>& locks) {
-  for (const std::string& directory : {flags.data, flags.artifacts}) {
-    RETURN_IF_ERROR(CreateDirectories(directory));
-    if (!locks.empty() && flags.artifacts == flags.data) continue;
-    ASSIGN_OR_RETURN(ProcessLock lock, ProcessLock::Acquire(JoinPath(directory, kLockName),
-                                                            directory, "graft-server"));
-    locks.push_back(std::move(lock));
-  }
-  return absl::OkStatus();
-}
-
 // Of --stop-seconds; the rest is for what is cancelled then, and for closing the store.
 constexpr double kShareForServing = 0.8;
 
@@ -124,8 +112,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   RETURN_IF_ERROR(StartLogging(log));
   ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
   Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
-  std::vector<ProcessLock> locks;
-  RETURN_IF_ERROR(LockDirectories(flags, locks));
+  ASSIGN_OR_RETURN(const std::vector<ProcessLock> locks, LockDirectories(flags));
   ASSIGN_OR_RETURN(const std::optional<ProcessLock> socket_lock, LockWorkerSocket(flags));
   std::optional<ExitDeadline> exit_deadline;
 
@@ -141,6 +128,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
                    OpenJobStore(flags.store, std::move(store_options)));
   ASSIGN_OR_RETURN(const std::unique_ptr<FileBlobStore> blobs,
                    FileBlobStore::Open(JoinPath(flags.artifacts, "blobs")));
+  RETURN_IF_ERROR(ClaimArtifacts(flags.artifacts, flags.store, *store, *blobs));
   ASSIGN_OR_RETURN(const std::unique_ptr<Publisher> publisher,
                    Publisher::Open(flags.artifacts, *store, *blobs));
   ASSIGN_OR_RETURN(const std::unique_ptr<JobLogs> logs,
@@ -177,7 +165,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
 }
 
 absl::Status StopServer(const ServerFlags& flags) {
-  const std::string lock = JoinPath(flags.data, kLockName);
+  const std::string lock = JoinPath(flags.data, kServerLockName);
   const pid_t pid = ProcessLock::OwnerOf(lock);
   if (pid == 0 && !flags.stop_all) {
     return absl::NotFoundError(absl::StrCat("no graft-server uses ", flags.data));

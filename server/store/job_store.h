@@ -212,6 +212,16 @@ struct NewJob {
   RequestKey request;
 };
 
+// Ids of stores that are kept in memory begin so; others do not.
+inline constexpr char kMemoryStorePrefix[] = "memory-";
+
+// A blob that was seen and that nothing names.
+struct UnnamedBlob {
+  std::string sha256;
+  int64_t stamp = 0;   // What the collector told it by: another one means that it was touched.
+  absl::Duration age;  // Since it was noted, in running time.
+};
+
 struct DeletedJob {
   std::string adapter;  // Name of the adapter that was deleted with it; else empty.
 };
@@ -346,9 +356,22 @@ class JobStore {
   // still), sorted: until ForgetReleasedBlobs says that they have been seen to.
   virtual absl::StatusOr<std::vector<std::string>> ReleasedBlobs() = 0;
   virtual absl::Status ForgetReleasedBlobs(absl::Span<const std::string> sha256) = 0;
-  // Forgets answers older than request_id_lifetime. Returns how many.
+  // Forgets answers older (in running time) than request_id_lifetime. Returns how many.
   virtual absl::StatusOr<int64_t> PruneRequestIds() = 0;
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
+
+  // Which store this is: made with it, never changed; artifacts belong to a store by it.
+  virtual const std::string& Id() const = 0;
+  // How long servers have run on the store: boottime, kept over restarts as far as it was saved. No
+  // clock that people set moves it. Ages count on it.
+  virtual absl::Duration RunningTime() const = 0;
+  // To be called once a minute and at the end.
+  virtual absl::Status SaveRunningTime() = 0;
+  // Blobs that were noted as unnamed, by hash, until they are forgotten. Noting one again replaces
+  // what was known of it.
+  virtual absl::StatusOr<std::vector<UnnamedBlob>> UnnamedBlobs() = 0;
+  virtual absl::Status NoteUnnamedBlobs(absl::Span<const UnnamedBlob> blobs) = 0;
+  virtual absl::Status ForgetUnnamedBlobs(absl::Span<const std::string> sha256) = 0;
 };
 
 // Opens the store that `uri` names: "memory:" (nothing is kept) or "sqlite:PATH" (made if missing,

@@ -328,10 +328,10 @@ absl::Status MemoryTables::InsertRequest(const RequestRow& row) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> MemoryTables::DeleteRequestsBefore(absl::Time time) {
+absl::StatusOr<int64_t> MemoryTables::DeleteRequestsBefore(absl::Duration running_time) {
   std::vector<std::pair<std::string, std::string>> old;
   for (const auto& [key, row] : requests_) {
-    if (row.create_time < time) old.push_back(key);
+    if (row.running_time < running_time) old.push_back(key);
   }
   for (const auto& key : old) Set(requests_, key, std::optional<RequestRow>());
   return old.size();
@@ -411,6 +411,30 @@ absl::StatusOr<std::vector<std::string>> MemoryTables::ListReleasedBlobs() {
 
 absl::Status MemoryTables::ForgetReleasedBlob(absl::string_view sha256) {
   Set(released_, std::string(sha256), std::optional<bool>());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<IdentityRow> MemoryTables::ReadIdentity() { return identity_; }
+
+absl::Status MemoryTables::UpdateRunningTime(absl::Duration running_time) {
+  undo_.push_back([this, old = identity_] { identity_ = old; });
+  identity_.running_time = std::max(identity_.running_time, running_time);
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTables::PutUnnamedBlob(const UnnamedBlobRow& row) {
+  Set(unnamed_, row.sha256, std::optional<UnnamedBlobRow>(row));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<UnnamedBlobRow>> MemoryTables::ListUnnamedBlobs() {
+  std::vector<UnnamedBlobRow> rows;
+  for (const auto& [sha256, row] : unnamed_) rows.push_back(row);
+  return rows;
+}
+
+absl::Status MemoryTables::DeleteUnnamedBlob(absl::string_view sha256) {
+  Set(unnamed_, std::string(sha256), std::optional<UnnamedBlobRow>());
   return absl::OkStatus();
 }
 

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "common/jobs/names.h"
 #include "server/store/tables.h"
 
 namespace graft {
@@ -58,7 +60,7 @@ class MemoryTables : public Tables {
   absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                         absl::string_view id) override;
   absl::Status InsertRequest(const RequestRow& row) override;
-  absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Time time) override;
+  absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Duration running_time) override;
 
   absl::Status InsertResource(const ResourceRow& row) override;
   absl::Status DeleteResource(const ResourceRef& ref) override;
@@ -76,6 +78,13 @@ class MemoryTables : public Tables {
   absl::StatusOr<bool> HasBlob(absl::string_view sha256) override;
   absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
   absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
+
+  absl::StatusOr<IdentityRow> ReadIdentity() override;
+  absl::Status UpdateRunningTime(absl::Duration running_time) override;
+  absl::Status PutUnnamedBlob(const UnnamedBlobRow& row) override;
+  absl::StatusOr<std::vector<UnnamedBlobRow>> ListUnnamedBlobs() override;
+  absl::Status DeleteUnnamedBlob(absl::string_view sha256) override;
+
   absl::StatusOr<StoreCounts> Counts() override;
 
  private:
@@ -108,7 +117,9 @@ class MemoryTables : public Tables {
   std::map<std::pair<std::string, std::string>, RequestRow> requests_;  // By verb and id.
   std::map<ResourceKey, ResourceRow> resources_;
   std::map<std::pair<HolderKind, std::string>, std::vector<v1::Artifact>> files_;
-  std::map<std::string, bool> released_;  // By hash; the value says nothing.
+  std::map<std::string, bool> released_;           // By hash; the value says nothing.
+  std::map<std::string, UnnamedBlobRow> unnamed_;  // By hash.
+  IdentityRow identity_ = {absl::StrCat(kMemoryStorePrefix, NewJobId()), absl::ZeroDuration()};
   std::vector<std::function<void()>> undo_;
 };
 

@@ -11,12 +11,12 @@ namespace graft {
 namespace {
 
 constexpr char kFindRequest[] =
-    "SELECT body_sha256, answer, create_time_ns FROM requests "
+    "SELECT body_sha256, answer, create_time_ns, running_time_ns FROM requests "
     "WHERE owner = 'default' AND verb = ?1 AND id = ?2";
 constexpr char kInsertRequest[] =
-    "INSERT INTO requests (verb, id, body_sha256, answer, create_time_ns) "
-    "VALUES (?1, ?2, ?3, ?4, ?5)";
-constexpr char kDeleteRequests[] = "DELETE FROM requests WHERE create_time_ns < ?1";
+    "INSERT INTO requests (verb, id, body_sha256, answer, create_time_ns, running_time_ns) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+constexpr char kDeleteRequests[] = "DELETE FROM requests WHERE running_time_ns < ?1";
 
 #define RESOURCE_COLUMNS                                          \
   "SELECT name, sha256, base_model, job, message FROM resources " \
@@ -74,8 +74,12 @@ absl::StatusOr<std::optional<RequestRow>> SqliteTables::FindRequest(absl::string
   SqliteQuery query(database_, kFindRequest, verb, id);
   std::optional<RequestRow> row;
   if (query.Next()) {
-    row = RequestRow{std::string(verb), std::string(id), query.Text(0), query.Text(1),
-                     absl::FromUnixNanos(query.Int(2))};
+    row = RequestRow{std::string(verb),
+                     std::string(id),
+                     query.Text(0),
+                     query.Text(1),
+                     absl::FromUnixNanos(query.Int(2)),
+                     absl::Nanoseconds(query.Int(3))};
   }
   RETURN_IF_ERROR(query.status());
   return row;
@@ -83,11 +87,12 @@ absl::StatusOr<std::optional<RequestRow>> SqliteTables::FindRequest(absl::string
 
 absl::Status SqliteTables::InsertRequest(const RequestRow& row) {
   return database_.Run(kInsertRequest, row.verb, row.id, row.body_sha256, SqliteBlob(row.answer),
-                       absl::ToUnixNanos(row.create_time));
+                       absl::ToUnixNanos(row.create_time),
+                       absl::ToInt64Nanoseconds(row.running_time));
 }
 
-absl::StatusOr<int64_t> SqliteTables::DeleteRequestsBefore(absl::Time time) {
-  RETURN_IF_ERROR(database_.Run(kDeleteRequests, absl::ToUnixNanos(time)));
+absl::StatusOr<int64_t> SqliteTables::DeleteRequestsBefore(absl::Duration running_time) {
+  RETURN_IF_ERROR(database_.Run(kDeleteRequests, absl::ToInt64Nanoseconds(running_time)));
   return database_.ChangedRows();
 }
 

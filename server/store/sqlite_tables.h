@@ -54,7 +54,7 @@ class SqliteTables : public Tables {
   absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                         absl::string_view id) override;
   absl::Status InsertRequest(const RequestRow& row) override;
-  absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Time time) override;
+  absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Duration running_time) override;
 
   absl::Status InsertResource(const ResourceRow& row) override;
   absl::Status DeleteResource(const ResourceRef& ref) override;
@@ -72,6 +72,13 @@ class SqliteTables : public Tables {
   absl::StatusOr<bool> HasBlob(absl::string_view sha256) override;
   absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
   absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
+
+  absl::StatusOr<IdentityRow> ReadIdentity() override;
+  absl::Status UpdateRunningTime(absl::Duration running_time) override;
+  absl::Status PutUnnamedBlob(const UnnamedBlobRow& row) override;
+  absl::StatusOr<std::vector<UnnamedBlobRow>> ListUnnamedBlobs() override;
+  absl::Status DeleteUnnamedBlob(absl::string_view sha256) override;
+
   absl::StatusOr<StoreCounts> Counts() override;
 
  private:

@@ -77,6 +77,7 @@ struct RequestRow {
   std::string body_sha256;
   std::string answer;  // Serialised.
   absl::Time create_time;
+  absl::Duration running_time;  // Of the store, at that time.
 };
 
 struct ResourceRow {
@@ -85,6 +86,18 @@ struct ResourceRow {
   std::string base_model;  // Of adapters.
   std::string job;         // That made it; else empty.
   std::string message;     // Serialised Dataset, Model or Adapter.
+};
+
+// What the store is, and how long servers have run on it.
+struct IdentityRow {
+  std::string id;
+  absl::Duration running_time;
+};
+
+struct UnnamedBlobRow {
+  std::string sha256;
+  absl::Duration since;  // Running time.
+  int64_t stamp = 0;
 };
 
 // Place in a list of jobs, exclusive.
@@ -146,7 +159,7 @@ class Tables {
   virtual absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                                 absl::string_view id) = 0;
   virtual absl::Status InsertRequest(const RequestRow& row) = 0;
-  virtual absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Time time) = 0;
+  virtual absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Duration running_time) = 0;
 
   virtual absl::Status InsertResource(const ResourceRow& row) = 0;
   virtual absl::Status DeleteResource(const ResourceRef& ref) = 0;
@@ -167,6 +180,13 @@ class Tables {
   // Blobs of files that PutFiles took away, sorted, until they are forgotten.
   virtual absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() = 0;
   virtual absl::Status ForgetReleasedBlob(absl::string_view sha256) = 0;
+
+  virtual absl::StatusOr<IdentityRow> ReadIdentity() = 0;
+  // Never makes it shorter.
+  virtual absl::Status UpdateRunningTime(absl::Duration running_time) = 0;
+  virtual absl::Status PutUnnamedBlob(const UnnamedBlobRow& row) = 0;  // Inserts or replaces.
+  virtual absl::StatusOr<std::vector<UnnamedBlobRow>> ListUnnamedBlobs() = 0;  // By hash.
+  virtual absl::Status DeleteUnnamedBlob(absl::string_view sha256) = 0;
 
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 };

@@ -17,8 +17,10 @@ namespace {
 class TransactionalStore : public JobStore {
  public:
   TransactionalStore(StoreOptions options, std::shared_ptr<JobListeners> listeners,
-                     std::unique_ptr<Backend> backend)
+                     std::unique_ptr<Backend> backend, IdentityRow identity)
       : options_(std::move(options)),
+        identity_(std::move(identity)),
+        opened_(options_.clock->Boottime()),
         listeners_(std::move(listeners)),
         backend_(std::move(backend)) {}
 
@@ -180,8 +182,45 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<int64_t> PruneRequestIds() override {
     return Write<int64_t>([](VerbContext& context) {
-      return context.tables.DeleteRequestsBefore(context.Now() -
+      return context.tables.DeleteRequestsBefore(context.running_time -
                                                  context.options.request_id_lifetime);
+    });
+  }
+  const std::string& Id() const override { return identity_.id; }
+  absl::Duration RunningTime() const override {
+    return identity_.running_time + (options_.clock->Boottime() - opened_);
+  }
+  absl::Status SaveRunningTime() override {
+    return WriteStatus([](VerbContext& context) {
+      return context.tables.UpdateRunningTime(context.running_time);
+    });
+  }
+  absl::StatusOr<std::vector<UnnamedBlob>> UnnamedBlobs() override {
+    return Read<std::vector<UnnamedBlob>>(
+        [](VerbContext& context) -> absl::StatusOr<std::vector<UnnamedBlob>> {
+          ASSIGN_OR_RETURN(const auto rows, context.tables.ListUnnamedBlobs());
+          std::vector<UnnamedBlob> blobs;
+          for (const UnnamedBlobRow& row : rows) {
+            blobs.push_back({row.sha256, row.stamp, context.running_time - row.since});
+          }
+          return blobs;
+        });
+  }
+  absl::Status NoteUnnamedBlobs(absl::Span<const UnnamedBlob> blobs) override {
+    return WriteStatus([&](VerbContext& context) -> absl::Status {
+      for (const UnnamedBlob& blob : blobs) {
+        RETURN_IF_ERROR(context.tables.PutUnnamedBlob(
+            {blob.sha256, context.running_time - blob.age, blob.stamp}));
+      }
+      return absl::OkStatus();
+    });
+  }
+  absl::Status ForgetUnnamedBlobs(absl::Span<const std::string> sha256) override {
+    return WriteStatus([&](VerbContext& context) -> absl::Status {
+      for (const std::string& blob : sha256) {
+        RETURN_IF_ERROR(context.tables.DeleteUnnamedBlob(blob));
+      }
+      return absl::OkStatus();
     });
   }
   absl::StatusOr<StoreCounts> Counts() override {
@@ -193,7 +232,7 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<T> Write(const Verb& verb) {
     absl::StatusOr<T> result;
     RETURN_IF_ERROR(backend_->Write([&](Tables& tables, std::vector<JobChange>& changes) {
-      VerbContext context = {tables, options_, times_, changes};
+      VerbContext context = {tables, options_, times_, changes, RunningTime()};
       result = verb(context);
       return result.status();
     }));
@@ -202,7 +241,7 @@ class TransactionalStore : public JobStore {
   template <typename Verb>
   absl::Status WriteStatus(const Verb& verb) {
     return backend_->Write([&](Tables& tables, std::vector<JobChange>& changes) {
-      VerbContext context = {tables, options_, times_, changes};
+      VerbContext context = {tables, options_, times_, changes, RunningTime()};
       return verb(context);
     });
   }
@@ -211,7 +250,7 @@ class TransactionalStore : public JobStore {
     absl::StatusOr<T> result;
     RETURN_IF_ERROR(backend_->Read([&](Tables& tables) {
       std::vector<JobChange> none;
-      VerbContext context = {tables, options_, times_, none};
+      VerbContext context = {tables, options_, times_, none, RunningTime()};
       result = verb(context);
       return result.status();
     }));
@@ -239,6 +278,8 @@ class TransactionalStore : public JobStore {
   }
 
   const StoreOptions options_;
+  const IdentityRow identity_;   // As it was when the store was opened.
+  const absl::Duration opened_;  // Boottime.
   const std::shared_ptr<JobListeners> listeners_;
   VolatileTimes times_;
   const std::unique_ptr<Backend> backend_;
@@ -271,11 +312,17 @@ absl::StatusOr<int64_t> TransactionalStore::WaitForEvents(absl::string_view job,
 
 }  // namespace
 
-std::unique_ptr<JobStore> MakeTransactionalStore(StoreOptions options,
-                                                 std::shared_ptr<JobListeners> listeners,
-                                                 std::unique_ptr<Backend> backend) {
+absl::StatusOr<std::unique_ptr<JobStore>> MakeTransactionalStore(
+    StoreOptions options, std::shared_ptr<JobListeners> listeners,
+    std::unique_ptr<Backend> backend) {
+  IdentityRow identity;
+  RETURN_IF_ERROR(backend->Read([&](Tables& tables) -> absl::Status {
+    ASSIGN_OR_RETURN(identity, tables.ReadIdentity());
+    return absl::OkStatus();
+  }));
   return std::make_unique<TransactionalStore>(FillDefaults(std::move(options)),
-                                              std::move(listeners), std::move(backend));
+                                              std::move(listeners), std::move(backend),
+                                              std::move(identity));
 }
 
 StoreOptions FillDefaults(StoreOptions options) {

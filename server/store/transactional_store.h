@@ -12,10 +12,11 @@
 namespace graft {
 
 // Takes the options with defaults filled in (FillDefaults). `backend` must tell `listeners` of
-// every commit: Enqueue in the order of commits, Deliver under no lock.
-std::unique_ptr<JobStore> MakeTransactionalStore(StoreOptions options,
-                                                 std::shared_ptr<JobListeners> listeners,
-                                                 std::unique_ptr<Backend> backend);
+// every commit: Enqueue in the order of commits, Deliver under no lock. Reads what the store is;
+// codes of Backend::Read.
+absl::StatusOr<std::unique_ptr<JobStore>> MakeTransactionalStore(
+    StoreOptions options, std::shared_ptr<JobListeners> listeners,
+    std::unique_ptr<Backend> backend);
 
 StoreOptions FillDefaults(StoreOptions options);
 

@@ -21,6 +21,7 @@ struct VerbContext {
   const StoreOptions& options;
   VolatileTimes& times;
   std::vector<JobChange>& changes;
+  const absl::Duration running_time;  // JobStore::RunningTime.
 
   absl::Time Now() const { return options.clock->Now(); }
   absl::Duration Boottime() const { return options.clock->Boottime(); }

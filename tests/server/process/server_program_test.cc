@@ -145,6 +145,39 @@ TEST_F(ServerProgramTest, AKilledServerIsStartedAgainOnTheSameData) {
   EXPECT_TRUE(next.Wait().success()) << LogText();
 }
 
+TEST_F(ServerProgramTest, AnotherStoreIsRefusedUntilItAdoptsTheArtifacts) {
+  ASSERT_TRUE(WriteTinyModel(directory_.Path("models/tiny")).ok());
+  Subprocess server = Start({"--models", directory_.Path("models")});
+  server.Signal(SIGTERM);
+  ASSERT_TRUE(server.Wait().success()) << LogText();
+  const std::string view = directory_.Path("data/artifacts/models/tiny/config.json");
+  ASSERT_TRUE(FileExists(view));
+
+  std::vector<std::string> arguments = Arguments(directory_.Path("never"));
+  arguments.insert(arguments.end(), {"--store", "memory:"});
+  const auto [memory_code, memory_output] = Run(arguments);
+  EXPECT_EQ(memory_code, 1);
+  EXPECT_THAT(memory_output, HasSubstr("graft.db"));
+  // The file is lost, and the next start makes another.
+  ASSERT_TRUE(RemoveFile(directory_.Path("data/graft.db")).ok());
+  const auto [code, output] = Run(Arguments(directory_.Path("never")));
+  EXPECT_EQ(code, 1);
+  EXPECT_THAT(output, HasSubstr("--adopt"));
+  EXPECT_TRUE(FileExists(view));
+
+  const std::vector<std::string> check = {"check", "--data", directory_.Path("data")};
+  const auto [look_code, look] = Run(check);
+  EXPECT_EQ(look_code, 1);
+  EXPECT_THAT(look, HasSubstr("names 0 and does not name"));
+  const auto [adopt_code, adopted] = Run({"check", "--adopt", "--data", directory_.Path("data")});
+  EXPECT_EQ(adopt_code, 0) << adopted;
+  EXPECT_EQ(Run(check).first, 0);
+  Subprocess next = Start();
+  EXPECT_NE(Run(check).first, 0) << "a running server has the data";
+  next.Signal(SIGTERM);
+  EXPECT_TRUE(next.Wait().success()) << LogText();
+}
+
 TEST_F(ServerProgramTest, BadFlagsEndWithCodeTwo) {
   EXPECT_EQ(Run({"--no-such-flag"}).first, 2);
   const auto [code, output] = Run({"--data", directory_.Path("x"), "--listen", "0.0.0.0:1"});

@@ -123,9 +123,13 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
   fixture_.Submit();
   const absl::Time submitted = fixture_.clock().Now();
   fixture_.clock().Advance(absl::Hours(1));
-  ExecuteSql(path(),
-             "DROP INDEX jobs_by_queue_time; PRAGMA user_version = 3;"
-             "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
+  ExecuteSql(
+      path(),
+      "DROP TABLE store_identity; DROP TABLE unnamed_blobs; DROP INDEX requests_by_running_time;"
+      "ALTER TABLE requests DROP COLUMN running_time_ns;"
+      "CREATE INDEX requests_by_time ON requests (create_time_ns);"
+      "DROP INDEX jobs_by_queue_time; PRAGMA user_version = 3;"
+      "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
   fixture_.Reopen();
   EXPECT_EQ(store().Counts()->oldest_queued, submitted);
   EXPECT_OK(fixture_.ClaimNext(kWorker));
@@ -200,7 +204,7 @@ class FaultTest : public SqliteTest {
     auto backend = OpenSqliteBackend({JoinPath(fixture_.root(), "faulty.db"), FaultVfs()},
                                      fixture_.options(), listeners);
     ASSERT_OK(backend);
-    faulty_ = MakeTransactionalStore(fixture_.options(), listeners, *std::move(backend));
+    faulty_ = *MakeTransactionalStore(fixture_.options(), listeners, *std::move(backend));
     StoreFixture::Fill(*faulty_);
   }
   size_t NumJobs() { return faulty_->ListJobs({})->items.size(); }
@@ -258,7 +262,7 @@ TEST_F(FaultTest, FailedSyncEndsTheProcess) {
         auto listeners = std::make_shared<JobListeners>();
         auto backend = OpenSqliteBackend({JoinPath(child.root(), "sync.db"), FaultVfs()},
                                          child.options(), listeners);
-        auto store = MakeTransactionalStore(child.options(), listeners, *std::move(backend));
+        auto store = *MakeTransactionalStore(child.options(), listeners, *std::move(backend));
         StoreFixture::Fill(*store);
         Faults().sync_error = SQLITE_IOERR_FSYNC;
         (void)store->InsertJob(StoreFixture::LoraJob());
