@@ -42,7 +42,8 @@ class BlobWriter {
   virtual absl::Status Append(absl::string_view bytes) = 0;
   // Makes the blob last and visible, whole. Called once. INVALID_ARGUMENT: another size than
   // expected. DATA_LOSS: another hash. Codes of Append. A blob that is there already is left as it
-  // is but counts as new (BlobStore::Keep), and that is OK.
+  // is but counts as new (BlobStore::Keep), and that is OK; one whose bytes are not those that its
+  // name says is replaced.
   virtual absl::StatusOr<BlobInfo> Commit() = 0;
   virtual int64_t size_bytes() const = 0;
 };
@@ -65,7 +66,7 @@ class BlobStore {
 
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> NewWriter(
       const BlobExpectation& expected) = 0;
-  // NOT_FOUND when there is no such blob.
+  // NOT_FOUND when there is no such blob. DATA_LOSS: its bytes are not those that its name says.
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(absl::string_view sha256) const = 0;
   // NOT_FOUND as Open.
   virtual absl::StatusOr<BlobInfo> Stat(absl::string_view sha256) const = 0;
@@ -83,7 +84,7 @@ class BlobStore {
   // NOT_FOUND as Open; RESOURCE_EXHAUSTED when it is longer than max_bytes.
   absl::StatusOr<std::string> Get(absl::string_view sha256, int64_t max_bytes) const;
   // Reads the blob and compares its bytes with its name. NOT_FOUND; DATA_LOSS when they differ.
-  absl::Status Verify(absl::string_view sha256) const;
+  virtual absl::Status Verify(absl::string_view sha256) const;
 };
 
 }  // namespace graft

@@ -20,6 +20,7 @@ namespace {
 
 constexpr char kObjects[] = "objects";
 constexpr char kIncoming[] = "incoming";
+constexpr size_t kCopyBytes = size_t{1} << 20;
 
 absl::Status CheckHash(absl::string_view sha256) {
   if (IsSha256Hex(sha256)) return absl::OkStatus();
@@ -28,6 +29,31 @@ absl::Status CheckHash(absl::string_view sha256) {
 
 std::string ObjectPath(absl::string_view root, absl::string_view sha256) {
   return absl::StrCat(root, "/", kObjects, "/", sha256.substr(0, 2), "/", sha256);
+}
+
+std::string NameOf(absl::string_view sha256) { return absl::StrCat("blob ", sha256); }
+
+absl::Status CopyFile(const std::string& from, const std::string& to) {
+  ASSIGN_OR_RETURN(UniqueFd source, OpenFile(from, O_RDONLY));
+  ASSIGN_OR_RETURN(UniqueFd target, OpenFile(to, O_WRONLY | O_CREAT | O_EXCL, 0444));
+  std::string buffer(kCopyBytes, '\0');
+  for (int64_t offset = 0;;) {
+    ASSIGN_OR_RETURN(const size_t count,
+                     ReadAt(source.get(), offset, absl::MakeSpan(buffer), from));
+    if (count == 0) break;
+    RETURN_IF_ERROR(WriteAll(target.get(), absl::string_view(buffer.data(), count), to));
+    offset += static_cast<int64_t>(count);
+  }
+  return SyncFile(target.get(), to);
+}
+
+// Some file systems have no hard links, or the two names are on different ones.
+absl::Status LinkOrCopy(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+  if (errno == EXDEV || errno == EMLINK || errno == EPERM || errno == ENOTSUP) {
+    return CopyFile(from, to);
+  }
+  return FileError(errno, absl::StrCat("link ", from, " to"), to);
 }
 
 absl::Status BlobNotFound(absl::string_view sha256) {
@@ -43,6 +69,8 @@ absl::Status ForBlob(const absl::Status& status, absl::string_view sha256) {
 absl::Status ForWriting(const absl::Status& status) {
   return absl::IsResourceExhausted(status) ? DiskFull("there is no room for a blob") : status;
 }
+
+}  // namespace
 
 class FileBlobWriter : public BlobWriter {
  public:
@@ -98,8 +126,8 @@ class FileBlobWriter : public BlobWriter {
     }
     const std::string path = ObjectPath(store_.root(), info.sha256);
     RETURN_IF_ERROR(ForWriting(CreateDirectories(DirectoryOf(path))));
-    const absl::StatusOr<BlobInfo> existing = store_.Keep(info.sha256);
-    if (existing.ok() && existing->size_bytes == size_bytes_) {
+    const bool there = store_.Keep(info.sha256).ok();
+    if (there && store_.Verify(info.sha256).ok()) {
       // Its writer may not have come to the last sync yet, and our answer means durable too.
       RETURN_IF_ERROR(SyncDirectory(DirectoryOf(path)));
       return info;
@@ -108,6 +136,7 @@ class FileBlobWriter : public BlobWriter {
     RETURN_IF_ERROR(ForWriting(SyncFile(fd_.get(), temporary_)));
     RETURN_IF_ERROR(ForWriting(RenameAndSync(temporary_, path)));
     fd_.Reset();
+    if (there) store_.NoteReplaced(info.sha256);
     return info;
   }
 
@@ -124,6 +153,8 @@ class FileBlobWriter : public BlobWriter {
   Sha256 hash_;
   int64_t size_bytes_ = 0;
 };
+
+namespace {
 
 class FileBlobReader : public BlobReader {
  public:
@@ -171,13 +202,55 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::NewWriter(
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> FileBlobStore::Open(absl::string_view sha256) const {
-  RETURN_IF_ERROR(CheckHash(sha256));
-  const std::string path = ObjectPath(root_, sha256);
-  absl::StatusOr<UniqueFd> fd = OpenFile(path, O_RDONLY);
-  if (!fd.ok()) return ForBlob(fd.status(), sha256);
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenChecked(sha256));
   struct stat info;
-  if (::fstat(fd->get(), &info) != 0) return FileError(errno, "read the size of", path);
-  return std::make_unique<FileBlobReader>(*std::move(fd), info.st_size, std::string(sha256));
+  if (::fstat(fd.get(), &info) != 0) {
+    return FileError(errno, "read the size of", ObjectPath(root_, sha256));
+  }
+  return std::make_unique<FileBlobReader>(std::move(fd), info.st_size, std::string(sha256));
+}
+
+absl::StatusOr<UniqueFd> FileBlobStore::OpenChecked(absl::string_view sha256) const {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  absl::StatusOr<UniqueFd> fd = OpenFile(ObjectPath(root_, sha256), O_RDONLY);
+  if (!fd.ok()) return ForBlob(fd.status(), sha256);
+  RETURN_IF_ERROR(NoteChecked(sha256, hashes_.Check(fd->get(), sha256, NameOf(sha256))));
+  return fd;
+}
+
+absl::Status FileBlobStore::Verify(absl::string_view sha256) const {
+  return OpenChecked(sha256).status();
+}
+
+absl::Status FileBlobStore::Scrub(absl::string_view sha256, const HashPace& pace) const {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const absl::StatusOr<UniqueFd> fd = OpenFile(ObjectPath(root_, sha256), O_RDONLY);
+  if (!fd.ok()) return ForBlob(fd.status(), sha256);
+  return NoteChecked(sha256, hashes_.Recheck(fd->get(), sha256, NameOf(sha256), pace));
+}
+
+absl::Status FileBlobStore::NoteChecked(absl::string_view sha256,
+                                        const absl::Status& status) const {
+  MutexLock lock(corrupt_mutex_);
+  if (absl::IsDataLoss(status)) corrupt_.insert(std::string(sha256));
+  if (status.ok()) corrupt_.erase(std::string(sha256));
+  return status;
+}
+
+void FileBlobStore::NoteReplaced(absl::string_view sha256) {
+  MutexLock lock(corrupt_mutex_);
+  corrupt_.erase(std::string(sha256));
+  ++repairs_;
+}
+
+std::vector<std::string> FileBlobStore::Corrupt() const {
+  MutexLock lock(corrupt_mutex_);
+  return {corrupt_.begin(), corrupt_.end()};
+}
+
+int64_t FileBlobStore::repairs() const {
+  MutexLock lock(corrupt_mutex_);
+  return repairs_;
 }
 
 absl::StatusOr<BlobInfo> FileBlobStore::Stat(absl::string_view sha256) const {
@@ -206,9 +279,14 @@ absl::StatusOr<BlobInfo> FileBlobStore::Keep(absl::string_view sha256) {
   const std::string path = ObjectPath(root_, sha256);
   MutexLock lock(age_mutex_);
   ASSIGN_OR_RETURN(BlobInfo info, Stat(sha256));
-  if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) != 0) {
+  RETURN_IF_ERROR(hashes_.KeepOver(path, [&]() -> absl::Status {
+    // Finer than the ticks that the kernel itself stamps with: no other change looks like it.
+    timespec now[2];
+    ::clock_gettime(CLOCK_REALTIME, &now[0]);
+    now[1] = now[0];
+    if (::utimensat(AT_FDCWD, path.c_str(), now, 0) == 0) return absl::OkStatus();
     return ForBlob(FileError(errno, "renew the time of", path), sha256);
-  }
+  }));
   return info;
 }
 
@@ -228,12 +306,34 @@ absl::StatusOr<bool> FileBlobStore::DeleteIfOlder(absl::string_view sha256, absl
 absl::Status FileBlobStore::Delete(absl::string_view sha256) {
   RETURN_IF_ERROR(CheckHash(sha256));
   const absl::Status status = RemoveFile(ObjectPath(root_, sha256));
+  if (status.ok()) {
+    MutexLock lock(corrupt_mutex_);
+    corrupt_.erase(std::string(sha256));
+  }
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
 absl::StatusOr<std::string> FileBlobStore::PathOf(absl::string_view sha256) const {
-  ASSIGN_OR_RETURN(const BlobInfo info, Stat(sha256));
-  return ObjectPath(root_, info.sha256);
+  RETURN_IF_ERROR(Verify(sha256));
+  return ObjectPath(root_, sha256);
+}
+
+absl::Status FileBlobStore::Link(absl::string_view sha256, const std::string& path) const {
+  ASSIGN_OR_RETURN(const std::string from, PathOf(sha256));
+  return hashes_.KeepOver(from, [&] { return LinkOrCopy(from, path); });
+}
+
+bool FileBlobStore::IsLinkOrCopy(absl::string_view sha256, const std::string& path) const {
+  struct stat shown;
+  struct stat stored;
+  if (!CheckHash(sha256).ok() || ::lstat(path.c_str(), &shown) != 0 || !S_ISREG(shown.st_mode) ||
+      ::stat(ObjectPath(root_, sha256).c_str(), &stored) != 0) {
+    return false;
+  }
+  if (shown.st_dev == stored.st_dev && shown.st_ino == stored.st_ino) return true;
+  // A link to a file that was replaced has one name left, too: only the bytes tell it from a copy.
+  return shown.st_nlink == 1 && shown.st_size == stored.st_size &&
+         hashes_.CheckFile(path, sha256, path).ok();
 }
 
 }  // namespace graft

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/mutex.h"
+#include "common/base/unique_fd.h"
 #include "common/blobs/blob_store.h"
+#include "common/blobs/hash_cache.h"
 
 namespace graft {
 
@@ -17,6 +22,10 @@ namespace graft {
 // A blob is written to incoming/, fsynced, renamed, and its directory fsynced; a failed fsync ends
 // the process (common/base/file.h). One process owns a root, which the caller sees to. It may be
 // read by others.
+//
+// Whatever gives bytes away (Open, PathOf, Link) has compared them with the blob's name, at the
+// cost of reading them the first time (HashCache); DATA_LOSS is the answer where they differ.
+// Writing the right bytes once more mends such a blob.
 class FileBlobStore : public BlobStore {
  public:
   // Makes the directories that are missing. Codes of common/base/file.h.
@@ -28,6 +37,7 @@ class FileBlobStore : public BlobStore {
   absl::Status ForEach(const std::function<bool(const BlobInfo&)>& visit) const override;
   absl::StatusOr<BlobInfo> Keep(absl::string_view sha256) override ABSL_LOCKS_EXCLUDED(age_mutex_);
   absl::Status Delete(absl::string_view sha256) override;
+  absl::Status Verify(absl::string_view sha256) const override;
 
   // Whether it was written, or last kept, longer ago than `age`. False when there is none.
   bool IsOlder(absl::string_view sha256, absl::Duration age) const;
@@ -35,16 +45,41 @@ class FileBlobStore : public BlobStore {
   // somebody has kept it since.
   absl::StatusOr<bool> DeleteIfOlder(absl::string_view sha256, absl::Duration age)
       ABSL_LOCKS_EXCLUDED(age_mutex_);
-  // Where the blob lies, for processes of the same machine that map it. NOT_FOUND, INVALID_ARGUMENT
-  // as Open. The file must not be changed.
+  // Where the blob lies, for processes of the same machine that map it. Codes of Open. The file
+  // must not be changed.
   absl::StatusOr<std::string> PathOf(absl::string_view sha256) const;
+  // Gives the blob the further name `path`: a hard link, or a copy where there can be none. Codes
+  // of Open.
+  absl::Status Link(absl::string_view sha256, const std::string& path) const;
+  // Whether the file at `path` is the blob's own (a link), or a copy that holds its bytes. Says
+  // nothing about the blob's bytes.
+  bool IsLinkOrCopy(absl::string_view sha256, const std::string& path) const;
+
+  // Reads the blob from the disk and compares, whatever is known of it, at the pace that is told.
+  // CANCELLED: `pace` returned false. Codes of Open.
+  absl::Status Scrub(absl::string_view sha256, const HashPace& pace) const;
+  // Blobs that were found corrupt and are neither replaced nor deleted since, sorted.
+  std::vector<std::string> Corrupt() const;
+  // How many corrupt ones were replaced: what links to the old files must be made again.
+  int64_t repairs() const;
 
   const std::string& root() const { return root_; }
 
  private:
+  friend class FileBlobWriter;
   explicit FileBlobStore(std::string root) : root_(std::move(root)) {}
 
+  // The open file of the blob, its bytes compared.
+  absl::StatusOr<UniqueFd> OpenChecked(absl::string_view sha256) const;
+  // Notes what a look at the blob's bytes came to, and returns it.
+  absl::Status NoteChecked(absl::string_view sha256, const absl::Status& status) const;
+  void NoteReplaced(absl::string_view sha256);
+
   const std::string root_;
+  mutable HashCache hashes_;
+  mutable Mutex corrupt_mutex_;
+  mutable std::set<std::string> corrupt_ ABSL_GUARDED_BY(corrupt_mutex_);
+  int64_t repairs_ ABSL_GUARDED_BY(corrupt_mutex_) = 0;
   Mutex age_mutex_;  // Between a look at a blob's age and what follows from it.
 };
 

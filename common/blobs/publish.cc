@@ -22,7 +22,6 @@ namespace {
 
 constexpr char kByUid[] = ".by-uid";
 constexpr char kTemporary[] = ".tmp-";
-constexpr size_t kCopyBytes = size_t{1} << 20;
 
 std::string TemporaryIn(absl::string_view directory) {
   static std::atomic<uint64_t> counter{0};
@@ -48,29 +47,6 @@ std::string ReadLink(const std::string& path) {
 bool IsThere(const std::string& path) {
   struct stat info;
   return ::lstat(path.c_str(), &info) == 0;
-}
-
-absl::Status CopyFile(const std::string& from, const std::string& to) {
-  ASSIGN_OR_RETURN(UniqueFd source, OpenFile(from, O_RDONLY));
-  ASSIGN_OR_RETURN(UniqueFd target, OpenFile(to, O_WRONLY | O_CREAT | O_EXCL, 0444));
-  std::string buffer(kCopyBytes, '\0');
-  for (int64_t offset = 0;;) {
-    ASSIGN_OR_RETURN(const size_t count,
-                     ReadAt(source.get(), offset, absl::MakeSpan(buffer), from));
-    if (count == 0) break;
-    RETURN_IF_ERROR(WriteAll(target.get(), absl::string_view(buffer.data(), count), to));
-    offset += static_cast<int64_t>(count);
-  }
-  return SyncFile(target.get(), to);
-}
-
-// Some file systems have no hard links, or the two roots are on different ones.
-absl::Status LinkOrCopy(const std::string& from, const std::string& to) {
-  if (::link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
-  if (errno == EXDEV || errno == EMLINK || errno == EPERM || errno == ENOTSUP) {
-    return CopyFile(from, to);
-  }
-  return FileError(errno, absl::StrCat("link ", from, " to"), to);
 }
 
 absl::Status RemoveTemporaries(const std::string& directory) {
@@ -144,11 +120,10 @@ absl::Status ViewPublisher::Build(const std::string& directory,
       return absl::DataLossError(absl::StrCat(file.path, ": blob ", file.sha256, " has ",
                                               blob->size_bytes, " bytes, not ", file.size_bytes));
     }
-    ASSIGN_OR_RETURN(const std::string from, blobs_->PathOf(file.sha256));
     const std::string to = JoinPath(directory, file.path);
     RETURN_IF_ERROR(CreateDirectories(DirectoryOf(to)));
     directories.insert(DirectoryOf(to));
-    RETURN_IF_ERROR(LinkOrCopy(from, to));
+    RETURN_IF_ERROR(Annotate(blobs_->Link(file.sha256, to), file.path));
   }
   for (const std::string& made : directories) RETURN_IF_ERROR(SyncDirectory(made));
   return absl::OkStatus();
@@ -199,16 +174,7 @@ bool ViewPublisher::HasFiles(absl::string_view uid, const std::vector<ManifestFi
   const std::string directory = PathOf(uid);
   if (!DirectoryExists(directory)) return false;
   for (const ManifestFile& file : files) {
-    const absl::StatusOr<std::string> blob = blobs_->PathOf(file.sha256);
-    struct stat shown;
-    struct stat stored;
-    if (!blob.ok() || ::lstat(JoinPath(directory, file.path).c_str(), &shown) != 0 ||
-        ::stat(blob->c_str(), &stored) != 0) {
-      return false;
-    }
-    const bool linked = shown.st_dev == stored.st_dev && shown.st_ino == stored.st_ino;
-    const bool copied = shown.st_nlink == 1 && shown.st_size == stored.st_size;
-    if (!S_ISREG(shown.st_mode) || !(linked || copied)) return false;
+    if (!blobs_->IsLinkOrCopy(file.sha256, JoinPath(directory, file.path))) return false;
   }
   return true;
 }

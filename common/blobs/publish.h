@@ -34,9 +34,9 @@ class ViewPublisher {
 
   // Makes ROOT/<name> show `files`. Whole views are left as they are, others are built again; a
   // name that showed another uid is moved. NOT_FOUND: a blob is missing, named by file and hash.
-  // DATA_LOSS: a blob has another size. INVALID_ARGUMENT: see CheckManifest. ALREADY_EXISTS:
-  // ROOT/<name> is something that this class did not make. RESOURCE_EXHAUSTED: disk full. After an
-  // error the old view, if there was one, is still shown.
+  // DATA_LOSS: a blob has another size, or other bytes than its name says. INVALID_ARGUMENT: see
+  // CheckManifest. ALREADY_EXISTS: ROOT/<name> is something that this class did not make.
+  // RESOURCE_EXHAUSTED: disk full. After an error the old view, if there was one, is still shown.
   absl::Status Publish(absl::string_view uid, absl::string_view name,
                        const std::vector<ManifestFile>& files) const;
 
@@ -46,8 +46,8 @@ class ViewPublisher {
   // Removes the directories that no name shows: of a Prepare without Publish.
   absl::Status RemoveUnnamed() const;
 
-  // Are the name and every file there, and is each the blob's own file (or a copy of its size)?
-  // Reads no contents.
+  // Are the name and every file there, and is each the blob's own file (or a copy of its bytes)?
+  // Reads no contents but, the first time, those of copies.
   bool IsWhole(absl::string_view uid, absl::string_view name,
                const std::vector<ManifestFile>& files) const;
 

@@ -33,6 +33,15 @@ absl::StatusOr<v1::Adapter> Find(const Catalogue& catalogue, const std::string& 
   return FindAdapter(catalogue.store, {name, "name"});
 }
 
+// What is read by its path in a directory, not as a blob.
+absl::Status VerifyFiles(const Catalogue& catalogue,
+                         const google::protobuf::RepeatedPtrField<v1::Artifact>& files) {
+  for (const v1::Artifact& file : files) {
+    RETURN_IF_ERROR(Annotate(catalogue.blobs.Verify(file.sha256()), file.path()));
+  }
+  return absl::OkStatus();
+}
+
 // With its directory and its base model's, which are made where they are missing.
 absl::StatusOr<StoredAdapter> FindInFull(const Catalogue& catalogue, const std::string& name) {
   StoredAdapter stored;
@@ -41,6 +50,8 @@ absl::StatusOr<StoredAdapter> FindInFull(const Catalogue& catalogue, const std::
   RETURN_IF_ERROR(catalogue.publisher.Show(stored.adapter));
   stored.adapter_directory = catalogue.publisher.AdapterDirectory(name);
   ASSIGN_OR_RETURN(stored.base_directory, catalogue.publisher.DirectoryOf(stored.base));
+  RETURN_IF_ERROR(VerifyFiles(catalogue, stored.adapter.files()));
+  RETURN_IF_ERROR(VerifyFiles(catalogue, stored.base.files()));
   return stored;
 }
 

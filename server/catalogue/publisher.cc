@@ -80,12 +80,17 @@ absl::Status Publisher::CheckUploaded(const std::vector<v1::Artifact>& files) co
   }
   RETURN_IF_ERROR(CheckManifest(manifest));
   for (const ManifestFile& file : manifest) {
-    const absl::StatusOr<BlobInfo> blob = blobs_.Keep(file.sha256);
-    if (absl::IsNotFound(blob.status())) {
+    absl::StatusOr<BlobInfo> blob = blobs_.Keep(file.sha256);
+    const absl::Status verified = blob.ok() ? blobs_.Verify(file.sha256) : blob.status();
+    if (absl::IsNotFound(verified)) {
       return absl::FailedPreconditionError(
           absl::StrCat(file.path, ": blob ", file.sha256, " was not uploaded"));
     }
-    if (!blob.ok()) return Annotate(blob.status(), file.path);
+    if (absl::IsDataLoss(verified)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(file.path, ": ", verified.message(), "; upload it again"));
+    }
+    RETURN_IF_ERROR(Annotate(verified, file.path));
     if (blob->size_bytes != file.size_bytes) {
       return absl::FailedPreconditionError(absl::StrCat(
           file.path, ": has ", blob->size_bytes, " bytes, not ", file.size_bytes, " as said"));
@@ -209,6 +214,10 @@ absl::Status Publisher::Show(const v1::Model& model) {
 
 absl::StatusOr<std::string> Publisher::DirectoryOf(const v1::Model& model) {
   RETURN_IF_ERROR(Show(model));
+  for (const v1::Artifact& file : model.files()) {
+    if (absl::EndsWith(file.path(), ".safetensors")) continue;
+    RETURN_IF_ERROR(Annotate(blobs_.Verify(file.sha256()), file.path()));
+  }
   return models_.PathOf(UidOf(model.name(), model.sha256()));
 }
 

@@ -34,8 +34,9 @@ class Publisher {
   static absl::StatusOr<std::unique_ptr<Publisher>> Open(const std::string& root, JobStore& store,
                                                          FileBlobStore& blobs);
 
-  // Are the files' blobs here, of these sizes? INVALID_ARGUMENT: see CheckManifest;
-  // FAILED_PRECONDITION: one was not uploaded, or has another size.
+  // Are the files' blobs here, of these sizes, and whole? INVALID_ARGUMENT: see CheckManifest;
+  // FAILED_PRECONDITION: one was not uploaded, has another size, or is corrupt (and mended by
+  // another upload).
   absl::Status CheckUploaded(const std::vector<v1::Artifact>& files) const;
 
   // What ends the attempt in the store: AttemptSucceeded, complete; or AttemptFailed, when the
@@ -51,7 +52,8 @@ class Publisher {
   absl::Status Show(const v1::Adapter& adapter);
   absl::Status Show(const v1::Model& model);
 
-  // The directory of a model, which is made if it is missing: for the tokenizer.
+  // The directory of a model, which is made if it is missing: for the tokenizer. DATA_LOSS: one of
+  // its files is corrupt; the weights are not looked at.
   absl::StatusOr<std::string> DirectoryOf(const v1::Model& model);
   std::string AdapterDirectory(absl::string_view name) const;
 

@@ -308,8 +308,10 @@ absl::Status WorkerService::FindMissing(const worker::v1::HasBlobsRequest& reque
       return FieldViolation(absl::StrCat("sha256[", i, "]"),
                             "must be 64 lower-case hexadecimal digits");
     }
-    const absl::Status found = context_.catalogue.blobs.Keep(sha256).status();
-    if (absl::IsNotFound(found)) {
+    absl::Status found = context_.catalogue.blobs.Keep(sha256).status();
+    if (found.ok()) found = context_.catalogue.blobs.Verify(sha256);
+    // One that is corrupt is mended by being uploaded.
+    if (absl::IsNotFound(found) || absl::IsDataLoss(found)) {
       response->add_missing(sha256);
     } else if (!found.ok()) {
       return found;

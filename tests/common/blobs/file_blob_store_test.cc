@@ -16,6 +16,7 @@
 namespace graft {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -151,6 +152,59 @@ TEST_F(FileBlobStoreTest, EveryBlobIsSyncedBeforeItHasItsName) {
   SetFileSystemCallsForTest(&calls);
   ASSERT_TRUE(store_->Put("x").ok());
   EXPECT_THAT(order, HasSubstr("FRD"));
+}
+
+// One bit of the stored file, whatever its mode.
+void FlipBit(const std::string& path, int64_t bit) {
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  const UniqueFd fd = *OpenFile(path, O_RDWR);
+  char byte = 0;
+  ASSERT_EQ(::pread(fd.get(), &byte, 1, bit / 8), 1);
+  byte = static_cast<char>(byte ^ (1 << bit % 8));
+  ASSERT_EQ(::pwrite(fd.get(), &byte, 1, bit / 8), 1);
+}
+
+TEST_F(FileBlobStoreTest, AFlippedBitIsNeverGivenAway) {
+  const BlobInfo blob = *store_->Put("hello");
+  const std::string path = *store_->PathOf(blob.sha256);
+  for (int bit = 0; bit < 40; ++bit) {
+    FlipBit(path, bit);
+    const absl::Status opened = store_->Open(absl::string_view(blob.sha256)).status();
+    EXPECT_EQ(opened.code(), absl::StatusCode::kDataLoss) << bit;
+    EXPECT_THAT(std::string(opened.message()), HasSubstr(blob.sha256));
+    EXPECT_EQ(store_->PathOf(blob.sha256).status().code(), absl::StatusCode::kDataLoss);
+    EXPECT_EQ(store_->Link(blob.sha256, dir_.Path("view")).code(), absl::StatusCode::kDataLoss);
+    EXPECT_EQ(store_->Verify(blob.sha256).code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(store_->Corrupt(), ElementsAre(blob.sha256));
+    FlipBit(path, bit);
+    EXPECT_TRUE(store_->Open(absl::string_view(blob.sha256)).ok()) << bit;
+    EXPECT_THAT(store_->Corrupt(), IsEmpty());
+  }
+  EXPECT_FALSE(FileExists(dir_.Path("view")));
+}
+
+TEST_F(FileBlobStoreTest, AnotherUploadMendsACorruptBlob) {
+  const BlobInfo blob = *store_->Put("hello");
+  FlipBit(*store_->PathOf(blob.sha256), 3);
+  ASSERT_FALSE(store_->Verify(blob.sha256).ok());
+  ASSERT_TRUE(store_->Put("hello").ok());
+  EXPECT_EQ(*store_->Get(blob.sha256, 100), "hello");
+  EXPECT_EQ(store_->repairs(), 1);
+  EXPECT_THAT(store_->Corrupt(), IsEmpty());
+  ASSERT_TRUE(store_->Put("hello").ok());
+  EXPECT_EQ(store_->repairs(), 1);
+}
+
+TEST_F(FileBlobStoreTest, AScrubReadsWhatNobodyAsksFor) {
+  const BlobInfo blob = *store_->Put("hello");
+  const auto all = [](int64_t) { return true; };
+  EXPECT_TRUE(store_->Scrub(blob.sha256, all).ok());
+  FlipBit(*store_->PathOf(blob.sha256), 0);
+  EXPECT_TRUE(absl::IsDataLoss(store_->Scrub(blob.sha256, all)));
+  EXPECT_THAT(store_->Corrupt(), ElementsAre(blob.sha256));
+  ASSERT_TRUE(store_->Delete(blob.sha256).ok());
+  EXPECT_THAT(store_->Corrupt(), IsEmpty());
+  EXPECT_TRUE(absl::IsNotFound(store_->Scrub(blob.sha256, all)));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "common/blobs/publish.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,6 +175,20 @@ TEST_F(ViewPublisherTest, HalfBuiltViewsOfAKilledProcessAreRemoved) {
   publisher_.emplace(*ViewPublisher::Open(dir_.Path("adapters"), *blobs_));
   EXPECT_THAT(Names(), ElementsAre(".by-uid"));
   EXPECT_THAT(*ListDirectory(dir_.Path("adapters/.by-uid")), IsEmpty());
+}
+
+TEST_F(ViewPublisherTest, AViewOfACorruptBlobIsMadeAgainOnceItIsMended) {
+  const std::vector<ManifestFile> files = {File("a", "hello")};
+  ASSERT_TRUE(publisher_->Publish("u1", "news", files).ok());
+  const std::string path = dir_.Path("adapters/news/a");
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  const UniqueFd fd = *OpenFile(path, O_RDWR);
+  ASSERT_EQ(::pwrite(fd.get(), "J", 1, 0), 1);
+  EXPECT_EQ(publisher_->Publish("u2", "other", files).code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(blobs_->Put("hello").ok());
+  EXPECT_FALSE(publisher_->IsWhole("u1", "news", files)) << "it shows the old file";
+  ASSERT_TRUE(publisher_->Publish("u1", "news", files).ok());
+  EXPECT_EQ(Read("news/a"), "hello");
 }
 
 }  // namespace
