@@ -9,7 +9,6 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
-#include "worker/agent/cache_limit.h"
 
 namespace graft {
 namespace {
@@ -57,6 +56,7 @@ Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLaun
       clock_(clock),
       link_(std::move(channel), WithIdentity(options_.link, options_.identity)),
       inputs_(JoinPath(options_.state_directory, "cache"), link_),
+      cache_limit_(JoinPath(options_.state_directory, "cache"), clock),
       stop_(clock),
       attempts_(clock),
       attempts_total_(metrics.AddCounter("graft_worker_attempts_total",
@@ -332,8 +332,7 @@ bool Agent::RunNextJob(Slot& slot) {
 }
 
 void Agent::TrimInputs() {
-  const absl::StatusOr<int64_t> removed = TrimCache(JoinPath(options_.state_directory, "cache"),
-                                                    options_.cache_max_bytes, kCacheMinAge);
+  const absl::StatusOr<int64_t> removed = cache_limit_.Trim(options_.cache_max_bytes, kCacheMinAge);
   if (!removed.ok()) {
     Log(LogLevel::kWarning, "the cache could not be trimmed",
         {{"error", removed.status().ToString()}});

@@ -24,6 +24,7 @@
 #include "graft/worker/v1/worker.pb.h"
 #include "grpcpp/channel.h"
 #include "worker/agent/attempts.h"
+#include "worker/agent/cache_limit.h"
 #include "worker/agent/engine_launcher.h"
 #include "worker/agent/generator.h"
 #include "worker/agent/input_cache.h"
@@ -93,6 +94,7 @@ class Agent {
   Clock& clock_;
   ServerLink link_;
   InputCache inputs_;
+  CacheLimit cache_limit_;
   GenerationQueue generations_;
   StopSignal stop_;
   Attempts attempts_;

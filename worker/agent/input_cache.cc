@@ -12,6 +12,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/telemetry/log.h"
 
 namespace graft {
 namespace {
@@ -53,6 +54,8 @@ absl::Status OfThisMachine(const absl::Status& status) {
   return absl::IsInvalidArgument(status) ? absl::UnavailableError(status.message()) : status;
 }
 
+std::string NameOf(const v1::Artifact& file) { return absl::StrCat("blob ", file.sha256()); }
+
 // Points at the blob that was there last time, which may have moved. An engine of another slot may
 // open the path at any moment: it is replaced, never missing.
 absl::Status Link(const std::string& target, const std::string& path) {
@@ -83,12 +86,30 @@ absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSigna
   }
   if (!server_blobs.empty()) {
     std::string shared = JoinPath(server_blobs, relative);
-    if (access(shared.c_str(), R_OK) == 0) return shared;
+    const absl::Status checked = hashes_.CheckFile(shared, file.sha256(), NameOf(file));
+    if (checked.ok()) return shared;
+    if (absl::IsDataLoss(checked)) {
+      Log(LogLevel::kWarning, "a blob of the server is corrupt: asking the server for it",
+          {{"error", std::string(checked.message())}});
+    }
   }
   std::string cached = JoinPath(JoinPath(directory_, "blobs"), relative);
   if (FileExists(cached)) {
-    MarkUsed(cached);
-    return cached;
+    const absl::Status checked = hashes_.CheckFile(cached, file.sha256(), NameOf(file));
+    if (checked.ok()) {
+      hashes_
+          .KeepOver(cached,
+                    [&] {
+                      MarkUsed(cached);
+                      return absl::OkStatus();
+                    })
+          .IgnoreError();
+      return cached;
+    }
+    if (!absl::IsDataLoss(checked)) return checked;
+    Log(LogLevel::kWarning, "a cached blob is corrupt: fetching it again",
+        {{"error", std::string(checked.message())}});
+    RETURN_IF_ERROR(RemoveFile(cached));
   }
   RETURN_IF_ERROR(CreateDirectories(DirectoryOf(cached)));
   RETURN_IF_ERROR(link_.Retry(stop, [&] { return link_.FetchBlob(file, cached, stop); }));

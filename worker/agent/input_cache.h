@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/stop_signal.h"
+#include "common/blobs/hash_cache.h"
 #include "graft/worker/v1/worker.pb.h"
 #include "worker/agent/server_link.h"
 
@@ -14,8 +15,10 @@ namespace graft {
 
 // Blobs that are fetched are kept in `directory`/blobs; folders are links to them in
 // `directory`/folders. When the server's own blob directory is readable from here, its files are
-// used in place and nothing is copied. Thread-safe for different contents; the same blob fetched
-// twice at once is merely fetched twice.
+// used in place and nothing is copied. Whatever is used has been hashed, once as long as the file
+// stays the same (HashCache): a copy that is corrupt is fetched again, and of a blob of the
+// server's that is corrupt the server is asked, which answers DATA_LOSS unless it has mended it.
+// Thread-safe for different contents; the same blob fetched twice at once is merely fetched twice.
 class InputCache {
  public:
   InputCache(std::string directory, ServerLink& link);
@@ -25,7 +28,8 @@ class InputCache {
 
   // A folder that holds the files under their names. INVALID_ARGUMENT: the files are not described
   // as they must be (an unsafe name, no SHA-256), which no other machine and no second try mends;
-  // else as ServerLink::FetchBlob and common/base/file.h, whose INVALID_ARGUMENT is UNAVAILABLE.
+  // DATA_LOSS: the server's own file is corrupt, named by its blob; else as ServerLink::FetchBlob
+  // and common/base/file.h, whose INVALID_ARGUMENT is UNAVAILABLE.
   absl::StatusOr<std::string> Folder(const worker::v1::InputFiles& files, StopSignal& stop);
   // A single file under its own name (its ending tells the format).
   absl::StatusOr<std::string> File(const v1::Artifact& file, StopSignal& stop);
@@ -36,6 +40,7 @@ class InputCache {
 
   const std::string directory_;
   ServerLink& link_;
+  HashCache hashes_;
   Mutex mutex_;
   std::string server_blobs_ ABSL_GUARDED_BY(mutex_);
 };

@@ -54,6 +54,15 @@ class FakeServer : public worker::v1::WorkerService::Service {
     MutexLock lock(mutex_);
     blobs_[Sha256Hex(bytes)] = bytes;
   }
+  void RemoveBlob(const std::string& sha256) {
+    MutexLock lock(mutex_);
+    blobs_.erase(sha256);
+  }
+  // Every FetchBlob ends so; OK ends that.
+  void AnswerFetches(absl::Status status) {
+    MutexLock lock(mutex_);
+    fetch_answer_ = std::move(status);
+  }
   // `lease`: what it carries besides.
   void AddJob(const std::string& id, int64_t lease_epoch = 1, worker::v1::Lease lease = {}) {
     MutexLock lock(mutex_);
@@ -310,6 +319,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
     worker::v1::BlobChunk chunk;
     {
       MutexLock lock(mutex_);
+      if (!fetch_answer_.ok()) return ToGrpcStatus(fetch_answer_);
       if (!blobs_.contains(request->sha256())) return grpc::Status(grpc::StatusCode::NOT_FOUND, "");
       chunk.set_data(blobs_[request->sha256()]);
     }
@@ -374,6 +384,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   std::map<std::string, std::vector<std::string>> history_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, worker::v1::FinishAttemptRequest> finished_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> blobs_ ABSL_GUARDED_BY(mutex_);
+  absl::Status fetch_answer_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<worker::v1::ReportGenerationRequest>> texts_
       ABSL_GUARDED_BY(mutex_);
 };

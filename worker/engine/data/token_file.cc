@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
@@ -13,7 +14,7 @@
 namespace graft {
 namespace {
 
-constexpr uint64_t kMagic = 0x3130534449544647;  // "GFTIDS01"
+constexpr uint64_t kMagic = 0x3230534449544647;  // "GFTIDS02"; 01 had no hash.
 constexpr size_t kBufferBytes = 1 << 20;
 
 struct IndexRecord {
@@ -29,13 +30,19 @@ struct Footer {
   uint64_t num_examples;
   uint64_t index_offset;
   TokenCounts counts;
+  char sha256[64];  // Hexadecimal, of all bytes before it.
   uint64_t magic;
 };
+constexpr size_t kHashedFooterBytes = offsetof(Footer, sha256);
 
 IndexRecord ReadRecord(const char* index, int64_t i) {
   IndexRecord record;
   std::memcpy(&record, index + static_cast<size_t>(i) * sizeof(IndexRecord), sizeof(record));
   return record;
+}
+
+absl::string_view BytesOf(const Footer& footer) {
+  return {reinterpret_cast<const char*>(&footer), sizeof(footer)};
 }
 
 absl::Status Broken(const std::string& path, absl::string_view what) {
@@ -52,6 +59,10 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> TokenFile::Open(const std::stri
   std::memcpy(&footer, bytes.data() + bytes.size() - sizeof(Footer), sizeof(Footer));
   if (footer.magic != kMagic) return Broken(path, "not a token file");
   const uint64_t body = bytes.size() - sizeof(Footer);
+  if (Sha256Hex({reinterpret_cast<const char*>(bytes.data()), body + kHashedFooterBytes}) !=
+      absl::string_view(footer.sha256, sizeof(footer.sha256))) {
+    return Broken(path, "its bytes are not those that were written");
+  }
   const uint64_t max_items = body / sizeof(int32_t);
   if (footer.num_ids > max_items || footer.num_examples > max_items ||
       footer.index_offset < footer.num_ids * sizeof(int32_t) || footer.index_offset > body ||
@@ -103,7 +114,7 @@ absl::Status TokenFileWriter::Append(std::span<const int32_t> ids, int64_t num_p
   num_ids_ += static_cast<int64_t>(ids.size());
   ++num_examples_;
   if (ids_buffer_.size() >= kBufferBytes) {
-    RETURN_IF_ERROR(file_.Append(ids_buffer_));
+    RETURN_IF_ERROR(AppendHashed(ids_buffer_));
     ids_buffer_.clear();
   }
   if (index_buffer_.size() >= kBufferBytes) {
@@ -113,6 +124,11 @@ absl::Status TokenFileWriter::Append(std::span<const int32_t> ids, int64_t num_p
   return absl::OkStatus();
 }
 
+absl::Status TokenFileWriter::AppendHashed(absl::string_view bytes) {
+  hash_.Update(bytes);
+  return file_.Append(bytes);
+}
+
 absl::Status TokenFileWriter::CopyIndex() {
   RETURN_IF_ERROR(WriteAll(index_.get(), index_buffer_, path_));
   std::string buffer(kBufferBytes, '\0');
@@ -120,19 +136,24 @@ absl::Status TokenFileWriter::CopyIndex() {
     ASSIGN_OR_RETURN(const size_t count,
                      ReadAt(index_.get(), offset, absl::MakeSpan(buffer), path_));
     if (count == 0) return absl::OkStatus();
-    RETURN_IF_ERROR(file_.Append(absl::string_view(buffer.data(), count)));
+    RETURN_IF_ERROR(AppendHashed(absl::string_view(buffer.data(), count)));
     offset += static_cast<int64_t>(count);
   }
 }
 
 absl::Status TokenFileWriter::Commit(const TokenCounts& counts) {
   if (num_ids_ % 2 != 0) ids_buffer_.append(sizeof(int32_t), '\0');  // Aligns the index.
-  RETURN_IF_ERROR(file_.Append(ids_buffer_));
-  const Footer footer = {static_cast<uint64_t>(num_ids_), static_cast<uint64_t>(num_examples_),
-                         static_cast<uint64_t>(file_.size_bytes()), counts, kMagic};
+  RETURN_IF_ERROR(AppendHashed(ids_buffer_));
+  Footer footer = {};
+  footer.num_ids = static_cast<uint64_t>(num_ids_);
+  footer.num_examples = static_cast<uint64_t>(num_examples_);
+  footer.index_offset = static_cast<uint64_t>(file_.size_bytes());
+  footer.counts = counts;
+  footer.magic = kMagic;
   RETURN_IF_ERROR(CopyIndex());
-  RETURN_IF_ERROR(
-      file_.Append(absl::string_view(reinterpret_cast<const char*>(&footer), sizeof(footer))));
+  hash_.Update(BytesOf(footer).substr(0, kHashedFooterBytes));
+  hash_.Hex().copy(footer.sha256, sizeof(footer.sha256));
+  RETURN_IF_ERROR(file_.Append(BytesOf(footer)));
   return file_.Commit();
 }
 

@@ -5,7 +5,7 @@
 //
 //   ids      int32, all rows one after the other
 //   index    a record a row: begin (u64, in ids), count (u32), prompt count (u32), line (u64)
-//   footer   fixed size: counts, offsets and a magic number
+//   footer   fixed size: counts, offsets, the SHA-256 of all that stands before it, a magic number
 //
 // Everything in the machine's byte order: the file is a cache of one machine and can be removed at
 // any time while no engine runs.
@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/file.h"
 #include "common/base/mapped_file.h"
+#include "common/base/sha256.h"
 #include "worker/engine/data/example_source.h"
 
 namespace graft {
@@ -35,7 +36,8 @@ struct TokenCounts {
 
 class TokenFile : public ExampleSource {
  public:
-  // DATA_LOSS: not such a file, or cut short (build it again). Codes of common/base/file.h.
+  // Reads the whole file once, to compare its bytes with their hash. DATA_LOSS: not such a file, an
+  // earlier graft's, cut short or changed (build it again). Codes of common/base/file.h.
   static absl::StatusOr<std::shared_ptr<const TokenFile>> Open(const std::string& path);
 
   int64_t size() const override { return num_examples_; }
@@ -66,11 +68,13 @@ class TokenFileWriter {
  private:
   TokenFileWriter(AtomicFile file, UniqueFd index, std::string path)
       : file_(std::move(file)), index_(std::move(index)), path_(std::move(path)) {}
+  absl::Status AppendHashed(absl::string_view bytes);
   absl::Status CopyIndex();
 
   AtomicFile file_;
   UniqueFd index_;
   std::string path_;
+  Sha256 hash_;
   std::string ids_buffer_;
   std::string index_buffer_;
   int64_t num_ids_ = 0;

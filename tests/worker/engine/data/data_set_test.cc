@@ -132,6 +132,21 @@ TEST_F(DataSetTest, TheCacheIsUsedForTheSameBytesAndSettingsOnly) {
   EXPECT_EQ(CacheFiles().size(), 4u);
 }
 
+TEST_F(DataSetTest, AFlippedBitOfTheCacheIsNeverUsed) {
+  const DataSetFile file = WriteRows(2);
+  const auto ids = AllIds(*Open(file));
+  const std::string path = JoinPath(Context().cache_directory, CacheFiles()[0]);
+  const std::string whole = ReadWhole(path);
+  for (size_t i = 0; i < whole.size(); ++i) {
+    std::string flipped = whole;
+    flipped[i] = static_cast<char>(flipped[i] ^ (1 << i % 8));
+    ASSERT_TRUE(WriteFileAtomically(path, flipped).ok());
+    EXPECT_EQ(TokenFile::Open(path).status().code(), absl::StatusCode::kDataLoss) << i;
+  }
+  EXPECT_EQ(AllIds(*Open(file)), ids);
+  EXPECT_EQ(ReadWhole(path), whole);
+}
+
 TEST_F(DataSetTest, ABrokenCacheFileIsMadeAgain) {
   const DataSetFile file = WriteRows(3);
   const auto ids = AllIds(*Open(file));
