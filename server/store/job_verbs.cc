@@ -194,7 +194,7 @@ absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name) {
     job.set_queue_position(before + 1);
   }
   // Whatever is heard of the worker renews the lease to its full length.
-  if (const auto end = context.times.FindLeaseEnd(row.number, row.lease_epoch); end.has_value()) {
+  if (const auto end = context.times.LeaseEnd(row.number, row.lease_epoch); end.has_value()) {
     const absl::Duration silent = context.Boottime() - (*end - context.options.lease_duration);
     job.set_worker_silent_seconds(std::max(0.0, absl::ToDoubleSeconds(silent)));
   }
@@ -232,7 +232,7 @@ absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name
   const v1::JobState previous = row.job.state();
   if (previous == v1::JOB_STATE_QUEUED) {
     RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled before it ran"}));
-    context.times.Forget(row.number);
+    context.ForgetTimes(row.number);
     RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
   } else if (previous == v1::JOB_STATE_RUNNING) {
     ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
@@ -262,7 +262,7 @@ absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view n
   }
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kJob, absl::StrCat(row.number), {}));
   RETURN_IF_ERROR(context.tables.DeleteJob(row.number));
-  context.times.Forget(row.number);
+  context.ForgetTimes(row.number);
   kept.mutable_result()->set_adapter(deleted.adapter);
   RETURN_IF_ERROR(KeepAnswer(context, kDeleteVerb, request, kept));
   JobChange change;

@@ -127,9 +127,8 @@ absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& reque
   RETURN_IF_ERROR(context.tables.InsertLease(lease));
   RETURN_IF_ERROR(BeginAttempt(context, row, lease));
   RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_QUEUED, &lease));
-  context.times.Forget(row.number);
-  context.times.SetLeaseEnd(row.number, row.lease_epoch,
-                            context.Boottime() + context.options.lease_duration);
+  context.ForgetTimes(row.number);
+  context.ExtendLease(row.number, row.lease_epoch);
   return ReadClaim(context, row, lease);
 }
 
@@ -143,8 +142,7 @@ absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
     }
     ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
     // The worker counts a whole lease from the call that this answers.
-    context.times.SetLeaseEnd(lease.job, lease.lease_epoch,
-                              context.Boottime() + context.options.lease_duration);
+    context.ExtendLease(lease.job, lease.lease_epoch);
     return ReadClaim(context, row, lease);
   }
   return absl::NotFoundError(absl::StrCat("request ", request_id, " has no lease"));
@@ -153,7 +151,6 @@ absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
 absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     VerbContext& context, const WorkerRef& worker,
     absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) {
-  const absl::Duration end = context.Boottime() + context.options.lease_duration;
   std::vector<LeaseRenewal> renewals;
   for (const auto& [job, lease_epoch] : job_and_lease_epoch) {
     LeaseRenewal renewal;
@@ -163,7 +160,7 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     if (held.ok()) {
       renewal.held = true;
       renewal.cancel = held->row.job.state() == v1::JOB_STATE_CANCELLING;
-      context.times.SetLeaseEnd(held->row.number, lease_epoch, end);
+      context.ExtendLease(held->row.number, lease_epoch);
     } else if (ReasonOf(held.status()) != kReasonStaleLease) {
       return held.status();
     }
@@ -187,9 +184,13 @@ absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context) {
   std::vector<std::string> ended;
   ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
   for (const LeaseRow& lease : leases) {
-    const absl::Duration end =
-        context.times.LeaseEnd(lease.job, lease.lease_epoch, now + context.options.lease_duration);
-    if (end > now) continue;
+    const auto end = context.times.LeaseEnd(lease.job, lease.lease_epoch);
+    if (!end.has_value()) {
+      // Its term begins when the store that was opened anew looks at it first.
+      context.ExtendLease(lease.job, lease.lease_epoch);
+      continue;
+    }
+    if (*end > now) continue;
     ASSIGN_OR_RETURN(
         std::string job,
         EndLease(context, lease, absl::StrCat("lease of worker ", lease.worker.id, " expired")));
@@ -203,7 +204,7 @@ absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
   absl::Duration next = absl::InfiniteDuration();
   ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
   for (const LeaseRow& lease : leases) {
-    next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch, fallback));
+    next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch).value_or(fallback));
   }
   return next;
 }
@@ -223,7 +224,7 @@ absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& co
 }
 
 absl::Status LoseAttempt(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
-  context.times.Forget(row.number);
+  context.ForgetTimes(row.number);
   if (row.job.state() == v1::JOB_STATE_CANCELLING) {
     return SetState(context, row, v1::JOB_STATE_CANCELLED,
                     {absl::StrCat("cancelled; ", error.message())});
@@ -241,8 +242,10 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const google::rpc::S
   reason.text = absl::StrCat(
       error.message(), "; ",
       checkpoints.empty() ? "begins again" : absl::StrCat("resumes from step ", checkpoints[0]));
-  context.times.SetNotBefore(row.number,
-                             context.Boottime() + RetryDelay(context.options, row.failures_in_row));
+  const absl::Duration again =
+      context.Boottime() + RetryDelay(context.options, row.failures_in_row);
+  context.AfterCommit(
+      [job = row.number, again](VolatileTimes& times) { times.SetNotBefore(job, again); });
   return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
 }
 

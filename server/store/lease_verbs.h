@@ -9,6 +9,7 @@ namespace graft {
 
 absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit);
 absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request);
+// Runs as a write, as it renews the lease; it writes no row.
 absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
                                   absl::string_view request_id);
 // Runs as a write, so that no expiry comes between its check and its answer; it writes no row.
@@ -16,6 +17,7 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     VerbContext& context, const WorkerRef& worker,
     absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch);
 absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context);
+// Goes first in its group, so that it sees what was renewed.
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context);
 absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,

@@ -13,17 +13,18 @@ class MemoryBackend : public Backend {
   MemoryBackend(const StoreOptions& options, std::shared_ptr<JobListeners> listeners)
       : on_commit_(options.on_commit), listeners_(std::move(listeners)) {}
 
-  absl::Status Write(const WriteBody& body) override {
+  absl::Status Write(WritePlace, const WriteBody& body) override {
     {
       MutexLock lock(mutex_);
-      std::vector<JobChange> changes;
-      const absl::Status status = body(tables_, changes);
+      WriteEffects effects;
+      const absl::Status status = body(tables_, effects);
       if (!status.ok()) {
         tables_.Rollback();
         return status;
       }
       tables_.Commit();
-      listeners_->Enqueue(std::move(changes));
+      if (effects.after_commit != nullptr) effects.after_commit();
+      listeners_->Enqueue(std::move(effects.changes));
     }
     if (on_commit_ != nullptr) on_commit_(absl::ZeroDuration(), 1);
     listeners_->Deliver();

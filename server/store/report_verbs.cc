@@ -205,7 +205,7 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
   }
   const v1::JobState previous = row.job.state();
   RETURN_IF_ERROR(context.tables.DeleteLease(row.number));
-  context.times.Forget(row.number);
+  context.ForgetTimes(row.number);
   RETURN_IF_ERROR(EndAttempt(context, row.number, attempt.attempt.number(), ErrorOf(outcome),
                              /*reported=*/true));
   if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {

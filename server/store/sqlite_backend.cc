@@ -24,8 +24,12 @@ constexpr int kCheckpointPages = 1000;  // Of the WAL; 4 MiB.
 
 // A write that waits for the writer thread.
 struct PendingWrite {
+  WritePlace place = WritePlace::kAnywhere;
   const WriteBody* body = nullptr;
-  std::vector<JobChange> changes;
+  WriteEffects effects;
+  // In the last try of its group.
+  bool ran = false;
+  bool changed_rows = false;
   absl::Status status;
   bool done = false;
 };
@@ -71,7 +75,7 @@ class SqliteBackend : public Backend {
     if (writer_ != nullptr) Checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
   }
 
-  absl::Status Write(const WriteBody& body) override;
+  absl::Status Write(WritePlace place, const WriteBody& body) override;
   absl::Status Read(const ReadBody& body) override;
 
  private:
@@ -121,8 +125,9 @@ absl::Status SqliteBackend::OpenWriterConnection() {
   return absl::OkStatus();
 }
 
-absl::Status SqliteBackend::Write(const WriteBody& body) {
+absl::Status SqliteBackend::Write(WritePlace place, const WriteBody& body) {
   PendingWrite write;
+  write.place = place;
   write.body = &body;
   MutexLock lock(mutex_);
   if (closing_) return absl::UnavailableError("the store is closed");
@@ -140,15 +145,21 @@ void SqliteBackend::RunWriter() {
       while (queue_.empty() && !closing_) work_.Wait(mutex_);
       if (queue_.empty()) return;
       while (!queue_.empty() && group.size() < kMaxGroup) {
+        if (!group.empty() && queue_.front()->place == WritePlace::kFirst) break;
         group.push_back(queue_.front());
         queue_.pop_front();
       }
     }
     RunGroup(group);
+    for (PendingWrite* write : group) {
+      if (write->status.ok() && write->effects.after_commit != nullptr) {
+        write->effects.after_commit();
+      }
+    }
     {
       MutexLock lock(mutex_);
       for (PendingWrite* write : group) {
-        if (write->status.ok()) listeners_->Enqueue(std::move(write->changes));
+        if (write->status.ok()) listeners_->Enqueue(std::move(write->effects.changes));
         write->done = true;
       }
       answered_.NotifyAll();
@@ -163,7 +174,9 @@ void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {
   if (status.ok()) return;
   // Where it is not known whether they are stored, running them again could store them twice.
   if (group.size() == 1 || ReasonOf(status) == kReasonOutcomeUnknown) {
-    for (PendingWrite* write : group) write->status = status;
+    for (PendingWrite* write : group) {
+      if (write->changed_rows || !write->ran) write->status = status;
+    }
     return;
   }
   // One of them may have taken the others down with it (a full disk ends the whole transaction).
@@ -176,6 +189,7 @@ absl::Status SqliteBackend::TryGroup(const std::vector<PendingWrite*>& group) {
     // A commit whose outcome was not known may have taken place.
     ASSIGN_OR_RETURN(commits_, ReadCommits(*writer_));
   }
+  for (PendingWrite* write : group) write->ran = false;
   const absl::Duration begin = Clock::Real().Boottime();
   const int64_t commits_before = commits_;
   const int64_t changes_before = writer_->TotalChanges();
@@ -197,9 +211,12 @@ absl::Status SqliteBackend::TryGroup(const std::vector<PendingWrite*>& group) {
 
 absl::Status SqliteBackend::RunInSavepoint(PendingWrite& write) {
   SqliteTables tables(*writer_);
-  write.changes.clear();
+  write.effects = {};
+  const int64_t changes_before = writer_->TotalChanges();
   RETURN_IF_ERROR(writer_->Execute("SAVEPOINT write"));
-  write.status = (*write.body)(tables, write.changes);
+  write.status = (*write.body)(tables, write.effects);
+  write.ran = true;
+  write.changed_rows = writer_->TotalChanges() != changes_before;
   if (!writer_->InTransaction()) {
     return write.status.ok() ? absl::InternalError("a write ended the transaction") : write.status;
   }

@@ -191,18 +191,31 @@ class Tables {
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 };
 
+// What a write does beside its rows, once these are stored and not before.
+struct WriteEffects {
+  std::vector<JobChange> changes;  // For listeners.
+  // Called before the write is answered and before the next one that may read what it changes (see
+  // WritePlace); must be quick. Optional.
+  std::function<void()> after_commit;
+};
+
 // What a transaction does. A write may be run again after an error that undid it, so it must set
-// all its results anew. `changes` are told to listeners after the commit.
+// all its results anew; its effects are empty at each run.
 using ReadBody = std::function<absl::Status(Tables&)>;
-using WriteBody = std::function<absl::Status(Tables&, std::vector<JobChange>& changes)>;
+using WriteBody = std::function<absl::Status(Tables&, WriteEffects& effects)>;
+
+// Writes that share a commit see each other's rows, but not yet what after_commit changes. One that
+// decides by the latter goes first.
+enum class WritePlace { kAnywhere, kFirst };
 
 // Runs transactions. Thread-safe.
 class Backend {
  public:
   virtual ~Backend() = default;
-  // All of the body's writes or, when it returns an error, none; durable when this returns OK.
-  // Writes run one at a time.
-  virtual absl::Status Write(const WriteBody& body) = 0;
+  // All of the body's writes and effects or, when it returns an error, none; durable when this
+  // returns OK. Writes run one at a time. One that changed no row has nothing to lose: it is as
+  // good as stored whatever becomes of a commit that it shares.
+  virtual absl::Status Write(WritePlace place, const WriteBody& body) = 0;
   // A snapshot; the body must not write.
   virtual absl::Status Read(const ReadBody& body) = 0;
 };

@@ -77,7 +77,7 @@ class TransactionalStore : public JobStore {
     return Write<Claim>([&](VerbContext& context) { return DoClaimJob(context, request); });
   }
   absl::StatusOr<Claim> FindClaim(const WorkerRef& worker, absl::string_view request_id) override {
-    return Read<Claim>(
+    return Write<Claim>(
         [&](VerbContext& context) { return DoFindClaim(context, worker, request_id); });
   }
   absl::StatusOr<std::vector<LeaseRenewal>> RenewLeases(
@@ -92,7 +92,7 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<std::vector<std::string>> ExpireLeases() override {
     return Write<std::vector<std::string>>(
-        [](VerbContext& context) { return DoExpireLeases(context); });
+        [](VerbContext& context) { return DoExpireLeases(context); }, WritePlace::kFirst);
   }
   absl::StatusOr<absl::Duration> NextExpiry() override {
     return Read<absl::Duration>([](VerbContext& context) { return DoNextExpiry(context); });
@@ -229,28 +229,37 @@ class TransactionalStore : public JobStore {
 
  private:
   template <typename T, typename Verb>
-  absl::StatusOr<T> Write(const Verb& verb) {
+  absl::StatusOr<T> Write(const Verb& verb, WritePlace place = WritePlace::kAnywhere) {
     absl::StatusOr<T> result;
-    RETURN_IF_ERROR(backend_->Write([&](Tables& tables, std::vector<JobChange>& changes) {
-      VerbContext context = {tables, options_, times_, changes, RunningTime()};
+    RETURN_IF_ERROR(backend_->Write(place, [&](Tables& tables, WriteEffects& effects) {
+      VerbContext context = {tables, options_, times_, RunningTime()};
       result = verb(context);
+      TakeEffects(context, effects);
       return result.status();
     }));
     return result;
   }
   template <typename Verb>
   absl::Status WriteStatus(const Verb& verb) {
-    return backend_->Write([&](Tables& tables, std::vector<JobChange>& changes) {
-      VerbContext context = {tables, options_, times_, changes, RunningTime()};
-      return verb(context);
+    return backend_->Write(WritePlace::kAnywhere, [&](Tables& tables, WriteEffects& effects) {
+      VerbContext context = {tables, options_, times_, RunningTime()};
+      const absl::Status status = verb(context);
+      TakeEffects(context, effects);
+      return status;
     });
+  }
+  void TakeEffects(VerbContext& context, WriteEffects& effects) {
+    effects.changes = std::move(context.changes);
+    if (context.after_commit.empty()) return;
+    effects.after_commit = [this, all = std::move(context.after_commit)] {
+      for (const auto& change : all) change(times_);
+    };
   }
   template <typename T, typename Verb>
   absl::StatusOr<T> Read(const Verb& verb) {
     absl::StatusOr<T> result;
     RETURN_IF_ERROR(backend_->Read([&](Tables& tables) {
-      std::vector<JobChange> none;
-      VerbContext context = {tables, options_, times_, none, RunningTime()};
+      VerbContext context = {tables, options_, times_, RunningTime()};
       result = verb(context);
       return result.status();
     }));

@@ -2,7 +2,9 @@
 
 // What every verb works with, and the few steps that many share.
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,14 +17,27 @@
 
 namespace graft {
 
-// One transaction. Reads leave `changes` empty.
+// One transaction. Reads leave `changes` and `after_commit` empty.
 struct VerbContext {
   Tables& tables;
   const StoreOptions& options;
-  VolatileTimes& times;
-  std::vector<JobChange>& changes;
+  const VolatileTimes& times;
   const absl::Duration running_time;  // JobStore::RunningTime.
+  std::vector<JobChange> changes = {};  // For listeners.
+  std::vector<std::function<void(VolatileTimes&)>> after_commit = {};
 
+  // What changes with the transaction though it is no row.
+  void AfterCommit(std::function<void(VolatileTimes&)> change) {
+    after_commit.push_back(std::move(change));
+  }
+  void ForgetTimes(int64_t job) {
+    AfterCommit([job](VolatileTimes& times) { times.Forget(job); });
+  }
+  // The lease lasts its full duration from now.
+  void ExtendLease(int64_t job, int64_t lease_epoch) {
+    const absl::Duration end = Boottime() + options.lease_duration;
+    AfterCommit([=](VolatileTimes& times) { times.SetLeaseEnd(job, lease_epoch, end); });
+  }
   absl::Time Now() const { return options.clock->Now(); }
   absl::Duration Boottime() const { return options.clock->Boottime(); }
 };

@@ -3,9 +3,10 @@
 // Moments that are counted on the monotonic clock and die with the process: ends of leases and of
 // retry back-offs. They are not rows: a restarted server grants every lease a full term and lets
 // waiting retries run at once, and a renewal costs no disk write (so that a full disk loses no
-// lease). Thread-safe; the decisions about leases are taken inside write transactions, which run
-// one at a time.
+// lease). They change when the transaction that decided so is stored (VerbContext::AfterCommit), so
+// that a commit that fails leaves them as they were. Thread-safe.
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -17,15 +18,8 @@ namespace graft {
 
 class VolatileTimes {
  public:
-  // End of the lease; when it is not known (the store was opened anew), it becomes `fallback`.
-  absl::Duration LeaseEnd(int64_t job, int64_t lease_epoch, absl::Duration fallback) {
-    MutexLock lock(mutex_);
-    Lease& lease = leases_[job];
-    if (lease.lease_epoch != lease_epoch) lease = {lease_epoch, fallback};
-    return lease.end;
-  }
-  // The same, where it is known.
-  std::optional<absl::Duration> FindLeaseEnd(int64_t job, int64_t lease_epoch) {
+  // Nullopt: not known, since the store was opened anew.
+  std::optional<absl::Duration> LeaseEnd(int64_t job, int64_t lease_epoch) const {
     MutexLock lock(mutex_);
     const auto found = leases_.find(job);
     if (found == leases_.end() || found->second.lease_epoch != lease_epoch) return std::nullopt;
@@ -40,17 +34,17 @@ class VolatileTimes {
     not_before_[job] = time;
   }
   // Zero: at once.
-  absl::Duration NotBefore(int64_t job) {
+  absl::Duration NotBefore(int64_t job) const {
     MutexLock lock(mutex_);
     const auto found = not_before_.find(job);
     return found == not_before_.end() ? absl::ZeroDuration() : found->second;
   }
   // Earliest back-off that ends after `now`.
-  absl::Duration NextRetry(absl::Duration now) {
+  absl::Duration NextRetry(absl::Duration now) const {
     MutexLock lock(mutex_);
     absl::Duration next = absl::InfiniteDuration();
     for (const auto& [job, time] : not_before_) {
-      if (time > now && time < next) next = time;
+      if (time > now) next = std::min(next, time);
     }
     return next;
   }
@@ -66,7 +60,7 @@ class VolatileTimes {
     int64_t lease_epoch = 0;
     absl::Duration end;
   };
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::map<int64_t, Lease> leases_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, absl::Duration> not_before_ ABSL_GUARDED_BY(mutex_);
 };

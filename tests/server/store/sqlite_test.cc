@@ -81,6 +81,39 @@ TEST_F(SqliteTest, RestartGrantsEveryLeaseAFullTerm) {
   EXPECT_THAT(*store().ExpireLeases(), ElementsAre("jobs/j1"));
 }
 
+TEST_F(SqliteTest, AReadBeginsNoTerm) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  fixture_.Reopen();
+  ASSERT_OK(store().NextExpiry());
+  ASSERT_OK(store().GetJob(lease.job));
+  fixture_.clock().Advance(absl::Seconds(30));
+  EXPECT_THAT(*store().ExpireLeases(), IsEmpty());
+  EXPECT_EQ(*store().NextExpiry() - fixture_.clock().Boottime(), absl::Seconds(60));
+}
+
+TEST_F(SqliteTest, ALeaseIsNotRenewedAndEndedAtOnce) {
+  for (int round = 0; round < 100; ++round) {
+    const LeaseRef lease = fixture_.Start(kWorker);
+    fixture_.clock().Advance(absl::Seconds(60));
+    bool held = false;
+    size_t ended = 0;
+    std::vector<std::thread> threads;
+    // While this is committed the others may gather in one group.
+    threads.emplace_back([&] { fixture_.Submit(); });
+    threads.emplace_back([&] {
+      held = (*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].held;
+    });
+    threads.emplace_back([&] { ended = store().ExpireLeases()->size(); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_NE(held, ended > 0);
+    fixture_.clock().Advance(absl::Seconds(60));
+    ASSERT_OK(store().ExpireLeases());
+    const auto queued = store().ListJobs({.filter = {.done = false}});
+    ASSERT_OK(queued);
+    for (const v1::Job& job : queued->items) ASSERT_OK(store().CancelJob(job.name(), {}));
+  }
+}
+
 TEST_F(SqliteTest, SecondServerIsRefusedWithTheFirstOnesProcess) {
   const absl::Status status = OpenStatus(fixture_.uri());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
@@ -210,6 +243,7 @@ class FaultTest : public SqliteTest {
   size_t NumJobs() { return faulty_->ListJobs({})->items.size(); }
 
   std::unique_ptr<JobStore> faulty_;
+  int lost_ids_ = 0;  // The writer thread's.
 };
 
 TEST_F(FaultTest, FullDiskRefusesWritesLetsReadsGoOnAndRecovers) {
@@ -227,6 +261,51 @@ TEST_F(FaultTest, FullDiskRefusesWritesLetsReadsGoOnAndRecovers) {
   ResetFaults();
   EXPECT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
   EXPECT_EQ(NumJobs(), 2u);
+}
+
+TEST_F(FaultTest, FailedCommitLeavesTimesAsTheyWere) {
+  ASSERT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
+  ASSERT_OK(faulty_->ClaimJob({"jobs/j1", (*faulty_->QueuedJobs(1))[0].version, kWorker, ""}));
+  fixture_.clock().Advance(absl::Seconds(50));
+  const auto left = [&] { return *faulty_->NextExpiry() - fixture_.clock().Boottime(); };
+  Faults().write_error = SQLITE_FULL;
+  const auto failure = StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "killed");
+  EXPECT_EQ(ReasonOf(faulty_->FinishAttempt({"jobs/j1", 1, kWorker}, 0, failure).status()),
+            kReasonDiskFull);
+  EXPECT_EQ(left(), absl::Seconds(10));
+  EXPECT_EQ(faulty_->NextRetry(), absl::InfiniteDuration());
+  EXPECT_EQ(ReasonOf(faulty_->ReleaseOtherInstances({kWorker.id, "i-9"}).status()),
+            kReasonDiskFull);
+  EXPECT_EQ(left(), absl::Seconds(10));
+  ResetFaults();
+  fixture_.clock().Advance(absl::Seconds(10));
+  EXPECT_THAT(*faulty_->ExpireLeases(), ElementsAre("jobs/j1"));
+}
+
+TEST_F(FaultTest, EachWriteOfAGroupHasTheEffectsOfItsOwnLastRun) {
+  auto listeners = std::make_shared<JobListeners>();
+  auto backend = OpenSqliteBackend({JoinPath(fixture_.root(), "group.db"), FaultVfs()},
+                                   fixture_.options(), listeners);
+  ASSERT_OK(backend);
+  Faults().write_error = SQLITE_FULL;
+  int lost = 0, kept = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 16; ++t) {
+    threads.emplace_back([&, writes = t % 2 == 0] {
+      const absl::Status status =
+          (*backend)->Write(WritePlace::kAnywhere, [&](Tables& tables, WriteEffects& effects) {
+            EXPECT_EQ(effects.after_commit, nullptr);
+            effects.after_commit = [&] { ++(writes ? lost : kept); };
+            if (!writes) return absl::OkStatus();
+            return tables.InsertRequest({"verb", absl::StrCat(std::string(9000, 'x'), ++lost_ids_),
+                                         "", "", fixture_.clock().Now()});
+          });
+      EXPECT_EQ(status.ok(), !writes) << status;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(lost, 0);
+  EXPECT_EQ(kept, 8);
 }
 
 TEST_F(FaultTest, FailedWriteAtAnyPointStoresAllOrNothing) {
@@ -348,8 +427,8 @@ std::string StoreOfSize(StoreFixture& fixture, int jobs) {
   EXPECT_OK(backend);
   VolatileTimes times;
   const StoreOptions options = FillDefaults(fixture.options());
-  EXPECT_OK((*backend)->Write([&](Tables& tables, std::vector<JobChange>& changes) {
-    VerbContext context = {tables, options, times, changes};
+  EXPECT_OK((*backend)->Write(WritePlace::kAnywhere, [&](Tables& tables, WriteEffects&) {
+    VerbContext context = {tables, options, times};
     absl::Status status = DoInsertModel(context, *fixture.store().GetModel("gpt2")).status();
     for (const char* name : {"train", "valid"}) {
       status.Update(DoInsertDataset(context, *fixture.store().GetDataset(name)).status());
