@@ -142,7 +142,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
                                                         *publisher, *logs, scheduler, telemetry}));
   ExposeProcess(registry, kVersion);
   ExposeFilesystems(registry, WrittenDirectories(flags));
-  telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker);
+  telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker, scheduler);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
                    MetricsExposer::Start(flags.http, registry));
   Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs);

@@ -32,6 +32,12 @@ NewJob WithoutMissingData(NewJob job) {
   return job;
 }
 
+// A job that none of those who are there can take would wait without a word.
+void SayWhyItWaits(Scheduler& scheduler, v1::Job& job) {
+  const std::string why = scheduler.WhyItWaits(job.name());
+  if (!why.empty()) job.set_state_reason(absl::StrCat(job.state_reason(), "; ", why));
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
@@ -85,6 +91,9 @@ grpc::ServerUnaryReactor* JobService::GetJob(CallbackServerContext* call,
                                   ASSIGN_OR_RETURN(const std::string id,
                                                    ParseJobId(request->name()));
                                   ASSIGN_OR_RETURN(*response, context_.store.GetJob(JobName(id)));
+                                  if (response->state() == v1::JOB_STATE_QUEUED) {
+                                    SayWhyItWaits(context_.scheduler, *response);
+                                  }
                                   return absl::OkStatus();
                                 });
 }

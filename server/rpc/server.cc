@@ -62,6 +62,10 @@ void LogChange(const JobChange& change) {
             {"worker", change.worker},
             {"error", change.reason}});
   }
+  if (change.end == AttemptEnd::kReturned || change.end == AttemptEnd::kWorkerFault) {
+    LogJob(change.end == AttemptEnd::kReturned ? LogLevel::kInfo : LogLevel::kWarning, change.job,
+           "handed back", {{"worker", change.worker}, {"reason", change.reason}});
+  }
   LogJob(LogLevel::kInfo, change.job, "state",
          {{"from", StateName(change.previous_state)},
           {"to", StateName(change.state)},
@@ -110,6 +114,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<RpcServer> server(new RpcServer(options, parts));
+  parts.scheduler.SetPresentWorkers([&hub = server->hub_] {
+    std::vector<PresentWorker> present;
+    for (const auto& worker : hub.workers()) present.push_back({worker.id, worker.free_slots});
+    return present;
+  });
   server->subscription_ = parts.store.Subscribe(
       "", [raw = server.get()](const JobChange& change) { raw->OnChange(change); });
   RETURN_IF_ERROR(server->Listen(options));
@@ -155,6 +164,7 @@ void RpcServer::Stop(absl::Duration grace) {
   }
   scheduler_loop_ = nullptr;
   subscription_ = nullptr;
+  context_.scheduler.SetPresentWorkers(nullptr);
 }
 
 void RpcServer::OnUpkeep(const absl::StatusOr<Upkeep>& upkeep) {
@@ -165,6 +175,10 @@ void RpcServer::OnUpkeep(const absl::StatusOr<Upkeep>& upkeep) {
   for (const std::string& job : upkeep->expired) {
     LogJob(LogLevel::kWarning, job, "lease expired");
     context_.telemetry.OnLeaseExpired();
+  }
+  for (const auto& [worker, duration] : upkeep->set_aside) {
+    Log(LogLevel::kWarning, "worker set aside: its attempts come to nothing",
+        {{"worker", worker}, {"for", absl::FormatDuration(duration)}});
   }
   if (upkeep->work_available) hub_.AnnounceWork();
 }

@@ -65,6 +65,9 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
       worker_up_(registry.AddGauge("graft_worker_up",
                                    "1, or 0 of a worker that was up and is away (for 24 hours).",
                                    {"worker", "hostname"})),
+      workers_set_aside_(registry.AddGauge(
+          "graft_workers_set_aside",
+          "Workers that are offered jobs rarely, since their attempts come to nothing.")),
       worker_slots_(
           registry.AddGauge("graft_worker_slots", "Slots of workers that are up.", {"state"})),
       queued_texts_(registry.AddGauge("graft_generate_queue_requests",
@@ -130,7 +133,8 @@ void ServerTelemetry::OnEvents(const std::string& job,
 
 void ServerTelemetry::OnChange(const JobChange& change) {
   if (change.state == change.previous_state) return;
-  if (change.state == v1::JOB_STATE_QUEUED && change.previous_state == v1::JOB_STATE_RUNNING) {
+  const bool again = change.failure_class != v1::FAILURE_CLASS_UNSPECIFIED;
+  if (again && change.state == v1::JOB_STATE_QUEUED) {
     requeues_.Add({});
   }
   if (IsFinal(change.state)) ended_.Add({StateName(change.state)});
@@ -142,11 +146,12 @@ void ServerTelemetry::OnChange(const JobChange& change) {
 }
 
 void ServerTelemetry::RefreshAtScrape(MetricRegistry& registry, JobStore& store, WorkerHub& hub,
-                                      GenerationBroker& broker) {
-  registry.OnScrape([this, &store, &hub, &broker] {
+                                      GenerationBroker& broker, Scheduler& scheduler) {
+  registry.OnScrape([this, &store, &hub, &broker, &scheduler] {
     RefreshCounts(store);
     RefreshRunning(store);
     RefreshWorkers(hub, broker);
+    RefreshSetAside(hub, scheduler);
   });
 }
 
@@ -194,6 +199,15 @@ void ServerTelemetry::OnConnected(const worker::v1::ConnectRequest& hello, absl:
 void ServerTelemetry::OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat,
                                   absl::Duration lease) {
   roster_.Heard(heartbeat, lease);
+}
+
+void ServerTelemetry::RefreshSetAside(WorkerHub& hub, Scheduler& scheduler) {
+  const std::set<std::string> set_aside = scheduler.SetAside();
+  const std::vector<WorkerHub::WorkerView> connected = hub.workers();
+  workers_set_aside_.Set({}, static_cast<double>(std::count_if(
+                                 connected.begin(), connected.end(), [&](const auto& worker) {
+                                   return set_aside.contains(worker.id);
+                                 })));
 }
 
 void ServerTelemetry::RefreshWorkers(WorkerHub& hub, GenerationBroker& broker) {

@@ -9,6 +9,7 @@
 #include "common/base/mutex.h"
 #include "common/telemetry/metrics.h"
 #include "graft/v1/event.pb.h"
+#include "server/scheduler/scheduler.h"
 #include "server/serving/generation_broker.h"
 #include "server/store/job_store.h"
 #include "server/workers/worker_hub.h"
@@ -43,7 +44,7 @@ class ServerTelemetry {
 
   // Reads store, hub and broker into the gauges at each scrape; all must outlive the scraping.
   void RefreshAtScrape(MetricRegistry& registry, JobStore& store, WorkerHub& hub,
-                       GenerationBroker& broker);
+                       GenerationBroker& broker, Scheduler& scheduler);
 
  private:
   struct LastStep {
@@ -56,6 +57,7 @@ class ServerTelemetry {
   void RefreshCounts(JobStore& store);
   void RefreshRunning(JobStore& store);
   void RefreshWorkers(WorkerHub& hub, GenerationBroker& broker);
+  void RefreshSetAside(WorkerHub& hub, Scheduler& scheduler);
   void ShowMetric(const std::string& job, const std::string& name, double value);
 
   Clock& clock_;
@@ -77,6 +79,7 @@ class ServerTelemetry {
   GaugeFamily& job_steps_;
   GaugeFamily& workers_;
   GaugeFamily& worker_up_;
+  GaugeFamily& workers_set_aside_;
   GaugeFamily& worker_slots_;
   GaugeFamily& queued_texts_;
   CounterFamily& engine_restarts_;

@@ -28,6 +28,14 @@ WorkerRef RefOf(const worker::v1::WorkerIdentity& worker) {
   return {worker.id(), worker.instance()};
 }
 
+std::optional<Abilities> AbilitiesOf(const worker::v1::LeaseJobRequest& request) {
+  if (!request.has_capabilities()) return std::nullopt;
+  const worker::v1::Capabilities& capabilities = request.capabilities();
+  return Abilities{{capabilities.devices().begin(), capabilities.devices().end()},
+                   {capabilities.precisions().begin(), capabilities.precisions().end()},
+                   capabilities.cpu_capability()};
+}
+
 template <typename Request>
 LeaseRef LeaseOf(const Request& request) {
   return {request.job(), request.lease_epoch(), RefOf(request.worker())};
@@ -154,7 +162,7 @@ absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
   if (context_.worker_runtime.draining()) return absl::OkStatus();
   const WorkerRef worker = RefOf(request.worker());
   ASSIGN_OR_RETURN(const std::optional<Claim> claim,
-                   context_.scheduler.LeaseJob(worker, request.request_id()));
+                   context_.scheduler.LeaseJob(worker, request.request_id(), AbilitiesOf(request)));
   if (!claim.has_value()) return absl::OkStatus();
   const absl::Status filled = FillLease(context_.store, *claim, response->mutable_lease());
   if (!filled.ok()) {
@@ -213,7 +221,8 @@ grpc::ServerUnaryReactor* WorkerService::CommitCheckpoint(
 absl::Status WorkerService::Checkpoint(const worker::v1::CommitCheckpointRequest& request) {
   const std::vector<v1::Artifact> files(request.files().begin(), request.files().end());
   RETURN_IF_ERROR(context_.catalogue.publisher.CheckUploaded(files));
-  return context_.store.CommitCheckpoint(LeaseOf(request), request.step(), files);
+  return context_.store.CommitCheckpoint(LeaseOf(request),
+                                         {request.step(), files, request.execution()});
 }
 
 grpc::ServerUnaryReactor* WorkerService::FinishAttempt(
@@ -235,15 +244,16 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
       break;
     }
     case worker::v1::FinishAttemptRequest::kFailed:
-      outcome = AttemptFailed{request.failed().error(), request.failed().failure_class()};
-      break;
-    case worker::v1::FinishAttemptRequest::kReturned:
-      outcome = AttemptFailed{request.returned().reason(), v1::FAILURE_CLASS_INFRASTRUCTURE};
+      outcome = AttemptFailed{request.failed().error(), request.failed().failure_class(),
+                              request.failed().cause()};
       break;
     case worker::v1::FinishAttemptRequest::kCancelled:
       break;
+    case worker::v1::FinishAttemptRequest::kReturned:
+      outcome = AttemptReturned{request.returned().reason(), request.returned().worker_fault()};
+      break;
     case worker::v1::FinishAttemptRequest::OUTCOME_NOT_SET:
-      return FieldViolation("outcome", "one of succeeded, failed, cancelled must be set");
+      return FieldViolation("outcome", "one of succeeded, failed, cancelled, returned must be set");
   }
   ASSIGN_OR_RETURN(const v1::JobState state,
                    context_.store.FinishAttempt(LeaseOf(request), request.last_batch(), outcome));

@@ -10,6 +10,8 @@ namespace graft {
 namespace {
 
 constexpr int kSnapshotJobs = 32;
+// A snapshot of which the worker may take none is followed by a longer one, up to this.
+constexpr int kLongestSnapshot = 4096;
 // Snapshots whose every job another claimed first; then the caller asks again later.
 constexpr int kMaxRounds = 16;
 constexpr absl::Duration kPruneInterval = absl::Hours(1);
@@ -26,26 +28,88 @@ std::vector<QueuedJob> RankQueue(std::vector<QueuedJob> snapshot, absl::Duration
   return snapshot;
 }
 
+Scheduler::Scheduler(JobStore& store, Clock& clock) : store_(store), clock_(clock) {
+  subscription_ = store.Subscribe("", [this](const JobChange& change) {
+    MutexLock lock(mutex_);
+    placement_.Changed(change, clock_.Boottime());
+  });
+}
+
+void Scheduler::SetPresentWorkers(PresentWorkers present) {
+  MutexLock lock(mutex_);
+  present_ = std::move(present);
+}
+
+std::vector<PresentWorker> Scheduler::Present() const {
+  PresentWorkers present;
+  {
+    MutexLock lock(mutex_);
+    present = present_;
+  }
+  return present == nullptr ? std::vector<PresentWorker>() : present();
+}
+
+std::vector<QueuedJob> Scheduler::Offer(const WorkerRef& worker, std::vector<QueuedJob> ranked,
+                                        const std::vector<PresentWorker>& present) const {
+  MutexLock lock(mutex_);
+  const absl::Duration now = clock_.Boottime();
+  ranked.erase(std::remove_if(ranked.begin(), ranked.end(),
+                              [&](const QueuedJob& job) {
+                                return !placement_.MayTake(worker, job, present, now);
+                              }),
+               ranked.end());
+  std::stable_partition(ranked.begin(), ranked.end(), [&](const QueuedJob& job) {
+    return !placement_.EndedEarlyAt(worker, job.name);
+  });
+  return ranked;
+}
+
 absl::StatusOr<std::optional<Claim>> Scheduler::LeaseJob(const WorkerRef& worker,
-                                                         const std::string& request_id) {
+                                                         const std::string& request_id,
+                                                         std::optional<Abilities> abilities) {
   if (!request_id.empty()) {
     absl::StatusOr<Claim> claim = store_.FindClaim(worker, request_id);
     if (claim.ok()) return std::optional<Claim>(*std::move(claim));
     if (!absl::IsNotFound(claim.status())) return claim.status();
   }
+  {
+    MutexLock lock(mutex_);
+    placement_.Asked(worker, abilities, clock_.Boottime());
+    if (placement_.IsSetAside(worker, clock_.Boottime())) return std::optional<Claim>();
+  }
+  const std::vector<PresentWorker> present = Present();
+  const auto can_serve = [&](const JobNeeds& needs) { return CanServe(abilities, needs); };
+  int limit = kSnapshotJobs;
   for (int round = 0; round < kMaxRounds; ++round) {
-    ASSIGN_OR_RETURN(std::vector<QueuedJob> snapshot, store_.QueuedJobs(kSnapshotJobs));
-    const std::vector<QueuedJob> ranked = RankQueue(std::move(snapshot), clock_.Boottime());
-    if (ranked.empty()) return std::optional<Claim>();
-    for (const QueuedJob& job : ranked) {
+    ASSIGN_OR_RETURN(std::vector<QueuedJob> snapshot, store_.QueuedJobs(limit, can_serve));
+    const bool more = snapshot.size() == static_cast<size_t>(limit);
+    const std::vector<QueuedJob> offered =
+        Offer(worker, RankQueue(std::move(snapshot), clock_.Boottime()), present);
+    for (const QueuedJob& job : offered) {
       absl::StatusOr<Claim> claim = store_.ClaimJob({job.name, job.version, worker, request_id});
       if (claim.ok()) return std::optional<Claim>(*std::move(claim));
       // Claimed by another, cancelled or deleted since the snapshot.
       if (absl::IsAborted(claim.status()) || absl::IsNotFound(claim.status())) continue;
       return claim.status();
     }
+    if (!offered.empty()) continue;
+    if (!more || limit >= kLongestSnapshot) break;
+    limit *= 4;
   }
   return std::optional<Claim>();
+}
+
+std::string Scheduler::WhyItWaits(const std::string& job) {
+  const absl::StatusOr<JobNeeds> needs = store_.GetNeeds(job);
+  if (!needs.ok()) return "";
+  const std::vector<PresentWorker> present = Present();
+  MutexLock lock(mutex_);
+  return placement_.WhyNobody(*needs, present, clock_.Boottime());
+}
+
+std::set<std::string> Scheduler::SetAside() const {
+  MutexLock lock(mutex_);
+  return placement_.SetAside(clock_.Boottime());
 }
 
 absl::StatusOr<Upkeep> Scheduler::Tick() {
@@ -53,17 +117,27 @@ absl::StatusOr<Upkeep> Scheduler::Tick() {
   const absl::Duration now = clock_.Boottime();
   ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
   bool prune = false;
+  std::vector<std::pair<std::string, int>> forgiven;
+  absl::Duration placement = absl::InfiniteDuration();
   {
     MutexLock lock(mutex_);
+    upkeep.set_aside = placement_.TakeNewlySetAside();
+    forgiven = placement_.TakeForgiven();
+    placement = placement_.NextChange(now);
     prune = now >= next_prune_;
     if (prune) next_prune_ = now + kPruneInterval;
     upkeep.next = next_prune_;
   }
   if (prune) RETURN_IF_ERROR(store_.PruneRequestIds().status());
+  for (const auto& [job, failures] : forgiven) {
+    const absl::Status done = store_.ForgiveFailures(job, failures);
+    // Deleted meanwhile.
+    if (!done.ok() && !absl::IsNotFound(done)) return done;
+  }
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, store_.QueuedJobs(1));
   upkeep.work_available = !queued.empty();
   ASSIGN_OR_RETURN(const absl::Duration expiry, store_.NextExpiry());
-  upkeep.next = std::min({upkeep.next, expiry, store_.NextRetry()});
+  upkeep.next = std::min({upkeep.next, expiry, store_.NextRetry(), placement});
   return upkeep;
 }
 

@@ -1,10 +1,14 @@
 #pragma once
 
 // Decides which job runs next and what time has ended. It ranks a snapshot of the queue and claims
-// by compare-and-set, so that several may work on one store; it keeps no state that the store has
-// not. No gRPC, no SQL, no thread of its own (see scheduler_loop.h).
+// by compare-and-set, so that several may work on one store. What it knows of workers (placement.h)
+// is no more than advice: the store holds all that must be right. No gRPC, no SQL, no thread of its
+// own (see scheduler_loop.h).
 
+#include <functional>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +16,7 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "server/scheduler/placement.h"
 #include "server/store/job_store.h"
 
 namespace graft {
@@ -23,6 +28,8 @@ std::vector<QueuedJob> RankQueue(std::vector<QueuedJob> snapshot, absl::Duration
 struct Upkeep {
   std::vector<std::string> expired;  // Jobs whose lease has ended.
   bool work_available = false;       // Some job may be claimed now.
+  // Workers that were set aside, and for how long.
+  std::vector<std::pair<std::string, absl::Duration>> set_aside;
   // Boottime at which there will be something to do unless something changes before;
   // InfiniteDuration: nothing.
   absl::Duration next;
@@ -31,23 +38,45 @@ struct Upkeep {
 // Thread-safe.
 class Scheduler {
  public:
-  // Both must outlive it.
-  Scheduler(JobStore& store, Clock& clock) : store_(store), clock_(clock) {}
+  using PresentWorkers = std::function<std::vector<PresentWorker>()>;
 
-  // Claims the best job for the worker; nothing when none may run. The same request_id again
-  // answers the same claim while its lease lasts. Errors are the store's.
+  // Both must outlive it.
+  Scheduler(JobStore& store, Clock& clock);
+
+  // Who tells of the workers that are connected now; without one nobody else is. Called under no
+  // lock.
+  void SetPresentWorkers(PresentWorkers present);
+
+  // Claims the best job that the worker can do and may take (placement.h); nothing when there is
+  // none. The same request_id again answers the same claim while its lease lasts. Errors are the
+  // store's.
   absl::StatusOr<std::optional<Claim>> LeaseJob(const WorkerRef& worker,
-                                                const std::string& request_id);
+                                                const std::string& request_id,
+                                                std::optional<Abilities> abilities);
+
+  // Why none of the workers that are connected takes the queued job; empty: one may, or nobody is
+  // there at all.
+  std::string WhyItWaits(const std::string& job);
+  // Ids of workers that were set aside and have made no progress since (Placement::SetAside).
+  std::set<std::string> SetAside() const;
 
   // Ends leases whose time has passed and forgets old answers. To be called at Upkeep.next, and
   // when a job changed its state.
   absl::StatusOr<Upkeep> Tick();
 
  private:
+  std::vector<PresentWorker> Present() const;
+  // Those that the worker may take, best first.
+  std::vector<QueuedJob> Offer(const WorkerRef& worker, std::vector<QueuedJob> ranked,
+                               const std::vector<PresentWorker>& present) const;
+
   JobStore& store_;
   Clock& clock_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
+  PresentWorkers present_ ABSL_GUARDED_BY(mutex_);
+  Placement placement_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_prune_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<Subscription> subscription_;
 };
 
 }  // namespace graft

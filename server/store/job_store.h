@@ -49,11 +49,16 @@ struct StoreOptions {
   absl::Duration lease_duration = absl::Seconds(60);
   // Jobs that are QUEUED at the most; one more is RESOURCE_EXHAUSTED (QUEUE_FULL, with RetryInfo).
   int64_t max_queued_jobs = 100'000;
-  // Infrastructure failures in a row, without a newer checkpoint between them, that fail a job.
-  int max_attempts_without_progress = 5;
+  // Infrastructure failures in a row that fail a job: at one place by one cause, and in all.
+  // Progress begins both counts anew: a newer checkpoint, or an evaluation that came further than
+  // any before.
+  int max_failures_alike = 5;
+  int max_failures_without_progress = 20;
   // Wait before the n-th attempt in a row: first * 2^(n-1), at most max.
   absl::Duration first_retry_delay = absl::Seconds(1);
   absl::Duration max_retry_delay = absl::Seconds(60);
+  // A job that a worker handed back is offered to nobody for so long.
+  absl::Duration pause_after_return = absl::Seconds(10);
   // How long an answer is kept for its request_id. At least 24 h in production.
   absl::Duration request_id_lifetime = absl::Hours(24);
   // Called after each commit with the time it took and how many changes it made durable. Under no
@@ -81,6 +86,20 @@ struct LeaseRef {
   WorkerRef worker;
 };
 
+// What a worker must be able to do to take a job. Names as in v1::Execution; empty: it does not
+// matter.
+struct JobNeeds {
+  // From the first checkpoint on what the newest one was computed with: "cpu" or a GPU's model, and
+  // the CPU's instruction set.
+  std::string device;
+  std::string cpu_capability;
+  // The spec's, or what AUTO became by the first checkpoint: "fp32", "bf16", "fp64".
+  std::string precision;
+
+  bool operator==(const JobNeeds&) const = default;
+};
+using NeedsFilter = std::function<bool(const JobNeeds&)>;
+
 // A queued job as the scheduler sees it.
 struct QueuedJob {
   std::string name;
@@ -89,6 +108,7 @@ struct QueuedJob {
   int64_t number = 0;         // Order of submission.
   absl::Duration not_before;  // Boottime; zero: at once.
   int32_t attempt = 0;        // Attempts so far.
+  JobNeeds needs;
 };
 
 // A claimed job: what the worker needs to run it.
@@ -134,6 +154,14 @@ struct EventBatch {
   int64_t stage_total = 0;
 };
 
+struct NewCheckpoint {
+  int64_t step = 0;
+  std::vector<v1::Artifact> files;
+  // What it was computed with: binds the attempts that follow (JobNeeds). Without a device (a
+  // worker of an earlier build) nothing is bound.
+  v1::Execution execution;
+};
+
 // How an attempt ended.
 struct AttemptSucceeded {
   v1::JobResult result;  // adapter, model and adapter_size_bytes are set by the store.
@@ -147,9 +175,26 @@ struct AttemptSucceeded {
 struct AttemptFailed {
   google::rpc::Status error;
   v1::FailureClass failure_class = v1::FAILURE_CLASS_INTERNAL;
+  // What ended it, in a word that is the same when the same happens again; empty: the error's code.
+  std::string cause;
 };
 struct AttemptCancelled {};
-using AttemptOutcome = std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled>;
+// Handed back: no failure of the job.
+struct AttemptReturned {
+  google::rpc::Status reason;
+  bool worker_fault = false;
+};
+using AttemptOutcome =
+    std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled, AttemptReturned>;
+
+// How an attempt ended, as far as it tells of its worker.
+enum class AttemptEnd {
+  kNone,            // It did not.
+  kOther,           // Done, cancelled, or failed by the job's own fault.
+  kInfrastructure,  // Failed, or its lease ended.
+  kReturned,
+  kWorkerFault,  // Returned, since something is wrong with the worker.
+};
 
 // A committed change of a job, for watchers, the scheduler and telemetry.
 struct JobChange {
@@ -166,6 +211,11 @@ struct JobChange {
   std::string reason;
   int32_t attempt = 0;
   v1::FailureClass failure_class = v1::FAILURE_CLASS_UNSPECIFIED;
+  // Of a change that shows the first progress of an attempt, or its end: whose attempt it is, and
+  // whether it ever did more than to begin.
+  WorkerRef holder;
+  bool progressed = false;
+  AttemptEnd end = AttemptEnd::kNone;
 };
 using JobListener = std::function<void(const JobChange&)>;
 
@@ -274,8 +324,14 @@ class JobStore {
   // ---- Claims and leases, for the scheduler and workers ----------------------------------------
 
   // Queued jobs whose back-off has passed, by priority (greater first), then in order of
-  // submission.
-  virtual absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) = 0;
+  // submission; those whose needs `filter` takes. Null: all.
+  virtual absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit,
+                                                            const NeedsFilter& filter) = 0;
+  absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) {
+    return QueuedJobs(limit, nullptr);
+  }
+  // NOT_FOUND.
+  virtual absl::StatusOr<JobNeeds> GetNeeds(absl::string_view job) = 0;
   // Boottime at which the next queued job's back-off passes; InfiniteDuration when none waits for
   // it.
   virtual absl::Duration NextRetry() = 0;
@@ -292,7 +348,7 @@ class JobStore {
   // Who holds which job now, by job.
   virtual absl::StatusOr<std::vector<LeaseHolder>> ListLeases() = 0;
   // Ends every lease whose time has passed: RUNNING jobs are queued again (or fail, after too many
-  // attempts without progress), CANCELLING ones are CANCELLED. Returns the jobs. After a restart of
+  // failures), CANCELLING ones are CANCELLED. Returns the jobs. After a restart of
   // the store every lease has a full term again.
   virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
   // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none.
@@ -311,14 +367,18 @@ class JobStore {
   virtual absl::StatusOr<int64_t> AppendEvents(const LeaseRef& lease, const EventBatch& batch) = 0;
   // Makes a checkpoint the one to resume from, with its event. The newest keep_last (of the
   // resolved spec) stay. Committing the same again changes nothing. STALE_LEASE.
-  virtual absl::Status CommitCheckpoint(const LeaseRef& lease, int64_t step,
-                                        absl::Span<const v1::Artifact> files) = 0;
+  virtual absl::Status CommitCheckpoint(const LeaseRef& lease, const NewCheckpoint& checkpoint) = 0;
   // Ends the attempt and returns the job's state: publishes and SUCCEEDED; FAILED; CANCELLED; or,
   // for an INFRASTRUCTURE failure (and a worker that gives an uncancelled job back), QUEUED again
-  // after a back-off, FAILED after too many. The same call again returns the same. STALE_LEASE;
+  // after a back-off, FAILED after too many (StoreOptions); returned, QUEUED again after a pause,
+  // which counts nothing. The same call again returns the same. STALE_LEASE;
   // FAILED_PRECONDITION (EVENTS_MISSING) when last_batch is not stored yet.
   virtual absl::StatusOr<v1::JobState> FinishAttempt(const LeaseRef& lease, int64_t last_batch,
                                                      const AttemptOutcome& outcome) = 0;
+
+  // Some of the failures of a job that is not done, counted since its last progress, were not its
+  // own: so many fewer. NOT_FOUND.
+  virtual absl::Status ForgiveFailures(absl::string_view job, int failures) = 0;
 
   // ---- Catalogue: data sets, models, adapters ---------------------------------------------------
 

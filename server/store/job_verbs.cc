@@ -59,6 +59,23 @@ std::optional<ResourceRef> OutputOf(const v1::JobSpec& resolved) {
                      spec.output_name()};
 }
 
+// What AUTO becomes depends on the worker.
+std::string PrecisionNeeded(const v1::JobSpec& resolved) {
+  const v1::Precision precision = resolved.has_evaluate()
+                                      ? resolved.evaluate().precision()
+                                      : resolved.fine_tune().training().precision();
+  switch (precision) {
+    case v1::PRECISION_FP32:
+      return "fp32";
+    case v1::PRECISION_BF16:
+      return "bf16";
+    case v1::PRECISION_FP64:
+      return "fp64";
+    default:
+      return "";
+  }
+}
+
 // They are looked up before the transaction; here they must still be what they were.
 absl::Status CheckResources(VerbContext& context, const std::vector<BoundResource>& resources) {
   for (const BoundResource& resource : resources) {
@@ -159,6 +176,7 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
   } else {
     row.base_model = specs.resolved_spec().evaluate().base_model();
   }
+  row.needs.precision = PrecisionNeeded(specs.resolved_spec());
   row.output = OutputOf(specs.resolved_spec());
   std::vector<ResourceRef> uses;
   for (const BoundResource& resource : ResourcesOf(specs.resolved_spec())) {

@@ -57,6 +57,26 @@ absl::Status BeginAttempt(VerbContext& context, JobRow& row, const LeaseRow& lea
                     lease.attempt > 1 ? absl::StrCat(", attempt ", lease.attempt) : "", from)});
 }
 
+absl::StatusOr<std::vector<QueuedJob>> QueuedWith(VerbContext& context,
+                                                  const std::optional<JobNeeds>& needs, int limit) {
+  const absl::Duration now = context.Boottime();
+  std::vector<QueuedJob> jobs;
+  std::optional<JobKey> after;
+  const int page = std::min(limit, kQueuePage);
+  while (jobs.size() < static_cast<size_t>(limit)) {
+    ASSIGN_OR_RETURN(const auto rows, context.tables.ListQueue(needs, after, page));
+    for (const JobRow& row : rows) {
+      const absl::Duration not_before = context.times.NotBefore(row.number);
+      after = {row.job.priority(), row.number};
+      if (not_before > now || jobs.size() == static_cast<size_t>(limit)) continue;
+      jobs.push_back({row.job.name(), row.version, row.job.priority(), row.number, not_before,
+                      row.job.attempt(), row.needs});
+    }
+    if (rows.size() < static_cast<size_t>(page)) break;
+  }
+  return jobs;
+}
+
 absl::Duration RetryDelay(const StoreOptions& options, int failures_in_row) {
   absl::Duration delay = options.first_retry_delay;
   for (int i = 1; i < failures_in_row && delay < options.max_retry_delay; ++i) delay *= 2;
@@ -72,40 +92,49 @@ google::rpc::Status LostError(absl::string_view message) {
 
 // The lease has ended without a report.
 absl::StatusOr<std::string> EndLease(VerbContext& context, const LeaseRow& lease,
-                                     absl::string_view why) {
+                                     absl::string_view why, absl::string_view cause) {
   ASSIGN_OR_RETURN(JobRow row, RequireJob(context, lease.job));
   const v1::JobState previous = row.job.state();
   RETURN_IF_ERROR(context.tables.DeleteLease(lease.job));
   const google::rpc::Status error = LostError(why);
-  RETURN_IF_ERROR(EndAttempt(context, lease.job, lease.attempt, &error, /*reported=*/false));
+  ASSIGN_OR_RETURN(const AttemptRow attempt, EndAttempt(context, lease.job, lease.attempt, &error,
+                                                        /*reported=*/false));
   ++row.lease_epoch;
-  RETURN_IF_ERROR(LoseAttempt(context, row, error));
+  RETURN_IF_ERROR(LoseAttempt(context, row, {error, std::string(cause), RunTime(context, lease)}));
   RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
+  NoteAttempt(context, attempt, AttemptEnd::kInfrastructure);
   return row.job.name();
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit) {
-  const absl::Duration now = context.Boottime();
-  JobFilter queued;
-  queued.state = v1::JOB_STATE_QUEUED;
-  std::vector<QueuedJob> jobs;
-  std::optional<JobKey> after;
-  const int page = std::min(limit, kQueuePage);
-  while (jobs.size() < static_cast<size_t>(limit)) {
-    ASSIGN_OR_RETURN(const auto rows,
-                     context.tables.ListJobs(queued, JobOrder::kPriority, after, page));
-    for (const JobRow& row : rows) {
-      const absl::Duration not_before = context.times.NotBefore(row.number);
-      after = {row.job.priority(), row.number};
-      if (not_before > now || jobs.size() == static_cast<size_t>(limit)) continue;
-      jobs.push_back({row.job.name(), row.version, row.job.priority(), row.number, not_before,
-                      row.job.attempt()});
-    }
-    if (rows.size() < static_cast<size_t>(page)) break;
+absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit,
+                                                    const NeedsFilter& filter) {
+  if (filter == nullptr) return QueuedWith(context, std::nullopt, limit);
+  ASSIGN_OR_RETURN(const std::vector<JobNeeds> needs, context.tables.ListQueuedNeeds());
+  if (std::all_of(needs.begin(), needs.end(), filter)) {
+    return QueuedWith(context, std::nullopt, limit);
   }
+  std::vector<QueuedJob> jobs;
+  for (const JobNeeds& each : needs) {
+    if (!filter(each)) continue;
+    ASSIGN_OR_RETURN(const auto found, QueuedWith(context, each, limit));
+    jobs.insert(jobs.end(), found.begin(), found.end());
+  }
+  std::sort(jobs.begin(), jobs.end(), [](const QueuedJob& a, const QueuedJob& b) {
+    return std::pair(-int64_t{a.priority}, a.number) < std::pair(-int64_t{b.priority}, b.number);
+  });
+  jobs.resize(std::min(jobs.size(), static_cast<size_t>(limit)));
   return jobs;
+}
+
+absl::Status DoForgiveFailures(VerbContext& context, absl::string_view job, int failures) {
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, job));
+  if (row.job.done() || row.failures_in_row == 0) return absl::OkStatus();
+  row.failures_in_row = std::max(0, row.failures_in_row - failures);
+  row.failures_alike = std::min(row.failures_alike, row.failures_in_row);
+  ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
+  return SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr);
 }
 
 absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request) {
@@ -193,7 +222,8 @@ absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context) {
     if (*end > now) continue;
     ASSIGN_OR_RETURN(
         std::string job,
-        EndLease(context, lease, absl::StrCat("lease of worker ", lease.worker.id, " expired")));
+        EndLease(context, lease, absl::StrCat("lease of worker ", lease.worker.id, " expired"),
+                 "lease expired"));
     ended.push_back(std::move(job));
   }
   return ended;
@@ -217,46 +247,54 @@ absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& co
     if (lease.worker.id != worker.id || lease.worker.instance == worker.instance) continue;
     ASSIGN_OR_RETURN(
         std::string job,
-        EndLease(context, lease, absl::StrCat("worker ", lease.worker.id, " was restarted")));
+        EndLease(context, lease, absl::StrCat("worker ", lease.worker.id, " was restarted"),
+                 "worker restarted"));
     ended.push_back(std::move(job));
   }
   return ended;
 }
 
-absl::Status LoseAttempt(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
+absl::Duration RunTime(VerbContext& context, const LeaseRow& lease) {
+  const absl::Duration now = context.Boottime();
+  return now - context.times.LeaseBegin(lease.job, lease.lease_epoch).value_or(now);
+}
+
+absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure& failure) {
+  const google::rpc::Status& error = failure.error;
   context.ForgetTimes(row.number);
   if (row.job.state() == v1::JOB_STATE_CANCELLING) {
     return SetState(context, row, v1::JOB_STATE_CANCELLED,
                     {absl::StrCat("cancelled; ", error.message())});
   }
-  ++row.failures_in_row;
+  CountFailure(row, failure);
   ChangeReason reason;
   reason.error = error;
   reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
-  if (row.failures_in_row >= context.options.max_attempts_without_progress) {
-    reason.text = absl::StrCat(error.message(), "; ", row.failures_in_row,
-                               " attempts in a row brought no newer checkpoint");
+  const std::string counts = CountsText(context.options, row);
+  if (FailedTooOften(context.options, row)) {
+    reason.text = absl::StrCat(error.message(), "; not tried again: ", counts);
+    reason.error.set_message(reason.text);
     return SetState(context, row, v1::JOB_STATE_FAILED, reason);
   }
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   reason.text = absl::StrCat(
       error.message(), "; ",
-      checkpoints.empty() ? "begins again" : absl::StrCat("resumes from step ", checkpoints[0]));
-  const absl::Duration again =
-      context.Boottime() + RetryDelay(context.options, row.failures_in_row);
-  context.AfterCommit(
-      [job = row.number, again](VolatileTimes& times) { times.SetNotBefore(job, again); });
+      checkpoints.empty() ? "begins again" : absl::StrCat("resumes from step ", checkpoints[0]),
+      " (", counts, ")");
+  context.NotBefore(row.number,
+                    context.Boottime() + RetryDelay(context.options, row.failures_in_row));
   return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
 }
 
-absl::Status EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
-                        const google::rpc::Status* error, bool reported) {
+absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
+                                      const google::rpc::Status* error, bool reported) {
   ASSIGN_OR_RETURN(std::optional<AttemptRow> row, context.tables.FindAttempt(job, attempt));
   if (!row) return absl::InternalError(absl::StrCat("attempt ", attempt, " has no row"));
   *row->attempt.mutable_end_time() = ToTimestamp(context.Now());
   if (error != nullptr) *row->attempt.mutable_error() = *error;
   row->end_reported = reported;
-  return context.tables.PutAttempt(*row);
+  RETURN_IF_ERROR(context.tables.PutAttempt(*row));
+  return *std::move(row);
 }
 
 }  // namespace graft

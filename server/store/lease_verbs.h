@@ -3,11 +3,14 @@
 // JobStore's verbs about claims and leases, as functions of one transaction. Contracts:
 // job_store.h.
 
+#include "server/store/failures.h"
 #include "server/store/verb_context.h"
 
 namespace graft {
 
-absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit);
+absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit,
+                                                    const NeedsFilter& filter);
+absl::Status DoForgiveFailures(VerbContext& context, absl::string_view job, int failures);
 absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request);
 // Runs as a write, as it renews the lease; it writes no row.
 absl::StatusOr<Claim> DoFindClaim(VerbContext& context, const WorkerRef& worker,
@@ -26,9 +29,11 @@ absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& co
 // How a job goes on when its attempt was lost, by the worker's report or by the lease's end.
 // RUNNING: queued again after a back-off or, after too many, FAILED; CANCELLING: CANCELLED. The
 // lease must have been deleted; the row is not saved.
-absl::Status LoseAttempt(VerbContext& context, JobRow& row, const google::rpc::Status& error);
-// Ends the attempt's row.
-absl::Status EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
-                        const google::rpc::Status* error, bool reported);
+absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure& failure);
+// For how long the attempt of this lease has run.
+absl::Duration RunTime(VerbContext& context, const LeaseRow& lease);
+// Ends the attempt's row, and returns it.
+absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
+                                      const google::rpc::Status* error, bool reported);
 
 }  // namespace graft

@@ -152,6 +152,29 @@ absl::StatusOr<std::vector<JobRow>> MemoryTables::ListJobs(const JobFilter& filt
   return rows;
 }
 
+absl::StatusOr<std::vector<JobNeeds>> MemoryTables::ListQueuedNeeds() {
+  std::map<std::string, JobNeeds> needs;
+  for (const QueueKey& key : queue_) {
+    const JobNeeds& each = jobs_[key.second].row.needs;
+    needs[ToColumn(each)] = each;
+  }
+  std::vector<JobNeeds> all;
+  for (const auto& [column, each] : needs) all.push_back(each);
+  return all;
+}
+
+absl::StatusOr<std::vector<JobRow>> MemoryTables::ListQueue(const std::optional<JobNeeds>& needs,
+                                                            const std::optional<JobKey>& after,
+                                                            int limit) {
+  std::vector<JobRow> rows;
+  auto key = after ? queue_.upper_bound({-after->priority, after->number}) : queue_.begin();
+  for (; key != queue_.end() && rows.size() < static_cast<size_t>(limit); ++key) {
+    const JobRow& row = jobs_[key->second].row;
+    if (!needs || *needs == row.needs) rows.push_back(row);
+  }
+  return rows;
+}
+
 absl::StatusOr<int64_t> MemoryTables::CountQueuedBefore(const JobKey& key) {
   return std::distance(queue_.begin(), queue_.lower_bound({-key.priority, key.number}));
 }

@@ -32,6 +32,10 @@ class MemoryTables : public Tables {
   absl::StatusOr<std::vector<JobRow>> ListJobs(const JobFilter& filter, JobOrder order,
                                                const std::optional<JobKey>& after,
                                                int limit) override;
+  absl::StatusOr<std::vector<JobNeeds>> ListQueuedNeeds() override;
+  absl::StatusOr<std::vector<JobRow>> ListQueue(const std::optional<JobNeeds>& needs,
+                                                const std::optional<JobKey>& after,
+                                                int limit) override;
   absl::StatusOr<int64_t> CountQueuedBefore(const JobKey& key) override;
   absl::StatusOr<int64_t> CountJobs(v1::JobState state) override;
   absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) override;

@@ -1,7 +1,9 @@
 #include "server/store/report_verbs.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
@@ -40,6 +42,29 @@ bool SameFiles(absl::Span<const v1::Artifact> a, absl::Span<const v1::Artifact> 
       a.begin(), a.end(), b.begin(), b.end(), [](const v1::Artifact& x, const v1::Artifact& y) {
         return x.path() == y.path() && x.size_bytes() == y.size_bytes() && x.sha256() == y.sha256();
       });
+}
+
+// Whether the attempt has done more than to begin.
+bool ShowsProgress(const EventBatch& batch, const v1::Attempt& attempt) {
+  const bool rows = batch.stage == v1::JOB_STAGE_EVALUATING && batch.stage_done > 0;
+  if (rows || batch.step > attempt.resumed_from_step()) return true;
+  return std::any_of(batch.events.begin(), batch.events.end(), [](const v1::JobEvent& event) {
+    return event.has_metrics() || event.has_evaluation() || event.has_samples();
+  });
+}
+
+// Rows of an evaluation that no attempt has done before are progress like a newer checkpoint.
+void NoteEvaluated(const EventBatch& batch, JobRow& row) {
+  if (batch.stage != v1::JOB_STAGE_EVALUATING || batch.stage_done <= 0) return;
+  const std::pair now(batch.step, batch.stage_done);
+  if (now <= std::pair(row.evaluated_step, row.evaluated_rows)) return;
+  std::tie(row.evaluated_step, row.evaluated_rows) = now;
+  ForgetFailures(row);
+}
+
+// The needs of whoever goes on from a checkpoint that was computed like this.
+JobNeeds NeedsOf(const v1::Execution& execution) {
+  return {execution.device(), execution.cpu_capability(), execution.precision()};
 }
 
 void NoteProgress(const EventBatch& batch, v1::Job& job) {
@@ -105,28 +130,54 @@ absl::Status Succeed(VerbContext& context, JobRow& row, const AttemptSucceeded& 
   return SetState(context, row, v1::JOB_STATE_SUCCEEDED, {"done"});
 }
 
-absl::Status Fail(VerbContext& context, JobRow& row, const AttemptFailed& failed) {
+absl::Status Fail(VerbContext& context, JobRow& row, const AttemptFailed& failed,
+                  absl::Duration ran) {
   if (failed.failure_class == v1::FAILURE_CLASS_INFRASTRUCTURE) {
-    return LoseAttempt(context, row, failed.error);
+    return LoseAttempt(context, row, {failed.error, failed.cause, ran});
   }
   return SetState(context, row, v1::JOB_STATE_FAILED,
                   {failed.error.message(), failed.error, failed.failure_class});
 }
 
 // A worker that stops before its job is done gives it back.
-absl::Status GiveBack(VerbContext& context, JobRow& row) {
+absl::Status GiveBack(VerbContext& context, JobRow& row, absl::Duration ran) {
   if (row.job.state() == v1::JOB_STATE_CANCELLING) {
     return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
   }
   google::rpc::Status error;
   error.set_code(static_cast<int>(absl::StatusCode::kCancelled));
   error.set_message("the worker gave the job back");
-  return LoseAttempt(context, row, error);
+  return LoseAttempt(context, row, {error, "given back", ran});
+}
+
+// A worker that cannot do it hands it back: another may.
+absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
+                    const AttemptReturned& returned) {
+  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
+    return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
+  }
+  context.NotBefore(row.number, context.Boottime() + context.options.pause_after_return);
+  ChangeReason reason;
+  reason.text =
+      absl::StrCat("handed back by worker ", lease.worker.id, ": ", returned.reason.message());
+  return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
 }
 
 const google::rpc::Status* ErrorOf(const AttemptOutcome& outcome) {
-  const auto* failed = std::get_if<AttemptFailed>(&outcome);
-  return failed == nullptr ? nullptr : &failed->error;
+  if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) return &failed->error;
+  if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) return &returned->reason;
+  return nullptr;
+}
+
+AttemptEnd EndOf(const AttemptOutcome& outcome) {
+  if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) {
+    return failed->failure_class == v1::FAILURE_CLASS_INFRASTRUCTURE ? AttemptEnd::kInfrastructure
+                                                                     : AttemptEnd::kOther;
+  }
+  if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
+    return returned->worker_fault ? AttemptEnd::kWorkerFault : AttemptEnd::kReturned;
+  }
+  return AttemptEnd::kOther;
 }
 
 // The state after an attempt whose end was reported before, if `ref` is that attempt's.
@@ -155,14 +206,20 @@ absl::StatusOr<int64_t> DoAppendEvents(VerbContext& context, const LeaseRef& lea
     RETURN_IF_ERROR(LogEvent(context, row, attempt, event));
   }
   NoteProgress(batch, row.job);
+  NoteEvaluated(batch, row);
+  const bool first_progress = !attempt.progressed && ShowsProgress(batch, attempt.attempt);
+  attempt.progressed |= first_progress;
   attempt.last_batch = batch.number;
   RETURN_IF_ERROR(context.tables.PutAttempt(attempt));
   RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), &held.lease));
+  if (first_progress) NoteAttempt(context, attempt, AttemptEnd::kNone);
   return attempt.last_batch;
 }
 
-absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease, int64_t step,
-                                absl::Span<const v1::Artifact> files) {
+absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
+                                const NewCheckpoint& checkpoint) {
+  const int64_t step = checkpoint.step;
+  const std::vector<v1::Artifact>& files = checkpoint.files;
   if (step < 1) return FieldViolation("step", "must be 1 or greater");
   if (files.empty()) return FieldViolation("files", "a checkpoint has at least one file");
   RETURN_IF_ERROR(CheckFiles(files, "files"));
@@ -172,7 +229,10 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease, int
   ASSIGN_OR_RETURN(const auto present, context.tables.ListFiles(HolderKind::kCheckpoint, holder));
   if (SameFiles(present, files)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
-  if (steps.empty() || step > steps[0]) row.failures_in_row = 0;
+  if (steps.empty() || step > steps[0]) {
+    ForgetFailures(row);
+    if (!checkpoint.execution.device().empty()) row.needs = NeedsOf(checkpoint.execution);
+  }
   if (present.empty()) {
     RETURN_IF_ERROR(context.tables.InsertCheckpoint(row.number, step, held.lease.attempt));
   }
@@ -207,15 +267,20 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
   RETURN_IF_ERROR(context.tables.DeleteLease(row.number));
   context.ForgetTimes(row.number);
   RETURN_IF_ERROR(EndAttempt(context, row.number, attempt.attempt.number(), ErrorOf(outcome),
-                             /*reported=*/true));
+                             /*reported=*/true)
+                      .status());
+  const absl::Duration ran = RunTime(context, held->lease);
   if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {
     RETURN_IF_ERROR(Succeed(context, row, *succeeded));
   } else if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) {
-    RETURN_IF_ERROR(Fail(context, row, *failed));
+    RETURN_IF_ERROR(Fail(context, row, *failed, ran));
+  } else if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
+    RETURN_IF_ERROR(Return(context, row, held->lease, *returned));
   } else {
-    RETURN_IF_ERROR(GiveBack(context, row));
+    RETURN_IF_ERROR(GiveBack(context, row, ran));
   }
   RETURN_IF_ERROR(SaveJob(context, row, previous, &held->lease));
+  NoteAttempt(context, attempt, EndOf(outcome));
   return row.job.state();
 }
 

@@ -9,8 +9,8 @@ namespace graft {
 
 absl::StatusOr<int64_t> DoAppendEvents(VerbContext& context, const LeaseRef& lease,
                                        const EventBatch& batch);
-absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease, int64_t step,
-                                absl::Span<const v1::Artifact> files);
+absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
+                                const NewCheckpoint& checkpoint);
 absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRef& lease,
                                              int64_t last_batch, const AttemptOutcome& outcome);
 

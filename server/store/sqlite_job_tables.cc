@@ -18,16 +18,20 @@ namespace {
 
 #define JOB_COLUMNS                                                                         \
   "SELECT number, version, lease_epoch, failures_in_row, method, base_model, output_kind, " \
-  "output_name, jobs.job"
+  "output_name, jobs.job, needs, failure_place, failure_cause, failure_ran_ms, "            \
+  "failures_alike, evaluated_step, evaluated_rows"
 #define FIND_JOB JOB_COLUMNS " FROM jobs WHERE owner = 'default'"
 
 constexpr char kInsertJob[] =
     "INSERT INTO jobs (id, version, lease_epoch, failures_in_row, state, done, queue_rank, study, "
     "method, base_model, display_name, output_kind, output_name, last_sequence, queue_time_ns, "
-    "job) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    "job, needs) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 constexpr char kUpdateJob[] =
     "UPDATE jobs SET version = ?2, lease_epoch = ?3, failures_in_row = ?4, state = ?5, done = ?6, "
-    "last_sequence = ?7, queue_time_ns = ?8, job = ?9 WHERE number = ?1";
+    "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
+    "failure_cause = ?12, failure_ran_ms = ?13, failures_alike = ?14, evaluated_step = ?15, "
+    "evaluated_rows = ?16 WHERE number = ?1";
 constexpr char kDeleteJob[] = "DELETE FROM jobs WHERE number = ?1";
 constexpr char kInsertSpecs[] = "INSERT INTO job_specs VALUES (?1, ?2)";
 constexpr char kReadSpecs[] = "SELECT specs FROM job_specs WHERE job = ?1";
@@ -170,6 +174,21 @@ const char* ListStatement(Driver driver, JobOrder order) {
   return statements->at({driver, order}).c_str();
 }
 
+#define QUEUE_ORDER " AND (queue_rank, number) > (?1, ?2) ORDER BY queue_rank, number LIMIT ?3"
+constexpr char kListQueue[] = JOB_COLUMNS
+    " FROM jobs INDEXED BY jobs_queue WHERE owner = 'default' AND state = 1" QUEUE_ORDER;
+constexpr char kListQueueByNeeds[] = JOB_COLUMNS
+    " FROM jobs INDEXED BY jobs_queue_by_needs "
+    "WHERE owner = 'default' AND state = 1 AND needs = ?4" QUEUE_ORDER;
+// One search for each that there is, whatever the number of jobs.
+constexpr char kListQueuedNeeds[] =
+    "WITH RECURSIVE each (needs) AS ("
+    "SELECT MIN(needs) FROM jobs INDEXED BY jobs_queue_by_needs "
+    "WHERE owner = 'default' AND state = 1 "
+    "UNION ALL SELECT (SELECT MIN(jobs.needs) FROM jobs INDEXED BY jobs_queue_by_needs "
+    "WHERE owner = 'default' AND state = 1 AND jobs.needs > each.needs) "
+    "FROM each WHERE each.needs IS NOT NULL) "
+    "SELECT needs FROM each WHERE needs IS NOT NULL";
 constexpr char kCountQueuedBefore[] =
     "SELECT COUNT(*) FROM jobs WHERE owner = 'default' AND state = 1 "
     "AND (queue_rank, number) < (?1, ?2)";
@@ -201,6 +220,13 @@ std::optional<JobRow> ReadJob(SqliteQuery& query) {
     row.output = {static_cast<ResourceKind>(query.Int(6)), query.Text(7)};
   }
   if (!query.Parse(8, row.job)) return std::nullopt;
+  row.needs = NeedsFromColumn(query.Text(9));
+  row.failure_place = query.Text(10);
+  row.failure_cause = query.Text(11);
+  row.failure_ran = absl::Milliseconds(query.Int(12));
+  row.failures_alike = static_cast<int32_t>(query.Int(13));
+  row.evaluated_step = query.Int(14);
+  row.evaluated_rows = query.Int(15);
   return row;
 }
 
@@ -235,7 +261,7 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
                                 row.lease_epoch, row.failures_in_row, job.state(), job.done(),
                                 -int64_t{job.priority()}, job.study(), row.method, row.base_model,
                                 job.display_name(), output_kind, output_name, job.last_sequence(),
-                                QueueTime(job), SqliteBlob(job)));
+                                QueueTime(job), SqliteBlob(job), ToColumn(row.needs)));
   row.number = database_.LastInsertId();
   RETURN_IF_ERROR(database_.Run(kInsertSpecs, row.number, SqliteBlob(specs)));
   for (const auto& [key, value] : job.labels()) {
@@ -249,9 +275,11 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
 
 absl::Status SqliteTables::UpdateJob(const JobRow& row) {
   const v1::Job& job = row.job;
-  RETURN_IF_ERROR(database_.Run(kUpdateJob, row.number, row.version, row.lease_epoch,
-                                row.failures_in_row, job.state(), job.done(), job.last_sequence(),
-                                QueueTime(job), SqliteBlob(job)));
+  RETURN_IF_ERROR(database_.Run(
+      kUpdateJob, row.number, row.version, row.lease_epoch, row.failures_in_row, job.state(),
+      job.done(), job.last_sequence(), QueueTime(job), SqliteBlob(job), ToColumn(row.needs),
+      row.failure_place, row.failure_cause, absl::ToInt64Milliseconds(row.failure_ran),
+      row.failures_alike, row.evaluated_step, row.evaluated_rows));
   if (database_.ChangedRows() != 1) return absl::InternalError(absl::StrCat("no job ", row.number));
   return job.done() ? database_.Run(kDeleteUses, row.number) : absl::OkStatus();
 }
@@ -295,6 +323,34 @@ absl::StatusOr<std::vector<JobRow>> SqliteTables::ListJobs(const JobFilter& filt
   std::vector<JobRow> rows;
   while (std::optional<JobRow> row = ReadJob(query)) rows.push_back(*std::move(row));
   RETURN_IF_ERROR(query.status());
+  return rows;
+}
+
+absl::StatusOr<std::vector<JobNeeds>> SqliteTables::ListQueuedNeeds() {
+  SqliteQuery query(database_, kListQueuedNeeds);
+  std::vector<JobNeeds> needs;
+  while (query.Next()) needs.push_back(NeedsFromColumn(query.Text(0)));
+  RETURN_IF_ERROR(query.status());
+  return needs;
+}
+
+absl::StatusOr<std::vector<JobRow>> SqliteTables::ListQueue(const std::optional<JobNeeds>& needs,
+                                                            const std::optional<JobKey>& after,
+                                                            int limit) {
+  const JobKey key = after.value_or(BeforeAll(JobOrder::kPriority));
+  std::vector<JobRow> rows;
+  const auto read = [&](SqliteQuery& query) {
+    while (std::optional<JobRow> row = ReadJob(query)) rows.push_back(*std::move(row));
+    return query.status();
+  };
+  if (needs) {
+    SqliteQuery query(database_, kListQueueByNeeds, -int64_t{key.priority}, key.number, limit,
+                      ToColumn(*needs));
+    RETURN_IF_ERROR(read(query));
+  } else {
+    SqliteQuery query(database_, kListQueue, -int64_t{key.priority}, key.number, limit);
+    RETURN_IF_ERROR(read(query));
+  }
   return rows;
 }
 

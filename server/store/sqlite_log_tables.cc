@@ -19,11 +19,12 @@ constexpr char kPutLogged[] = "INSERT OR REPLACE INTO logged_steps VALUES (?1, ?
 
 #define ATTEMPT_COLUMNS                                                                      \
   "SELECT job, lease_epoch, worker, instance, last_batch, end_reported, difference_logged, " \
-  "attempt "                                                                                 \
+  "attempt, progressed "                                                                     \
   "FROM attempts WHERE job = ?1"
 constexpr char kPutAttempt[] =
     "INSERT OR REPLACE INTO attempts (job, number, lease_epoch, worker, instance, last_batch, "
-    "end_reported, difference_logged, attempt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    "end_reported, difference_logged, attempt, progressed) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 constexpr char kFindAttempt[] = ATTEMPT_COLUMNS " AND number = ?2";
 constexpr char kListAttempts[] = ATTEMPT_COLUMNS " ORDER BY number";
 
@@ -51,6 +52,7 @@ std::optional<AttemptRow> ReadAttempt(SqliteQuery& query) {
   row.end_reported = query.Int(5) != 0;
   row.difference_logged = query.Int(6) != 0;
   if (!query.Parse(7, row.attempt)) return std::nullopt;
+  row.progressed = query.Int(8) != 0;
   return row;
 }
 
@@ -103,7 +105,7 @@ absl::Status SqliteTables::PutLogged(int64_t job, LoggedKind kind, const v1::Met
 absl::Status SqliteTables::PutAttempt(const AttemptRow& row) {
   return database_.Run(kPutAttempt, row.job, row.attempt.number(), row.lease_epoch, row.worker.id,
                        row.worker.instance, row.last_batch, row.end_reported, row.difference_logged,
-                       SqliteBlob(row.attempt));
+                       SqliteBlob(row.attempt), row.progressed);
 }
 
 absl::StatusOr<std::optional<AttemptRow>> SqliteTables::FindAttempt(int64_t job, int32_t number) {

@@ -44,8 +44,17 @@ struct JobRow {
   v1::Job job;         // Without spec, resolved_spec, attempts and queue_position.
   int64_t version = 0;
   int64_t lease_epoch = 0;
-  int32_t failures_in_row = 0;  // Since the newest checkpoint.
-  std::string method;           // MethodName.
+  JobNeeds needs;
+  int32_t failures_in_row = 0;  // Without progress.
+  // The last of them: where, by what, after what time; and how many in a row were like it.
+  std::string failure_place;
+  std::string failure_cause;
+  absl::Duration failure_ran;
+  int32_t failures_alike = 0;
+  // The furthest that an evaluation came.
+  int64_t evaluated_step = 0;
+  int64_t evaluated_rows = 0;
+  std::string method;  // MethodName.
   std::string base_model;
   // What the job will publish, if anything; nobody else gets the name while it is not done.
   std::optional<ResourceRef> output;
@@ -59,6 +68,7 @@ struct AttemptRow {
   int64_t last_batch = 0;
   bool end_reported = false;  // By the worker; else its lease ended.
   bool difference_logged = false;
+  bool progressed = false;  // Did more than to begin.
 };
 
 // When a lease ends is not stored: see VolatileTimes.
@@ -87,6 +97,10 @@ struct ResourceRow {
   std::string job;         // That made it; else empty.
   std::string message;     // Serialised Dataset, Model or Adapter.
 };
+
+// As one column; any text that is none is read as no needs at all.
+std::string ToColumn(const JobNeeds& needs);
+JobNeeds NeedsFromColumn(absl::string_view column);
 
 // What the store is, and how long servers have run on it.
 struct IdentityRow {
@@ -127,6 +141,12 @@ class Tables {
   virtual absl::StatusOr<std::vector<JobRow>> ListJobs(const JobFilter& filter, JobOrder order,
                                                        const std::optional<JobKey>& after,
                                                        int limit) = 0;
+  // What queued jobs need, each once.
+  virtual absl::StatusOr<std::vector<JobNeeds>> ListQueuedNeeds() = 0;
+  // Queued jobs in the order in which they run; with `needs` only those that need just that.
+  virtual absl::StatusOr<std::vector<JobRow>> ListQueue(const std::optional<JobNeeds>& needs,
+                                                        const std::optional<JobKey>& after,
+                                                        int limit) = 0;
   // Queued jobs that run before one of this key.
   virtual absl::StatusOr<int64_t> CountQueuedBefore(const JobKey& key) = 0;
   virtual absl::StatusOr<int64_t> CountJobs(v1::JobState state) = 0;

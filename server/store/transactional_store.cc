@@ -68,9 +68,15 @@ class TransactionalStore : public JobStore {
     return listeners_->Subscribe(job, std::move(listener));
   }
 
-  absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) override {
+  absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit, const NeedsFilter& filter) override {
     return Read<std::vector<QueuedJob>>(
-        [&](VerbContext& context) { return DoQueuedJobs(context, limit); });
+        [&](VerbContext& context) { return DoQueuedJobs(context, limit, filter); });
+  }
+  absl::StatusOr<JobNeeds> GetNeeds(absl::string_view job) override {
+    return Read<JobNeeds>([&](VerbContext& context) -> absl::StatusOr<JobNeeds> {
+      ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, job));
+      return row.needs;
+    });
   }
   absl::Duration NextRetry() override { return times_.NextRetry(options_.clock->Boottime()); }
   absl::StatusOr<Claim> ClaimJob(const ClaimRequest& request) override {
@@ -106,10 +112,13 @@ class TransactionalStore : public JobStore {
     return Write<int64_t>(
         [&](VerbContext& context) { return DoAppendEvents(context, lease, batch); });
   }
-  absl::Status CommitCheckpoint(const LeaseRef& lease, int64_t step,
-                                absl::Span<const v1::Artifact> files) override {
+  absl::Status CommitCheckpoint(const LeaseRef& lease, const NewCheckpoint& checkpoint) override {
     return WriteStatus(
-        [&](VerbContext& context) { return DoCommitCheckpoint(context, lease, step, files); });
+        [&](VerbContext& context) { return DoCommitCheckpoint(context, lease, checkpoint); });
+  }
+  absl::Status ForgiveFailures(absl::string_view job, int failures) override {
+    return WriteStatus(
+        [&](VerbContext& context) { return DoForgiveFailures(context, job, failures); });
   }
   absl::StatusOr<v1::JobState> FinishAttempt(const LeaseRef& lease, int64_t last_batch,
                                              const AttemptOutcome& outcome) override {

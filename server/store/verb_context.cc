@@ -85,6 +85,15 @@ absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
   return absl::OkStatus();
 }
 
+void NoteAttempt(VerbContext& context, const AttemptRow& attempt, AttemptEnd end) {
+  JobChange& change = context.changes.back();
+  change.holder = attempt.worker;
+  change.progressed = attempt.progressed;
+  change.end = end;
+  const bool returned = end == AttemptEnd::kReturned || end == AttemptEnd::kWorkerFault;
+  if (returned) change.failure_class = v1::FAILURE_CLASS_UNSPECIFIED;
+}
+
 absl::Status StaleLease(const LeaseRef& lease) {
   return WithReason(absl::FailedPreconditionError(
                         absl::StrCat("worker ", lease.worker.id, " does not hold ", lease.job,

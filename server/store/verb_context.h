@@ -31,12 +31,16 @@ struct VerbContext {
     after_commit.push_back(std::move(change));
   }
   void ForgetTimes(int64_t job) {
-    AfterCommit([job](VolatileTimes& times) { times.Forget(job); });
+    AfterCommit([job](VolatileTimes& changed) { changed.Forget(job); });
+  }
+  void NotBefore(int64_t job, absl::Duration time) {
+    AfterCommit([=](VolatileTimes& changed) { changed.SetNotBefore(job, time); });
   }
   // The lease lasts its full duration from now.
   void ExtendLease(int64_t job, int64_t lease_epoch) {
-    const absl::Duration end = Boottime() + options.lease_duration;
-    AfterCommit([=](VolatileTimes& times) { times.SetLeaseEnd(job, lease_epoch, end); });
+    AfterCommit([=, now = Boottime(), term = options.lease_duration](VolatileTimes& changed) {
+      changed.ExtendLease(job, lease_epoch, now, term);
+    });
   }
   absl::Time Now() const { return options.clock->Now(); }
   absl::Duration Boottime() const { return options.clock->Boottime(); }
@@ -59,6 +63,8 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
 // it had before the transaction.
 absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
                      const LeaseRow* lease);
+// The change noted last is also news of an attempt: its first progress, or its end.
+void NoteAttempt(VerbContext& context, const AttemptRow& attempt, AttemptEnd end);
 
 // FAILED_PRECONDITION (STALE_LEASE).
 absl::Status StaleLease(const LeaseRef& lease);

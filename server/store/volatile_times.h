@@ -25,9 +25,19 @@ class VolatileTimes {
     if (found == leases_.end() || found->second.lease_epoch != lease_epoch) return std::nullopt;
     return found->second.end;
   }
-  void SetLeaseEnd(int64_t job, int64_t lease_epoch, absl::Duration end) {
+  // When it was claimed, or the store was opened anew.
+  std::optional<absl::Duration> LeaseBegin(int64_t job, int64_t lease_epoch) const {
     MutexLock lock(mutex_);
-    leases_[job] = {lease_epoch, end};
+    const auto found = leases_.find(job);
+    if (found == leases_.end() || found->second.lease_epoch != lease_epoch) return std::nullopt;
+    return found->second.begin;
+  }
+  // From `now` on it lasts for `duration`.
+  void ExtendLease(int64_t job, int64_t lease_epoch, absl::Duration now, absl::Duration duration) {
+    MutexLock lock(mutex_);
+    Lease& lease = leases_[job];
+    if (lease.lease_epoch != lease_epoch) lease = {lease_epoch, now};
+    lease.end = now + duration;
   }
   void SetNotBefore(int64_t job, absl::Duration time) {
     MutexLock lock(mutex_);
@@ -58,6 +68,7 @@ class VolatileTimes {
  private:
   struct Lease {
     int64_t lease_epoch = 0;
+    absl::Duration begin;
     absl::Duration end;
   };
   mutable Mutex mutex_;

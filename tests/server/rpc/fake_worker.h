@@ -86,7 +86,11 @@ class FakeWorker {
   }
 
   absl::StatusOr<worker::v1::Lease> Lease(const std::string& request_id) {
-    worker::v1::LeaseJobRequest request;
+    return Lease(request_id, {});
+  }
+  // Of a worker that says what it can do.
+  absl::StatusOr<worker::v1::Lease> Lease(const std::string& request_id,
+                                          worker::v1::LeaseJobRequest request) {
     *request.mutable_worker() = identity_;
     request.set_request_id(request_id);
     worker::v1::LeaseJobResponse response;

@@ -172,7 +172,7 @@ TEST_F(LogSourceTest, TheServersOwnLogHasEveryFailureWithClassAndMessage) {
   }
   EXPECT_THAT(lines, HasSubstr("W "));
   EXPECT_THAT(lines, HasSubstr("attempt failed attempt=1 class=INFRASTRUCTURE worker=w1 "
-                               "error=\"signal 9; begins again\""));
+                               "error=\"signal 9; begins again (failure 1 of 5"));
   EXPECT_THAT(lines, HasSubstr("attempt failed attempt=2 class=DATA worker=w1 "
                                "error=\"line 3: no JSON\""));
 }

@@ -88,7 +88,8 @@ class TestServer {
                                           *logs_, *scheduler_, *telemetry_});
     EXPECT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);
-    telemetry_->RefreshAtScrape(registry_, *store_, rpc_->context().hub, rpc_->context().broker);
+    telemetry_->RefreshAtScrape(registry_, *store_, rpc_->context().hub, rpc_->context().broker,
+                                *scheduler_);
     channel_ = grpc::CreateChannel(rpc_->address(), grpc::InsecureChannelCredentials());
     jobs_ = v1::JobService::NewStub(channel_);
     datasets_ = v1::DatasetService::NewStub(channel_);

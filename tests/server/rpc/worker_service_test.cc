@@ -90,6 +90,33 @@ TEST_F(WorkerServiceTest, ALeaseCarriesEverythingTheJobReads) {
   EXPECT_EQ(lease->train_data().path(), "data.jsonl");
 }
 
+TEST_F(WorkerServiceTest, AClaimGetsWhatItsWorkerCanDoAndAHandBackIsNoFailure) {
+  worker_.Connect();
+  v1::CreateJobRequest bf16 = LoraJob();
+  bf16.mutable_job()->mutable_spec()->mutable_fine_tune()->mutable_training()->set_precision(
+      v1::PRECISION_BF16);
+  const auto job = server_.Create(bf16);
+  ASSERT_TRUE(job.ok());
+  worker::v1::LeaseJobRequest asks;
+  asks.mutable_capabilities()->add_devices("cpu");
+  asks.mutable_capabilities()->add_precisions("fp32");
+  EXPECT_EQ(worker_.Lease("r1", asks)->job(), "");
+  EXPECT_THAT(server_.Get(job->name())->state_reason(),
+              HasSubstr("; no worker that is connected can take it; it needs bf16"));
+  asks.mutable_capabilities()->add_precisions("bf16");
+  const auto lease = worker_.Lease("r2", asks);
+  ASSERT_EQ(lease->job(), job->name());
+  worker::v1::FinishAttemptRequest end;
+  end.mutable_returned()->mutable_reason()->set_message("the disk is full");
+  end.mutable_returned()->set_worker_fault(true);
+  EXPECT_EQ(*worker_.Finish(*lease, 0, end), v1::JOB_STATE_QUEUED);
+  EXPECT_THAT(server_.Get(job->name())->state_reason(),
+              HasSubstr("handed back by worker w1: the disk is full; the workers that could take "
+                        "it are set aside"));
+  EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_workers_set_aside 1"));
+  EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_job_requeues_total 0"));
+}
+
 // A worker fetches what is set: a field that was made by asking for it is a file without a hash.
 TEST_F(WorkerServiceTest, ALeaseHasNoInputThatTheSpecDoesNotName) {
   v1::CreateJobRequest trains = LoraJob();

@@ -16,8 +16,9 @@ using ::testing::SizeIs;
 class SchedulerTest : public ::testing::Test {
  protected:
   JobStore& store() { return fixture_.store(); }
-  std::string Lease(const WorkerRef& worker, const std::string& request_id = "") {
-    const auto claim = scheduler_.LeaseJob(worker, request_id);
+  std::string Lease(const WorkerRef& worker, const std::string& request_id = "",
+                    const std::optional<Abilities>& abilities = std::nullopt) {
+    const auto claim = scheduler_.LeaseJob(worker, request_id, abilities);
     EXPECT_OK(claim);
     return claim.ok() && *claim ? (*claim)->job.name() : "";
   }

@@ -148,7 +148,7 @@ TEST_P(CatalogueTest, ACheckpointThatANewerOneReplacedIsReleased) {
   const LeaseRef lease = fixture_.Start(kWorker);
   for (int step = 1; step <= 3; ++step) {
     ASSERT_OK(store().CommitCheckpoint(
-        lease, step, {StoreFixture::File("state", static_cast<char>('4' + step))}));
+        lease, {step, {StoreFixture::File("state", static_cast<char>('4' + step))}}));
   }
   EXPECT_THAT(*store().ReleasedBlobs(), ElementsAre(std::string(64, '5')));
   ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Success()));

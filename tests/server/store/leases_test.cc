@@ -129,7 +129,7 @@ TEST_P(LeasesTest, ExpiredLeaseRequeuesJobAndStalesItsWorker) {
     EXPECT_EQ(ReasonOf(status), kReasonStaleLease);
   };
   stale(store().AppendEvents(lease, StoreFixture::Batch(1, {})).status());
-  stale(store().CommitCheckpoint(lease, 5, {StoreFixture::File("state", '1')}));
+  stale(store().CommitCheckpoint(lease, {5, {StoreFixture::File("state", '1')}}));
   stale(store().FinishAttempt(lease, 0, StoreFixture::Success()).status());
 
   EXPECT_THAT(*store().QueuedJobs(10), IsEmpty());  // Backs off.
@@ -170,28 +170,188 @@ TEST_P(LeasesTest, RestartedWorkerLosesItsOldLeasesAtOnce) {
 TEST_P(LeasesTest, AttemptsWithoutProgressBackOffAndEndInFailure) {
   fixture_.Submit();
   std::vector<absl::Duration> delays;
-  for (int attempt = 1; attempt <= 5; ++attempt) {
+  for (int attempt = 1; attempt <= 6; ++attempt) {
     const auto claim = fixture_.ClaimNext(kWorker);
     ASSERT_OK(claim);
     EXPECT_EQ(claim->attempt, attempt);
     if (attempt == 1) {
-      ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker), 1,
-                                         {StoreFixture::File("state", '7')}));
+      ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker),
+                                         {1, {StoreFixture::File("state", '7')}}));
     }
     fixture_.clock().Advance(absl::Seconds(60));
     ASSERT_THAT(Expire(), SizeIs(1));
-    if (attempt == 5) break;
+    if (attempt == 6) break;
     delays.push_back(store().NextRetry() - fixture_.clock().Boottime());
     fixture_.clock().Advance(delays.back());
   }
-  EXPECT_THAT(delays,
-              ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(4), absl::Seconds(8)));
+  EXPECT_THAT(delays, ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(4),
+                                  absl::Seconds(8), absl::Seconds(16)));
   const v1::Job job = fixture_.Get("jobs/j1");
   EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
   EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '7'))) << "its checkpoint";
   EXPECT_EQ(job.failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
-  EXPECT_THAT(job.state_reason(), HasSubstr("5 attempts in a row"));
-  EXPECT_THAT(job.error().message(), HasSubstr("expired"));
+  EXPECT_EQ(job.state_reason(),
+            "lease of worker w-1 expired; not tried again: failure 5 of 5 at its start, step 1, by "
+            "lease expired; 6 of 20 without progress");
+  EXPECT_EQ(job.error().message(), job.state_reason());
+}
+
+TEST_P(LeasesTest, KilledAtRandomDuringALongStepIsNoPoison) {
+  fixture_.Submit();
+  const auto fail = [&](absl::Duration after, const std::string& cause) {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    EXPECT_OK(claim);
+    const LeaseRef lease = fixture_.LeaseOf(*claim, kWorker);
+    EventBatch batch = StoreFixture::Batch(1, {});
+    batch.stage = v1::JOB_STAGE_TRAINING;
+    batch.step = 7;
+    EXPECT_OK(store().AppendEvents(lease, batch));
+    fixture_.clock().Advance(after);
+    auto failure = StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "engine killed");
+    failure.cause = cause;
+    const auto state = store().FinishAttempt(lease, 1, failure);
+    EXPECT_OK(state);
+    fixture_.clock().Advance(absl::Minutes(2));
+    return *state;
+  };
+  for (const int seconds : {50, 20, 44, 9, 30, 55}) {
+    EXPECT_EQ(fail(absl::Seconds(seconds), "signal 9"), v1::JOB_STATE_QUEUED);
+  }
+  EXPECT_THAT(fixture_.Get("jobs/j1").state_reason(),
+              HasSubstr("(failure 1 of 5 at TRAINING, step 7, by signal 9; 6 of 20 without"));
+  // Other causes at the same moment are not alike, either.
+  for (const char* cause : {"signal 9", "signal 6", "signal 9", "signal 6"}) {
+    EXPECT_EQ(fail(absl::Seconds(10), cause), v1::JOB_STATE_QUEUED);
+  }
+  for (int i = 2; i < 5; ++i) {
+    EXPECT_EQ(fail(absl::Seconds(10 + i % 2), "signal 6"), v1::JOB_STATE_QUEUED);
+  }
+  EXPECT_EQ(fail(absl::Seconds(10), "signal 6"), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(fixture_.Get("jobs/j1").error().message(),
+              HasSubstr("failure 5 of 5 at TRAINING, step 7, by signal 6; 14 of 20"));
+}
+
+TEST_P(LeasesTest, TwentyFailuresWithoutProgressAreTooMany) {
+  fixture_.Submit();
+  for (int attempt = 1; attempt <= 20; ++attempt) {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    ASSERT_OK(claim);
+    fixture_.clock().Advance(absl::Seconds(3 * (attempt % 5)));
+    const auto state =
+        store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0,
+                              StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "killed"));
+    ASSERT_OK(state);
+    EXPECT_EQ(*state, attempt < 20 ? v1::JOB_STATE_QUEUED : v1::JOB_STATE_FAILED);
+    fixture_.clock().Advance(absl::Minutes(2));
+  }
+  EXPECT_THAT(fixture_.Get("jobs/j1").error().message(),
+              HasSubstr("by INTERNAL; 20 of 20 without progress"));
+}
+
+TEST_P(LeasesTest, RowsThatNoEvaluationHadDoneBeforeAreProgress) {
+  fixture_.Submit();
+  const auto fail_after = [&](int64_t rows) {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    EXPECT_OK(claim);
+    const LeaseRef lease = fixture_.LeaseOf(*claim, kWorker);
+    EventBatch batch = StoreFixture::Batch(1, {});
+    batch.stage = v1::JOB_STAGE_EVALUATING;
+    batch.step = 10;
+    batch.stage_done = rows;
+    EXPECT_OK(store().AppendEvents(lease, batch));
+    const auto state = store().FinishAttempt(
+        lease, 1, StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "killed"));
+    EXPECT_OK(state);
+    fixture_.clock().Advance(absl::Minutes(2));
+    return *state;
+  };
+  for (int64_t rows = 1; rows <= 30; ++rows) {
+    EXPECT_EQ(fail_after(rows), v1::JOB_STATE_QUEUED);
+  }
+  for (int i = 2; i < 5; ++i) EXPECT_EQ(fail_after(30), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(fail_after(30), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(fixture_.Get("jobs/j1").error().message(),
+              HasSubstr("at EVALUATING, step 10, 30 rows done, by INTERNAL"));
+}
+
+TEST_P(LeasesTest, ForgivenFailuresDoNotCount) {
+  fixture_.Submit();
+  for (int attempt = 1; attempt <= 8; ++attempt) {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    ASSERT_OK(claim);
+    EXPECT_EQ(
+        *store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0,
+                               StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "killed")),
+        v1::JOB_STATE_QUEUED);
+    if (attempt == 4) {
+      ASSERT_OK(store().ForgiveFailures("jobs/j1", 4));
+    }
+    fixture_.clock().Advance(absl::Minutes(2));
+  }
+  EXPECT_THAT(fixture_.Get("jobs/j1").state_reason(), HasSubstr("failure 4 of 5"));
+  EXPECT_TRUE(absl::IsNotFound(store().ForgiveFailures("jobs/none", 1)));
+}
+
+TEST_P(LeasesTest, AHandBackCountsNothingAndWaits) {
+  fixture_.Submit();
+  for (int attempt = 1; attempt <= 30; ++attempt) {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    ASSERT_OK(claim);
+    AttemptReturned returned;
+    returned.reason.set_message("its disk is full");
+    const LeaseRef lease = fixture_.LeaseOf(*claim, kWorker);
+    EXPECT_EQ(*store().FinishAttempt(lease, 0, returned), v1::JOB_STATE_QUEUED);
+    EXPECT_EQ(*store().FinishAttempt(lease, 0, returned), v1::JOB_STATE_QUEUED);
+    EXPECT_EQ(store().NextRetry() - fixture_.clock().Boottime(), absl::Seconds(10));
+    fixture_.clock().Advance(absl::Seconds(10));
+  }
+  const v1::Job job = fixture_.Get("jobs/j1");
+  EXPECT_EQ(job.state_reason(), "handed back by worker w-1: its disk is full");
+  EXPECT_EQ(job.attempts(3).error().message(), "its disk is full");
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(store().CancelJob("jobs/j1", {}));
+  EXPECT_EQ(*store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, AttemptReturned{}),
+            v1::JOB_STATE_CANCELLED);
+}
+
+TEST_P(LeasesTest, ClaimsAskForWhatJobsNeed) {
+  const auto names = [&](const NeedsFilter& filter, int limit = 10) {
+    std::vector<std::string> all;
+    const auto queued = store().QueuedJobs(limit, filter);
+    EXPECT_OK(queued);
+    for (const QueuedJob& job : *queued) all.push_back(job.name);
+    return all;
+  };
+  NewJob bf16 = StoreFixture::LoraJob(1);
+  bf16.job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training()->set_precision(
+      v1::PRECISION_BF16);
+  ASSERT_OK(store().InsertJob(bf16));
+  fixture_.Submit();
+  fixture_.Submit();
+  EXPECT_EQ(store().GetNeeds("jobs/j1")->precision, "bf16");
+  EXPECT_EQ(*store().GetNeeds("jobs/j2"), JobNeeds());
+  // The second job began on a GPU.
+  const auto second = store().QueuedJobs(2);
+  const auto claim = store().ClaimJob({"jobs/j2", (*second)[1].version, kWorker, ""});
+  ASSERT_OK(claim);
+  NewCheckpoint checkpoint = {3, {StoreFixture::File("state", '1')}, {}};
+  checkpoint.execution.set_device("NVIDIA H200");
+  checkpoint.execution.set_precision("bf16");
+  checkpoint.execution.set_libtorch("2.11.0");
+  ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker), checkpoint));
+  fixture_.clock().Advance(absl::Seconds(60));
+  ASSERT_THAT(Expire(), SizeIs(1));
+  fixture_.clock().Advance(absl::Seconds(1));
+  if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
+  EXPECT_EQ(*store().GetNeeds("jobs/j2"), (JobNeeds{"NVIDIA H200", "", "bf16"}));
+  EXPECT_THAT(names(nullptr), ElementsAre("jobs/j1", "jobs/j2", "jobs/j3"));
+  EXPECT_THAT(names([](const JobNeeds&) { return true; }, 2), ElementsAre("jobs/j1", "jobs/j2"));
+  EXPECT_THAT(names([](const JobNeeds& needs) { return needs.device.empty(); }),
+              ElementsAre("jobs/j1", "jobs/j3"));
+  EXPECT_THAT(names([](const JobNeeds& needs) { return needs.precision.empty(); }),
+              ElementsAre("jobs/j3"));
+  EXPECT_THAT(names([](const JobNeeds& needs) { return needs.precision == "bf16"; }, 1),
+              ElementsAre("jobs/j1"));
 }
 
 TEST_P(LeasesTest, NewerCheckpointResetsTheCountOfFailures) {
@@ -199,8 +359,8 @@ TEST_P(LeasesTest, NewerCheckpointResetsTheCountOfFailures) {
   for (int attempt = 1; attempt <= 12; ++attempt) {
     const auto claim = fixture_.ClaimNext(kWorker);
     ASSERT_OK(claim);
-    ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker), attempt,
-                                       {StoreFixture::File("state", '1')}));
+    ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker),
+                                       {attempt, {StoreFixture::File("state", '1')}}));
     fixture_.clock().Advance(absl::Seconds(60));
     ASSERT_THAT(Expire(), SizeIs(1));
     EXPECT_EQ(fixture_.Get("jobs/j1").state(), v1::JOB_STATE_QUEUED);
@@ -211,7 +371,7 @@ TEST_P(LeasesTest, NewerCheckpointResetsTheCountOfFailures) {
 
 TEST_P(LeasesTest, LostWorkerOfACancellingJobCancelsIt) {
   const LeaseRef lease = fixture_.Start(kWorker);
-  ASSERT_OK(store().CommitCheckpoint(lease, 1, {StoreFixture::File("state", '7')}));
+  ASSERT_OK(store().CommitCheckpoint(lease, {1, {StoreFixture::File("state", '7')}}));
   ASSERT_OK(store().CancelJob(lease.job, {}));
   EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '7')));
   fixture_.clock().Advance(absl::Seconds(60));
@@ -222,7 +382,7 @@ TEST_P(LeasesTest, LostWorkerOfACancellingJobCancelsIt) {
 
 TEST_P(LeasesTest, CancelOfAWaitingRetryEndsIt) {
   const LeaseRef lease = fixture_.Start(kWorker);
-  ASSERT_OK(store().CommitCheckpoint(lease, 1, {StoreFixture::File("state", '7')}));
+  ASSERT_OK(store().CommitCheckpoint(lease, {1, {StoreFixture::File("state", '7')}}));
   fixture_.clock().Advance(absl::Seconds(60));
   Expire();
   EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '7')));

@@ -165,9 +165,9 @@ TEST_P(ReportsTest, BrokenBatchesAreRefusedWhole) {
 TEST_P(ReportsTest, NextAttemptResumesFromTheNewestCheckpoint) {
   const LeaseRef lease = fixture_.Start(kWorker);
   for (const int64_t step : {10, 20, 30}) {
-    ASSERT_OK(store().CommitCheckpoint(
-        lease, step,
-        {StoreFixture::File("state", char('3' + step / 10)), StoreFixture::File("best", '9')}));
+    ASSERT_OK(store().CommitCheckpoint(lease, {step,
+                                               {StoreFixture::File("state", char('3' + step / 10)),
+                                                StoreFixture::File("best", '9')}}));
   }
   const auto events = fixture_.Events(lease.job);
   EXPECT_EQ(events.back().checkpoint().step(), 30);
@@ -177,7 +177,7 @@ TEST_P(ReportsTest, NextAttemptResumesFromTheNewestCheckpoint) {
   EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '5')));
   // The same again changes nothing.
   ASSERT_OK(store().CommitCheckpoint(
-      lease, 30, {StoreFixture::File("state", '6'), StoreFixture::File("best", '9')}));
+      lease, {30, {StoreFixture::File("state", '6'), StoreFixture::File("best", '9')}}));
   EXPECT_THAT(fixture_.Events(lease.job), SizeIs(events.size()));
 
   Resume(lease);
@@ -198,18 +198,18 @@ TEST_P(ReportsTest, CheckpointWithoutFilesOrStepIsRefused) {
   v1::Artifact nameless = StoreFixture::File("", '1');
   v1::Artifact hashless = StoreFixture::File("state", '1');
   hashless.set_sha256("zz");
-  EXPECT_EQ(store().CommitCheckpoint(lease, 1, {}).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(store().CommitCheckpoint(lease, 0, {StoreFixture::File("state", '1')}).code(),
+  EXPECT_EQ(store().CommitCheckpoint(lease, {1, {}}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(store().CommitCheckpoint(lease, {0, {StoreFixture::File("state", '1')}}).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(store().CommitCheckpoint(lease, 1, {nameless}).code(),
+  EXPECT_EQ(store().CommitCheckpoint(lease, {1, {nameless}}).code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(store().CommitCheckpoint(lease, 1, {hashless}).code(),
+  EXPECT_EQ(store().CommitCheckpoint(lease, {1, {hashless}}).code(),
             absl::StatusCode::kInvalidArgument);
 }
 
 TEST_P(ReportsTest, SuccessPublishesTheAdapterAndEndsTheJobTogether) {
   const LeaseRef lease = fixture_.Start(kWorker);
-  ASSERT_OK(store().CommitCheckpoint(lease, 10, {StoreFixture::File("state", '2')}));
+  ASSERT_OK(store().CommitCheckpoint(lease, {10, {StoreFixture::File("state", '2')}}));
   Append(lease, 1, {StoreFixture::LossEvent(1, 1)});
   const auto state = store().FinishAttempt(lease, 1, StoreFixture::Success());
   ASSERT_OK(state);

@@ -53,7 +53,7 @@ void ExecuteSql(const std::string& path, const std::string& sql) {
 TEST_F(SqliteTest, EverythingIsThereAfterReopening) {
   const LeaseRef lease = fixture_.Start(kWorker);
   ASSERT_OK(store().AppendEvents(lease, StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 2)})));
-  ASSERT_OK(store().CommitCheckpoint(lease, 1, {StoreFixture::File("state", '5')}));
+  ASSERT_OK(store().CommitCheckpoint(lease, {1, {StoreFixture::File("state", '5')}}));
   fixture_.Submit(3);
   const v1::Job before = fixture_.Get("jobs/j1");
   const auto events = fixture_.Events("jobs/j1");
@@ -156,13 +156,21 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
   fixture_.Submit();
   const absl::Time submitted = fixture_.clock().Now();
   fixture_.clock().Advance(absl::Hours(1));
-  ExecuteSql(
-      path(),
-      "DROP TABLE store_identity; DROP TABLE unnamed_blobs; DROP INDEX requests_by_running_time;"
-      "ALTER TABLE requests DROP COLUMN running_time_ns;"
-      "CREATE INDEX requests_by_time ON requests (create_time_ns);"
-      "DROP INDEX jobs_by_queue_time; PRAGMA user_version = 3;"
-      "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
+  ExecuteSql(path(),
+             "DROP TABLE store_identity; DROP TABLE unnamed_blobs;"
+             "DROP INDEX requests_by_running_time;"
+             "ALTER TABLE requests DROP COLUMN running_time_ns;"
+             "CREATE INDEX requests_by_time ON requests (create_time_ns);"
+             "DROP INDEX jobs_by_queue_time; DROP INDEX jobs_queue_by_needs;"
+             "PRAGMA user_version = 3; ALTER TABLE jobs DROP COLUMN needs;"
+             "ALTER TABLE jobs DROP COLUMN failure_place;"
+             "ALTER TABLE jobs DROP COLUMN failure_cause;"
+             "ALTER TABLE jobs DROP COLUMN failure_ran_ms;"
+             "ALTER TABLE jobs DROP COLUMN failures_alike;"
+             "ALTER TABLE jobs DROP COLUMN evaluated_step;"
+             "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
+             "ALTER TABLE attempts DROP COLUMN progressed;"
+             "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
   fixture_.Reopen();
   EXPECT_EQ(store().Counts()->oldest_queued, submitted);
   EXPECT_OK(fixture_.ClaimNext(kWorker));
@@ -428,7 +436,7 @@ std::string StoreOfSize(StoreFixture& fixture, int jobs) {
   VolatileTimes times;
   const StoreOptions options = FillDefaults(fixture.options());
   EXPECT_OK((*backend)->Write(WritePlace::kAnywhere, [&](Tables& tables, WriteEffects&) {
-    VerbContext context = {tables, options, times};
+    VerbContext context = {tables, options, times, absl::ZeroDuration()};
     absl::Status status = DoInsertModel(context, *fixture.store().GetModel("gpt2")).status();
     for (const char* name : {"train", "valid"}) {
       status.Update(DoInsertDataset(context, *fixture.store().GetDataset(name)).status());
