@@ -25,6 +25,7 @@ inline constexpr int kMaxPageSize = 1000;
 inline constexpr int kMaxPromptTemplateBytes = 16 * 1024;
 inline constexpr int kMaxInitTextBytes = 16 * 1024;
 inline constexpr int kMaxFieldNameBytes = 256;
+inline constexpr int64_t kMaxSpecBytes = 256 * 1024;  // Of a job's spec, serialised.
 inline constexpr int kMaxThreads = 256;
 inline constexpr int kMaxBatchSize = 1024;     // Rows.
 inline constexpr int kMaxAccumulation = 4096;  // Micro-batches.
@@ -37,6 +38,7 @@ inline constexpr int kMaxListEntries = 1024;  // Of any repeated field of a spec
 
 // Messages.
 inline constexpr int64_t kMaxMessageBytes = 4 << 20;  // Of one gRPC message.
+inline constexpr int64_t kMaxLeaseBytes = 3 << 20;    // Of what a worker is told of a job.
 inline constexpr int64_t kMaxPageBytes = 2 << 20;     // A list's page ends before it has more.
 inline constexpr int64_t kMaxChunkBytes = 1 << 20;    // Of the data in one piece of a file.
 

@@ -65,6 +65,13 @@ absl::Status ValidateCreateJob(const v1::CreateJobRequest& request) {
   const FieldScope scope(violations, "");
   CheckRequestId(request.request_id(), scope);
   CheckJobFields(request.job(), scope.At("job"));
+  // Each field has its bound; this one is for what has none, like many of them together.
+  const auto bytes = static_cast<int64_t>(request.job().spec().ByteSizeLong());
+  if (bytes > kMaxSpecBytes) {
+    violations.Add("job.spec", absl::StrCat("takes ", bytes, " bytes; at most ", kMaxSpecBytes,
+                                            " are allowed"));
+    return violations.ToStatus();
+  }
   CheckSpec(request.job().spec(), scope.At("job.spec"));
   return violations.ToStatus();
 }

@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/formats/manifest.h"
 #include "common/jobs/job_spec.h"
+#include "common/rpc/status.h"
 
 namespace graft {
 namespace {
@@ -99,7 +101,22 @@ absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* l
   lease->set_base_model_name(model_name);
   if (!claim.checkpoint.empty()) *lease->mutable_checkpoint() = SetOf(claim.checkpoint);
   lease->set_checkpoint_step(claim.checkpoint_step);
-  return absl::OkStatus();
+  const auto bytes = static_cast<int64_t>(lease->ByteSizeLong());
+  if (bytes <= kMaxLeaseBytes) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat("its spec and files take ", bytes,
+                                            " bytes to tell of; a worker can be told at most ",
+                                            kMaxLeaseBytes));
+}
+
+AttemptOutcome OutcomeOfUnfilled(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+      return AttemptFailed{ToRpcStatus(status), v1::FAILURE_CLASS_CONFIG};
+    default:
+      return AttemptReturned{.reason = ToRpcStatus(status), .by_server = true};
+  }
 }
 
 }  // namespace graft

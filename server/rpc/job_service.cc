@@ -50,7 +50,10 @@ grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
                                 });
 }
 
-absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& request) {
+absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& sent) {
+  // What a newer client says beyond what is known here is neither obeyed nor kept.
+  v1::CreateJobRequest request = sent;
+  request.DiscardUnknownFields();
   RETURN_IF_ERROR(ValidateCreateJob(request));
   NewJob job;
   v1::CreateJobRequest creation = request;

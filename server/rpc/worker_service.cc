@@ -166,13 +166,14 @@ absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
   if (!claim.has_value()) return absl::OkStatus();
   const absl::Status filled = FillLease(context_.store, *claim, response->mutable_lease());
   if (!filled.ok()) {
-    // Cannot happen while inputs of unfinished jobs are kept; if it does, trying again does not
-    // help.
     response->clear_lease();
-    AttemptFailed failed{ToRpcStatus(filled), v1::FAILURE_CLASS_CONFIG};
-    return context_.store
-        .FinishAttempt({claim->job.name(), claim->lease_epoch, worker}, 0, std::move(failed))
-        .status();
+    const AttemptOutcome outcome = OutcomeOfUnfilled(filled);
+    RETURN_IF_ERROR(
+        context_.store.FinishAttempt({claim->job.name(), claim->lease_epoch, worker}, 0, outcome)
+            .status());
+    if (!std::holds_alternative<AttemptReturned>(outcome)) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat("cannot read what ", claim->job.name(), " needs: ", filled.message()));
   }
   ToProto(context_.options.lease_duration, response->mutable_lease()->mutable_lease_duration());
   context_.hub.AdjustFreeSlots(worker.id, -1);
@@ -236,6 +237,7 @@ grpc::ServerUnaryReactor* WorkerService::FinishAttempt(
 absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& request,
                                    const Caller& caller,
                                    worker::v1::FinishAttemptResponse* response) {
+  ASSIGN_OR_RETURN(const OneAtATime::Turn turn, finishing_.Enter(request.job(), caller.gone));
   AttemptOutcome outcome = AttemptCancelled{};
   switch (request.outcome_case()) {
     case worker::v1::FinishAttemptRequest::kSucceeded: {

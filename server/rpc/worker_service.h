@@ -1,6 +1,7 @@
 #pragma once
 
 #include "graft/worker/v1/worker.grpc.pb.h"
+#include "server/rpc/one_at_a_time.h"
 #include "server/rpc/service_context.h"
 
 namespace graft {
@@ -9,7 +10,7 @@ namespace graft {
 // in the transaction itself. Thread-safe; the context outlives it.
 class WorkerService final : public worker::v1::WorkerService::CallbackService {
  public:
-  explicit WorkerService(ServiceContext& context) : context_(context) {}
+  explicit WorkerService(ServiceContext& context) : context_(context), finishing_(context.clock) {}
 
   grpc::ServerWriteReactor<worker::v1::Command>* Connect(
       grpc::CallbackServerContext* call, const worker::v1::ConnectRequest* request) override;
@@ -59,6 +60,9 @@ class WorkerService final : public worker::v1::WorkerService::CallbackService {
                            worker::v1::HasBlobsResponse* response);
 
   ServiceContext& context_;
+  // The attempts whose end is at work: a call that is repeated, since the first takes longer than
+  // its deadline, must not do all of it once more beside it. By job.
+  OneAtATime finishing_;
 };
 
 }  // namespace graft

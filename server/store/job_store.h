@@ -9,8 +9,9 @@
 // call.
 //
 // Thread rule: all methods may be called from any thread, and block on the disk for as long as a
-// commit takes; concurrent writers share one commit. Listeners are called on the store's thread
-// after the commit, under no lock; they must be quick and may call only read methods.
+// commit takes; concurrent writers share one commit. Listeners are called after the commit on
+// a thread of the store that does nothing else, one change after the other, under no lock; they may
+// call only read methods. What waits for them is all listeners behind them.
 //
 // Common status codes, beside those of each method: UNAVAILABLE store closed or its file lost;
 // RESOURCE_EXHAUSTED (DISK_FULL) nothing was stored, reads go on; DATA_LOSS a stored row does not
@@ -62,7 +63,7 @@ struct StoreOptions {
   // How long an answer is kept for its request_id. At least 24 h in production.
   absl::Duration request_id_lifetime = absl::Hours(24);
   // Called after each commit with the time it took and how many changes it made durable. Under no
-  // lock, on the store's thread. Optional.
+  // lock, on the thread that writes: must be quick. Optional.
   std::function<void(absl::Duration commit_time, int changes)> on_commit;
 };
 
@@ -183,6 +184,8 @@ struct AttemptCancelled {};
 struct AttemptReturned {
   google::rpc::Status reason;
   bool worker_fault = false;
+  // It was the server that could not go on: any worker may have it again.
+  bool by_server = false;
 };
 using AttemptOutcome =
     std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled, AttemptReturned>;

@@ -159,7 +159,9 @@ absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
   context.NotBefore(row.number, context.Boottime() + context.options.pause_after_return);
   ChangeReason reason;
   reason.text =
-      absl::StrCat("handed back by worker ", lease.worker.id, ": ", returned.reason.message());
+      absl::StrCat(returned.by_server ? "the server could not give it out"
+                                      : absl::StrCat("handed back by worker ", lease.worker.id),
+                   ": ", returned.reason.message());
   return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
 }
 
@@ -175,6 +177,7 @@ AttemptEnd EndOf(const AttemptOutcome& outcome) {
                                                                      : AttemptEnd::kOther;
   }
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
+    if (returned->by_server) return AttemptEnd::kOther;
     return returned->worker_fault ? AttemptEnd::kWorkerFault : AttemptEnd::kReturned;
   }
   return AttemptEnd::kOther;

@@ -225,6 +225,17 @@ TEST_F(SpecValidationTest, OneAnswerNamesEverythingThatIsWrongWithARequest) {
   EXPECT_TRUE(ValidateRequestId("").ok());
 }
 
+TEST_F(SpecValidationTest, ASpecHasASizeThatAWorkerCanReceive) {
+  v1::CreateJobRequest request;
+  *request.mutable_job()->mutable_spec() = LoraSpec();
+  auto& lora =
+      *request.mutable_job()->mutable_spec()->mutable_fine_tune()->mutable_method()->mutable_lora();
+  lora.add_target_modules(std::string(kMaxSpecBytes, 'x'));
+  const absl::Status refused = ValidateCreateJob(request);
+  EXPECT_THAT(FieldsOf(refused), ElementsAre("job.spec"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("at most 262144 are allowed"));
+}
+
 TEST_F(SpecValidationTest, TargetsMatchBySuffixAtADot) {
   EXPECT_TRUE(TargetMatches("c_proj", "attn.c_proj"));
   EXPECT_TRUE(TargetMatches("c_proj", "mlp.c_proj"));

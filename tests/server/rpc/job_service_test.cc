@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/unknown_field_set.h"
 #include "gtest/gtest.h"
 #include "tests/server/rpc/fake_worker.h"
 #include "tests/server/rpc/test_server.h"
@@ -59,6 +60,18 @@ class JobServiceTest : public ::testing::Test {
 
   TestServer server_;
 };
+
+// Else a worker could be told more than it can receive.
+TEST_F(JobServiceTest, WhatIsNotKnownHereIsNotKept) {
+  v1::CreateJobRequest request = LoraJob();
+  v1::JobSpec* const spec = request.mutable_job()->mutable_spec();
+  spec->GetReflection()->MutableUnknownFields(spec)->AddLengthDelimited(9999,
+                                                                        std::string(3 << 20, 'x'));
+  const auto job = server_.Create(request);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_LT(job->ByteSizeLong(), 10'000u);
+  EXPECT_LT(server_.Get(job->name())->ByteSizeLong(), 10'000u);
+}
 
 TEST_F(JobServiceTest, ACreatedJobIsQueuedAndResolved) {
   const auto job = server_.Create(LoraJob());

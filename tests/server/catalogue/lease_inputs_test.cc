@@ -1,0 +1,57 @@
+#include "server/catalogue/lease_inputs.h"
+
+#include "common/base/limits.h"
+
+#include "tests/server/store/store_fixture.h"
+
+namespace graft {
+namespace {
+
+TEST(LeaseInputsTest, OnlyWhatAnotherTryWouldFindAgainFailsTheJob) {
+  for (const absl::Status& lasting :
+       {absl::NotFoundError("gone"), absl::FailedPreconditionError("changed"),
+        absl::OutOfRangeError("too large")}) {
+    const AttemptOutcome outcome = OutcomeOfUnfilled(lasting);
+    ASSERT_TRUE(std::holds_alternative<AttemptFailed>(outcome)) << lasting;
+    EXPECT_EQ(std::get<AttemptFailed>(outcome).failure_class, v1::FAILURE_CLASS_CONFIG);
+    EXPECT_EQ(std::get<AttemptFailed>(outcome).error.message(), lasting.message());
+  }
+  for (const absl::Status& passing :
+       {absl::UnavailableError("busy"), absl::ResourceExhaustedError("too many open files"),
+        absl::AbortedError("meanwhile"), absl::InternalError("a bug"), absl::UnknownError(""),
+        absl::DeadlineExceededError("slow"), absl::CancelledError()}) {
+    const AttemptOutcome outcome = OutcomeOfUnfilled(passing);
+    ASSERT_TRUE(std::holds_alternative<AttemptReturned>(outcome)) << passing;
+    EXPECT_FALSE(std::get<AttemptReturned>(outcome).worker_fault);
+    EXPECT_TRUE(std::get<AttemptReturned>(outcome).by_server);
+  }
+}
+
+class FillLeaseTest : public ::testing::Test {
+ protected:
+  absl::Status Fill() {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    EXPECT_OK(claim);
+    worker::v1::Lease lease;
+    return FillLease(fixture_.store(), *claim, &lease);
+  }
+  StoreFixture fixture_{StoreKind::kMemory};
+};
+
+TEST_F(FillLeaseTest, InputsThatAreThereAreFound) {
+  fixture_.Submit();
+  EXPECT_OK(Fill());
+}
+
+TEST_F(FillLeaseTest, ALeaseThatNoWorkerCouldReceiveIsRefused) {
+  NewJob job = StoreFixture::LoraJob();
+  job.job.mutable_resolved_spec()->mutable_fine_tune()->mutable_data()->set_prompt_template(
+      std::string(kMaxLeaseBytes, 'x'));
+  ASSERT_OK(fixture_.store().InsertJob(job));
+  const absl::Status refused = Fill();
+  EXPECT_TRUE(absl::IsOutOfRange(refused)) << refused;
+  EXPECT_TRUE(std::holds_alternative<AttemptFailed>(OutcomeOfUnfilled(refused)));
+}
+
+}  // namespace
+}  // namespace graft
