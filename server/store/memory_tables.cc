@@ -104,6 +104,8 @@ absl::Status MemoryTables::DeleteJob(int64_t number) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> MemoryTables::PurgeDeleted(int) { return false; }
+
 absl::StatusOr<std::optional<JobRow>> MemoryTables::FindJob(absl::string_view id) {
   const auto found = numbers_.find(std::string(id));
   if (found == numbers_.end()) return std::optional<JobRow>();

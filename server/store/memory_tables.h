@@ -26,6 +26,7 @@ class MemoryTables : public Tables {
                          absl::Span<const ResourceRef> uses) override;
   absl::Status UpdateJob(const JobRow& row) override;
   absl::Status DeleteJob(int64_t number) override;
+  absl::StatusOr<bool> PurgeDeleted(int rows) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(absl::string_view id) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(int64_t number) override;
   absl::StatusOr<v1::Job> ReadSpecs(int64_t number) override;

@@ -54,6 +54,10 @@ class SqliteBackend : public Backend {
     RETURN_IF_ERROR(OpenWriterConnection());
     RETURN_IF_ERROR(Migrate(*writer_, sqlite_.path));
     ASSIGN_OR_RETURN(commits_, TakeOver(*writer_, instance_, clock_.Now()));
+    news_thread_ = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "store-news");
+      RunNews();
+    });
     thread_ = std::thread([this] {
       ::pthread_setname_np(::pthread_self(), "store-writer");
       RunWriter();
@@ -70,6 +74,12 @@ class SqliteBackend : public Backend {
     if (thread_.joinable()) thread_.join();
     {
       MutexLock lock(mutex_);
+      no_more_news_ = true;
+      news_.NotifyAll();
+    }
+    if (news_thread_.joinable()) news_thread_.join();
+    {
+      MutexLock lock(mutex_);
       readers_.clear();
     }
     if (writer_ != nullptr) Checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
@@ -80,6 +90,8 @@ class SqliteBackend : public Backend {
 
  private:
   void RunWriter();
+  // Tells listeners, so that none of them holds the writer up.
+  void RunNews();
   // Runs and commits writes and sets their statuses.
   void RunGroup(const std::vector<PendingWrite*>& group);
   // The writes in one transaction. An error is that of the transaction: none of them is stored.
@@ -115,7 +127,12 @@ class SqliteBackend : public Backend {
   std::vector<std::unique_ptr<SqliteDatabase>> readers_ ABSL_GUARDED_BY(mutex_);
   int readers_out_ ABSL_GUARDED_BY(mutex_) = 0;
 
+  CondVar news_;
+  bool news_to_tell_ ABSL_GUARDED_BY(mutex_) = false;
+  bool no_more_news_ ABSL_GUARDED_BY(mutex_) = false;
+
   std::thread thread_;
+  std::thread news_thread_;
 };
 
 absl::Status SqliteBackend::OpenWriterConnection() {
@@ -163,9 +180,22 @@ void SqliteBackend::RunWriter() {
         write->done = true;
       }
       answered_.NotifyAll();
+      news_to_tell_ = true;
+      news_.NotifyAll();
+    }
+    if (wal_pages_ >= kCheckpointPages) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
+  }
+}
+
+void SqliteBackend::RunNews() {
+  while (true) {
+    {
+      MutexLock lock(mutex_);
+      while (!news_to_tell_ && !no_more_news_) news_.Wait(mutex_);
+      if (!news_to_tell_) return;
+      news_to_tell_ = false;
     }
     listeners_->Deliver();
-    if (wal_pages_ >= kCheckpointPages) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
   }
 }
 

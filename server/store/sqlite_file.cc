@@ -74,6 +74,23 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenConnection(const std::string
   return database;
 }
 
+// A store that this graft knows, or an empty file. DATA_LOSS, FAILED_PRECONDITION (STORE_NEWER).
+absl::Status CheckIsOurs(SqliteDatabase& database, const std::string& path) {
+  ASSIGN_OR_RETURN(const int64_t version, Integer(database, "PRAGMA user_version"));
+  ASSIGN_OR_RETURN(const int64_t application, Integer(database, "PRAGMA application_id"));
+  ASSIGN_OR_RETURN(const int64_t tables, Integer(database, "SELECT COUNT(*) FROM sqlite_master"));
+  if (application != kApplicationId && (tables > 0 || version != 0)) {
+    return absl::DataLossError(absl::StrCat(path, " is a SQLite database, but not graft's"));
+  }
+  const auto known = static_cast<int64_t>(SchemaSteps().size());
+  if (version <= known) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat(
+          path, " has schema version ", version, ", written by a newer graft; this one knows ",
+          known, ". Use the newer graft, or restore an older backup")),
+      kReasonStoreNewer);
+}
+
 absl::Status ApplyStep(SqliteDatabase& writer, const char* sql, size_t version) {
   RETURN_IF_ERROR(writer.Execute("BEGIN IMMEDIATE"));
   absl::Status status = writer.Execute(sql);
@@ -111,10 +128,12 @@ absl::StatusOr<UniqueFd> LockStoreFile(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenWriter(const std::string& path,
                                                            const char* vfs) {
-  ASSIGN_OR_RETURN(auto writer,
-                   OpenConnection(path, vfs,
-                                  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                                  "PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0"));
+  ASSIGN_OR_RETURN(auto writer, OpenConnection(path, vfs, ""));
+  // The write-ahead log is a property of the file: nobody else's file is changed.
+  RETURN_IF_ERROR(CheckIsOurs(*writer, path));
+  RETURN_IF_ERROR(
+      writer->Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                      "PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0"));
   SqliteQuery mode(*writer, "PRAGMA journal_mode");
   if (!mode.Next() || mode.Text(0) != "wal") {
     RETURN_IF_ERROR(mode.status());
@@ -130,19 +149,7 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenReader(const std::string& pa
 
 absl::Status Migrate(SqliteDatabase& writer, const std::string& path) {
   ASSIGN_OR_RETURN(const int64_t version, Integer(writer, "PRAGMA user_version"));
-  ASSIGN_OR_RETURN(const int64_t application, Integer(writer, "PRAGMA application_id"));
-  ASSIGN_OR_RETURN(const int64_t tables, Integer(writer, "SELECT COUNT(*) FROM sqlite_master"));
   const std::vector<const char*>& steps = SchemaSteps();
-  if (application != kApplicationId && (tables > 0 || version != 0)) {
-    return absl::DataLossError(absl::StrCat(path, " is a SQLite database, but not graft's"));
-  }
-  if (version > static_cast<int64_t>(steps.size())) {
-    return WithReason(
-        absl::FailedPreconditionError(absl::StrCat(
-            path, " has schema version ", version, ", written by a newer graft; this one knows ",
-            steps.size(), ". Use the newer graft, or restore an older backup")),
-        kReasonStoreNewer);
-  }
   for (size_t next = version; next < steps.size(); ++next) {
     RETURN_IF_ERROR(
         Annotate(ApplyStep(writer, steps[next], next + 1), absl::StrCat("schema step ", next + 1)));

@@ -32,7 +32,16 @@ constexpr char kUpdateJob[] =
     "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
     "failure_cause = ?12, failure_ran_ms = ?13, failures_alike = ?14, evaluated_step = ?15, "
     "evaluated_rows = ?16 WHERE number = ?1";
-constexpr char kDeleteJob[] = "DELETE FROM jobs WHERE number = ?1";
+constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
+constexpr char kFindDeleted[] =
+    "SELECT number FROM jobs INDEXED BY jobs_by_number WHERE owner = 'deleted' LIMIT 1";
+constexpr char kPurgeEvents[] =
+    "DELETE FROM events WHERE job = ?1 AND sequence IN "
+    "(SELECT sequence FROM events WHERE job = ?1 ORDER BY sequence LIMIT ?2)";
+constexpr char kPurgeLogged[] =
+    "DELETE FROM logged_steps WHERE job = ?1 AND (kind, step) IN "
+    "(SELECT kind, step FROM logged_steps WHERE job = ?1 LIMIT ?2)";
+constexpr char kPurgeJob[] = "DELETE FROM jobs WHERE number = ?1";
 constexpr char kInsertSpecs[] = "INSERT INTO job_specs VALUES (?1, ?2)";
 constexpr char kReadSpecs[] = "SELECT specs FROM job_specs WHERE job = ?1";
 constexpr char kInsertLabel[] = "INSERT INTO job_labels VALUES (?1, ?2, ?3)";
@@ -190,8 +199,10 @@ constexpr char kListQueuedNeeds[] =
     "FROM each WHERE each.needs IS NOT NULL) "
     "SELECT needs FROM each WHERE needs IS NOT NULL";
 constexpr char kCountQueuedBefore[] =
-    "SELECT COUNT(*) FROM jobs WHERE owner = 'default' AND state = 1 "
-    "AND (queue_rank, number) < (?1, ?2)";
+    "SELECT (SELECT COALESCE(SUM(jobs), 0) FROM queue_sizes WHERE owner = 'default' "
+    "AND (queue_rank, block) < (?1, ?2 >> 8)) "
+    "+ (SELECT COUNT(*) FROM jobs INDEXED BY jobs_queue WHERE owner = 'default' AND state = 1 "
+    "AND queue_rank = ?1 AND number >= (?2 >> 8) << 8 AND number < ?2)";
 constexpr char kCountJobs[] =
     "SELECT COALESCE(SUM(jobs), 0) FROM job_counts WHERE owner = 'default' AND state = ?1";
 constexpr char kFindUser[] =
@@ -285,6 +296,21 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
 }
 
 absl::Status SqliteTables::DeleteJob(int64_t number) { return database_.Run(kDeleteJob, number); }
+
+absl::StatusOr<bool> SqliteTables::PurgeDeleted(int rows) {
+  SqliteQuery query(database_, kFindDeleted);
+  const bool found = query.Next();
+  RETURN_IF_ERROR(query.status());
+  if (!found) return false;
+  const int64_t number = query.Int(0);
+  for (const char* purge : {kPurgeEvents, kPurgeLogged}) {
+    RETURN_IF_ERROR(database_.Run(purge, number, rows));
+    if (database_.ChangedRows() == rows) return true;
+  }
+  // The few rows that are left go with it.
+  RETURN_IF_ERROR(database_.Run(kPurgeJob, number));
+  return true;
+}
 
 absl::StatusOr<std::optional<JobRow>> SqliteTables::FindJob(absl::string_view id) {
   SqliteQuery query(database_, kFindJobById, id);

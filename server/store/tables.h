@@ -130,11 +130,14 @@ class Tables {
   virtual ~Tables() = default;
 
   // Jobs. InsertJob sets row.number. `specs` holds only spec and resolved_spec. DeleteJob takes the
-  // job's attempts, events, logged numbers, labels and uses with it; not its files.
+  // job's attempts, events, logged numbers, labels and uses with it; not its files. Of many rows
+  // some may be left, which nobody sees: PurgeDeleted deletes about `rows` of them. False: none is
+  // left.
   virtual absl::Status InsertJob(JobRow& row, const v1::Job& specs,
                                  absl::Span<const ResourceRef> uses) = 0;
   virtual absl::Status UpdateJob(const JobRow& row) = 0;
   virtual absl::Status DeleteJob(int64_t number) = 0;
+  virtual absl::StatusOr<bool> PurgeDeleted(int rows) = 0;
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(absl::string_view id) = 0;
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(int64_t number) = 0;
   virtual absl::StatusOr<v1::Job> ReadSpecs(int64_t number) = 0;

@@ -14,6 +14,8 @@
 namespace graft {
 namespace {
 
+constexpr int kRowsPurgedAtOnce = 2000;
+
 class TransactionalStore : public JobStore {
  public:
   TransactionalStore(StoreOptions options, std::shared_ptr<JobListeners> listeners,
@@ -49,8 +51,10 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
                                        const RequestKey& request) override {
-    return Write<DeletedJob>(
+    absl::StatusOr<DeletedJob> deleted = Write<DeletedJob>(
         [&](VerbContext& context) { return DoDeleteJob(context, name, delete_adapter, request); });
+    if (deleted.ok()) PurgeDeleted();
+    return deleted;
   }
   absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(absl::string_view job) override {
     return Read<std::vector<v1::Artifact>>(
@@ -190,6 +194,7 @@ class TransactionalStore : public JobStore {
     });
   }
   absl::StatusOr<int64_t> PruneRequestIds() override {
+    PurgeDeleted();  // Of a server that was killed.
     return Write<int64_t>([](VerbContext& context) {
       return context.tables.DeleteRequestsBefore(context.running_time -
                                                  context.options.request_id_lifetime);
@@ -237,6 +242,17 @@ class TransactionalStore : public JobStore {
   }
 
  private:
+  // Deletes what deleted jobs left, so that others write in between. What fails is left for the
+  // next time.
+  void PurgeDeleted() {
+    bool more = true;
+    while (more) {
+      more = Write<bool>([](VerbContext& context) {
+               return context.tables.PurgeDeleted(kRowsPurgedAtOnce);
+             }).value_or(false);
+    }
+  }
+
   template <typename T, typename Verb>
   absl::StatusOr<T> Write(const Verb& verb, WritePlace place = WritePlace::kAnywhere) {
     absl::StatusOr<T> result;

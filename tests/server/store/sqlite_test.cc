@@ -141,7 +141,9 @@ TEST_F(SqliteTest, OtherFilesAreRefused) {
 
   const std::string foreign = JoinPath(fixture_.root(), "foreign.db");
   ExecuteSql(foreign, "CREATE TABLE t (a)");
+  const std::string before = *ReadFile(foreign, 1 << 20);
   EXPECT_EQ(OpenStatus("sqlite:" + foreign).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(*ReadFile(foreign, 1 << 20), before) << "somebody else's file was changed";
 
   const std::string text = JoinPath(fixture_.root(), "text.db");
   ASSERT_OK(WriteFileAtomically(text, std::string(5000, 'x')));
@@ -156,21 +158,24 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
   fixture_.Submit();
   const absl::Time submitted = fixture_.clock().Now();
   fixture_.clock().Advance(absl::Hours(1));
-  ExecuteSql(path(),
-             "DROP TABLE store_identity; DROP TABLE unnamed_blobs;"
-             "DROP INDEX requests_by_running_time;"
-             "ALTER TABLE requests DROP COLUMN running_time_ns;"
-             "CREATE INDEX requests_by_time ON requests (create_time_ns);"
-             "DROP INDEX jobs_by_queue_time; DROP INDEX jobs_queue_by_needs;"
-             "PRAGMA user_version = 3; ALTER TABLE jobs DROP COLUMN needs;"
-             "ALTER TABLE jobs DROP COLUMN failure_place;"
-             "ALTER TABLE jobs DROP COLUMN failure_cause;"
-             "ALTER TABLE jobs DROP COLUMN failure_ran_ms;"
-             "ALTER TABLE jobs DROP COLUMN failures_alike;"
-             "ALTER TABLE jobs DROP COLUMN evaluated_step;"
-             "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
-             "ALTER TABLE attempts DROP COLUMN progressed;"
-             "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
+  ExecuteSql(
+      path(),
+      "DROP TABLE store_identity; DROP TABLE unnamed_blobs;"
+      "DROP INDEX requests_by_running_time;"
+      "ALTER TABLE requests DROP COLUMN running_time_ns;"
+      "CREATE INDEX requests_by_time ON requests (create_time_ns);"
+      "DROP TRIGGER count_removed_job; DROP TRIGGER queue_inserted_job; DROP TRIGGER "
+      "queue_updated_job;"
+      "DROP TABLE queue_sizes; DROP INDEX jobs_by_queue_time; DROP INDEX jobs_queue_by_needs;"
+      "PRAGMA user_version = 3; ALTER TABLE jobs DROP COLUMN needs;"
+      "ALTER TABLE jobs DROP COLUMN failure_place;"
+      "ALTER TABLE jobs DROP COLUMN failure_cause;"
+      "ALTER TABLE jobs DROP COLUMN failure_ran_ms;"
+      "ALTER TABLE jobs DROP COLUMN failures_alike;"
+      "ALTER TABLE jobs DROP COLUMN evaluated_step;"
+      "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
+      "ALTER TABLE attempts DROP COLUMN progressed;"
+      "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
   fixture_.Reopen();
   EXPECT_EQ(store().Counts()->oldest_queued, submitted);
   EXPECT_OK(fixture_.ClaimNext(kWorker));
@@ -231,6 +236,61 @@ TEST_F(SqliteTest, RenewalsAndRefusalsWriteNothing) {
   EXPECT_FALSE(store().CancelJob("none", {}).ok());
   EXPECT_THAT(*store().ExpireLeases(), IsEmpty());
   EXPECT_EQ(commits, 0);
+}
+
+TEST_F(SqliteTest, ADeletedJobIsGoneAtOnceAndItsRowsSomeAtATime) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  constexpr int kBatches = 5, kEvents = 1000;
+  for (int batch = 1; batch <= kBatches; ++batch) {
+    std::vector<v1::JobEvent> events;
+    for (int i = 0; i < kEvents; ++i) {
+      events.push_back(StoreFixture::LossEvent(batch * kEvents + i, 1));
+    }
+    ASSERT_OK(store().AppendEvents(lease, StoreFixture::Batch(batch, events)));
+  }
+  ASSERT_OK(store().CancelJob(lease.job, {}));
+  ASSERT_OK(store().FinishAttempt(lease, kBatches, AttemptCancelled{}));
+  const StoreCounts empty = [&] {
+    StoreFixture other(StoreKind::kSqlite, FastDirectory());
+    return *other.store().Counts();
+  }();
+  std::vector<int> commits;
+  fixture_.options().on_commit = [&](absl::Duration, int count) { commits.push_back(count); };
+  fixture_.Reopen();
+  ASSERT_OK(store().DeleteJob(lease.job, false, {}));
+  EXPECT_GE(commits.size(), 6u) << "2,000 rows at a time, of events and of logged numbers";
+  EXPECT_TRUE(absl::IsNotFound(store().GetJob(lease.job).status()));
+  EXPECT_EQ(store().Counts()->events, empty.events);
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(path().c_str(), &database), SQLITE_OK);
+  for (const char* table : {"jobs", "events", "logged_steps", "attempts"}) {
+    sqlite3_stmt* statement = nullptr;
+    const std::string sql = absl::StrCat("SELECT COUNT(*) FROM ", table);
+    ASSERT_EQ(sqlite3_prepare_v2(database, sql.c_str(), -1, &statement, nullptr), SQLITE_OK);
+    ASSERT_EQ(sqlite3_step(statement), SQLITE_ROW);
+    EXPECT_EQ(sqlite3_column_int(statement, 0), 0) << table;
+    sqlite3_finalize(statement);
+  }
+  sqlite3_close(database);
+}
+
+TEST_F(SqliteTest, AListenerThatTakesLongHoldsNoWriterUp) {
+  Mutex mutex;
+  CondVar changed;
+  bool released = false;
+  int told = 0;
+  const auto subscription = store().Subscribe("", [&](const JobChange&) {
+    MutexLock lock(mutex);
+    while (!released) changed.Wait(mutex);
+    ++told;
+    changed.NotifyAll();
+  });
+  for (int i = 0; i < 3; ++i) fixture_.Submit();
+  MutexLock lock(mutex);
+  EXPECT_EQ(told, 0);
+  released = true;
+  changed.NotifyAll();
+  while (told < 3) changed.Wait(mutex);
 }
 
 // ---- Failing disks ----------------------------------------------------------------------------
@@ -498,6 +558,23 @@ std::map<std::string, SqliteWork> WorkWithQueueOf(int jobs) {
     }
   }
   return work;
+}
+
+// The place in the queue is known without counting it: every heartbeat of a watcher asks for it.
+TEST(SqliteSizeTest, APlaceInALongQueueIsLittleWork) {
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  const std::string path = StoreOfSize(fixture, 10'000);
+  SqliteMeter meter;
+  const auto store = OpenJobStore("sqlite:" + path, fixture.options());
+  ASSERT_OK(store);
+  // Priorities go from 0 to 6, in turn.
+  ASSERT_OK((*store)->GetJob("jobs/j1"));
+  meter.Take();
+  const auto last = (*store)->GetJob("jobs/j9997");
+  EXPECT_LT(meter.Take().steps, 4'000);
+  ASSERT_OK(last);
+  EXPECT_EQ(last->priority(), 0);
+  EXPECT_EQ(last->queue_position(), 10'000);
 }
 
 // Whatever reads the jobs that it does not return (a scan where a search should be, a sort of the
