@@ -174,13 +174,32 @@ void Agent::RefuseTextsBehindJobs() {
   }
 }
 
-Attempt::Options Agent::AttemptOptions() const {
+Attempt::Options Agent::AttemptOptions() {
   Attempt::Options options;
   options.work_directory = JoinPath(options_.state_directory, "work");
   options.cache_directory = JoinPath(options_.state_directory, "cache/tokens");
   options.cancel_patience = options_.cancel_patience;
   options.least_hang_time = options_.least_hang_time;
+  options.on_hello = [this](const engine::v1::Hello& hello) { Learn(hello); };
   return options;
+}
+
+void Agent::Learn(const engine::v1::Hello& hello) {
+  if (hello.device().empty()) return;  // An engine of an earlier build.
+  worker::v1::Capabilities able;
+  able.add_devices(hello.device());
+  // Wherever it is not native bf16 is slow, but there.
+  for (const char* precision : {"fp32", "bf16", "fp64"}) able.add_precisions(precision);
+  able.set_cpu_capability(hello.cpu_capability());
+  able.set_code_sha256(hello.code_sha256());
+  able.set_memory_bytes(hello.memory_bytes());
+  MutexLock lock(mutex_);
+  capabilities_ = std::move(able);
+}
+
+std::optional<worker::v1::Capabilities> Agent::capabilities() {
+  MutexLock lock(mutex_);
+  return capabilities_;
 }
 
 // In a network that swallows packets the next one is sent while there is still a lease to renew.
@@ -290,10 +309,11 @@ bool Agent::Work(Slot& slot) {
 bool Agent::RunNextJob(Slot& slot) {
   const std::string request_id = NewRequestId();
   worker::v1::LeaseJobResponse response;
+  const std::optional<worker::v1::Capabilities> able = capabilities();
   absl::Duration sent;
   const absl::Status leased = link_.Retry(stop_, [&] {
     sent = clock_.Boottime();
-    ASSIGN_OR_RETURN(response, link_.LeaseJob(request_id));
+    ASSIGN_OR_RETURN(response, link_.LeaseJob(request_id, able));
     return absl::OkStatus();
   });
   if (!leased.ok() && !absl::IsCancelled(leased)) {

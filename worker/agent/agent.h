@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -84,7 +85,10 @@ class Agent {
   void WakeSlots() ABSL_LOCKS_EXCLUDED(mutex_);
   // Returns after a wake-up that came after `seen`, or the interval; the wake-ups so far.
   int64_t WaitForWakeUp(int64_t seen, absl::Duration interval) ABSL_LOCKS_EXCLUDED(mutex_);
-  Attempt::Options AttemptOptions() const;
+  Attempt::Options AttemptOptions();
+  // What engines are known to compute with, for the next lease.
+  void Learn(const engine::v1::Hello& hello) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::optional<worker::v1::Capabilities> capabilities() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Duration heartbeat_timeout() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Duration heartbeat_interval() ABSL_LOCKS_EXCLUDED(mutex_);
   bool welcomed() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -112,6 +116,7 @@ class Agent {
   CondVar woken_;
   int64_t wake_ups_ ABSL_GUARDED_BY(mutex_) = 0;
   worker::v1::Command::Welcome welcome_ ABSL_GUARDED_BY(mutex_);
+  std::optional<worker::v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);
 
   std::vector<Slot> slots_;
   std::thread command_thread_;

@@ -137,6 +137,7 @@ absl::StatusOr<engine::v1::Finished> Attempt::ReadEngine(EngineProcess& engine, 
     SetReading(true);
     ASSIGN_OR_RETURN(engine::v1::EngineEvent event, engine.Read());
     Observe(event);
+    if (event.has_hello() && options_.on_hello) options_.on_hello(event.hello());
     if (event.has_finished()) return std::move(*event.mutable_finished());
     SetReading(false);
     Pass(event, outbox);

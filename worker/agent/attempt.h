@@ -17,6 +17,7 @@
 // margin) on CLOCK_BOOTTIME. The engine blocks itself there; one that does not is suspended by
 // signal.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,6 +49,8 @@ class Attempt {
     absl::Duration cancel_patience = absl::Seconds(30);
     // An engine that does nothing is never killed for it earlier than this.
     absl::Duration least_hang_time = absl::Minutes(5);
+    // What the engine says of itself, on the slot's thread. Optional.
+    std::function<void(const engine::v1::Hello&)> on_hello;
   };
   struct Parts {
     ServerLink& link;

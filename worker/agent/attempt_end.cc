@@ -44,8 +44,12 @@ worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished) {
     // Not of memory, which has a class of its own: this machine's disk is full.
     const bool disk_full = absl::IsResourceExhausted(status) &&
                            finished.failure_class() == v1::FAILURE_CLASS_INFRASTRUCTURE;
-    return disk_full ? ReturnedEnd(status, /*worker_fault=*/true)
-                     : FailureOf(status, finished.failure_class());
+    if (disk_full) return ReturnedEnd(status, /*worker_fault=*/true);
+    // It began on another kind of machine, and this one cannot go on with it.
+    const bool cannot = absl::IsFailedPrecondition(status) &&
+                        finished.failure_class() == v1::FAILURE_CLASS_INFRASTRUCTURE;
+    return cannot ? ReturnedEnd(status, /*worker_fault=*/false)
+                  : FailureOf(status, finished.failure_class());
   }
   worker::v1::FinishAttemptRequest request;
   auto& succeeded = *request.mutable_succeeded();

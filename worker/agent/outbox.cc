@@ -151,6 +151,9 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   request.set_lease_epoch(lease_epoch_);
   request.set_step(checkpoint.written.step());
   *request.mutable_files() = checkpoint.written.files();
+  if (checkpoint.written.has_execution()) {
+    *request.mutable_execution() = checkpoint.written.execution();
+  }
   return link_.Retry(stop_, [&] { return link_.CommitCheckpoint(request); });
 }
 

@@ -71,10 +71,12 @@ absl::StatusOr<worker::v1::HeartbeatResponse> ServerLink::Heartbeat(
       std::min(timeout, options_.call_timeout));
 }
 
-absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(const std::string& request_id) {
+absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(
+    const std::string& request_id, const std::optional<worker::v1::Capabilities>& capabilities) {
   worker::v1::LeaseJobRequest request;
   *request.mutable_worker() = options_.identity;
   request.set_request_id(request_id);
+  if (capabilities.has_value()) *request.mutable_capabilities() = *capabilities;
   return CallUnary<worker::v1::LeaseJobRequest, worker::v1::LeaseJobResponse>(
       *stub_, &worker::v1::WorkerService::Stub::LeaseJob, request, options_.call_timeout);
 }

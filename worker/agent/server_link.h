@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,10 @@ class ServerLink {
   // One try each. The identity is filled in here. `timeout`: at most call_timeout.
   absl::StatusOr<worker::v1::HeartbeatResponse> Heartbeat(
       worker::v1::HeartbeatRequest request, absl::Duration timeout = absl::InfiniteDuration());
-  absl::StatusOr<worker::v1::LeaseJobResponse> LeaseJob(const std::string& request_id);
+  // `capabilities`: unset fields are not known.
+  absl::StatusOr<worker::v1::LeaseJobResponse> LeaseJob(
+      const std::string& request_id,
+      const std::optional<worker::v1::Capabilities>& capabilities = std::nullopt);
   absl::StatusOr<worker::v1::ReportEventsResponse> ReportEvents(
       worker::v1::ReportEventsRequest request);
   absl::Status CommitCheckpoint(worker::v1::CommitCheckpointRequest request);

@@ -132,6 +132,7 @@ TEST_F(AgentTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfte
   engine.Metrics(2);
   EngineEvent checkpoint;
   checkpoint.mutable_checkpoint()->set_step(2);
+  checkpoint.mutable_checkpoint()->mutable_execution()->set_device("cpu");
   *checkpoint.mutable_checkpoint()->add_files() =
       Write(run.run().work_directory() + "/checkpoints/2", "state.safetensors", "state");
   engine.Say(checkpoint);
@@ -140,7 +141,8 @@ TEST_F(AgentTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfte
 
   server_.WaitForFinish("a");
 
-  EXPECT_THAT(server_.History("a"), ElementsAre("event 1", "event 2", "checkpoint 2", "event 3"));
+  EXPECT_THAT(server_.History("a"),
+              ElementsAre("event 1", "event 2", "checkpoint 2 on cpu", "event 3"));
 }
 
 TEST_F(AgentTest, ACrashedEngineIsReportedAsInfrastructureAndTheWorkerGoesOn) {
@@ -156,6 +158,24 @@ TEST_F(AgentTest, ACrashedEngineIsReportedAsInfrastructureAndTheWorkerGoesOn) {
   launcher_.Script(1)->Finish();
   EXPECT_TRUE(server_.WaitForFinish("b").has_succeeded());
   EXPECT_THAT(metrics_.Text(), testing::HasSubstr("graft_engine_crashes_total 1"));
+}
+
+TEST_F(AgentTest, WhatAnEngineSaysOfItselfGoesWithTheNextLease) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineEvent hello;
+  hello.mutable_hello()->set_device("cpu");
+  hello.mutable_hello()->set_cpu_capability("AVX2");
+  launcher_.Script(0)->Say(hello);
+  launcher_.Script(0)->Finish();
+  server_.WaitForFinish("a");
+  server_.AddJob("b");
+  launcher_.Script(1)->Finish();
+  server_.WaitForFinish("b");
+  EXPECT_TRUE(server_.capabilities().front().devices().empty());
+  const worker::v1::Capabilities able = server_.capabilities().back();
+  EXPECT_THAT(able.devices(), ElementsAre("cpu"));
+  EXPECT_EQ(able.cpu_capability(), "AVX2");
 }
 
 TEST_F(AgentTest, ACrashStaysWithTheJobBeforeItsEndIsTold) {

@@ -210,6 +210,18 @@ TEST_F(AttemptTest, AnEngineThatDoesNotStartIsTheWorkersFault) {
   EXPECT_THAT(finish.returned().reason().message(), HasSubstr("is no program"));
 }
 
+TEST_F(AttemptTest, AJobThatThisMachineCannotGoOnWithIsHandedBack) {
+  BeginAndRun();
+  EngineEvent finished;
+  finished.mutable_finished()->mutable_status()->set_code(9);  // FAILED_PRECONDITION
+  finished.mutable_finished()->mutable_status()->set_message("it began on AVX512");
+  finished.mutable_finished()->set_failure_class(v1::FAILURE_CLASS_INFRASTRUCTURE);
+  engine().Say(finished);
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_TRUE(finish.has_returned());
+  EXPECT_FALSE(finish.returned().worker_fault());
+}
+
 TEST_F(AttemptTest, AFullDiskUnderTheEngineIsTheWorkersFault) {
   BeginAndRun();
   EngineEvent finished;

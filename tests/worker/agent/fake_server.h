@@ -171,6 +171,11 @@ class FakeServer : public worker::v1::WorkerService::Service {
       if (wanted(heartbeats_[seen])) return heartbeats_[seen];
     }
   }
+  // With which the leases that were given were asked for.
+  std::vector<worker::v1::Capabilities> capabilities() {
+    MutexLock lock(mutex_);
+    return capabilities_;
+  }
   std::vector<worker::v1::HeartbeatRequest> heartbeats() {
     MutexLock lock(mutex_);
     return heartbeats_;
@@ -227,10 +232,11 @@ class FakeServer : public worker::v1::WorkerService::Service {
     }
     return grpc::Status::OK;
   }
-  grpc::Status LeaseJob(grpc::ServerContext*, const worker::v1::LeaseJobRequest*,
+  grpc::Status LeaseJob(grpc::ServerContext*, const worker::v1::LeaseJobRequest* request,
                         worker::v1::LeaseJobResponse* response) override {
     MutexLock lock(mutex_);
     if (waiting_.empty()) return grpc::Status::OK;
+    capabilities_.push_back(request->capabilities());
     *response->mutable_lease() = waiting_.front();
     waiting_.erase(waiting_.begin());
     return grpc::Status::OK;
@@ -265,7 +271,9 @@ class FakeServer : public worker::v1::WorkerService::Service {
         return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "not uploaded");
       }
     }
-    history_[request->job()].push_back(absl::StrCat("checkpoint ", request->step()));
+    history_[request->job()].push_back(absl::StrCat(
+        "checkpoint ", request->step(), request->execution().device().empty() ? "" : " on ",
+        request->execution().device()));
     return grpc::Status::OK;
   }
   grpc::Status FinishAttempt(grpc::ServerContext*, const worker::v1::FinishAttemptRequest* request,
@@ -369,6 +377,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   int held_transfers_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t duplicate_batches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<worker::v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mutex_);
+  std::vector<worker::v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);
   bool refuse_heartbeats_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<worker::v1::Lease> waiting_ ABSL_GUARDED_BY(mutex_);
   std::vector<worker::v1::Command> commands_ ABSL_GUARDED_BY(mutex_);
