@@ -232,7 +232,7 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
   ASSIGN_OR_RETURN(const auto present, context.tables.ListFiles(HolderKind::kCheckpoint, holder));
   if (SameFiles(present, files)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
-  if (steps.empty() || step > steps[0]) {
+  if (steps.empty() || step >= steps[0]) {
     ForgetFailures(row);
     if (!checkpoint.execution.device().empty()) row.needs = NeedsOf(checkpoint.execution);
   }
@@ -240,6 +240,10 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
     RETURN_IF_ERROR(context.tables.InsertCheckpoint(row.number, step, held.lease.attempt));
   }
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kCheckpoint, holder, files));
+  if (!present.empty()) {
+    // The log has it: what is new is the evaluation of its step.
+    return SaveJob(context, row, row.job.state(), &held.lease);
+  }
   ASSIGN_OR_RETURN(const v1::Job specs, context.tables.ReadSpecs(row.number));
   const auto& policy = specs.resolved_spec().fine_tune().training().checkpoint();
   RETURN_IF_ERROR(DropCheckpoints(context, row.number, std::max(1, policy.keep_last())));

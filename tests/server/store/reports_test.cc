@@ -179,6 +179,14 @@ TEST_P(ReportsTest, NextAttemptResumesFromTheNewestCheckpoint) {
   ASSERT_OK(store().CommitCheckpoint(
       lease, {30, {StoreFixture::File("state", '6'), StoreFixture::File("best", '9')}}));
   EXPECT_THAT(fixture_.Events(lease.job), SizeIs(events.size()));
+  // What the evaluation of its step adds is kept, and no news.
+  ASSERT_OK(store().CommitCheckpoint(
+      lease, {30,
+              {StoreFixture::File("state", '6'), StoreFixture::File("best", '9'),
+               StoreFixture::File("evaluated", '7')}}));
+  EXPECT_THAT(fixture_.Events(lease.job), SizeIs(events.size()));
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '7')));
+  EXPECT_TRUE(*store().IsBlobReferenced(std::string(64, '5')));
 
   Resume(lease);
   const v1::Job job = fixture_.Get(lease.job);
@@ -188,7 +196,7 @@ TEST_P(ReportsTest, NextAttemptResumesFromTheNewestCheckpoint) {
   const auto claim = store().FindClaim(kOtherWorker, "");
   ASSERT_OK(claim);
   EXPECT_EQ(claim->checkpoint_step, 30);
-  ASSERT_THAT(claim->checkpoint, SizeIs(2));
+  ASSERT_THAT(claim->checkpoint, SizeIs(3));
   EXPECT_EQ(claim->checkpoint[0].path(), "state");
   EXPECT_EQ(claim->checkpoint[0].sha256(), std::string(64, '6'));
 }
