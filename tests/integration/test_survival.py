@@ -24,6 +24,14 @@ def losses(events):
             if "metrics" in event and "train/loss" in event["metrics"]["values"]]
 
 
+def evaluations(events):
+    return [(event["evaluation"]["step"], event["evaluation"]["values"]) for event in events if "evaluation" in event]
+
+
+def checkpoints(events):
+    return [int(event["checkpoint"]["step"]) for event in events if "checkpoint" in event]
+
+
 def assert_gap_free(events):
     assert [int(event["sequence"]) for event in events] == list(range(1, len(events) + 1))
 
@@ -51,6 +59,28 @@ def test_a_killed_part_costs_nothing(loaded, victim):
     events = loaded.events(name)
     assert_gap_free(events)
     assert losses(events) == losses(loaded.events(undisturbed))
+    assert adapter_hash(loaded, "disturbed") == adapter_hash(loaded, "undisturbed")
+
+
+def test_a_job_that_is_killed_in_its_evaluations_does_not_train_again(loaded):
+    flags = ["--max-steps", "20", "--eval-every-steps", "10", "--eval-samples", "-1", "--max-new-tokens", "100"]
+    undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")
+    loaded.wait_for(undisturbed)
+    name = loaded.submit(*flags, "--output-name", "disturbed")
+    watch = loaded.popen("--json", "watch", name)
+    for line in watch.stdout:
+        # By default a checkpoint comes with each evaluation: before it.
+        if "checkpoint" in json.loads(line):
+            for pid in loaded.pids("graft-engine"):
+                os.kill(pid, signal.SIGKILL)
+    assert watch.wait() == 0, watch.stderr.read()
+    job = loaded.wait_for(name)
+    assert [int(attempt.get("resumed_from_step", 0)) for attempt in job["attempts"]][:2] == [0, 10]
+    events = loaded.events(name)
+    assert_gap_free(events)
+    assert checkpoints(events) == [10, 20], "one event a checkpoint"
+    assert losses(events) == losses(loaded.events(undisturbed))
+    assert evaluations(events) == evaluations(loaded.events(undisturbed))
     assert adapter_hash(loaded, "disturbed") == adapter_hash(loaded, "undisturbed")
 
 

@@ -3,6 +3,7 @@
 // The seam between the engine's loops and whoever runs them: what happened goes out through
 // EventSink, whether to go on comes in through StopToken. Plain values, no torch, no protobuf.
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -66,12 +67,31 @@ struct EvaluationEvent {
   int64_t truncated_sources = 0;
 };
 
-// A whole checkpoint lies in `directory`, synced; `files` are names below it.
+// How a run's numbers are computed: all that may change their last bits. Named as in
+// graft.v1.Execution; what is empty or 0 is not known.
+struct Execution {
+  std::string device;          // "cpu", or the GPU's model; "cuda": a GPU of unknown model.
+  std::string cpu_capability;  // Of LibTorch's kernels: "AVX2". On the CPU only.
+  std::string precision;       // "fp32", "bf16", "fp64"
+  int threads = 0;             // Of the CPU.
+  std::string libtorch;        // Its version.
+  std::string code_sha256;     // Of the sources that compute the numbers.
+};
+
+struct CheckpointFile {
+  std::string path;  // Below the checkpoint's directory.
+  int64_t size_bytes = 0;
+  std::string sha256;
+};
+
+// A whole checkpoint lies in `directory`, synced. Where an evaluation follows at its step, it is
+// told before, and again after it with what the evaluation added: no file that was told of changes.
 struct CheckpointEvent {
   int64_t step = 0;
+  bool again = false;
   std::string directory;
-  std::vector<std::string> files;
-  int64_t size_bytes = 0;
+  std::vector<CheckpointFile> files;
+  Execution execution;
 };
 
 struct SampleTextEvent {
@@ -96,6 +116,18 @@ class EventSink {
   virtual void OnWarning(const std::string& code, const std::string& text) = 0;
 };
 
+// Counts all that a job does, however small: micro-batches, decoded tokens, rows read, tokenised or
+// scored, bytes saved or checked. A count that stands still is how a hung job shows itself.
+// Thread-safe; never blocks.
+class Pulse {
+ public:
+  void Beat() { count_.fetch_add(1, std::memory_order_relaxed); }
+  int64_t count() const { return count_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<int64_t> count_ = 0;
+};
+
 // Asked before every micro-batch and every decode step.
 class StopToken {
  public:
@@ -103,6 +135,12 @@ class StopToken {
   // OK: go on. CANCELLED: stop now. Blocks while the fence (promises.md, rule 3) has been reached,
   // until it is moved or the job is cancelled.
   virtual absl::Status Poll() = 0;
+
+  // Of the job that asks. Where something long is done without asking, it beats by itself.
+  Pulse& pulse() { return pulse_; }
+
+ private:
+  Pulse pulse_;
 };
 
 // Never stops.

@@ -70,7 +70,7 @@ AdapterParts PartsOf(const MethodConfig& method, int64_t num_layers) {
 // The trained tensors as F32 on the CPU, one at a time.
 class F32Source {
  public:
-  explicit F32Source(const std::vector<TrainedTensor>& tensors) {
+  F32Source(const std::vector<TrainedTensor>& tensors, Pulse* pulse) : pulse_(pulse) {
     for (const TrainedTensor& trained : tensors) {
       tensors_[trained.name] = trained.tensor;
       TensorInfo info = InfoOf(trained.name, trained.tensor);
@@ -80,6 +80,7 @@ class F32Source {
   }
   const std::vector<TensorInfo>& infos() const { return infos_; }
   absl::StatusOr<std::span<const std::byte>> operator()(const TensorInfo& info) {
+    if (pulse_ != nullptr) pulse_->Beat();
     current_ = tensors_.at(info.name).to(at::kCPU, at::kFloat).contiguous();
     return BytesOf(current_);
   }
@@ -88,6 +89,7 @@ class F32Source {
   std::map<std::string, at::Tensor> tensors_;
   std::vector<TensorInfo> infos_;
   at::Tensor current_;
+  Pulse* const pulse_;
 };
 
 }  // namespace
@@ -127,7 +129,7 @@ absl::StatusOr<std::unique_ptr<AdapterSet>> AdapterSet::Load(const Gpt2Model& ba
 
 absl::StatusOr<std::vector<std::string>> AdapterSet::Save(const std::string& directory,
                                                           const SaveOptions& options) const {
-  F32Source source(tensors_);
+  F32Source source(tensors_, options.pulse);
   if (method_.full) {
     RETURN_IF_ERROR(WriteModelFolder(directory, base_.config(), source.infos(), std::ref(source),
                                      options.tokenizer_directory));

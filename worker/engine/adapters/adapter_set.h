@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/engine_spec.h"
 #include "worker/engine/gpt2/model.h"
+#include "worker/engine/run_hooks.h"
 
 namespace graft {
 
@@ -71,6 +72,7 @@ class AdapterSet {
   struct SaveOptions {
     std::string base_model_name;      // base_model_name_or_path of adapter_config.json.
     std::string tokenizer_directory;  // Whose tokenizer files `full` copies.
+    Pulse* pulse = nullptr;           // Beats with each tensor, unless nullptr.
   };
   // Writes PEFT's files into an existing, empty directory (lora + soft_prompt: two directories,
   // lora/ and soft_prompt/, in it); `full` writes a Hugging Face model folder, which may be

@@ -36,7 +36,8 @@ absl::StatusOr<bool> RowStream::Next(DataRow* row) {
 }
 
 absl::StatusOr<std::vector<DataRow>> ReadRows(const DataSetFile& file, const DataConfig& config,
-                                              const std::vector<int64_t>& rows, int64_t max_count) {
+                                              const std::vector<int64_t>& rows, int64_t max_count,
+                                              Pulse& pulse) {
   size_t count = rows.size();
   if (max_count >= 0) count = std::min(count, static_cast<size_t>(max_count));
   ASSIGN_OR_RETURN(RowStream stream, RowStream::Open(file, config));
@@ -48,6 +49,7 @@ absl::StatusOr<std::vector<DataRow>> ReadRows(const DataSetFile& file, const Dat
       return absl::DataLossError(
           absl::StrCat(file.label(), ": has fewer rows than when the job began"));
     }
+    pulse.Beat();
     if (stream.rows() - 1 == rows[picked.size()]) picked.push_back(row);
   }
   return picked;

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/text/data_reader.h"
 #include "worker/engine/engine_spec.h"
+#include "worker/engine/run_hooks.h"
 
 namespace graft {
 
@@ -40,9 +41,10 @@ class RowStream {
 };
 
 // The texts of the given rows (from 0, ascending), of the first max_count of them (-1: all). Reads
-// the file up to the last one.
+// the file up to the last one; `pulse` beats with each.
 absl::StatusOr<std::vector<DataRow>> ReadRows(const DataSetFile& file, const DataConfig& config,
-                                              const std::vector<int64_t>& rows, int64_t max_count);
+                                              const std::vector<int64_t>& rows, int64_t max_count,
+                                              Pulse& pulse);
 
 // `status` with the data set's name in front; what is wrong with the data is marked.
 absl::Status DataError(const absl::Status& status, absl::string_view label);

@@ -113,6 +113,7 @@ class Run {
       DataRow row;
       ASSIGN_OR_RETURN(const bool have, rows.Next(&row));
       if (!have) return false;
+      stop_.pulse().Beat();
       if (options_.keep_row && !options_.keep_row(rows.rows() - 1)) continue;
       bytes += row.source.size() + (row.targets.empty() ? 0 : row.targets[0].size());
       batch.rows.push_back(std::move(row));
@@ -123,6 +124,7 @@ class Run {
   void Encode(Batch& batch) const {
     batch.examples.resize(batch.rows.size());
     for (size_t i = 0; i < batch.rows.size() && batch.status.ok(); ++i) {
+      stop_.pulse().Beat();
       const DataRow& row = batch.rows[i];
       const absl::Status status =
           builder_ ? builder_->Build(row.source, row.targets[0], &batch.examples[i])
@@ -181,6 +183,7 @@ absl::StatusOr<int64_t> CountRows(const DataSetFile& file, const DataConfig& con
     if (rows.rows() % kRowsPerBatch == 0) RETURN_IF_ERROR(stop.Poll());
     ASSIGN_OR_RETURN(const bool have, rows.Next(&row));
     if (!have) return rows.rows();
+    stop.pulse().Beat();
   }
 }
 

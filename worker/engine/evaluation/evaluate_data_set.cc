@@ -1,13 +1,13 @@
 #include "worker/engine/evaluation/evaluate_data_set.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "common/base/clock.h"
 #include "common/base/status_macros.h"
 #include "common/text/rouge.h"
 #include "common/text/rouge_table.h"
@@ -38,7 +38,7 @@ class EvaluationRun {
         counter_(LossRows(options) + total_, options.on_rows) {}
 
   absl::StatusOr<EvaluationEvent> Run() {
-    const auto start = std::chrono::steady_clock::now();
+    const absl::Duration start = Clock::Real().Boottime();
     // Opened before the loss passes: meanwhile a worker may drop the file from its cache.
     ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(options_.data, options_.config.data));
     RETURN_IF_ERROR(AddLoss(network_, *options_.tokens, "eval/", &event_.num_loss_tokens));
@@ -47,8 +47,7 @@ class EvaluationRun {
       RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/", &tokens));
     }
     if (total_ > 0) RETURN_IF_ERROR(GenerateAll(rows));
-    event_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    event_.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
     event_.is_best = true;
     return event_;
   }
@@ -126,6 +125,7 @@ class EvaluationRun {
       ASSIGN_OR_RETURN(untuned, Summarise(*options_.untuned, options, rows, done_, stop_));
     }
     for (size_t i = 0; i < rows.size(); ++i) {
+      stop_.pulse().Beat();
       Prediction prediction;
       prediction.index = done_ + static_cast<int64_t>(i);
       prediction.row = &rows[i];

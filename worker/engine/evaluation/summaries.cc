@@ -46,6 +46,7 @@ absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
   std::vector<Summary> summaries(rows.size());
   std::vector<std::vector<int32_t>> prompts(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {
+    stop.pulse().Beat();
     absl::StatusOr<TokenPrompt> prompt =
         builder.BuildPrompt(rows[i].source, positions - max_new_tokens);
     if (!prompt.ok()) return Annotate(prompt.status(), absl::StrCat("line ", rows[i].line));

@@ -14,11 +14,11 @@
 namespace graft {
 
 absl::StatusOr<std::unique_ptr<TrainingEvaluator>> TrainingEvaluator::Create(
-    TrainingEvaluatorOptions options, EventSink& sink) {
+    TrainingEvaluatorOptions options, EventSink& sink, StopToken& stop) {
   std::vector<DataRow> rows;
   if (options.evaluation.max_samples != 0 && !options.validation_rows.empty()) {
     ASSIGN_OR_RETURN(rows, ReadRows(options.validation_file, options.data, options.validation_rows,
-                                    options.evaluation.max_samples));
+                                    options.evaluation.max_samples, stop.pulse()));
   }
   return std::unique_ptr<TrainingEvaluator>(
       new TrainingEvaluator(std::move(options), std::move(rows), sink));
@@ -62,6 +62,7 @@ absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t ste
   SamplesHash hash;
   std::vector<SampleTextEvent> texts;
   for (size_t i = 0; i < rows_.size(); ++i) {
+    stop.pulse().Beat();
     table.Add(ScoreRouge(rows_[i].targets, summaries[i].text, {options_.evaluation.use_stemmer}));
     hash.Add(rows_[i].targets);
     event->truncated_sources += summaries[i].source_tokens_cut > 0;

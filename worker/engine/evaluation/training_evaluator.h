@@ -32,9 +32,10 @@ struct TrainingEvaluatorOptions {
 // read when it is made: a worker may drop the file from its cache while the job runs.
 class TrainingEvaluator : public Evaluator {
  public:
-  // Codes of RowStream.
+  // Codes of RowStream. The pulse of `stop` beats with each row.
   static absl::StatusOr<std::unique_ptr<TrainingEvaluator>> Create(TrainingEvaluatorOptions options,
-                                                                   EventSink& sink);
+                                                                   EventSink& sink,
+                                                                   StopToken& stop);
   ~TrainingEvaluator() override;
 
   // Codes of ComputeValidationLoss and Summarise.

@@ -44,6 +44,7 @@ absl::StatusOr<std::unique_ptr<Gpt2Model>> Gpt2Model::Load(const std::string& di
     absl::StatusOr<at::Tensor> tensor = LoadTensor(folder, named.name, options);
     if (!tensor.ok()) return Annotate(tensor.status(), directory);
     *named.tensor = *std::move(tensor);
+    if (options.pulse != nullptr) options.pulse->Beat();
   }
   if (config.tie_word_embeddings) network.lm_head = network.wte;
   return std::make_unique<Gpt2Model>(config, std::move(network));

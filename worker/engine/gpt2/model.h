@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/formats/model_folder.h"
 #include "worker/engine/gpt2/network.h"
+#include "worker/engine/run_hooks.h"
 
 namespace graft {
 
@@ -18,6 +19,7 @@ class Gpt2Model {
   struct Options {
     at::Device device = at::kCPU;
     at::ScalarType dtype = at::kFloat;  // kFloat, kBFloat16 or kDouble.
+    Pulse* pulse = nullptr;             // Beats with each tensor, unless nullptr.
   };
 
   // Reads a Hugging Face folder (config.json, safetensors single or sharded, F32, F16 or BF16, with

@@ -58,6 +58,21 @@ std::string CudaDeviceName(int index) {
   return name;
 }
 
+int64_t CudaDeviceMemory(int index) {
+  using GetDevice = int (*)(int* device, int ordinal);
+  using GetTotal = int (*)(size_t * bytes, int device);
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  if (driver == nullptr) return 0;
+  const auto get_device = reinterpret_cast<GetDevice>(dlsym(driver, "cuDeviceGet"));
+  const auto get_total = reinterpret_cast<GetTotal>(dlsym(driver, "cuDeviceTotalMem_v2"));
+  int device = 0;
+  size_t bytes = 0;
+  const bool known = get_device != nullptr && get_total != nullptr &&
+                     get_device(&device, index) == 0 && get_total(&bytes, device) == 0;
+  dlclose(driver);
+  return known ? static_cast<int64_t>(bytes) : 0;
+}
+
 // Marked, since a full disk has the same code.
 absl::Status OutOfMemory(absl::string_view message) {
   return WithFailureClass(absl::ResourceExhaustedError(message), FailureClass::kOutOfMemory);
@@ -107,6 +122,16 @@ std::string DescribeDevice(c10::Device device) {
   return absl::StrCat(device.str(), " ", CudaDeviceName(device.index()), ", driver ",
                       CudaVersion("cudaDriverGetVersion"), ", CUDA ",
                       CudaVersion("cudaRuntimeGetVersion"));
+}
+
+std::string DeviceModel(c10::Device device) {
+  if (!device.is_cuda()) return device.str();
+  const std::string name = CudaDeviceName(device.index());
+  return name.empty() ? "cuda" : name;
+}
+
+int64_t GpuMemoryBytes(c10::Device device) {
+  return device.is_cuda() ? CudaDeviceMemory(device.index()) : 0;
 }
 
 bool HasNativeBf16(c10::Device device) {

@@ -5,6 +5,7 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -26,6 +27,13 @@ absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
 // "cpu"; of a GPU all that its bits depend on: "cuda:0 NVIDIA H100 80GB HBM3, driver 13000, CUDA
 // 13000". What cannot be found out is empty or 0.
 std::string DescribeDevice(c10::Device device);
+
+// The same without what changes from one start to the next, as an Execution names it: "cpu", or the
+// GPU's model, "NVIDIA H100 80GB HBM3"; "cuda" where that cannot be found out.
+std::string DeviceModel(c10::Device device);
+
+// Of a GPU; 0 where it cannot be found out.
+int64_t GpuMemoryBytes(c10::Device device);
 
 // Does the hardware multiply bf16 natively (AVX512_BF16 or AMX; compute capability ≥ 8.0)?
 bool HasNativeBf16(c10::Device device);

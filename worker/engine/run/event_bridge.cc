@@ -93,8 +93,22 @@ v1::JobEvent ToProto(const EvaluationEvent& event) {
 
 v1::JobEvent ToProto(const CheckpointEvent& event) {
   v1::JobEvent proto;
-  proto.mutable_checkpoint()->set_step(event.step);
-  proto.mutable_checkpoint()->set_size_bytes(event.size_bytes);
+  v1::CheckpointSaved& saved = *proto.mutable_checkpoint();
+  saved.set_step(event.step);
+  for (const CheckpointFile& file : event.files) {
+    saved.set_size_bytes(saved.size_bytes() + file.size_bytes);
+  }
+  return proto;
+}
+
+v1::Execution ToProto(const Execution& execution) {
+  v1::Execution proto;
+  proto.set_device(execution.device);
+  proto.set_cpu_capability(execution.cpu_capability);
+  proto.set_precision(execution.precision);
+  proto.set_threads(execution.threads);
+  proto.set_libtorch(execution.libtorch);
+  proto.set_code_sha256(execution.code_sha256);
   return proto;
 }
 

@@ -12,6 +12,7 @@
 #include "common/formats/graft_json.h"
 #include "common/formats/manifest.h"
 #include "common/jobs/job_spec.h"
+#include "worker/engine/run/build_info.h"
 #include "worker/engine/run/result_files.h"
 #include "worker/engine/run/spec_bridge.h"
 
@@ -68,6 +69,8 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   request.checkpoint_directory = JoinPath(run.work_directory(), "checkpoints");
   request.resume_from = run.checkpoint_directory();
   request.identity = Deterministic(spec);
+  request.libtorch = kLibTorchVersion;
+  request.code_sha256 = kCodeSha256;
   return request;
 }
 

@@ -45,6 +45,10 @@ absl::Status MetricLog::KeepIn(const std::string& path, int64_t last_step) {
 }
 
 absl::Status MetricLog::Add(const v1::JobEvent& event) {
+  // A run that was ended in an evaluation, or before it was saved, does it again when it resumes.
+  if (event.has_evaluation() && event.evaluation().step() <= last_evaluation_) {
+    return absl::OkStatus();
+  }
   AddRow(event);
   if (!file_.valid()) return absl::OkStatus();
   const absl::Status appended = Append(event);
@@ -52,7 +56,7 @@ absl::Status MetricLog::Add(const v1::JobEvent& event) {
   return appended;
 }
 
-// An evaluation mostly comes before a checkpoint, which must not outlive its rows.
+// A checkpoint must not outlive its rows.
 absl::Status MetricLog::Append(const v1::JobEvent& event) {
   if (event.has_metrics() || event.has_evaluation()) {
     RETURN_IF_ERROR(WriteAll(file_.get(), ToJson(event, false) + "\n", path_));
@@ -74,6 +78,7 @@ void MetricLog::AddRow(const v1::JobEvent& event) {
   }
   if (event.has_evaluation()) {
     const v1::EvaluationResult& result = event.evaluation();
+    last_evaluation_ = result.step();
     rows_.push_back(
         {result.step(), result.epoch(), time, {result.values().begin(), result.values().end()}});
     if (result.is_best()) {

@@ -22,8 +22,9 @@ class MetricLog {
   // earlier run left there up to `last_step`; later ones are dropped. So a run that is resumed from
   // the checkpoint of that step has all rows. Codes of common/base/file.h.
   absl::Status KeepIn(const std::string& path, int64_t last_step);
-  // Takes what is a metric or an evaluation, leaves the rest. Codes of common/base/file.h: the file
-  // could not be written and is no longer kept; the row counts all the same.
+  // Takes what is a metric or an evaluation, of a step the first, leaves the rest. Codes of
+  // common/base/file.h: the file could not be written and is no longer kept; the row counts all the
+  // same.
   absl::Status Add(const v1::JobEvent& event);
   // Writes the three files. Codes of common/base/file.h.
   absl::Status Write(const std::string& directory, const v1::FineTuneSpec& spec) const;
@@ -36,6 +37,7 @@ class MetricLog {
   std::string path_;
   std::vector<MetricRow> rows_;
   int64_t total_steps_ = 0;
+  int64_t last_evaluation_ = 0;  // Its step; 0: none yet.
   int64_t best_step_ = 0;
   std::map<std::string, double> best_values_;
 };

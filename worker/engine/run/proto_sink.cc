@@ -2,9 +2,7 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/base/clock.h"
-#include "common/formats/manifest.h"
 #include "common/jobs/timestamps.h"
 #include "worker/engine/run/spec_bridge.h"
 
@@ -16,13 +14,14 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(500);
 }  // namespace
 
 void ProtoEventSink::Emit(v1::JobEvent event) {
-  *event.mutable_create_time() = ToTimestamp(absl::Now());
+  *event.mutable_create_time() = ToTimestamp(Clock::Real().Now());
   outputs_.on_event(std::move(event));
 }
 
 void ProtoEventSink::OnStage(const StageEvent& event) {
   Emit(ToProto(event));
   const absl::Duration now = Clock::Real().Boottime();
+  MutexLock lock(mutex_);
   meter_.OnStage(event, now);
   ReportProgress(now, true);
 }
@@ -30,12 +29,14 @@ void ProtoEventSink::OnStage(const StageEvent& event) {
 void ProtoEventSink::OnStep(const StepEvent& event) {
   Emit(ToProto(event));
   const absl::Duration now = Clock::Real().Boottime();
+  MutexLock lock(mutex_);
   meter_.OnStep(event, now);
   ReportProgress(now, false);
 }
 
 void ProtoEventSink::OnRows(const RowsEvent& event) {
   const absl::Duration now = Clock::Real().Boottime();
+  MutexLock lock(mutex_);
   meter_.OnRows(event, now);
   ReportProgress(now, event.done == event.total);
 }
@@ -46,24 +47,25 @@ void ProtoEventSink::ReportProgress(absl::Duration now, bool at_once) {
   outputs_.on_progress(meter_.progress());
 }
 
+void ProtoEventSink::RepeatProgress() {
+  MutexLock lock(mutex_);
+  if (outputs_.on_progress) outputs_.on_progress(meter_.progress());
+}
+
 void ProtoEventSink::OnEvaluation(const EvaluationEvent& event) { Emit(ToProto(event)); }
 
 void ProtoEventSink::OnCheckpoint(const CheckpointEvent& event) {
-  Emit(ToProto(event));
+  if (!event.again) Emit(ToProto(event));
   if (!outputs_.on_checkpoint) return;
   engine::v1::CheckpointWritten written;
   written.set_step(event.step);
-  for (const std::string& path : event.files) {
-    const absl::StatusOr<ManifestFile> file = DescribeFile(event.directory, path);
-    if (!file.ok()) {  // Just written: the disk is failing, and the next write will say so.
-      OnWarning("CHECKPOINT_LOST", std::string(file.status().message()));
-      return;
-    }
+  for (const CheckpointFile& file : event.files) {
     v1::Artifact& artifact = *written.add_files();
-    artifact.set_path(file->path);
-    artifact.set_size_bytes(file->size_bytes);
-    artifact.set_sha256(file->sha256);
+    artifact.set_path(file.path);
+    artifact.set_size_bytes(file.size_bytes);
+    artifact.set_sha256(file.sha256);
   }
+  *written.mutable_execution() = ToProto(event.execution);
   outputs_.on_checkpoint(std::move(written));
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/mutex.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "graft/v1/event.pb.h"
 #include "worker/engine/run/progress_meter.h"
@@ -12,7 +13,7 @@
 namespace graft {
 
 // The engine's events as messages: a JobEvent each, with its time, and Progress beside at most
-// twice a second and at every stage. Used by the training thread.
+// twice a second and at every stage. Used by the training thread, but for RepeatProgress.
 class ProtoEventSink : public EventSink {
  public:
   struct Outputs {
@@ -30,14 +31,19 @@ class ProtoEventSink : public EventSink {
   void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override;
   void OnWarning(const std::string& code, const std::string& text) override;
 
+  // Tells the progress as it was told or known last. From any thread.
+  void RepeatProgress() ABSL_LOCKS_EXCLUDED(mutex_);
+
  private:
   void Emit(v1::JobEvent event);
   // `at_once`: whenever the last report was.
-  void ReportProgress(absl::Duration now, bool at_once);
+  void ReportProgress(absl::Duration now, bool at_once) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  Outputs outputs_;
-  ProgressMeter meter_;
-  absl::Duration last_report_ = -absl::InfiniteDuration();
+  const Outputs outputs_;
+  // Held while progress is told, too, so that no older one comes after a newer.
+  Mutex mutex_;
+  ProgressMeter meter_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration last_report_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 #include "google/rpc/status.pb.h"
 #include "graft/v1/adapter.pb.h"
 #include "graft/v1/event.pb.h"
+#include "graft/v1/job.pb.h"
 #include "graft/v1/spec.pb.h"
 #include "worker/engine/engine_spec.h"
 #include "worker/engine/failure.h"
@@ -34,6 +35,7 @@ v1::JobEvent ToProto(const CheckpointEvent& event);
 v1::JobEvent ToProto(int64_t step, const std::vector<SampleTextEvent>& texts);
 v1::JobEvent WarningToProto(const std::string& code, const std::string& text);
 v1::JobStage ToProto(Stage stage);
+v1::Execution ToProto(const Execution& execution);
 v1::ScoringFingerprint FingerprintOf(const EvaluationEvent& event);
 v1::FailureClass ToProto(FailureClass failure_class);
 google::rpc::Status StatusToProto(const absl::Status& status);

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/time/clock.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
@@ -66,7 +66,7 @@ class EventLog {
   void Add(v1::JobEvent event) {
     event.set_sequence(++sequence_);
     event.set_attempt(1);
-    if (!event.has_create_time()) *event.mutable_create_time() = ToTimestamp(absl::Now());
+    if (!event.has_create_time()) *event.mutable_create_time() = ToTimestamp(Clock::Real().Now());
     const absl::Status kept = metrics_.Add(event);
     on_event_(event);
     if (!kept.ok()) Add(WarningToProto("METRICS_NOT_KEPT", std::string(kept.message())));

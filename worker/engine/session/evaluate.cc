@@ -1,9 +1,9 @@
 #include <c10/core/GradMode.h>
 
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/evaluation/evaluate_data_set.h"
@@ -15,7 +15,7 @@ namespace graft {
 absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, EventSink& sink,
                                            StopToken& stop, EvaluateOutcome* outcome) {
   const c10::NoGradGuard no_grad;
-  const auto start = std::chrono::steady_clock::now();
+  const absl::Duration start = Clock::Real().Boottime();
   EvaluateConfig config = request.config;
   config.threads = UseThreads(config.threads);
   StageEvent stage;
@@ -25,7 +25,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   sink.OnStage(stage);
   RETURN_IF_ERROR(CreateDirectories(request.artifacts_directory));
   ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base,
-                   Load(request.base_model_directory, config.precision));
+                   Load(request.base_model_directory, config.precision, stop.pulse()));
   ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network untuned = base->model->network();
@@ -65,8 +65,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   outcome->device = DescribeDevice(device_);
   outcome->precision = stage.precision;
   outcome->threads = stage.threads;
-  outcome->seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  outcome->seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
   return absl::OkStatus();
 }
 

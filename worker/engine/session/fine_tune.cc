@@ -1,8 +1,8 @@
-#include <chrono>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
@@ -14,10 +14,6 @@
 
 namespace graft {
 namespace {
-
-// Changes when the same run would give other numbers: an older run's checkpoints then do not
-// continue.
-constexpr char kTrainingRevision[] = "graft training 1";
 
 constexpr int64_t kMaxTokenizerFileBytes = int64_t{256} << 20;
 
@@ -72,7 +68,8 @@ void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const Dat
 }  // namespace
 
 absl::Status EngineSession::CheckCheckpoint(const std::string& directory) {
-  return CheckTrainingState(directory);
+  Pulse unheard;
+  return CheckTrainingState(directory, unheard).status();
 }
 
 // What a fine-tune job holds, from its base model to its result.
@@ -123,7 +120,7 @@ struct EngineSession::Impl::FineTuneRun {
     for (const auto& [name, content] : tokenizer_files) {
       RETURN_IF_ERROR(WriteFileAtomically(JoinPath(directory, name), content));
     }
-    return adapter->Save(directory, {request.base_model_name, directory});
+    return adapter->Save(directory, {request.base_model_name, directory, &stop.pulse()});
   }
 
   std::string Fingerprint() const {
@@ -143,15 +140,20 @@ struct EngineSession::Impl::FineTuneRun {
       options.validation_file = data.validation_file;
       options.validation_rows = data.validation_rows;
       options.on_stage = [this](Stage next) { EnterStage(next); };
-      ASSIGN_OR_RETURN(evaluator, TrainingEvaluator::Create(std::move(options), sink));
+      ASSIGN_OR_RETURN(evaluator, TrainingEvaluator::Create(std::move(options), sink, stop));
     }
     TrainerOptions options;
     options.config = config.training;
     options.checkpoint_directory = request.checkpoint_directory;
     options.resume_from = request.resume_from;
     options.fingerprint = Fingerprint();
-    const char* const device = base->model->device().is_cuda() ? "cuda" : "cpu";
-    options.execution = {kTrainingRevision, device, stage.precision, stage.threads};
+    const c10::Device device = base->model->device();
+    options.execution = {graft::DeviceModel(device),
+                         device.is_cpu() ? CpuCapability() : "",
+                         stage.precision,
+                         stage.threads,
+                         request.libtorch,
+                         request.code_sha256};
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
   }
 };
@@ -168,7 +170,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   run.EnterStage(Stage::kLoading);
   RETURN_IF_ERROR(MakeEmptyDirectory(request.output_directory));
   RETURN_IF_ERROR(CreateDirectories(request.checkpoint_directory));
-  ASSIGN_OR_RETURN(run.base, Load(request.base_model_directory, training.precision));
+  ASSIGN_OR_RETURN(run.base, Load(request.base_model_directory, training.precision, stop.pulse()));
   ResolveDropout(request.dropout, run.base->model->config(), run.config.method, &training);
   RETURN_IF_ERROR(run.ReadTokenizerFiles());
   RETURN_IF_ERROR(run.MakeAdapter());
@@ -182,17 +184,18 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
                           MakeDataContext(*run.base, request.cache_directory,
                                           NumVirtualTokens(run.config.method), training.threads),
                           stop));
-  WarnAboutCuts(request.train, run.data.train_counts, run.config.data, sink);
-  WarnAboutCuts(request.validation, run.data.validation_counts, run.config.data, sink);
+  if (request.resume_from.empty()) {  // Else the run that began has said it.
+    WarnAboutCuts(request.train, run.data.train_counts, run.config.data, sink);
+    WarnAboutCuts(request.validation, run.data.validation_counts, run.config.data, sink);
+  }
   run.stage.total_steps = TotalSteps(training, run.data.train->size());
   run.stage.trainable_parameters = run.adapter->num_trained_parameters();
   run.stage.total_parameters = run.base->model->num_parameters();
   run.EnterStage(Stage::kTraining);
 
-  const auto start = std::chrono::steady_clock::now();
+  const absl::Duration start = Clock::Real().Boottime();
   ASSIGN_OR_RETURN(const TrainingResult result, run.Train());
-  outcome->seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  outcome->seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
   run.EnterStage(Stage::kSaving);
   ASSIGN_OR_RETURN(outcome->files, run.Save());
   outcome->steps = result.steps;

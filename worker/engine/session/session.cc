@@ -52,6 +52,10 @@ bool EngineSession::HasNativeBf16() { return graft::HasNativeBf16(c10::Device(c1
 
 std::string EngineSession::CpuCapability() { return at::get_cpu_capability(); }
 
+std::string EngineSession::DeviceModel() const { return graft::DeviceModel(impl_->device()); }
+
+int64_t EngineSession::GpuMemoryBytes() const { return graft::GpuMemoryBytes(impl_->device()); }
+
 absl::StatusOr<FineTuneOutcome> EngineSession::FineTune(const FineTuneRequest& request,
                                                         EventSink& sink, StopToken& stop) {
   FineTuneOutcome outcome;
@@ -80,10 +84,11 @@ absl::Status EngineSession::DumpLogits(const LogitsRequest& request, StopToken& 
 }
 
 absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(
-    const std::string& directory, Precision precision) {
+    const std::string& directory, Precision precision, Pulse& pulse) {
   Gpt2Model::Options options;
   options.device = device_;
   options.dtype = ResolvePrecision(precision, device_);
+  options.pulse = &pulse;
   if (model_ != nullptr && model_->directory == directory &&
       model_->model->dtype() == options.dtype) {
     return model_;

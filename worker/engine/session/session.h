@@ -43,6 +43,9 @@ struct FineTuneRequest {
   // What the checkpoints belong to: the resolved spec and the base model's hash, as text. With
   // precision kAuto a run that resumes keeps that of its checkpoint where this machine can.
   std::string identity;
+  // Of this build, for the checkpoints to say (build_info.h).
+  std::string libtorch;
+  std::string code_sha256;
 };
 
 struct FineTuneOutcome {
@@ -136,6 +139,11 @@ class EngineSession {
   static absl::Status CheckCheckpoint(const std::string& directory);
   // The instruction set of the kernels that LibTorch chose for this processor: "AVX2", "AVX512" ….
   static std::string CpuCapability();
+
+  // What this session computes on, as an Execution names it: "cpu", or the GPU's model.
+  std::string DeviceModel() const;
+  // Of the GPU; 0 on the CPU, and where it cannot be found out.
+  int64_t GpuMemoryBytes() const;
 
   absl::StatusOr<FineTuneOutcome> FineTune(const FineTuneRequest& request, EventSink& sink,
                                            StopToken& stop);

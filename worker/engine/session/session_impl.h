@@ -26,6 +26,8 @@ class EngineSession::Impl {
                         StopToken& stop, GenerateOutcome* outcome);
   absl::Status DumpLogits(const LogitsRequest& request, StopToken& stop);
 
+  c10::Device device() const { return device_; }
+
   // Turns what LibTorch throws into a Status, and gives back what is held between requests when
   // memory ran out.
   absl::Status Guarded(const std::function<absl::Status()>& body);
@@ -35,7 +37,7 @@ class EngineSession::Impl {
 
   // The model of the last request again, if it is the same one.
   absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& directory,
-                                                          Precision precision);
+                                                          Precision precision, Pulse& pulse);
   std::string DeviceName() const { return device_.str(); }
   int UseThreads(int threads);
   DataContext MakeDataContext(const LoadedModel& base, const std::string& cache_directory,

@@ -15,16 +15,59 @@ absl::Status OfAnotherRun(absl::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat("is of another run: ", what));
 }
 
+constexpr char kCpu[] = "cpu";
+constexpr char kSomeGpu[] = "cuda";
+
+// One thing in which two executions differ.
+struct Difference {
+  absl::string_view what;
+  std::string then;
+  std::string now;
+};
+
+void Compare(absl::string_view what, const std::string& then, const std::string& now,
+             std::vector<Difference>& differences) {
+  if (then.empty() || now.empty() || then == now) return;
+  differences.push_back({what, then, now});
+}
+
+bool SameDevice(const std::string& then, const std::string& now) {
+  if (then == kCpu || now == kCpu) return then == now;
+  return then == now || then == kSomeGpu || now == kSomeGpu;
+}
+
+// What `now` may not change of `then`.
+std::vector<Difference> BindingDifferences(const Execution& then, const Execution& now) {
+  std::vector<Difference> differences;
+  if (then.device != kCpu && !SameDevice(then.device, now.device)) {
+    Compare("device", then.device, now.device, differences);
+  }
+  if (then.device == now.device) {
+    Compare("cpu_capability", then.cpu_capability, now.cpu_capability, differences);
+  }
+  Compare("precision", then.precision, now.precision, differences);
+  return differences;
+}
+
+// What it may.
+std::vector<Difference> OtherDifferences(const Execution& then, const Execution& now) {
+  std::vector<Difference> differences;
+  if (!SameDevice(then.device, now.device)) {
+    Compare("device", then.device, now.device, differences);
+  }
+  const auto number = [](int threads) { return threads > 0 ? absl::StrCat(threads) : ""; };
+  Compare("threads", number(then.threads), number(now.threads), differences);
+  Compare("libtorch", then.libtorch, now.libtorch, differences);
+  Compare("code_sha256", then.code_sha256, now.code_sha256, differences);
+  return differences;
+}
+
 absl::Status CheckExecution(const Execution& then, const Execution& now) {
   std::vector<std::string> there, here;
-  const auto compare = [&](absl::string_view what, const std::string& a, const std::string& b) {
-    if (a == b) return;
-    there.push_back(absl::StrCat(what, " ", a));
-    here.push_back(absl::StrCat(what, " ", b));
-  };
-  compare("device", then.device, now.device);
-  compare("precision", then.precision, now.precision);
-  compare("training code", then.revision, now.revision);
+  for (const Difference& difference : BindingDifferences(then, now)) {
+    there.push_back(absl::StrCat(difference.what, " ", difference.then));
+    here.push_back(absl::StrCat(difference.what, " ", difference.now));
+  }
   if (there.empty()) return absl::OkStatus();
   return WithFailureClass(
       absl::FailedPreconditionError(absl::StrCat(
@@ -51,8 +94,8 @@ absl::Status CheckTensors(const TrainingState& loaded, const TrainingState& fres
 
 }  // namespace
 
-absl::Status CheckContinues(const TrainingState& loaded, const TrainingState& fresh,
-                            const StepPlan& plan) {
+absl::StatusOr<std::string> CheckContinues(const TrainingState& loaded, const TrainingState& fresh,
+                                           const StepPlan& plan) {
   if (loaded.fingerprint != fresh.fingerprint) {
     return OfAnotherRun("its spec, base model, tokenizer or number of threads are others");
   }
@@ -64,7 +107,13 @@ absl::Status CheckContinues(const TrainingState& loaded, const TrainingState& fr
       loaded.position != plan.begin(loaded.step)) {
     return OfAnotherRun("another position in the data");
   }
-  return CheckTensors(loaded, fresh);
+  RETURN_IF_ERROR(CheckTensors(loaded, fresh));
+  std::vector<std::string> differences;
+  for (const Difference& difference : OtherDifferences(loaded.execution, fresh.execution)) {
+    differences.push_back(
+        absl::StrCat(difference.what, " ", difference.then, " -> ", difference.now));
+  }
+  return absl::StrJoin(differences, ", ");
 }
 
 }  // namespace graft

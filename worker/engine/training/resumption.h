@@ -1,6 +1,8 @@
 #pragma once
 
-#include "absl/status/status.h"
+#include <string>
+
+#include "absl/status/statusor.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/training_state.h"
 
@@ -8,8 +10,12 @@ namespace graft {
 
 // May the run whose state at its very start is `fresh` go on from `loaded`? FAILED_PRECONDITION
 // saying what differs when not: of another run, or, marked FailureClass kInfrastructure, of this
-// one, but computed as it is not here.
-absl::Status CheckContinues(const TrainingState& loaded, const TrainingState& fresh,
-                            const StepPlan& plan);
+// one, but computed as it is not here. What binds is the processor with its instruction set or the
+// GPU's model, and the precision; only from the processor to a GPU it may go.
+//
+// Otherwise what of the execution differs, since it may change the last bits: "libtorch 2.10.0 ->
+// 2.11.0, threads 2 -> 4"; empty when nothing does. What either does not know is not compared.
+absl::StatusOr<std::string> CheckContinues(const TrainingState& loaded, const TrainingState& fresh,
+                                           const StepPlan& plan);
 
 }  // namespace graft

@@ -5,20 +5,20 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <span>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/adamw.h"
 #include "worker/engine/training/batch.h"
+#include "worker/engine/training/checkpoints.h"
 #include "worker/engine/training/divergence.h"
 #include "worker/engine/training/resumption.h"
 #include "worker/engine/training/schedule.h"
@@ -82,7 +82,10 @@ class TrainerRun {
   bool EvaluationIsDue() const;
   bool CheckpointIsDue() const;
   absl::Status Evaluate();
+  std::string CheckpointDirectory() const;
   absl::Status WriteCheckpoint();
+  absl::Status WriteEvaluation();
+  void TellCheckpoint(bool again);
   absl::Status RemoveOldCheckpoints();
   double LossOfLastTensors();
   absl::Status CheckLastTensors();
@@ -101,7 +104,8 @@ class TrainerRun {
   TrainingState state_;
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
-  int64_t skipped_in_a_row_ = 0;  // Updates, up to the last step, of this process.
+  // Of the checkpoint that waits for the evaluation of its step; empty: there is none.
+  std::vector<CheckpointFile> saved_;
 };
 
 absl::StatusOr<TrainingResult> TrainerRun::Run() {
@@ -111,13 +115,14 @@ absl::StatusOr<TrainingResult> TrainerRun::Run() {
   StartState();
   if (!options_.resume_from.empty()) RETURN_IF_ERROR(Resume());
   if (!options_.checkpoint_directory.empty()) RETURN_IF_ERROR(RemoveOldCheckpoints());
+  // What a run was stopped in is an evaluation, perhaps.
+  if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
   while (!Done()) {
     RETURN_IF_ERROR(Step());
-    const bool evaluated = evaluator_ != nullptr && EvaluationIsDue();
-    if (evaluated) RETURN_IF_ERROR(Evaluate());
-    if (!options_.checkpoint_directory.empty() && CheckpointIsDue()) {
-      RETURN_IF_ERROR(WriteCheckpoint());
-    }
+    state_.evaluation_due = evaluator_ != nullptr && EvaluationIsDue();
+    // Before the evaluation: it may take longer than this process lives.
+    if (CheckpointIsDue()) RETURN_IF_ERROR(WriteCheckpoint());
+    if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
   }
   return Finish();
 }
@@ -126,6 +131,7 @@ absl::Status TrainerRun::CheckRows() const {
   const Gpt2Network network = adapter_.Bind();
   const int64_t limit = network.n_positions() - network.num_virtual_tokens();
   for (int64_t row = 0; row < train_.size(); ++row) {
+    stop_.pulse().Beat();
     const int64_t length = static_cast<int64_t>(train_.Get(row).ids.size());
     if (length > limit) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -160,9 +166,16 @@ void TrainerRun::StartState() {
 }
 
 absl::Status TrainerRun::Resume() {
-  ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from));
-  RETURN_IF_ERROR(Annotate(CheckContinues(loaded, state_, plan_),
-                           absl::StrCat("checkpoint ", options_.resume_from)));
+  ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from, stop_.pulse()));
+  const absl::StatusOr<std::string> changed = CheckContinues(loaded, state_, plan_);
+  if (!changed.ok()) {
+    return Annotate(changed.status(), absl::StrCat("checkpoint ", options_.resume_from));
+  }
+  if (!changed->empty()) {
+    sink_.OnWarning("NOT_BIT_EXACT",
+                    absl::StrCat("goes on from step ", loaded.step, " with ", *changed,
+                                 ": the last bits may differ from those of a run without it"));
+  }
   c10::NoGradGuard no_grad;
   for (size_t i = 0; i < state_.names.size(); ++i) {
     state_.trained[i].copy_(loaded.trained[i]);
@@ -174,7 +187,11 @@ absl::Status TrainerRun::Resume() {
       loaded.best_tensors[i] = loaded.best_tensors[i].to(state_.trained[i].device());
     }
   }
+  loaded.execution = state_.execution;
   state_ = std::move(loaded);
+  if (state_.evaluation_due && options_.resume_from == CheckpointDirectory()) {
+    ASSIGN_OR_RETURN(saved_, CheckTrainingState(options_.resume_from, stop_.pulse()));
+  }
   // Follows from the step: an earlier version counted rows where micro-batches are counted now.
   for (EvaluationEvent* event : {&state_.best, &state_.last}) {
     event->epoch = plan_.epochs_done(event->step);
@@ -196,7 +213,7 @@ const std::vector<int64_t>& TrainerRun::Order(int64_t epoch) {
 }
 
 absl::Status TrainerRun::Step() {
-  const auto start = std::chrono::steady_clock::now();
+  const absl::Duration start = Clock::Real().Boottime();
   const int64_t step = state_.step;
   const std::span<const int64_t> rows =
       std::span(Order(plan_.epoch(step)))
@@ -208,7 +225,6 @@ absl::Status TrainerRun::Step() {
   state_.position = plan_.begin(state_.step);
   if (!numbers.finite()) return absl::OkStatus();
 
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   StepEvent event;
   event.step = state_.step;
   event.epoch = plan_.epochs_done(state_.step);
@@ -217,7 +233,8 @@ absl::Status TrainerRun::Step() {
   event.grad_norm = numbers.grad_norm;
   event.learning_rate = PeakRate(config_.learning_rates, adapter_.tensors()[0].part) *
                         ScheduleFactor(config_.schedule, step, plan_);
-  event.tokens_per_second = static_cast<double>(numbers.tokens) / seconds.count();
+  event.tokens_per_second =
+      static_cast<double>(numbers.tokens) / absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
   sink_.OnStep(event);
   return absl::OkStatus();
 }
@@ -281,7 +298,7 @@ absl::Status TrainerRun::Update(const StepNumbers& numbers, std::span<const int6
   }
   ApplyAdamW(ScheduleFactor(config_.schedule, state_.step, plan_));
   ClearGradients();
-  skipped_in_a_row_ = 0;
+  state_.skipped_in_a_row = 0;
   return absl::OkStatus();
 }
 
@@ -291,17 +308,17 @@ absl::Status TrainerRun::Diverged(const StepNumbers& numbers, std::span<const in
                    numbers.grad_norm, ", in ", Places(rows));
   if (config_.on_divergence == DivergencePolicy::kStop) return DivergedAt(text);
   sink_.OnWarning("UPDATE_SKIPPED", text);
-  ++skipped_in_a_row_;
+  ++state_.skipped_in_a_row;
   if (!IsHopeless()) return absl::OkStatus();
   return DivergedAt(
-      absl::StrCat(text, "; ", skipped_in_a_row_, " updates up to there were skipped"));
+      absl::StrCat(text, "; ", state_.skipped_in_a_row, " updates up to there were skipped"));
 }
 
 // Has nothing that could be published, and no later step would change that: no row gives a finite
 // update any more.
 bool TrainerRun::IsHopeless() const {
   if (!state_.best_tensors.empty()) return false;
-  return skipped_in_a_row_ >= plan_.steps_per_epoch || !AllFinite(state_.trained);
+  return state_.skipped_in_a_row >= plan_.steps_per_epoch || !AllFinite(state_.trained);
 }
 
 void TrainerRun::ApplyAdamW(double factor) {
@@ -336,6 +353,7 @@ bool TrainerRun::EvaluationIsDue() const {
 }
 
 bool TrainerRun::CheckpointIsDue() const {
+  if (options_.checkpoint_directory.empty()) return false;
   if (config_.checkpoint_every_steps > 0) {
     return state_.step % config_.checkpoint_every_steps == 0;
   }
@@ -343,7 +361,7 @@ bool TrainerRun::CheckpointIsDue() const {
 }
 
 absl::Status TrainerRun::Evaluate() {
-  const auto start = std::chrono::steady_clock::now();
+  const absl::Duration start = Clock::Real().Boottime();
   absl::StatusOr<EvaluationEvent> evaluated = absl::InternalError("not evaluated");
   {
     c10::NoGradGuard no_grad;
@@ -356,7 +374,7 @@ absl::Status TrainerRun::Evaluate() {
   event.epoch = plan_.epochs_done(state_.step);
   ASSIGN_OR_RETURN(event.is_best,
                    UpdateEarlyStopping(config_.early_stopping, event, state_.early_stopping));
-  event.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  event.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
   state_.last = event;
   if (event.is_best) {
     state_.best = event;
@@ -367,37 +385,45 @@ absl::Status TrainerRun::Evaluate() {
     }
   }
   sink_.OnEvaluation(event);
-  return absl::OkStatus();
+  state_.evaluation_due = false;
+  return CheckpointIsDue() ? WriteEvaluation() : absl::OkStatus();
+}
+
+std::string TrainerRun::CheckpointDirectory() const {
+  return JoinPath(options_.checkpoint_directory, absl::StrCat(state_.step));
 }
 
 absl::Status TrainerRun::WriteCheckpoint() {
-  CheckpointEvent event;
-  event.step = state_.step;
-  event.directory = JoinPath(options_.checkpoint_directory, absl::StrCat(state_.step));
-  event.files = TrainingStateFiles();
-  ASSIGN_OR_RETURN(event.size_bytes, SaveTrainingState(state_, event.directory));
+  ASSIGN_OR_RETURN(saved_, SaveTrainingState(state_, CheckpointDirectory(), stop_.pulse()));
   RETURN_IF_ERROR(RemoveOldCheckpoints());
-  sink_.OnCheckpoint(event);
+  TellCheckpoint(/*again=*/false);
   return absl::OkStatus();
 }
 
-// Keeps the newest checkpoint_keep_last up to this step, and the one that this run began from.
-// Those of later steps are of a run that went further; this one replaces them when it comes there.
-absl::Status TrainerRun::RemoveOldCheckpoints() {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                   ListDirectory(options_.checkpoint_directory));
-  std::vector<int64_t> steps;
-  for (const std::string& name : names) {
-    int64_t step = 0;
-    if (absl::SimpleAtoi(name, &step) && step <= state_.step) steps.push_back(step);
-  }
-  std::sort(steps.rbegin(), steps.rend());
-  const size_t keep = std::max<int64_t>(1, config_.checkpoint_keep_last);
-  for (size_t i = keep; i < steps.size(); ++i) {
-    const std::string path = JoinPath(options_.checkpoint_directory, absl::StrCat(steps[i]));
-    if (path != options_.resume_from) RETURN_IF_ERROR(RemoveTree(path));
-  }
+// After it, the checkpoint is one that goes on behind the evaluation.
+absl::Status TrainerRun::WriteEvaluation() {
+  // The run was resumed from a checkpoint that lies elsewhere.
+  if (saved_.empty()) return WriteCheckpoint();
+  ASSIGN_OR_RETURN(saved_,
+                   AddEvaluation(state_, CheckpointDirectory(), std::move(saved_), stop_.pulse()));
+  TellCheckpoint(/*again=*/true);
   return absl::OkStatus();
+}
+
+void TrainerRun::TellCheckpoint(bool again) {
+  CheckpointEvent event;
+  event.step = state_.step;
+  event.again = again;
+  event.directory = CheckpointDirectory();
+  event.files = saved_;
+  event.execution = state_.execution;
+  sink_.OnCheckpoint(event);
+}
+
+// The one that this run began from stays, too.
+absl::Status TrainerRun::RemoveOldCheckpoints() {
+  return graft::RemoveOldCheckpoints(options_.checkpoint_directory, state_.step,
+                                     config_.checkpoint_keep_last, options_.resume_from);
 }
 
 // Of the tensors as the last update left them, on the first labels of their epoch: no more work

@@ -1,7 +1,9 @@
 #include "worker/engine/training/training_state.h"
 
 #include <ATen/ATen.h>
+#include <fcntl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -23,11 +25,18 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kFormat = 2;
+// Earlier ones that are read, too: 2 has no evaluation_due, and of the execution only whether it
+// was a GPU.
+constexpr int kFormat = 3;
+constexpr int kOldestFormat = 2;
 constexpr char kTensorsFile[] = "state.safetensors";
 constexpr char kJsonFile[] = "state.json";
 constexpr char kSumsFile[] = "SHA256SUMS";
+constexpr char kEvaluatedFile[] = "evaluated.json";
+constexpr char kEvaluatedSumsFile[] = "SHA256SUMS.evaluated";
 constexpr int64_t kMaxJsonBytes = int64_t{16} << 20;
+constexpr int64_t kMaxSumsBytes = 4096;
+constexpr size_t kBytesPerBeat = 8 << 20;
 
 // JSON has no NaN and no infinity: they are written as text.
 Json FromDouble(double value) {
@@ -81,45 +90,19 @@ EvaluationEvent ToEvaluation(const Json& json) {
   return event;
 }
 
-Json FromState(const TrainingState& state) {
-  return {{"format", kFormat},
-          {"fingerprint", state.fingerprint},
-          {"execution",
-           {{"revision", state.execution.revision},
-            {"device", state.execution.device},
-            {"precision", state.execution.precision},
-            {"threads", state.execution.threads}}},
-          {"optimizer", state.optimizer},
-          {"step", state.step},
-          {"updates", state.updates},
-          {"num_rows", state.num_rows},
-          {"epoch", state.epoch},
-          {"position", state.position},
-          {"early_stopping",
+// What an evaluation changes.
+Json FromEvaluations(const TrainingState& state) {
+  return {{"early_stopping",
            {{"evaluations", state.early_stopping.evaluations},
             {"best_value", FromDouble(state.early_stopping.best_value)},
             {"reset_value", FromDouble(state.early_stopping.reset_value)},
             {"without_improvement", state.early_stopping.without_improvement},
             {"stop", state.early_stopping.stop}}},
           {"best", FromEvaluation(state.best)},
-          {"last", FromEvaluation(state.last)},
-          {"tensors", state.names}};
+          {"last", FromEvaluation(state.last)}};
 }
 
-Execution ToExecution(const Json& json) {
-  return {json.at("revision"), json.at("device"), json.at("precision"), json.value("threads", 0)};
-}
-
-TrainingState ToState(const Json& json) {
-  TrainingState state;
-  state.fingerprint = json.at("fingerprint");
-  state.execution = ToExecution(json.at("execution"));
-  state.optimizer = json.at("optimizer");
-  state.step = json.at("step");
-  state.updates = json.at("updates");
-  state.num_rows = json.at("num_rows");
-  state.epoch = json.at("epoch");
-  state.position = json.at("position");
+void ToEvaluations(const Json& json, TrainingState& state) {
   const Json& stopping = json.at("early_stopping");
   state.early_stopping.evaluations = stopping.at("evaluations");
   state.early_stopping.best_value = ToDouble(stopping.at("best_value"));
@@ -128,6 +111,55 @@ TrainingState ToState(const Json& json) {
   state.early_stopping.stop = stopping.at("stop");
   state.best = ToEvaluation(json.at("best"));
   state.last = ToEvaluation(json.at("last"));
+}
+
+Json FromState(const TrainingState& state) {
+  Json json = FromEvaluations(state);
+  json.update({{"format", kFormat},
+               {"fingerprint", state.fingerprint},
+               {"execution",
+                {{"device", state.execution.device},
+                 {"cpu_capability", state.execution.cpu_capability},
+                 {"precision", state.execution.precision},
+                 {"threads", state.execution.threads},
+                 {"libtorch", state.execution.libtorch},
+                 {"code_sha256", state.execution.code_sha256}}},
+               {"optimizer", state.optimizer},
+               {"step", state.step},
+               {"updates", state.updates},
+               {"num_rows", state.num_rows},
+               {"epoch", state.epoch},
+               {"position", state.position},
+               {"skipped_in_a_row", state.skipped_in_a_row},
+               {"evaluation_due", state.evaluation_due},
+               {"tensors", state.names}});
+  return json;
+}
+
+Execution ToExecution(const Json& json) {
+  Execution execution;
+  execution.device = json.at("device");
+  execution.cpu_capability = json.value("cpu_capability", "");
+  execution.precision = json.at("precision");
+  execution.threads = json.value("threads", 0);
+  execution.libtorch = json.value("libtorch", "");
+  execution.code_sha256 = json.value("code_sha256", "");
+  return execution;
+}
+
+TrainingState ToState(const Json& json) {
+  TrainingState state;
+  ToEvaluations(json, state);
+  state.fingerprint = json.at("fingerprint");
+  state.execution = ToExecution(json.at("execution"));
+  state.optimizer = json.at("optimizer");
+  state.step = json.at("step");
+  state.updates = json.at("updates");
+  state.num_rows = json.at("num_rows");
+  state.epoch = json.at("epoch");
+  state.position = json.at("position");
+  state.skipped_in_a_row = json.value("skipped_in_a_row", int64_t{0});
+  state.evaluation_due = json.value("evaluation_due", false);
   state.names = json.at("tensors").get<std::vector<std::string>>();
   return state;
 }
@@ -141,7 +173,8 @@ std::vector<std::pair<std::string, std::vector<at::Tensor>*>> Lists(TrainingStat
 }
 
 // Writes one file and returns its hash, taken from the bytes on their way.
-absl::StatusOr<std::string> WriteTensors(const TrainingState& state, const std::string& path) {
+absl::StatusOr<std::string> WriteTensors(const TrainingState& state, const std::string& path,
+                                         Pulse& pulse) {
   std::map<std::string, at::Tensor> tensors;
   TrainingState handles = state;  // Copies handles, not bytes.
   for (const auto& [prefix, list] : Lists(handles)) {
@@ -158,9 +191,14 @@ absl::StatusOr<std::string> WriteTensors(const TrainingState& state, const std::
         on_cpu = tensors.at(info.name).to(at::kCPU).contiguous();
         return BytesOf(on_cpu);
       },
-      [&](absl::string_view bytes) {
-        hash.Update(bytes);
-        return file.Append(bytes);
+      [&](absl::string_view bytes) -> absl::Status {
+        for (; !bytes.empty(); bytes.remove_prefix(std::min(kBytesPerBeat, bytes.size()))) {
+          const absl::string_view some = bytes.substr(0, kBytesPerBeat);
+          hash.Update(some);
+          RETURN_IF_ERROR(file.Append(some));
+          pulse.Beat();
+        }
+        return absl::OkStatus();
       }));
   RETURN_IF_ERROR(file.Commit());
   return hash.Hex();
@@ -175,54 +213,116 @@ absl::Status CannotBeRead(const std::string& directory, const std::string& name)
   return Damaged(directory, name, there ? "cannot be read" : "is missing");
 }
 
-absl::Status CheckHash(const std::string& directory, const std::string& name,
-                       const std::string& expected) {
-  const absl::StatusOr<std::string> found = Sha256HexOfFile(JoinPath(directory, name));
-  if (!found.ok()) return CannotBeRead(directory, name);
-  if (*found == expected) return absl::OkStatus();
-  return Damaged(directory, name, "is corrupt: its SHA-256 is not the recorded one");
+absl::StatusOr<CheckpointFile> Describe(const std::string& directory, const std::string& name,
+                                        Pulse& pulse) {
+  const std::string path = JoinPath(directory, name);
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  Sha256 hash;
+  CheckpointFile file = {name, 0, ""};
+  std::string buffer(kBytesPerBeat, '\0');
+  for (;;) {
+    ASSIGN_OR_RETURN(const size_t count,
+                     ReadAt(fd.get(), file.size_bytes, absl::MakeSpan(buffer), path));
+    if (count == 0) break;
+    hash.Update(absl::string_view(buffer.data(), count));
+    file.size_bytes += static_cast<int64_t>(count);
+    pulse.Beat();
+  }
+  file.sha256 = hash.Hex();
+  return file;
 }
 
-// SHA256SUMS must be exactly the two lines that SaveTrainingState writes.
-std::string Sums(const std::string& json_hash, const std::string& tensors_hash) {
-  return absl::StrCat(json_hash, "  ", kJsonFile, "\n", tensors_hash, "  ", kTensorsFile, "\n");
+// As sha256sum writes them.
+std::string SumsOf(const std::vector<CheckpointFile>& files) {
+  std::string sums;
+  for (const CheckpointFile& file : files) {
+    absl::StrAppend(&sums, file.sha256, "  ", file.path, "\n");
+  }
+  return sums;
+}
+
+// The files of these names and last their sums, which must be exactly what SumsOf them is.
+absl::StatusOr<std::vector<CheckpointFile>> CheckSums(const std::string& directory,
+                                                      const std::vector<std::string>& names,
+                                                      const std::string& sums_name, Pulse& pulse) {
+  const absl::StatusOr<std::string> sums = ReadFile(JoinPath(directory, sums_name), kMaxSumsBytes);
+  if (!sums.ok()) return CannotBeRead(directory, sums_name);
+  std::vector<CheckpointFile> expected;
+  for (size_t begin = 0; const std::string& name : names) {
+    if (begin > sums->size()) begin = sums->size();
+    expected.push_back({name, 0, sums->substr(begin, kSha256HexLength)});
+    begin += SumsOf({expected.back()}).size();
+  }
+  if (*sums != SumsOf(expected)) return Damaged(directory, sums_name, "is not as it was written");
+  std::vector<CheckpointFile> files;
+  for (const CheckpointFile& file : expected) {
+    absl::StatusOr<CheckpointFile> found = Describe(directory, file.path, pulse);
+    if (!found.ok()) return CannotBeRead(directory, file.path);
+    if (found->sha256 != file.sha256) {
+      return Damaged(directory, file.path, "is corrupt: its SHA-256 is not the recorded one");
+    }
+    files.push_back(*std::move(found));
+  }
+  files.push_back({sums_name, static_cast<int64_t>(sums->size()), Sha256Hex(*sums)});
+  return files;
+}
+
+absl::StatusOr<CheckpointFile> WriteSmallFile(const std::string& directory, const std::string& name,
+                                              const std::string& content) {
+  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(directory, name), content));
+  return CheckpointFile{name, static_cast<int64_t>(content.size()), Sha256Hex(content)};
+}
+
+bool IsEvaluated(const std::string& directory) {
+  return FileExists(JoinPath(directory, kEvaluatedSumsFile));
+}
+
+// Checks what AddEvaluation wrote, and appends it to the files of SaveTrainingState.
+absl::Status CheckEvaluated(const std::string& directory, Pulse& pulse,
+                            std::vector<CheckpointFile>& files) {
+  ASSIGN_OR_RETURN(const std::vector<CheckpointFile> added,
+                   CheckSums(directory, {kSumsFile, kEvaluatedFile}, kEvaluatedSumsFile, pulse));
+  files.insert(files.end(), added.begin() + 1, added.end());
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status CheckTrainingState(const std::string& directory) {
-  const absl::StatusOr<std::string> sums = ReadFile(JoinPath(directory, kSumsFile), 4096);
-  if (!sums.ok()) return CannotBeRead(directory, kSumsFile);
-  const std::string json_hash = sums->substr(0, kSha256HexLength);
-  const size_t second = kSha256HexLength + 2 + std::size(kJsonFile);
-  const std::string tensors_hash =
-      sums->size() > second ? sums->substr(second, kSha256HexLength) : "";
-  if (*sums != Sums(json_hash, tensors_hash)) {
-    return Damaged(directory, kSumsFile, "is not as it was written");
-  }
-  RETURN_IF_ERROR(CheckHash(directory, kJsonFile, json_hash));
-  return CheckHash(directory, kTensorsFile, tensors_hash);
+absl::StatusOr<std::vector<CheckpointFile>> CheckTrainingState(const std::string& directory,
+                                                               Pulse& pulse) {
+  ASSIGN_OR_RETURN(std::vector<CheckpointFile> files,
+                   CheckSums(directory, {kJsonFile, kTensorsFile}, kSumsFile, pulse));
+  if (IsEvaluated(directory)) RETURN_IF_ERROR(CheckEvaluated(directory, pulse, files));
+  return files;
 }
 
 namespace {
 
-// Reads state.json and hands it to `take`, which may throw what nlohmann's parser throws.
-absl::Status ReadStateJson(const std::string& directory,
-                           const std::function<void(const Json&)>& take) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(JoinPath(directory, kJsonFile), kMaxJsonBytes));
+// Reads one of the JSON files and hands it to `take`, which may throw what nlohmann's parser
+// throws.
+absl::Status ReadJson(const std::string& directory, const std::string& name,
+                      const std::function<void(const Json&)>& take) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(JoinPath(directory, name), kMaxJsonBytes));
   try {
-    const Json json = Json::parse(text);
-    if (const int format = json.at("format"); format != kFormat) {
-      return WithFailureClass(absl::FailedPreconditionError(
-                                  absl::StrCat("checkpoint ", directory, ": has format ", format,
-                                               ", this version of graft reads ", kFormat)),
-                              FailureClass::kInfrastructure);
-    }
-    take(json);
+    take(Json::parse(text));
   } catch (const Json::exception& error) {
-    return Damaged(directory, kJsonFile, absl::StrCat("is no state: ", error.what()));
+    return Damaged(directory, name, absl::StrCat("is no state: ", error.what()));
   }
   return absl::OkStatus();
+}
+
+absl::Status ReadStateJson(const std::string& directory,
+                           const std::function<void(const Json&)>& take) {
+  int format = kFormat;
+  RETURN_IF_ERROR(ReadJson(directory, kJsonFile, [&](const Json& json) {
+    format = json.at("format");
+    if (format >= kOldestFormat && format <= kFormat) take(json);
+  }));
+  if (format >= kOldestFormat && format <= kFormat) return absl::OkStatus();
+  return WithFailureClass(absl::FailedPreconditionError(absl::StrCat(
+                              "checkpoint ", directory, ": has format ", format,
+                              ", this version of graft reads ", kOldestFormat, " to ", kFormat)),
+                          FailureClass::kInfrastructure);
 }
 
 absl::Status LoadTensors(const std::string& path, TrainingState& state) {
@@ -243,39 +343,52 @@ absl::Status LoadTensors(const std::string& path, TrainingState& state) {
 
 }  // namespace
 
-std::vector<std::string> TrainingStateFiles() { return {kSumsFile, kJsonFile, kTensorsFile}; }
-
-absl::StatusOr<int64_t> SaveTrainingState(const TrainingState& state,
-                                          const std::string& directory) {
+absl::StatusOr<std::vector<CheckpointFile>> SaveTrainingState(const TrainingState& state,
+                                                              const std::string& directory,
+                                                              Pulse& pulse) {
   const std::string partial =
       JoinPath(DirectoryOf(directory), absl::StrCat(".partial-", BaseName(directory)));
   RETURN_IF_ERROR(RemoveTree(partial));
   RETURN_IF_ERROR(CreateDirectories(partial));
   ASSIGN_OR_RETURN(const std::string tensors_hash,
-                   WriteTensors(state, JoinPath(partial, kTensorsFile)));
-  const std::string json = FromState(state).dump(2) + "\n";
-  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(partial, kJsonFile), json));
+                   WriteTensors(state, JoinPath(partial, kTensorsFile), pulse));
+  ASSIGN_OR_RETURN(const CheckpointFile json,
+                   WriteSmallFile(partial, kJsonFile, FromState(state).dump(2) + "\n"));
   RETURN_IF_ERROR(
-      WriteFileAtomically(JoinPath(partial, kSumsFile), Sums(Sha256Hex(json), tensors_hash)));
-  RETURN_IF_ERROR(CheckTrainingState(partial));
-  int64_t size_bytes = 0;
-  for (const std::string& name : TrainingStateFiles()) {
-    ASSIGN_OR_RETURN(const int64_t bytes, FileSize(JoinPath(partial, name)));
-    size_bytes += bytes;
-  }
+      WriteSmallFile(partial, kSumsFile, SumsOf({json, {kTensorsFile, 0, tensors_hash}})).status());
+  ASSIGN_OR_RETURN(std::vector<CheckpointFile> files, CheckTrainingState(partial, pulse));
   RETURN_IF_ERROR(RemoveTree(directory));
   RETURN_IF_ERROR(RenameAndSync(partial, directory));
-  return size_bytes;
+  return files;
 }
 
-absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory) {
+absl::StatusOr<std::vector<CheckpointFile>> AddEvaluation(const TrainingState& state,
+                                                          const std::string& directory,
+                                                          std::vector<CheckpointFile> saved,
+                                                          Pulse& pulse) {
+  ASSIGN_OR_RETURN(
+      const CheckpointFile json,
+      WriteSmallFile(directory, kEvaluatedFile, FromEvaluations(state).dump(2) + "\n"));
+  // Last: until it is there, the evaluation is still due.
+  RETURN_IF_ERROR(
+      WriteSmallFile(directory, kEvaluatedSumsFile, SumsOf({saved.back(), json})).status());
+  RETURN_IF_ERROR(CheckEvaluated(directory, pulse, saved));
+  return saved;
+}
+
+absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory, Pulse& pulse) {
   if (!DirectoryExists(directory)) {
     return absl::NotFoundError(absl::StrCat("checkpoint ", directory, ": no such directory"));
   }
-  RETURN_IF_ERROR(CheckTrainingState(directory));
+  RETURN_IF_ERROR(CheckTrainingState(directory, pulse).status());
   TrainingState state;
   RETURN_IF_ERROR(ReadStateJson(directory, [&](const Json& json) { state = ToState(json); }));
   RETURN_IF_ERROR(LoadTensors(JoinPath(directory, kTensorsFile), state));
+  if (!IsEvaluated(directory)) return state;
+  RETURN_IF_ERROR(
+      ReadJson(directory, kEvaluatedFile, [&](const Json& json) { ToEvaluations(json, state); }));
+  state.evaluation_due = false;
+  if (state.best.step == state.step) state.best_tensors = state.trained;
   return state;
 }
 

@@ -177,13 +177,51 @@ TEST_F(SessionTest, FineTuningTellsWhatHappensAndLeavesAnAdapter) {
   EXPECT_EQ(recorder_.evaluations[1].samples_sha256.size(), 64u);
   ASSERT_EQ(recorder_.samples.size(), 2u);
   EXPECT_EQ(recorder_.samples[1].reference, "cats 1");
-  EXPECT_EQ(recorder_.checkpoints.size(), 2u);
+  EXPECT_EQ(recorder_.checkpoints.size(), 4u);  // Before and after each evaluation.
   std::vector<Stage> stages;
   for (const StageEvent& event : recorder_.stages) stages.push_back(event.stage);
   EXPECT_THAT(stages, testing::ElementsAre(Stage::kLoading, Stage::kTraining, Stage::kEvaluating,
                                            Stage::kTraining, Stage::kEvaluating, Stage::kTraining,
                                            Stage::kSaving));
   EXPECT_EQ(recorder_.stages.back().total_steps, 6);
+}
+
+// Keeps how far the pulse had come whenever a stage began.
+class PulseAtStages : public Recorder {
+ public:
+  explicit PulseAtStages(Pulse& pulse) : pulse_(pulse) {}
+  void OnStage(const StageEvent& event) override {
+    Recorder::OnStage(event);
+    counts.push_back(pulse_.count());
+  }
+  std::vector<int64_t> counts;
+
+ private:
+  Pulse& pulse_;
+};
+
+// Polls, which a worker's job beats with, are not counted here: this is what is done between them.
+TEST_F(SessionTest, EveryStageBeatsThePulse) {
+  NoStop stop;
+  PulseAtStages recorder(stop.pulse());
+  FineTuneRequest request = LoraRequest();
+  request.config.training.checkpoint_every_steps = 1;
+  ASSERT_TRUE(session_->FineTune(request, recorder, stop).ok());
+  recorder.counts.push_back(stop.pulse().count());
+  ASSERT_EQ(recorder.stages.size(), 7u);  // As told above, and saving.
+  for (size_t i = 0; i < recorder.stages.size(); ++i) {
+    if (i == 5) continue;  // Nothing is trained after the last evaluation.
+    EXPECT_LT(recorder.counts[i], recorder.counts[i + 1]) << "stage " << i;
+  }
+
+  PulseAtStages evaluating(stop.pulse());
+  EvaluateRequest evaluate = MakeEvaluateRequest(Path("out"));
+  evaluate.cache_directory = Path("empty");  // The model is there; so that rows are to be loaded.
+  ASSERT_TRUE(session_->Evaluate(evaluate, evaluating, stop).ok());
+  evaluating.counts.push_back(stop.pulse().count());
+  ASSERT_EQ(evaluating.counts.size(), 3u);
+  EXPECT_LT(evaluating.counts[0], evaluating.counts[1]);
+  EXPECT_LT(evaluating.counts[1], evaluating.counts[2]);
 }
 
 TEST_F(SessionTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
@@ -524,7 +562,13 @@ TEST_F(SessionTest, WarnsAboutRowsThatWereCut) {
   FineTuneRequest request = LoraRequest();
   request.config.data.max_source_tokens = 10;
   FineTune(request);
-  EXPECT_THAT(recorder_.warnings, Contains("ROWS_TRUNCATED"));
+  EXPECT_THAT(recorder_.warnings, testing::ElementsAre("ROWS_TRUNCATED", "ROWS_TRUNCATED"));
+  // Of both data sets once: not again by the run that goes on.
+  request.resume_from = recorder_.checkpoints.front().directory;
+  request.output_directory = Path("resumed");
+  recorder_ = Recorder();
+  FineTune(request);
+  EXPECT_THAT(recorder_.warnings, testing::IsEmpty());
 }
 
 }  // namespace

@@ -6,11 +6,10 @@
 #include <functional>
 
 #include "common/base/file.h"
-#include "common/base/sha256.h"
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
+#include "tests/worker/engine/training/small_runs.h"
 #include "worker/engine/data/token_file.h"
-#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/training/validation_loss.h"
 
@@ -19,58 +18,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-MethodConfig AllParts() {
-  MethodConfig method;
-  method.lora = MethodConfig::Lora{.rank = 2, .dropout = 0.2, .target_modules = {"c_attn", "c_fc"}};
-  method.soft_prompt = MethodConfig::SoftPrompt{.num_virtual_tokens = 3};
-  method.last_layers = MethodConfig::LastLayers{.num_layers = 1, .include_lm_head = true};
-  return method;
-}
-
-TrainerOptions SmallOptions() {
-  TrainerOptions options;
-  options.config.epochs = 3;
-  options.config.batch_size = 2;
-  options.config.learning_rates = {1e-2, 1e-2, 1e-2, 1e-2};
-  return options;
-}
-
-std::unique_ptr<AdapterSet> MakeAdapter(const Gpt2Model& model, const MethodConfig& method,
-                                        uint64_t seed = 1) {
-  absl::StatusOr<std::unique_ptr<AdapterSet>> adapter = AdapterSet::Create(model, method, seed);
-  EXPECT_TRUE(adapter.ok()) << adapter.status();
-  return *std::move(adapter);
-}
-
-std::string HashOf(const AdapterSet& adapter) {
-  Sha256 hash;
-  for (const TrainedTensor& trained : adapter.tensors()) {
-    const std::span<const std::byte> bytes = BytesOf(trained.tensor);
-    hash.Update({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  }
-  return hash.Hex();
-}
-
-std::string FreshDirectory(const std::string& name) {
-  const std::string path = ::testing::TempDir() + "/trainer_" + name;
-  EXPECT_TRUE(RemoveTree(path).ok());
-  EXPECT_TRUE(CreateDirectories(path).ok());
-  return path;
-}
-
-// The loss over the training rows themselves.
-class LossEvaluator : public Evaluator {
- public:
-  absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                           StopToken& stop) override {
-    absl::StatusOr<ValidationLoss> loss = ComputeValidationLoss(network, GoldenRows(), 2, stop);
-    if (!loss.ok()) return loss.status();
-    EvaluationEvent event;
-    event.values["eval/loss"] = loss->loss;
-    return event;
-  }
-};
 
 // Says what it is told to say, and keeps what it saw.
 class ScriptedEvaluator : public Evaluator {
@@ -90,12 +37,6 @@ class ScriptedEvaluator : public Evaluator {
  private:
   std::vector<double> losses_;
 };
-
-MethodConfig OnlyLora() {
-  MethodConfig method;
-  method.lora = MethodConfig::Lora{.rank = 2};
-  return method;
-}
 
 TEST(TrainerTest, AccumulationOnlyChangesHowTheStepIsCut) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel();
@@ -123,63 +64,6 @@ TEST(TrainerTest, AccumulationOnlyChangesHowTheStepIsCut) {
   }
 }
 
-// Stopped at every micro-batch and every validation batch, continued from the newest checkpoint by
-// a fresh adapter with other initial values: the same bits as without the stop.
-TEST(TrainerTest, ResumedRunHasTheBitsOfAnUninterruptedOne) {
-  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
-  TrainerOptions options = SmallOptions();
-  options.config.gradient_accumulation_steps = 2;
-  options.config.checkpoint_every_steps = 1;
-  options.config.checkpoint_keep_last = 1;
-  options.config.eval_every_steps = 2;
-  options.config.early_stopping.patience = 0;
-  options.config.residual_dropout = 0.1;
-  options.config.attention_dropout = 0.1;
-  options.config.embedding_dropout = 0.1;
-  options.fingerprint = "a run";
-  LossEvaluator evaluator;
-  RecordingSink whole;
-  NoStop no_stop;
-  const std::unique_ptr<AdapterSet> reference = MakeAdapter(*model, AllParts());
-  ASSERT_TRUE(Train(options, GoldenRows(), *reference, &evaluator, whole, no_stop).ok());
-  ASSERT_EQ(whole.steps.size(), 6u);
-
-  for (int64_t poll = 1;; ++poll) {
-    options.checkpoint_directory = FreshDirectory("resume");
-    options.resume_from.clear();
-    RecordingSink before, after;
-    StopAtPoll stop(poll);
-    const absl::StatusOr<TrainingResult> first =
-        Train(options, GoldenRows(), *MakeAdapter(*model, AllParts()), &evaluator, before, stop);
-    if (first.ok()) {
-      EXPECT_GT(poll, 15);
-      break;
-    }
-    ASSERT_EQ(first.status().code(), absl::StatusCode::kCancelled);
-    const std::vector<std::string> checkpoints = *ListDirectory(options.checkpoint_directory);
-    ASSERT_LE(checkpoints.size(), 1u);
-    uint64_t seed = 1;
-    if (!checkpoints.empty()) {
-      options.resume_from = JoinPath(options.checkpoint_directory, checkpoints[0]);
-      seed = 99;
-    }
-    const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, AllParts(), seed);
-    const absl::StatusOr<TrainingResult> second =
-        Train(options, GoldenRows(), *adapter, &evaluator, after, no_stop);
-    ASSERT_TRUE(second.ok()) << second.status();
-    EXPECT_EQ(HashOf(*adapter), HashOf(*reference)) << "stopped at poll " << poll;
-    for (const RecordingSink* part : {&before, &after}) {
-      for (const StepEvent& event : part->steps) {
-        EXPECT_EQ(event.loss, whole.steps[event.step - 1].loss) << "step " << event.step;
-        EXPECT_EQ(event.grad_norm, whole.steps[event.step - 1].grad_norm);
-      }
-      for (const EvaluationEvent& event : part->evaluations) {
-        EXPECT_EQ(event.values, whole.evaluations[event.step / 2 - 1].values);
-      }
-    }
-  }
-}
-
 TEST(TrainerTest, BestEvaluationIsKeptAndPatienceEndsTheRun) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
@@ -200,7 +84,9 @@ TEST(TrainerTest, BestEvaluationIsKeptAndPatienceEndsTheRun) {
   EXPECT_EQ(result->last.values.at("eval/loss"), 2.5);
   EXPECT_TRUE(at::equal(adapter->tensors()[0].tensor, evaluator.seen[1]));
   EXPECT_FALSE(at::equal(adapter->tensors()[0].tensor, evaluator.seen[3]));
-  EXPECT_EQ(sink.checkpoints.size(), 4u);
+  std::vector<int64_t> checkpoints;
+  for (const CheckpointEvent& event : sink.checkpoints) checkpoints.push_back(event.step);
+  EXPECT_THAT(checkpoints, ElementsAre(3, 3, 6, 6, 9, 9, 12, 12));  // Before and after each.
   EXPECT_THAT(*ListDirectory(options.checkpoint_directory), ElementsAre("12", "9"));
 
   // A finished run that is resumed has nothing to do and gives the same.
@@ -374,39 +260,6 @@ TEST(TrainerTest, RowsThatCannotBeTrainedOnAreRefused) {
   EXPECT_THAT(status(22).message(),
               HasSubstr("the row at line 8 of the training set has 22 tokens"));
   EXPECT_EQ(status(0).code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST(TrainerTest, CheckpointsOfOtherRunsAndBrokenOnesAreRefused) {
-  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
-  TrainerOptions options = SmallOptions();
-  options.checkpoint_directory = FreshDirectory("others");
-  options.fingerprint = "one";
-  options.execution = {"training 1", "cuda", "bf16"};
-  RecordingSink sink;
-  NoStop stop;
-  ASSERT_TRUE(
-      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), nullptr, sink, stop).ok());
-  options.resume_from = sink.checkpoints.back().directory;
-  const auto resume = [&](const MethodConfig& method) {
-    return Train(options, GoldenRows(), *MakeAdapter(*model, method), nullptr, sink, stop).status();
-  };
-  EXPECT_TRUE(resume(OnlyLora()).ok());
-  EXPECT_EQ(resume(AllParts()).code(), absl::StatusCode::kFailedPrecondition);
-  options.fingerprint = "two";
-  const absl::Status other_run = resume(OnlyLora());
-  EXPECT_EQ(other_run.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(FailureClassOf(other_run), FailureClass::kInternal) << other_run;
-  options.fingerprint = "one";
-  options.execution = {"training 1", "cpu", "fp32"};
-  const absl::Status elsewhere = resume(OnlyLora());
-  EXPECT_EQ(elsewhere.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(FailureClassOf(elsewhere), FailureClass::kInfrastructure);
-  EXPECT_THAT(elsewhere.message(),
-              HasSubstr("was made with device cuda, precision bf16; this worker would go on with "
-                        "device cpu, precision fp32"));
-  options.execution = {"training 1", "cuda", "bf16"};
-  ASSERT_TRUE(RemoveFile(options.resume_from + "/state.json").ok());
-  EXPECT_EQ(resume(OnlyLora()).code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(ValidationLossTest, IsTheMeanOverTokensWhateverTheBatchSize) {

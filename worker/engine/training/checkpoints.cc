@@ -1,0 +1,30 @@
+#include "worker/engine/training/checkpoints.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+
+absl::Status RemoveOldCheckpoints(const std::string& directory, int64_t step, int64_t keep_last,
+                                  const std::string& spared) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  std::vector<int64_t> steps;
+  for (const std::string& name : names) {
+    int64_t found = 0;
+    if (absl::SimpleAtoi(name, &found) && found <= step) steps.push_back(found);
+  }
+  std::sort(steps.rbegin(), steps.rend());
+  const size_t keep = std::max<int64_t>(1, keep_last);
+  for (size_t i = keep; i < steps.size(); ++i) {
+    const std::string path = JoinPath(directory, absl::StrCat(steps[i]));
+    if (path != spared) RETURN_IF_ERROR(RemoveTree(path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace graft

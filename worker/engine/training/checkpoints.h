@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace graft {
+
+// Of the checkpoints {step}/ in `directory`, keeps the newest `keep_last` (at least one) up to
+// `step`, and `spared` wherever it is. Those of later steps are of a run that went further; the one
+// that calls replaces them when it comes there. Codes of common/base/file.h.
+absl::Status RemoveOldCheckpoints(const std::string& directory, int64_t step, int64_t keep_last,
+                                  const std::string& spared);
+
+}  // namespace graft
