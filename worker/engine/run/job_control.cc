@@ -19,8 +19,11 @@ bool JobControl::Fenced() const { return absl::ToInt64Nanoseconds(clock_.Boottim
 absl::Status JobControl::Poll() {
   if (!cancelled_ && Fenced()) {
     MutexLock lock(mutex_);
+    waiting_ = true;
     while (!cancelled_ && Fenced()) changed_.Wait(mutex_);
+    waiting_ = false;
   }
+  pulse().Beat();
   return cancelled_ ? absl::CancelledError("the job was cancelled") : absl::OkStatus();
 }
 

@@ -11,7 +11,7 @@
 namespace graft {
 
 // What other threads want of a running job: to stop, or to work until a moment only (promises.md,
-// rule 3). Poll belongs to the training thread, the rest to any.
+// rule 3). Poll belongs to the training thread and beats the pulse, the rest to any.
 class JobControl : public StopToken {
  public:
   explicit JobControl(Clock& clock = Clock::Real()) : clock_(clock) {}
@@ -22,6 +22,8 @@ class JobControl : public StopToken {
 
   // CANCELLED after Cancel. Blocks from the fence on, until it is moved ahead or the job cancelled.
   absl::Status Poll() override ABSL_LOCKS_EXCLUDED(mutex_);
+  // Is it blocked there now?
+  bool waiting() const { return waiting_; }
 
  private:
   bool Fenced() const;
@@ -29,6 +31,7 @@ class JobControl : public StopToken {
   Clock& clock_;
   // Written under the mutex, so that no wake-up is lost; read without, once a step.
   std::atomic<bool> cancelled_ = false;
+  std::atomic<bool> waiting_ = false;
   std::atomic<int64_t> fence_ns_ = std::numeric_limits<int64_t>::max();
   Mutex mutex_;
   CondVar changed_;

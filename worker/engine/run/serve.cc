@@ -16,10 +16,13 @@
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "graft/engine/v1/engine.pb.h"
+#include "worker/engine/run/build_info.h"
 #include "worker/engine/run/event_channel.h"
 #include "worker/engine/run/job_control.h"
 #include "worker/engine/run/job_run.h"
+#include "worker/engine/run/machine_memory.h"
 #include "worker/engine/run/proto_sink.h"
+#include "worker/engine/run/pulse_reporter.h"
 #include "worker/engine/run/result_files.h"
 #include "worker/engine/run/spec_bridge.h"
 
@@ -124,10 +127,16 @@ class Server {
     hello.set_version(kVersion);
     for (const std::string& device : EngineSession::Devices()) hello.add_devices(device);
     hello.set_bf16_native(EngineSession::HasNativeBf16());
+    hello.set_device(session_->DeviceModel());
+    const bool on_cpu = hello.device() == "cpu";
+    if (on_cpu) hello.set_cpu_capability(EngineSession::CpuCapability());
+    hello.set_libtorch(kLibTorchVersion);
+    hello.set_code_sha256(kCodeSha256);
+    hello.set_memory_bytes(on_cpu ? MachineMemoryBytes() : session_->GpuMemoryBytes());
     channel_.Send(event);
   }
 
-  void Run(const std::string& job, const engine::v1::Run& run, StopToken& stop) {
+  void Run(const std::string& job, const engine::v1::Run& run, JobControl& control) {
     ProtoEventSink sink({
         [&](v1::JobEvent job_event) {
           engine::v1::EngineEvent event = About(job);
@@ -137,6 +146,8 @@ class Server {
         [&](engine::v1::Progress progress) {
           engine::v1::EngineEvent event = About(job);
           *event.mutable_progress() = std::move(progress);
+          event.mutable_progress()->set_pulse(control.pulse().count());
+          event.mutable_progress()->set_waiting(control.waiting());
           channel_.Send(event);
         },
         [&](engine::v1::CheckpointWritten checkpoint) {
@@ -146,7 +157,10 @@ class Server {
         },
     });
     engine::v1::EngineEvent event = About(job);
-    *event.mutable_finished() = RunJob(run, *session_, sink, stop);
+    {
+      const PulseReporter reporter(control, [&] { sink.RepeatProgress(); });
+      *event.mutable_finished() = RunJob(run, *session_, sink, control);
+    }
     channel_.Send(event);
   }
 

@@ -14,6 +14,7 @@
 #include "graft/engine/v1/engine.pb.h"
 #include "tests/common/text/test_files.h"
 #include "tests/worker/engine/tiny_model.h"
+#include "worker/engine/run/build_info.h"
 
 namespace graft {
 namespace {
@@ -117,6 +118,11 @@ TEST_F(ServeTest, SaysHelloAndRunsAJobToItsEnd) {
   ASSERT_TRUE(hello.has_hello());
   EXPECT_EQ(hello.hello().devices(0), "cpu");
   EXPECT_FALSE(hello.hello().version().empty());
+  EXPECT_EQ(hello.hello().device(), "cpu");
+  EXPECT_FALSE(hello.hello().cpu_capability().empty());
+  EXPECT_EQ(hello.hello().libtorch(), kLibTorchVersion);
+  EXPECT_EQ(hello.hello().code_sha256(), kCodeSha256);
+  EXPECT_GT(hello.hello().memory_bytes(), 0);
 
   Send(RunCommand("a", 3));
   const std::vector<EngineEvent> events = ReadToEnd("a");
@@ -133,6 +139,28 @@ TEST_F(ServeTest, SaysHelloAndRunsAJobToItsEnd) {
   }
   EXPECT_TRUE(has_graft_json);
   EXPECT_FALSE(finished.peft_snippet().empty());
+}
+
+TEST_F(ServeTest, ACheckpointSaysHowItWasComputed) {
+  const EngineEvent hello = Read();
+  EngineCommand command = RunCommand("a", 3);
+  v1::FineTuneSpec& spec = *command.mutable_run()->mutable_resolved_spec()->mutable_fine_tune();
+  spec.mutable_training()->mutable_checkpoint()->set_every_steps(2);
+  Send(command);
+  std::vector<engine::v1::CheckpointWritten> checkpoints;
+  for (const EngineEvent& event : ReadToEnd("a")) {
+    if (event.has_checkpoint()) checkpoints.push_back(event.checkpoint());
+  }
+  ASSERT_EQ(checkpoints.size(), 1u);
+  EXPECT_EQ(checkpoints[0].step(), 2);
+  EXPECT_EQ(checkpoints[0].files_size(), 3);
+  const v1::Execution& execution = checkpoints[0].execution();
+  EXPECT_EQ(execution.device(), "cpu");
+  EXPECT_EQ(execution.cpu_capability(), hello.hello().cpu_capability());
+  EXPECT_EQ(execution.precision(), "fp32");
+  EXPECT_EQ(execution.threads(), 1);
+  EXPECT_EQ(execution.libtorch(), kLibTorchVersion);
+  EXPECT_EQ(execution.code_sha256(), kCodeSha256);
 }
 
 TEST_F(ServeTest, ProgressGoesOnWhileItEvaluates) {
@@ -204,6 +232,30 @@ TEST_F(ServeTest, AFencedJobDoesNoStepUntilTheFenceIsMoved) {
   const std::vector<EngineEvent> events = ReadToEnd("fenced");
   EXPECT_EQ(CountSteps(events), 2);
   EXPECT_EQ(events.back().finished().status().code(), 0);
+}
+
+TEST_F(ServeTest, ThePulseStandsStillAtTheFenceAndSaysThatItWaits) {
+  EngineCommand fence = About("a");
+  fence.mutable_fence()->set_boottime_ns(1);  // Long past.
+  Send(fence);
+  Send(RunCommand("a", 2));
+  engine::v1::Progress waiting;
+  while (!waiting.waiting()) {
+    waiting = Read().progress();
+    ASSERT_FALSE(HasFailure());
+  }
+  fence.mutable_fence()->set_boottime_ns(0);
+  Send(fence);
+  engine::v1::Progress last;
+  int64_t pulse = 0;
+  for (const EngineEvent& event : ReadToEnd("a")) {
+    if (!event.has_progress()) continue;
+    last = event.progress();
+    EXPECT_GE(last.pulse(), pulse);
+    pulse = last.pulse();
+  }
+  EXPECT_FALSE(last.waiting());
+  EXPECT_GT(last.pulse(), waiting.pulse());
 }
 
 TEST_F(ServeTest, FailuresNameTheirClass) {
