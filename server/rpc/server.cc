@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/descriptor_limit.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
@@ -35,7 +36,7 @@ void Configure(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
 }
 
-// Starts what `builder` holds on `listen`, and returns the address with the port bound.
+// Starts what `builder` holds on the workers' address, and returns it with the port bound.
 absl::StatusOr<std::string> Bind(grpc::ServerBuilder& builder, const std::string& listen,
                                  std::unique_ptr<grpc::Server>* server) {
   int port = 0;
@@ -139,7 +140,19 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   users.RegisterService(&adapters_);
   users.RegisterService(&models_);
   users.RegisterService(&worker_list_);
-  ASSIGN_OR_RETURN(address_, Bind(users, options.listen, &user_server_));
+  acceptor_ = users.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
+  user_server_ = users.BuildAndStart();
+  if (user_server_ == nullptr) return absl::InternalError("cannot start the users' server");
+  ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
+  ASSIGN_OR_RETURN(listener_,
+                   Listener::Open({options.listen, static_cast<int>(descriptors)}, [this](int fd) {
+                     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters taken;
+                     taken.fd = fd;
+                     acceptor_->HandleNewConnection(&taken);
+                   }));
+  address_ = listener_->address();
   grpc::ServerBuilder workers;
   Configure(workers);
   workers.RegisterService(&workers_);
@@ -153,6 +166,7 @@ void RpcServer::Stop(absl::Duration grace) {
   if (user_server_ != nullptr) {
     user_server_->GetHealthCheckService()->SetServingStatus(false);
   }
+  listener_ = nullptr;
   runtime_.Drain();
   worker_runtime_.Drain();
   const auto deadline = DeadlineAfter(grace);

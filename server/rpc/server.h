@@ -7,10 +7,12 @@
 #include "absl/time/time.h"
 #include "common/telemetry/metrics.h"
 #include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
 #include "server/catalogue/job_logs.h"
 #include "server/rpc/adapter_service.h"
 #include "server/rpc/dataset_service.h"
 #include "server/rpc/job_service.h"
+#include "server/rpc/listener.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/worker_list_service.h"
@@ -96,6 +98,8 @@ class RpcServer {
   std::string address_;
   std::string worker_address_;
   std::unique_ptr<grpc::Server> user_server_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::Server> worker_server_;
 };
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/telemetry/log.h"
 
 namespace graft {
@@ -112,7 +113,7 @@ void Agent::Stop() {
 
 void Agent::FollowCommands() {
   worker::v1::ConnectRequest request;
-  request.set_hostname(HostName());
+  request.set_hostname(ToValidUtf8(HostName()));
   request.set_version(options_.version);
   for (const std::string& device : options_.devices) request.add_devices(device);
   request.set_slots(options_.slots);
