@@ -51,7 +51,7 @@ class Graft:
         self.workers = []  # Those of start_worker.
 
     def start(self, workers=1, prefix=(), **flags):
-        """Flags of graft-server; None leaves one to its own default. `prefix` runs the server: it ends in the server's command line."""
+        """Flags of graft-server; None leaves one to its own default, True gives it without a value. `prefix` runs the server: it ends in the server's command line."""
         self.ready_file.unlink(missing_ok=True)
         # The same port after a restart, so that workers and clients find it again.
         listen = self.address or "127.0.0.1:0"
@@ -59,7 +59,7 @@ class Graft:
                     "engine-threads": 1, "device": "cpu", "listen": listen, "http": "127.0.0.1:0", "workers": workers}
         command = [*prefix, BUILD / "bin/graft-server", "--data", self.directory / "data", "--ready-file", self.ready_file]
         for name, value in {**defaults, **{key.replace("_", "-"): value for key, value in flags.items()}}.items():
-            command += [f"--{name}", str(value)] if value is not None else []
+            command += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None, "the server's start")
@@ -68,9 +68,10 @@ class Graft:
         self.address, self.http = ready["grpc"], ready["http"]
         return self
 
-    def start_worker(self, name, *flags):
-        """A worker that the server did not start, with a state directory of that name."""
-        command = [BUILD / "bin/graft-worker", "--server", f"unix:{self.directory / 'data/workers.sock'}", "--state", self.directory / name, *flags]
+    def start_worker(self, name, *flags, prefix=(), server=None):
+        """A worker that the server did not start, with a state directory of that name. `prefix` runs it."""
+        server = server or f"unix:{self.directory / 'data/workers.sock'}"
+        command = [*prefix, BUILD / "bin/graft-worker", "--server", server, "--state", self.directory / name, *flags]
         with open(self.directory / f"{name}.log", "ab") as log:
             self.workers.append(subprocess.Popen(command, stdout=log, stderr=log))
         return self.workers[-1]
