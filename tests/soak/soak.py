@@ -27,12 +27,13 @@ def resident_megabytes(process):
 
 
 class Soak:
-    def __init__(self, graft, seed):
+    def __init__(self, graft, seed, default_times):
         self.graft, self.random = graft, random.Random(seed)
+        self.times = dict.fromkeys(("heartbeat_seconds", "lease_seconds", "lease_margin_seconds")) if default_times else {"lease_seconds": 3}
         self.accepted, self.refused, self.kills = [], 0, collections.Counter()
 
     def start(self):
-        self.graft.start(workers=WORKERS, lease_seconds=3)
+        self.graft.start(workers=WORKERS, **self.times)
 
     def submit(self):
         """A job whose CreateJob was answered is accepted, whatever happens afterwards."""
@@ -110,10 +111,11 @@ def main():
     parser = argparse.ArgumentParser(prog="tools/soak")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--default-times", action="store_true", help="Leases and heartbeats as they are by default, not short ones")
     arguments = parser.parse_args()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="graft-soak-", dir="/tmp"))
     graft = Graft(directory)
-    soak = Soak(graft, arguments.seed)
+    soak = Soak(graft, arguments.seed, arguments.default_times)
     print(f"seed {arguments.seed}, {arguments.minutes:g} minutes, {WORKERS} workers", flush=True)
     try:
         soak.start()
