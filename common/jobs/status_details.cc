@@ -4,12 +4,15 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/utf8.h"
 #include "google/protobuf/message.h"
 
 namespace graft {
 namespace {
+
+constexpr char kStepKey[] = "step";  // In the metadata of CHECKPOINT_CORRUPT.
 
 std::string TypeUrl(const google::protobuf::Message& message) {
   return absl::StrCat("type.googleapis.com/", message.GetTypeName());
@@ -38,6 +41,30 @@ absl::Status WithReason(absl::Status status, absl::string_view reason) {
 std::string ReasonOf(const absl::Status& status) {
   google::rpc::ErrorInfo info;
   return ReadDetail(status, info) && info.domain() == kErrorDomain ? info.reason() : "";
+}
+
+absl::Status CheckpointCorrupt(const absl::Status& status, int64_t step) {
+  absl::Status corrupt = absl::DataLossError(
+      absl::StrCat("the checkpoint of step ", step, " is corrupt: ", status.message()));
+  google::rpc::ErrorInfo info;
+  info.set_reason(kReasonCheckpointCorrupt);
+  info.set_domain(kErrorDomain);
+  (*info.mutable_metadata())[kStepKey] = absl::StrCat(step);
+  SetDetail(corrupt, info);
+  return corrupt;
+}
+
+std::optional<int64_t> CorruptCheckpointOf(const google::rpc::Status& status) {
+  for (const google::protobuf::Any& detail : status.details()) {
+    google::rpc::ErrorInfo info;
+    int64_t step = 0;
+    if (detail.UnpackTo(&info) && info.domain() == kErrorDomain &&
+        info.reason() == kReasonCheckpointCorrupt && info.metadata().count(kStepKey) > 0 &&
+        absl::SimpleAtoi(info.metadata().at(kStepKey), &step)) {
+      return step;
+    }
+  }
+  return std::nullopt;
 }
 
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {

@@ -3,6 +3,8 @@
 // google.rpc details on an absl::Status: payloads keyed by type URL, as common/rpc/status.h carries
 // them over gRPC. Programs tell errors apart by code and reason, never by the message.
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace graft {
 
@@ -31,6 +34,7 @@ inline constexpr char kReasonStoreNewer[] = "STORE_NEWER";
 inline constexpr char kReasonInvalidSpec[] = "INVALID_SPEC";
 inline constexpr char kReasonOutcomeUnknown[] = "OUTCOME_UNKNOWN";
 inline constexpr char kReasonNoWorker[] = "NO_WORKER";
+inline constexpr char kReasonCheckpointCorrupt[] = "CHECKPOINT_CORRUPT";
 // Of single violations: what the field names is not there.
 inline constexpr char kReasonModelMissing[] = "MODEL_MISSING";
 inline constexpr char kReasonAdapterMissing[] = "ADAPTER_MISSING";
@@ -40,6 +44,12 @@ inline constexpr char kReasonDatasetMissing[] = "DATASET_MISSING";
 absl::Status WithReason(absl::Status status, absl::string_view reason);
 // The reason of ErrorInfo in domain "graft"; empty when there is none.
 std::string ReasonOf(const absl::Status& status);
+
+// DATA_LOSS (CHECKPOINT_CORRUPT) of the checkpoint of this step: what a worker reports instead of
+// `status`, so that the job goes on from an earlier one.
+absl::Status CheckpointCorrupt(const absl::Status& status, int64_t step);
+// The step of such a status as it is reported; nothing of others.
+std::optional<int64_t> CorruptCheckpointOf(const google::rpc::Status& status);
 
 // `status` with RetryInfo added: the caller should wait this long.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);

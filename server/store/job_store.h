@@ -376,6 +376,8 @@ class JobStore {
   // after a back-off, FAILED after too many (StoreOptions); returned, QUEUED again after a pause,
   // which counts nothing. The same call again returns the same. STALE_LEASE;
   // FAILED_PRECONDITION (EVENTS_MISSING) when last_batch is not stored yet.
+  // An attempt that ended since its checkpoint is corrupt (CheckpointCorrupt) drops that one, with
+  // a warning event, and is no failure: QUEUED at once, to go on from the checkpoint before.
   virtual absl::StatusOr<v1::JobState> FinishAttempt(const LeaseRef& lease, int64_t last_batch,
                                                      const AttemptOutcome& outcome) = 0;
 

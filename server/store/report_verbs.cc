@@ -13,6 +13,7 @@
 #include "common/jobs/status_details.h"
 #include "common/jobs/trained_with.h"
 #include "server/store/catalogue_verbs.h"
+#include "server/store/checkpoint_verbs.h"
 #include "server/store/event_log.h"
 #include "server/store/lease_verbs.h"
 
@@ -277,7 +278,13 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
                              /*reported=*/true)
                       .status());
   const absl::Duration ran = RunTime(context, held->lease);
-  if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {
+  bool dropped = false;
+  if (const google::rpc::Status* error = ErrorOf(outcome)) {
+    ASSIGN_OR_RETURN(dropped, DropCorruptCheckpoint(context, row, *error));
+  }
+  if (dropped) {
+    RETURN_IF_ERROR(GoOnFromEarlier(context, row, *ErrorOf(outcome)));
+  } else if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {
     RETURN_IF_ERROR(Succeed(context, row, *succeeded));
   } else if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) {
     RETURN_IF_ERROR(Fail(context, row, *failed, ran));
@@ -287,7 +294,7 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
     RETURN_IF_ERROR(GiveBack(context, row, ran));
   }
   RETURN_IF_ERROR(SaveJob(context, row, previous, &held->lease));
-  NoteAttempt(context, attempt, EndOf(outcome));
+  NoteAttempt(context, attempt, dropped ? AttemptEnd::kOther : EndOf(outcome));
   return row.job.state();
 }
 

@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
+#include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
 #include "worker/agent/attempt_end.h"
@@ -101,8 +102,12 @@ absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
     ASSIGN_OR_RETURN(*run.mutable_validation_file(), inputs.File(lease_.validation_data(), work_));
   }
   if (!lease_.checkpoint().files().empty()) {
-    ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(),
-                     inputs.Folder(lease_.checkpoint(), work_));
+    const absl::StatusOr<std::string> folder = inputs.Folder(lease_.checkpoint(), work_);
+    if (absl::IsDataLoss(folder.status())) {
+      return CheckpointCorrupt(folder.status(), lease_.checkpoint_step());
+    }
+    RETURN_IF_ERROR(folder.status());
+    run.set_checkpoint_directory(*folder);
   }
   RETURN_IF_ERROR(RemoveTree(directory_));
   RETURN_IF_ERROR(CreateDirectories(directory_));

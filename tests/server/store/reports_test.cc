@@ -201,6 +201,46 @@ TEST_P(ReportsTest, NextAttemptResumesFromTheNewestCheckpoint) {
   EXPECT_EQ(claim->checkpoint[0].sha256(), std::string(64, '6'));
 }
 
+// As a worker reports it.
+AttemptFailed CorruptCheckpoint(int64_t step) {
+  const absl::Status status = CheckpointCorrupt(absl::DataLossError("blob 5555"), step);
+  AttemptFailed failed;
+  failed.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
+  failed.error.set_code(static_cast<int>(status.code()));
+  failed.error.set_message(std::string(status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    failed.error.add_details()->set_type_url(std::string(url));
+    failed.error.mutable_details(0)->set_value(std::string(payload));
+  });
+  return failed;
+}
+
+TEST_P(ReportsTest, ACorruptCheckpointIsDroppedAndTheOneBeforeIsTheNext) {
+  LeaseRef lease = fixture_.Start(kWorker);
+  for (const int64_t step : {10, 20}) {
+    ASSERT_OK(store().CommitCheckpoint(
+        lease, {step, {StoreFixture::File("state", static_cast<char>('3' + step / 10))}}));
+  }
+  for (const int64_t step : {20, 10}) {
+    EXPECT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(step)), v1::JOB_STATE_QUEUED);
+    const auto events = fixture_.Events(lease.job);
+    const v1::JobEvent& warning = events[events.size() - 2];
+    EXPECT_EQ(warning.warning().code(), "CHECKPOINT_CORRUPT");
+    EXPECT_THAT(warning.warning().text(), HasSubstr("blob 5555"));
+    // At once, and by the same worker.
+    const auto claim = fixture_.ClaimNext(kWorker);
+    ASSERT_OK(claim);
+    EXPECT_EQ(claim->checkpoint_step, step == 20 ? 10 : 0);
+    EXPECT_EQ(claim->checkpoint.empty(), step == 10);
+    lease = fixture_.LeaseOf(*claim, kWorker);
+  }
+  EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '5')));
+  // No failure was counted, and one that names a checkpoint that is gone is an ordinary one.
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(20)), v1::JOB_STATE_QUEUED);
+  EXPECT_THAT(fixture_.Get(lease.job).state_reason(), HasSubstr("1 of 5"));
+  EXPECT_EQ(fixture_.ClaimNext(kWorker).status().code(), absl::StatusCode::kNotFound) << "it waits";
+}
+
 TEST_P(ReportsTest, CheckpointWithoutFilesOrStepIsRefused) {
   const LeaseRef lease = fixture_.Start(kWorker);
   v1::Artifact nameless = StoreFixture::File("", '1');

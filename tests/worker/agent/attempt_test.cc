@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "common/base/file.h"
+#include "common/jobs/status_details.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
@@ -21,12 +22,13 @@ using ::testing::HasSubstr;
 // One attempt at job "a", on a clock that the test moves; Enforce is called by the test.
 class AttemptTest : public ::testing::Test {
  protected:
-  AttemptTest()
+  // `lease`: what it carries besides.
+  explicit AttemptTest(worker::v1::Lease lease = {})
       : directory_(testing::TempDir() + "/attempt_test_" + std::to_string(getpid())),
         server_(Made(directory_) + "/server.sock"),
         link_(grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()), Fast()),
         inputs_(directory_ + "/cache", link_) {
-    server_.AddJob("a");
+    server_.AddJob("a", /*lease_epoch=*/1, std::move(lease));
     worker::v1::LeaseJobResponse leased = link_.LeaseJob("r").value();
     Attempt::Options options;
     options.work_directory = directory_ + "/work";
@@ -230,6 +232,30 @@ TEST_F(AttemptTest, AFullDiskUnderTheEngineIsTheWorkersFault) {
   finished.mutable_finished()->set_failure_class(v1::FAILURE_CLASS_INFRASTRUCTURE);
   engine().Say(finished);
   EXPECT_TRUE(server_.WaitForFinish("a").returned().worker_fault());
+}
+
+class ResumedAttemptTest : public AttemptTest {
+ protected:
+  ResumedAttemptTest() : AttemptTest(LeaseWithCheckpoint()) {}
+  static worker::v1::Lease LeaseWithCheckpoint() {
+    worker::v1::Lease lease;
+    lease.set_checkpoint_step(20);
+    lease.mutable_checkpoint()->set_sha256(Sha256Hex("checkpoint"));
+    v1::Artifact& file = *lease.mutable_checkpoint()->add_files();
+    file.set_path("state.json");
+    file.set_sha256(Sha256Hex("state"));
+    file.set_size_bytes(5);
+    return lease;
+  }
+};
+
+TEST_F(ResumedAttemptTest, ACorruptCheckpointIsReportedByItsStep) {
+  server_.CorruptBlob(Sha256Hex("state"));
+  Begin();
+  const worker::v1::FinishAttemptRequest finish = server_.WaitForFinish("a");
+  Join();
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+  EXPECT_EQ(CorruptCheckpointOf(finish.failed().error()), 20);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -53,15 +54,16 @@ class FakeServer : public worker::v1::WorkerService::Service {
   void AddBlob(const std::string& bytes) {
     MutexLock lock(mutex_);
     blobs_[Sha256Hex(bytes)] = bytes;
+    corrupt_.erase(Sha256Hex(bytes));
   }
   void RemoveBlob(const std::string& sha256) {
     MutexLock lock(mutex_);
     blobs_.erase(sha256);
   }
-  // Every FetchBlob ends so; OK ends that.
-  void AnswerFetches(absl::Status status) {
+  // Its FetchBlob is DATA_LOSS, until it is added.
+  void CorruptBlob(const std::string& sha256) {
     MutexLock lock(mutex_);
-    fetch_answer_ = std::move(status);
+    corrupt_.insert(sha256);
   }
   // `lease`: what it carries besides.
   void AddJob(const std::string& id, int64_t lease_epoch = 1, worker::v1::Lease lease = {}) {
@@ -327,7 +329,9 @@ class FakeServer : public worker::v1::WorkerService::Service {
     worker::v1::BlobChunk chunk;
     {
       MutexLock lock(mutex_);
-      if (!fetch_answer_.ok()) return ToGrpcStatus(fetch_answer_);
+      if (corrupt_.contains(request->sha256())) {
+        return grpc::Status(grpc::StatusCode::DATA_LOSS, "blob is corrupt");
+      }
       if (!blobs_.contains(request->sha256())) return grpc::Status(grpc::StatusCode::NOT_FOUND, "");
       chunk.set_data(blobs_[request->sha256()]);
     }
@@ -393,7 +397,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   std::map<std::string, std::vector<std::string>> history_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, worker::v1::FinishAttemptRequest> finished_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> blobs_ ABSL_GUARDED_BY(mutex_);
-  absl::Status fetch_answer_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> corrupt_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<worker::v1::ReportGenerationRequest>> texts_
       ABSL_GUARDED_BY(mutex_);
 };

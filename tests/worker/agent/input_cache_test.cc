@@ -77,10 +77,9 @@ TEST_F(InputCacheTest, ABlobOfTheServersIsHashedBeforeItIsUsedInPlace) {
   ASSERT_EQ(Use(), kBytes);
   EXPECT_FALSE(FileExists(BlobIn(directory_.Path("cache/blobs")))) << "used in place";
   FlipBit(BlobIn(blobs), 12);
-  server_.AnswerFetches(absl::DataLossError("blob is corrupt"));
+  server_.CorruptBlob(file_.sha256());
   EXPECT_THAT(Use(), HasSubstr("DATA_LOSS: blob is corrupt"));
   // The server has mended it, or what was wrong is this machine's view of it.
-  server_.AnswerFetches(absl::OkStatus());
   server_.AddBlob(kBytes);
   EXPECT_EQ(Use(), kBytes);
 }

@@ -1,0 +1,19 @@
+#pragma once
+
+// Checkpoints that turned out to be corrupt, as functions of one transaction.
+
+#include "server/store/verb_context.h"
+
+namespace graft {
+
+// Drops the checkpoint that `error` calls corrupt (CheckpointCorrupt, status_details.h), with the
+// warning event CHECKPOINT_CORRUPT, so that the job goes on from the one before. False, and nothing
+// is done, when the error is another or the job has no such checkpoint (any more). The row is not
+// saved.
+absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
+                                           const google::rpc::Status& error);
+// QUEUED at once from the newest checkpoint that is left; CANCELLED when the job is CANCELLING. No
+// failure is counted: each time there is a checkpoint less. The row is not saved.
+absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error);
+
+}  // namespace graft
