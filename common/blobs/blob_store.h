@@ -71,7 +71,7 @@ class BlobStore {
   // NOT_FOUND as Open.
   virtual absl::StatusOr<BlobInfo> Stat(absl::string_view sha256) const = 0;
   // Stat for who is about to name the blob by a row: from here on it counts as new, so that it is
-  // not collected before the row is there.
+  // not collected before the row is there. Says nothing about its bytes: see Verify.
   virtual absl::StatusOr<BlobInfo> Keep(absl::string_view sha256) { return Stat(sha256); }
   // Calls `visit` for each blob, in no order, until it returns false. Blobs made or deleted
   // meanwhile may be missed.

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
@@ -277,7 +276,7 @@ absl::Status FileBlobStore::ForEach(const std::function<bool(const BlobInfo&)>& 
 absl::StatusOr<BlobInfo> FileBlobStore::Keep(absl::string_view sha256) {
   RETURN_IF_ERROR(CheckHash(sha256));
   const std::string path = ObjectPath(root_, sha256);
-  MutexLock lock(age_mutex_);
+  MutexLock lock(stamp_mutex_);
   ASSIGN_OR_RETURN(BlobInfo info, Stat(sha256));
   RETURN_IF_ERROR(hashes_.KeepOver(path, [&]() -> absl::Status {
     // Finer than the ticks that the kernel itself stamps with: no other change looks like it.
@@ -290,15 +289,20 @@ absl::StatusOr<BlobInfo> FileBlobStore::Keep(absl::string_view sha256) {
   return info;
 }
 
-bool FileBlobStore::IsOlder(absl::string_view sha256, absl::Duration age) const {
+absl::StatusOr<int64_t> FileBlobStore::StampOf(absl::string_view sha256) const {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const std::string path = ObjectPath(root_, sha256);
   struct stat info;
-  return IsSha256Hex(sha256) && ::stat(ObjectPath(root_, sha256).c_str(), &info) == 0 &&
-         absl::Now() - absl::TimeFromTimespec(info.st_mtim) > age;
+  if (::stat(path.c_str(), &info) != 0) return ForBlob(FileError(errno, "look at", path), sha256);
+  return static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec;
 }
 
-absl::StatusOr<bool> FileBlobStore::DeleteIfOlder(absl::string_view sha256, absl::Duration age) {
-  MutexLock lock(age_mutex_);
-  if (!IsOlder(sha256, age)) return false;
+absl::StatusOr<bool> FileBlobStore::DeleteIfUntouched(absl::string_view sha256, int64_t stamp) {
+  MutexLock lock(stamp_mutex_);
+  const absl::StatusOr<int64_t> now = StampOf(sha256);
+  if (absl::IsNotFound(now.status())) return false;
+  RETURN_IF_ERROR(now.status());
+  if (*now != stamp) return false;
   RETURN_IF_ERROR(Delete(sha256));
   return true;
 }

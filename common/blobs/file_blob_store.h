@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "common/base/mutex.h"
 #include "common/base/unique_fd.h"
 #include "common/blobs/blob_store.h"
@@ -35,16 +34,18 @@ class FileBlobStore : public BlobStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(absl::string_view sha256) const override;
   absl::StatusOr<BlobInfo> Stat(absl::string_view sha256) const override;
   absl::Status ForEach(const std::function<bool(const BlobInfo&)>& visit) const override;
-  absl::StatusOr<BlobInfo> Keep(absl::string_view sha256) override ABSL_LOCKS_EXCLUDED(age_mutex_);
+  absl::StatusOr<BlobInfo> Keep(absl::string_view sha256) override
+      ABSL_LOCKS_EXCLUDED(stamp_mutex_);
   absl::Status Delete(absl::string_view sha256) override;
   absl::Status Verify(absl::string_view sha256) const override;
 
-  // Whether it was written, or last kept, longer ago than `age`. False when there is none.
-  bool IsOlder(absl::string_view sha256, absl::Duration age) const;
+  // What tells a touched blob: another number after each Keep and Commit, compared and never
+  // counted with. NOT_FOUND.
+  absl::StatusOr<int64_t> StampOf(absl::string_view sha256) const;
   // Delete for a collector that found no row that names the blob: false, and nothing is done, when
-  // somebody has kept it since.
-  absl::StatusOr<bool> DeleteIfOlder(absl::string_view sha256, absl::Duration age)
-      ABSL_LOCKS_EXCLUDED(age_mutex_);
+  // its stamp is another: somebody has kept it since.
+  absl::StatusOr<bool> DeleteIfUntouched(absl::string_view sha256, int64_t stamp)
+      ABSL_LOCKS_EXCLUDED(stamp_mutex_);
   // Where the blob lies, for processes of the same machine that map it. Codes of Open. The file
   // must not be changed.
   absl::StatusOr<std::string> PathOf(absl::string_view sha256) const;
@@ -80,7 +81,7 @@ class FileBlobStore : public BlobStore {
   mutable Mutex corrupt_mutex_;
   mutable std::set<std::string> corrupt_ ABSL_GUARDED_BY(corrupt_mutex_);
   int64_t repairs_ ABSL_GUARDED_BY(corrupt_mutex_) = 0;
-  Mutex age_mutex_;  // Between a look at a blob's age and what follows from it.
+  Mutex stamp_mutex_;  // Between a look at a blob's stamp and what follows from it.
 };
 
 }  // namespace graft

@@ -38,7 +38,7 @@ std::string FingerprintOf(const std::string& folder) {
 }
 
 absl::Status CopyToBlob(const std::string& path, const ManifestFile& file, BlobStore& blobs) {
-  if (blobs.Keep(file.sha256).ok()) return absl::OkStatus();
+  if (blobs.Keep(file.sha256).ok() && blobs.Verify(file.sha256).ok()) return absl::OkStatus();
   BlobExpectation expected;
   expected.size_bytes = file.size_bytes;
   expected.sha256 = file.sha256;

@@ -196,12 +196,17 @@ absl::Status Publisher::WithFolder(
                                                                         {folder, "the folder"}}));
 }
 
+absl::Status Publisher::NoteShown(const absl::Status& shown) {
+  if (!shown.ok()) incomplete_ = true;
+  return shown;
+}
+
 absl::Status Publisher::Show(const v1::Adapter& adapter) {
   MutexLock lock(mutex_);
   const std::string uid = UidOf(adapter.name(), adapter.sha256());
   const std::vector<ManifestFile> files = ToManifest(adapter.files());
   if (adapters_.IsWhole(uid, adapter.name(), files)) return absl::OkStatus();
-  return adapters_.Publish(uid, adapter.name(), files);
+  return NoteShown(adapters_.Publish(uid, adapter.name(), files));
 }
 
 absl::Status Publisher::Show(const v1::Model& model) {
@@ -209,7 +214,7 @@ absl::Status Publisher::Show(const v1::Model& model) {
   const std::string uid = UidOf(model.name(), model.sha256());
   const std::vector<ManifestFile> files = ToManifest(model.files());
   if (models_.IsWhole(uid, model.name(), files)) return absl::OkStatus();
-  return models_.Publish(uid, model.name(), files);
+  return NoteShown(models_.Publish(uid, model.name(), files));
 }
 
 absl::StatusOr<std::string> Publisher::DirectoryOf(const v1::Model& model) {
@@ -227,22 +232,25 @@ std::string Publisher::AdapterDirectory(absl::string_view name) const {
 
 void Publisher::ShowResult(const std::string& job_name) {
   const absl::StatusOr<v1::Job> job = store_.GetJob(job_name);
-  if (!job.ok()) return LogTrouble("cannot show a result", job_name, job.status());
+  if (!job.ok()) return LogTrouble("cannot show a result", job_name, NoteShown(job.status()));
   if (!job->result().adapter().empty()) {
     const absl::StatusOr<v1::Adapter> adapter = store_.GetAdapter(job->result().adapter());
     LogTrouble("cannot show an adapter", job_name,
-               adapter.ok() ? Show(*adapter) : adapter.status());
+               adapter.ok() ? Show(*adapter) : NoteShown(adapter.status()));
   }
   if (!job->result().model().empty()) {
     const absl::StatusOr<v1::Model> model = store_.GetModel(job->result().model());
-    LogTrouble("cannot show a model", job_name, model.ok() ? Show(*model) : model.status());
+    LogTrouble("cannot show a model", job_name,
+               model.ok() ? Show(*model) : NoteShown(model.status()));
   }
   if (job->resolved_spec().has_evaluate()) ShowEvaluation(job_name);
 }
 
 void Publisher::ShowEvaluation(const std::string& job) {
   const absl::StatusOr<std::vector<v1::Artifact>> artifacts = store_.ListArtifacts(job);
-  if (!artifacts.ok()) return LogTrouble("cannot show an evaluation", job, artifacts.status());
+  if (!artifacts.ok()) {
+    return LogTrouble("cannot show an evaluation", job, NoteShown(artifacts.status()));
+  }
   if (artifacts->empty()) return;
   std::vector<ManifestFile> files;
   for (const v1::Artifact& file : *artifacts) {
@@ -253,7 +261,7 @@ void Publisher::ShowEvaluation(const std::string& job) {
   const std::string uid = UidOf(*id, ManifestSha256(files));
   MutexLock lock(mutex_);
   if (evaluations_.IsWhole(uid, *id, files)) return;
-  LogTrouble("cannot show an evaluation", job, evaluations_.Publish(uid, *id, files));
+  LogTrouble("cannot show an evaluation", job, NoteShown(evaluations_.Publish(uid, *id, files)));
 }
 
 void Publisher::Drop(const ViewPublisher& views, const std::string& kind, const std::string& name) {
@@ -279,10 +287,11 @@ void Publisher::Hide(const std::string& name) {
 }
 
 void Publisher::Refresh() {
+  incomplete_ = false;
   std::string token;
   do {
     const auto page = store_.ListAdapters({}, kRefreshPage, token);
-    if (!page.ok()) return LogTrouble("cannot list adapters", "", page.status());
+    if (!page.ok()) return LogTrouble("cannot list adapters", "", NoteShown(page.status()));
     for (const v1::Adapter& adapter : page->items) {
       LogTrouble("cannot show an adapter", adapter.name(), Show(adapter));
     }
@@ -290,7 +299,7 @@ void Publisher::Refresh() {
   } while (!token.empty());
   do {
     const auto page = store_.ListModels(kRefreshPage, token);
-    if (!page.ok()) return LogTrouble("cannot list models", "", page.status());
+    if (!page.ok()) return LogTrouble("cannot list models", "", NoteShown(page.status()));
     for (const v1::Model& model : page->items) {
       LogTrouble("cannot show a model", model.name(), Show(model));
     }
@@ -315,7 +324,7 @@ void Publisher::RefreshEvaluations() {
   query.page_size = kRefreshPage;
   do {
     const auto page = store_.ListJobs(query);
-    if (!page.ok()) return LogTrouble("cannot list evaluations", "", page.status());
+    if (!page.ok()) return LogTrouble("cannot list evaluations", "", NoteShown(page.status()));
     for (const v1::Job& job : page->items) ShowEvaluation(job.name());
     query.page_token = page->next_page_token;
   } while (!query.page_token.empty());

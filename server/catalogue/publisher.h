@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,6 +68,8 @@ class Publisher {
 
   // Brings all directories in line with the store. Errors are logged.
   void Refresh();
+  // Whether a directory could not be made since Refresh began last: it should be called again.
+  bool incomplete() const { return incomplete_; }
 
  private:
   Publisher(std::string root, JobStore& store, FileBlobStore& blobs, ViewPublisher adapters,
@@ -76,6 +79,8 @@ class Publisher {
       const v1::Job& job, const worker::v1::FinishAttemptRequest::Succeeded& reported,
       const Gone& gone);
   absl::Status CheckSafetensors(const std::vector<ManifestFile>& files) const;
+  // `shown`, having noted what could not be.
+  absl::Status NoteShown(const absl::Status& shown);
   void ShowEvaluation(const std::string& job);
   void RefreshEvaluations();
   void Drop(const ViewPublisher& views, const std::string& kind, const std::string& name)
@@ -90,6 +95,7 @@ class Publisher {
   const ViewPublisher staging_;
   // One at a time changes directories: a name must not be used by two calls at once.
   Mutex mutex_;
+  std::atomic<bool> incomplete_ = false;
   int64_t next_staging_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

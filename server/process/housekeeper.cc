@@ -2,62 +2,15 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/status_macros.h"
-#include "common/jobs/names.h"
 #include "common/telemetry/log.h"
+#include "server/process/blob_collection.h"
 
 namespace graft {
-
-absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age) {
-  std::vector<std::string> old;
-  RETURN_IF_ERROR(blobs.ForEach([&](const BlobInfo& blob) {
-    if (blobs.IsOlder(blob.sha256, age)) old.push_back(blob.sha256);
-    return true;
-  }));
-  int64_t deleted = 0;
-  for (const std::string& sha256 : old) {
-    ASSIGN_OR_RETURN(const bool referenced, store.IsBlobReferenced(sha256));
-    if (referenced) continue;
-    ASSIGN_OR_RETURN(const bool gone, blobs.DeleteIfOlder(sha256, age));
-    if (gone) ++deleted;
-  }
-  return deleted;
-}
-
-absl::StatusOr<int64_t> DeleteReleased(JobStore& store, FileBlobStore& blobs, absl::Duration age) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> released, store.ReleasedBlobs());
-  std::vector<std::string> seen_to;
-  int64_t deleted = 0;
-  for (const std::string& sha256 : released) {
-    ASSIGN_OR_RETURN(const bool referenced, store.IsBlobReferenced(sha256));
-    if (!referenced) {
-      ASSIGN_OR_RETURN(const bool gone, blobs.DeleteIfOlder(sha256, age));
-      if (gone) ++deleted;
-      if (!gone && blobs.Stat(sha256).ok()) continue;
-    }
-    seen_to.push_back(sha256);
-  }
-  if (!seen_to.empty()) RETURN_IF_ERROR(store.ForgetReleasedBlobs(seen_to));
-  return deleted;
-}
-
-absl::StatusOr<int64_t> DeleteOrphanedLogs(JobStore& store, JobLogs& logs) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> ids, logs.JobIds());
-  int64_t deleted = 0;
-  for (const std::string& id : ids) {
-    const absl::Status known = store.GetJob(JobName(id)).status();
-    if (known.ok()) continue;
-    if (!absl::IsNotFound(known)) return known;
-    RETURN_IF_ERROR(logs.Delete(id));
-    ++deleted;
-  }
-  return deleted;
-}
 
 Housekeeper::Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
                          Publisher& publisher, JobLogs& logs)
@@ -102,11 +55,24 @@ void Housekeeper::SaveRunningTime() {
   Log(LogLevel::kWarning, "cannot save the running time", {{"error", saved.ToString()}});
 }
 
+void Housekeeper::SeeToViews() {
+  const absl::Duration now = options_.clock->Boottime();
+  const int64_t repairs = blobs_.repairs();
+  const bool again = publisher_.incomplete() && now >= next_refresh_;
+  if (std::exchange(seen_repairs_, repairs) == repairs && !again) return;
+  publisher_.Refresh();
+  refresh_delay_ = publisher_.incomplete()
+                       ? std::clamp(2 * refresh_delay_, options_.interval, options_.search_interval)
+                       : absl::ZeroDuration();
+  next_refresh_ = now + refresh_delay_;
+}
+
 void Housekeeper::Run() {
   publisher_.Refresh();
   absl::Duration next_search = options_.clock->Boottime() + options_.grace;
   do {
     SaveRunningTime();
+    SeeToViews();
     Report("blobs that nothing names any more",
            DeleteReleased(store_, blobs_, options_.released_age));
     if (options_.clock->Boottime() < next_search) continue;

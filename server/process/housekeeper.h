@@ -20,14 +20,16 @@ struct HousekeeperOptions {
   // clock sees it before anything is gone. What the store itself released does not wait for it.
   absl::Duration grace = absl::Hours(1);
   Clock* clock = &Clock::Real();
-  // A blob that no row names is deleted once it is older: before, somebody may be about to name it.
-  // One that was never named belongs to an upload that may take long.
+  // A blob that no row names is deleted once that has been so for longer, in running time: before,
+  // somebody may be about to name it. One that was never named belongs to an upload that may take
+  // long.
   absl::Duration released_age = absl::Minutes(5);
   absl::Duration unnamed_age = absl::Hours(24);
 };
 
-// What must be done now and then: directories brought in line with the store (once, at the start),
-// blobs that nothing names and logs of jobs that are gone deleted. Owns one thread.
+// What must be done now and then: directories brought in line with the store (at the start, and as
+// long as some cannot be made or show what was mended), blobs that nothing names and logs of jobs
+// that are gone deleted, the store's running time saved. Owns one thread.
 class Housekeeper {
  public:
   // The others must outlive it.
@@ -38,6 +40,7 @@ class Housekeeper {
  private:
   void Run();
   void SaveRunningTime();
+  void SeeToViews();
   // Logs what a deletion of `what` came to.
   void Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted);
   bool stopping();
@@ -47,20 +50,14 @@ class Housekeeper {
   FileBlobStore& blobs_;
   Publisher& publisher_;
   JobLogs& logs_;
+  // The thread's own.
+  int64_t seen_repairs_ = 0;  // FileBlobStore::repairs.
+  absl::Duration next_refresh_;
+  absl::Duration refresh_delay_;
   Mutex mutex_;
   CondVar stop_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
-
-// Deletes the blobs that are older than `age` by their file's time and that the store does not
-// name. Returns how many. An error ends it.
-absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age);
-// The same for those that lost a name since they were last seen to (JobStore::ReleasedBlobs); what
-// is younger waits for the next time.
-absl::StatusOr<int64_t> DeleteReleased(JobStore& store, FileBlobStore& blobs, absl::Duration age);
-// Deletes the logs of jobs that the store does not know: a worker may have sent them while the job
-// was deleted. Returns of how many.
-absl::StatusOr<int64_t> DeleteOrphanedLogs(JobStore& store, JobLogs& logs);
 
 }  // namespace graft

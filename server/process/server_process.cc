@@ -28,6 +28,7 @@
 #include "server/process/exit_deadline.h"
 #include "server/process/housekeeper.h"
 #include "server/process/local_workers.h"
+#include "server/process/scrubber.h"
 #include "server/process/worker_socket.h"
 #include "server/rpc/server.h"
 
@@ -146,6 +147,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
                    MetricsExposer::Start(flags.http, registry));
   Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs);
+  Scrubber scrubber({}, *blobs, registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<LocalWorkers> workers,
                    LocalWorkers::Start(WorkerOptions(flags, rpc->worker_address())));
   RETURN_IF_ERROR(Announce(flags, *rpc, exposer->address()));

@@ -2,77 +2,123 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "common/base/file.h"
 #include "gtest/gtest.h"
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+#include "server/process/scrubber.h"
 #include "tests/fakes/temp_dir.h"
+#include "tests/server/process/wait_until.h"
 
 namespace graft {
 namespace {
 
+// A store with the model "m" of one file.
 class HousekeeperTest : public ::testing::Test {
  protected:
+  HousekeeperTest() {
+    v1::Model model;
+    model.set_name("m");
+    model.set_sha256(std::string(64, 'a'));
+    v1::Artifact& file = *model.add_files();
+    file.set_path("config.json");
+    file.set_sha256(blob_.sha256);
+    file.set_size_bytes(blob_.size_bytes);
+    EXPECT_TRUE(store_->InsertModel(model).ok());
+    options_.clock = &clock_;
+  }
+  static std::unique_ptr<JobStore> Open(Clock& clock) {
+    StoreOptions options;
+    options.clock = &clock;
+    return *OpenJobStore("memory:", options);
+  }
+  // Of a counter or gauge without labels.
+  static double Value(MetricRegistry& registry, const std::string& name) {
+    for (const prometheus::MetricFamily& family : registry.collectable()->Collect()) {
+      if (family.name != name || family.metric.empty()) continue;
+      return family.metric[0].counter.value + family.metric[0].gauge.value;
+    }
+    return -1;
+  }
+  std::string View() {
+    return ReadFile(directory_.Path("models/m/config.json"), 100).value_or("none");
+  }
+  void Corrupt() {
+    const std::string path = *blobs_->PathOf(blob_.sha256);
+    ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+    const UniqueFd fd = *OpenFile(path, O_RDWR);
+    ASSERT_EQ(::pwrite(fd.get(), "]", 1, 1), 1);
+  }
+
   const TempDir directory_;
-  const std::unique_ptr<JobStore> store_ = *OpenJobStore("memory:", {});
+  FakeClock clock_;
+  const std::unique_ptr<JobStore> store_ = Open(clock_);
   const std::unique_ptr<FileBlobStore> blobs_ = *FileBlobStore::Open(directory_.Path("blobs"));
+  const BlobInfo blob_ = *blobs_->Put("{}");
+  const std::unique_ptr<Publisher> publisher_ =
+      *Publisher::Open(directory_.path(), *store_, *blobs_);
+  const std::unique_ptr<JobLogs> logs_ = *JobLogs::Open(directory_.Path("logs"));
+  HousekeeperOptions options_;
 };
 
-TEST_F(HousekeeperTest, OnlyOldBlobsThatNothingNamesAreDeleted) {
-  const BlobInfo named = *blobs_->Put("named");
+TEST_F(HousekeeperTest, AViewThatCouldNotBeMadeIsTriedAgain) {
+  const std::string in_the_way = directory_.Path("models/m");
+  ASSERT_TRUE(WriteFileAtomically(in_the_way, "not ours").ok());
+  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+  ASSERT_TRUE(WaitUntil([&] { return publisher_->incomplete(); }));
+  ASSERT_TRUE(RemoveFile(in_the_way).ok());
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Minutes(1));
+    return View() == "{}";
+  }));
+  EXPECT_TRUE(WaitUntil([&] { return !publisher_->incomplete(); }));
+}
+
+TEST_F(HousekeeperTest, AViewOfWhatWasMendedShowsTheNewFile) {
+  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+  ASSERT_TRUE(WaitUntil([&] { return View() == "{}"; }));
+  Corrupt();
+  EXPECT_EQ(View(), "{]");
+  ASSERT_TRUE(blobs_->Put("{}").ok());
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Minutes(1));
+    return View() == "{}";
+  }));
+}
+
+TEST_F(HousekeeperTest, NothingIsSearchedForBeforeTheGraceIsOver) {
   const BlobInfo garbage = *blobs_->Put("garbage");
-  v1::Dataset dataset;
-  dataset.set_name("d");
-  dataset.set_sha256(named.sha256);
-  dataset.set_size_bytes(named.size_bytes);
-  ASSERT_TRUE(store_->InsertDataset(dataset).ok());
-
-  EXPECT_EQ(*CollectGarbage(*store_, *blobs_, absl::Hours(1)), 0) << "both are young";
-  EXPECT_EQ(*CollectGarbage(*store_, *blobs_, -absl::Hours(1)), 1);
-  EXPECT_TRUE(blobs_->Stat(named.sha256).ok());
-  EXPECT_EQ(blobs_->Stat(garbage.sha256).status().code(), absl::StatusCode::kNotFound);
+  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+  for (int minute = 0; minute < 59; ++minute) clock_.Advance(absl::Minutes(1));
+  EXPECT_TRUE(store_->UnnamedBlobs()->empty());
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Minutes(1));
+    return !store_->UnnamedBlobs()->empty();
+  }));
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Hours(1));
+    return !blobs_->Stat(garbage.sha256).ok();
+  }));
+  EXPECT_TRUE(blobs_->Stat(blob_.sha256).ok());
 }
 
-TEST_F(HousekeeperTest, ABlobThatIsAboutToBeNamedIsYoungAgain) {
-  const BlobInfo uploaded = *blobs_->Put("uploaded again");
-  const BlobInfo kept = *blobs_->Put("known to be there");
-  const BlobInfo garbage = *blobs_->Put("garbage");
-  const timespec old[2] = {{.tv_sec = 1'000'000'000}, {.tv_sec = 1'000'000'000}};
-  for (const BlobInfo& blob : {uploaded, kept, garbage}) {
-    ASSERT_EQ(utimensat(AT_FDCWD, blobs_->PathOf(blob.sha256)->c_str(), old, 0), 0);
-  }
-  ASSERT_TRUE(blobs_->Put("uploaded again").ok());
-  ASSERT_TRUE(blobs_->Keep(kept.sha256).ok());
-  EXPECT_EQ(*CollectGarbage(*store_, *blobs_, absl::Hours(24)), 1);
-  EXPECT_TRUE(blobs_->Stat(uploaded.sha256).ok());
-  EXPECT_TRUE(blobs_->Stat(kept.sha256).ok());
-  EXPECT_EQ(blobs_->Keep(garbage.sha256).status().code(), absl::StatusCode::kNotFound);
-}
-
-TEST_F(HousekeeperTest, WhatSomebodyKeptSinceItWasFoundOldStays) {
-  const BlobInfo blob = *blobs_->Put("x");
-  ASSERT_TRUE(blobs_->IsOlder(blob.sha256, -absl::Hours(1)));
-  EXPECT_FALSE(*blobs_->DeleteIfOlder(blob.sha256, absl::Hours(1)));
-  EXPECT_TRUE(*blobs_->DeleteIfOlder(blob.sha256, -absl::Hours(1)));
-  EXPECT_FALSE(*blobs_->DeleteIfOlder(blob.sha256, -absl::Hours(1)));
-}
-
-TEST_F(HousekeeperTest, WhatLostItsLastNameIsDeletedOnceItIsOldEnough) {
-  v1::Dataset dataset;
-  const BlobInfo gone = *blobs_->Put("gone");
-  const BlobInfo shared = *blobs_->Put("shared");
-  for (const auto& [name, blob] : {std::pair("a", gone), {"b", shared}, {"c", shared}}) {
-    dataset.set_name(name);
-    dataset.set_sha256(blob.sha256);
-    ASSERT_TRUE(store_->InsertDataset(dataset).ok());
-  }
-  ASSERT_TRUE(store_->DeleteDataset("a").ok());
-  ASSERT_TRUE(store_->DeleteDataset("b").ok());
-
-  EXPECT_EQ(*DeleteReleased(*store_, *blobs_, absl::Hours(1)), 0);
-  EXPECT_EQ(store_->ReleasedBlobs()->size(), 1) << "the young one; the shared one has been seen to";
-  EXPECT_EQ(*DeleteReleased(*store_, *blobs_, -absl::Hours(1)), 1);
-  EXPECT_TRUE(store_->ReleasedBlobs()->empty());
-  EXPECT_EQ(blobs_->Stat(gone.sha256).status().code(), absl::StatusCode::kNotFound);
-  EXPECT_TRUE(blobs_->Stat(shared.sha256).ok());
+TEST_F(HousekeeperTest, TheScrubberFindsWhatNobodyAsksFor) {
+  MetricRegistry registry;
+  Corrupt();
+  ScrubberOptions options;
+  options.clock = &clock_;
+  const Scrubber scrubber(options, *blobs_, registry);
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Minutes(1));
+    return !blobs_->Corrupt().empty();
+  }));
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Minutes(1));
+    return Value(registry, "graft_scrubbed_bytes_total") == 2;
+  }));
+  EXPECT_EQ(Value(registry, "graft_corrupt_blobs"), 1);
 }
 
 }  // namespace
