@@ -35,6 +35,10 @@ class Watcher(threading.Thread):
             watch.communicate()
 
 
+def end_of(graft, name):
+    return wait_until(lambda: (lambda job: job if job["state"] in FINAL else None)(graft.job(name)), f"the end of {name}", seconds=900)
+
+
 def kill_one(graft, victim):
     """True when there was one."""
     if victim == "graft-server":
@@ -58,7 +62,7 @@ def test_a_job_outlives_two_hundred_kills(graft):
     load(graft)
     steps = ["--max-steps", str(max(40, KILLS * 30)), *STEPS]
     undisturbed = graft.submit(*steps, "--output-name", "undisturbed")
-    graft.wait_for(undisturbed)
+    end_of(graft, undisturbed)
     name = graft.submit(*steps, "--output-name", "disturbed")
     watcher = Watcher(graft, name)
     killed = {"graft-engine": 0, "graft-worker": 0, "graft-server": 0}
@@ -66,7 +70,7 @@ def test_a_job_outlives_two_hundred_kills(graft):
         time.sleep(dice.uniform(0, 4))  # tidy: the moment of the kill is what is drawn
         victim = dice.choice(list(killed))
         killed[victim] += kill_one(graft, victim)
-    job = wait_until(lambda: (lambda job: job if job["state"] in FINAL else None)(graft.job(name)), f"seed {seed}: the end of {name}", seconds=600)
+    job = end_of(graft, name)
     watcher.join()
     print(f"\nseed {seed}: {killed}, {len(job['attempts'])} attempts, {len(watcher.seen)} events")
     assert job["state"] == "JOB_STATE_SUCCEEDED", f"seed {seed}: {json.dumps(job.get('error'))}"
