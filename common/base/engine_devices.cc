@@ -1,7 +1,5 @@
 #include "common/base/engine_devices.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +18,7 @@
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/subprocess.h"
+#include "common/base/unique_fd.h"
 #include "common/base/utf8.h"
 
 namespace graft {
@@ -101,8 +100,8 @@ DeviceClaim DeviceClaim::Take(const std::string& gpu) {
   const std::string directory =
       JoinPath(VariableOr("TMPDIR", "/tmp"), absl::StrCat("graft-gpus-", ::getuid()));
   ::mkdir(directory.c_str(), 0700);
-  auto lock = OpenFile(JoinPath(directory, ClaimName(gpu)), O_RDWR | O_CREAT);
-  claim.valid_ = !lock.ok() || ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0;
+  auto lock = ProcessLock::Acquire(JoinPath(directory, ClaimName(gpu)), gpu, "graft-worker");
+  claim.valid_ = !absl::IsFailedPrecondition(lock.status());
   if (lock.ok()) claim.lock_ = *std::move(lock);
   return claim;
 }

@@ -2,11 +2,12 @@
 
 // What a graft-engine can compute on, for the programs above it, which have no LibTorch to ask.
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/base/unique_fd.h"
+#include "common/base/process_lock.h"
 
 namespace graft {
 
@@ -36,7 +37,7 @@ class DeviceClaim {
   bool valid() const { return valid_; }
 
  private:
-  UniqueFd lock_;
+  std::optional<ProcessLock> lock_;
   bool valid_ = false;
 };
 

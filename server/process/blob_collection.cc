@@ -12,6 +12,8 @@
 namespace graft {
 namespace {
 
+constexpr size_t kBatch = 500;  // Blobs in one transaction.
+
 // One pass over candidates. What is noted of blobs that this pass does not come across stays.
 class Collection {
  public:
@@ -55,8 +57,14 @@ class Collection {
   }
 
   absl::StatusOr<int64_t> End() {
-    if (!to_forget_.empty()) RETURN_IF_ERROR(store_.ForgetUnnamedBlobs(to_forget_));
-    if (!to_note_.empty()) RETURN_IF_ERROR(store_.NoteUnnamedBlobs(to_note_));
+    const absl::Span<const std::string> to_forget = to_forget_;
+    for (size_t i = 0; i < to_forget.size(); i += kBatch) {
+      RETURN_IF_ERROR(store_.ForgetUnnamedBlobs(to_forget.subspan(i, kBatch)));
+    }
+    const absl::Span<const UnnamedBlob> to_note = to_note_;
+    for (size_t i = 0; i < to_note.size(); i += kBatch) {
+      RETURN_IF_ERROR(store_.NoteUnnamedBlobs(to_note.subspan(i, kBatch)));
+    }
     return deleted_;
   }
 

@@ -14,7 +14,8 @@
 // call only read methods. What waits for them is all listeners behind them.
 //
 // Common status codes, beside those of each method: UNAVAILABLE store closed or its file lost;
-// RESOURCE_EXHAUSTED (DISK_FULL) nothing was stored, reads go on; DATA_LOSS a stored row does not
+// RESOURCE_EXHAUSTED (DISK_FULL) nothing was stored, reads go on (and, on a reserve of some MiB,
+// cancelling and deleting); DATA_LOSS a stored row does not
 // parse. NOT_FOUND names the resource.
 //
 // Job names are "jobs/{id}" everywhere. Everything belongs to the owner "default".

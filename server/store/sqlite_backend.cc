@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
+#include "server/store/disk_reserve.h"
 #include "server/store/sqlite_file.h"
 #include "server/store/sqlite_tables.h"
 
@@ -21,6 +22,8 @@ namespace {
 constexpr size_t kMaxGroup = 256;       // Writes in one commit.
 constexpr int kMaxReaders = 8;          // Connections.
 constexpr int kCheckpointPages = 1000;  // Of the WAL; 4 MiB.
+constexpr int64_t kReserveBytes = 4 << 20;
+constexpr absl::Duration kRefillInterval = absl::Minutes(1);
 
 // A write that waits for the writer thread.
 struct PendingWrite {
@@ -42,13 +45,14 @@ int NoteWalSize(void* pages, sqlite3*, const char*, int size) {
 class SqliteBackend : public Backend {
  public:
   SqliteBackend(SqliteOptions sqlite, const StoreOptions& options,
-                std::shared_ptr<JobListeners> listeners, UniqueFd lock)
+                std::shared_ptr<JobListeners> listeners, ProcessLock lock)
       : sqlite_(std::move(sqlite)),
         clock_(*options.clock),
         on_commit_(options.on_commit),
         listeners_(std::move(listeners)),
         instance_(NewJobId()),
-        lock_(std::move(lock)) {}
+        lock_(std::move(lock)),
+        reserve_(absl::StrCat(sqlite_.path, ".reserve"), kReserveBytes) {}
 
   absl::Status Open() {
     RETURN_IF_ERROR(OpenWriterConnection());
@@ -58,6 +62,7 @@ class SqliteBackend : public Backend {
       ::pthread_setname_np(::pthread_self(), "store-news");
       RunNews();
     });
+    reserve_.Refill();
     thread_ = std::thread([this] {
       ::pthread_setname_np(::pthread_self(), "store-writer");
       RunWriter();
@@ -102,6 +107,7 @@ class SqliteBackend : public Backend {
   absl::Status ResolveCommit(const absl::Status& error);
   absl::Status OpenWriterConnection();
   void Checkpoint(int mode);
+  void KeepReserve();
 
   absl::StatusOr<std::unique_ptr<SqliteDatabase>> TakeReader();
   void ReturnReader(std::unique_ptr<SqliteDatabase> reader);
@@ -111,12 +117,14 @@ class SqliteBackend : public Backend {
   const std::function<void(absl::Duration, int)> on_commit_;
   const std::shared_ptr<JobListeners> listeners_;
   const std::string instance_;
-  const UniqueFd lock_;
+  const ProcessLock lock_;
 
   // The writer thread's own, after Open.
   std::unique_ptr<SqliteDatabase> writer_;
   int64_t commits_ = 0;
   int wal_pages_ = 0;
+  DiskReserve reserve_;
+  absl::Duration next_refill_;  // Boottime.
 
   Mutex mutex_;
   CondVar work_;      // The queue has grown, or closing.
@@ -184,7 +192,14 @@ void SqliteBackend::RunWriter() {
       news_.NotifyAll();
     }
     if (wal_pages_ >= kCheckpointPages) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
+    KeepReserve();
   }
+}
+
+void SqliteBackend::KeepReserve() {
+  if (reserve_.full() || clock_.Boottime() < next_refill_) return;
+  reserve_.Refill();
+  next_refill_ = clock_.Boottime() + kRefillInterval;
 }
 
 void SqliteBackend::RunNews() {
@@ -200,7 +215,12 @@ void SqliteBackend::RunNews() {
 }
 
 void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {
-  const absl::Status status = TryGroup(group);
+  absl::Status status = TryGroup(group);
+  if (group.size() == 1 && group[0]->place == WritePlace::kMakesRoom &&
+      ReasonOf(status) == kReasonDiskFull && reserve_.Free()) {
+    status = TryGroup(group);
+    reserve_.Refill();  // Before another write takes what is left.
+  }
   if (status.ok()) return;
   // Where it is not known whether they are stored, running them again could store them twice.
   if (group.size() == 1 || ReasonOf(status) == kReasonOutcomeUnknown) {
@@ -329,7 +349,7 @@ absl::Status SqliteBackend::Read(const ReadBody& body) {
 absl::StatusOr<std::unique_ptr<Backend>> OpenSqliteBackend(
     const SqliteOptions& sqlite, const StoreOptions& options,
     std::shared_ptr<JobListeners> listeners) {
-  ASSIGN_OR_RETURN(UniqueFd lock, LockStoreFile(sqlite.path));
+  ASSIGN_OR_RETURN(ProcessLock lock, LockStoreFile(sqlite.path));
   auto backend =
       std::make_unique<SqliteBackend>(sqlite, options, std::move(listeners), std::move(lock));
   RETURN_IF_ERROR(backend->Open());

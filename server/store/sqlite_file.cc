@@ -1,17 +1,13 @@
 #include "server/store/sqlite_file.h"
 
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sqlite3.h>
-#include <sys/file.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
@@ -23,7 +19,6 @@ namespace {
 // "graf" in the header of the file, by which tools tell whose it is.
 constexpr int64_t kApplicationId = 0x67726166;
 constexpr int kBusyTimeoutMs = 5000;
-constexpr int64_t kMaxLockFileBytes = 4096;
 
 // From statfs(2); not all are in linux/magic.h.
 constexpr int64_t kNetworkFileSystems[] = {NFS_SUPER_MAGIC, SMB_SUPER_MAGIC,
@@ -105,25 +100,16 @@ absl::Status ApplyStep(SqliteDatabase& writer, const char* sql, size_t version) 
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> LockStoreFile(const std::string& path) {
+absl::StatusOr<ProcessLock> LockStoreFile(const std::string& path) {
   const std::string directory = DirectoryOf(path);
   RETURN_IF_ERROR(CreateDirectories(directory));
   RETURN_IF_ERROR(RefuseNetworkFileSystem(directory));
-  const std::string lock_path = absl::StrCat(path, ".lock");
-  ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(lock_path, O_RDWR | O_CREAT, 0600));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return FileError(errno, "lock", lock_path);
-    absl::StatusOr<std::string> owner = ReadFile(lock_path, kMaxLockFileBytes);
-    return WithReason(
-        absl::FailedPreconditionError(absl::StrCat(
-            "the store ", path, " is in use by another graft-server (process ",
-            owner.ok() && !owner->empty() ? std::string(absl::StripSuffix(*owner, "\n")) : "?",
-            "); stop it, or give this one another --store")),
-        kReasonStoreOwned);
-  }
-  if (::ftruncate(lock.get(), 0) != 0) return FileError(errno, "write", lock_path);
-  RETURN_IF_ERROR(WriteAll(lock.get(), absl::StrCat(::getpid(), "\n"), lock_path));
-  return lock;
+  absl::StatusOr<ProcessLock> lock = ProcessLock::Acquire(
+      absl::StrCat(path, ".lock"), absl::StrCat("the store ", path), "graft-server");
+  if (!absl::IsFailedPrecondition(lock.status())) return lock;
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        lock.status().message(), "; stop it, or give this one another --store")),
+                    kReasonStoreOwned);
 }
 
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenWriter(const std::string& path,

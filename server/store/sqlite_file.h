@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/base/unique_fd.h"
+#include "common/base/process_lock.h"
 #include "server/store/sqlite_database.h"
 
 namespace graft {
@@ -17,7 +17,7 @@ namespace graft {
 // kernel drops when the process ends in whatever way. FAILED_PRECONDITION (STORE_OWNED) names the
 // process that holds it; INVALID_ARGUMENT on a network file system, whose locks and shared memory
 // SQLite's WAL cannot trust.
-absl::StatusOr<UniqueFd> LockStoreFile(const std::string& path);
+absl::StatusOr<ProcessLock> LockStoreFile(const std::string& path);
 
 // The connection that writes: WAL, synchronous=FULL, foreign keys, no automatic checkpoint.
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenWriter(const std::string& path,

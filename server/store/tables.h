@@ -228,8 +228,9 @@ using ReadBody = std::function<absl::Status(Tables&)>;
 using WriteBody = std::function<absl::Status(Tables&, WriteEffects& effects)>;
 
 // Writes that share a commit see each other's rows, but not yet what after_commit changes. One that
-// decides by the latter goes first.
-enum class WritePlace { kAnywhere, kFirst };
+// decides by the latter goes first. One that makes room, or stops what takes it, finds some on a
+// full disk (DiskReserve).
+enum class WritePlace { kAnywhere, kFirst, kMakesRoom };
 
 // Runs transactions. Thread-safe.
 class Backend {

@@ -46,13 +46,14 @@ class TransactionalStore : public JobStore {
     return Read<Page<v1::Job>>([&](VerbContext& context) { return DoListJobs(context, query); });
   }
   absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) override {
-    return Write<v1::Job>(
-        [&](VerbContext& context) { return DoCancelJob(context, name, request); });
+    return Write<v1::Job>([&](VerbContext& context) { return DoCancelJob(context, name, request); },
+                          WritePlace::kMakesRoom);
   }
   absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
                                        const RequestKey& request) override {
     absl::StatusOr<DeletedJob> deleted = Write<DeletedJob>(
-        [&](VerbContext& context) { return DoDeleteJob(context, name, delete_adapter, request); });
+        [&](VerbContext& context) { return DoDeleteJob(context, name, delete_adapter, request); },
+        WritePlace::kMakesRoom);
     if (deleted.ok()) PurgeDeleted();
     return deleted;
   }
@@ -186,12 +187,14 @@ class TransactionalStore : public JobStore {
         [](VerbContext& context) { return context.tables.ListReleasedBlobs(); });
   }
   absl::Status ForgetReleasedBlobs(absl::Span<const std::string> sha256) override {
-    return WriteStatus([&](VerbContext& context) -> absl::Status {
-      for (const std::string& blob : sha256) {
-        RETURN_IF_ERROR(context.tables.ForgetReleasedBlob(blob));
-      }
-      return absl::OkStatus();
-    });
+    return WriteStatus(
+        [&](VerbContext& context) -> absl::Status {
+          for (const std::string& blob : sha256) {
+            RETURN_IF_ERROR(context.tables.ForgetReleasedBlob(blob));
+          }
+          return absl::OkStatus();
+        },
+        WritePlace::kMakesRoom);
   }
   absl::StatusOr<int64_t> PruneRequestIds() override {
     PurgeDeleted();  // Of a server that was killed.
@@ -221,21 +224,25 @@ class TransactionalStore : public JobStore {
         });
   }
   absl::Status NoteUnnamedBlobs(absl::Span<const UnnamedBlob> blobs) override {
-    return WriteStatus([&](VerbContext& context) -> absl::Status {
-      for (const UnnamedBlob& blob : blobs) {
-        RETURN_IF_ERROR(context.tables.PutUnnamedBlob(
-            {blob.sha256, context.running_time - blob.age, blob.stamp}));
-      }
-      return absl::OkStatus();
-    });
+    return WriteStatus(
+        [&](VerbContext& context) -> absl::Status {
+          for (const UnnamedBlob& blob : blobs) {
+            RETURN_IF_ERROR(context.tables.PutUnnamedBlob(
+                {blob.sha256, context.running_time - blob.age, blob.stamp}));
+          }
+          return absl::OkStatus();
+        },
+        WritePlace::kMakesRoom);
   }
   absl::Status ForgetUnnamedBlobs(absl::Span<const std::string> sha256) override {
-    return WriteStatus([&](VerbContext& context) -> absl::Status {
-      for (const std::string& blob : sha256) {
-        RETURN_IF_ERROR(context.tables.DeleteUnnamedBlob(blob));
-      }
-      return absl::OkStatus();
-    });
+    return WriteStatus(
+        [&](VerbContext& context) -> absl::Status {
+          for (const std::string& blob : sha256) {
+            RETURN_IF_ERROR(context.tables.DeleteUnnamedBlob(blob));
+          }
+          return absl::OkStatus();
+        },
+        WritePlace::kMakesRoom);
   }
   absl::StatusOr<StoreCounts> Counts() override {
     return Read<StoreCounts>([](VerbContext& context) { return context.tables.Counts(); });
@@ -265,8 +272,8 @@ class TransactionalStore : public JobStore {
     return result;
   }
   template <typename Verb>
-  absl::Status WriteStatus(const Verb& verb) {
-    return backend_->Write(WritePlace::kAnywhere, [&](Tables& tables, WriteEffects& effects) {
+  absl::Status WriteStatus(const Verb& verb, WritePlace place = WritePlace::kAnywhere) {
+    return backend_->Write(place, [&](Tables& tables, WriteEffects& effects) {
       VerbContext context = {tables, options_, times_, RunningTime()};
       const absl::Status status = verb(context);
       TakeEffects(context, effects);
@@ -306,9 +313,11 @@ class TransactionalStore : public JobStore {
   }
   absl::Status Delete(ResourceKind kind, absl::string_view name) {
     RETURN_IF_ERROR(ValidateName(name, "name"));
-    return WriteStatus([&](VerbContext& context) {
-      return DoDeleteResource(context, {kind, std::string(name)});
-    });
+    return WriteStatus(
+        [&](VerbContext& context) {
+          return DoDeleteResource(context, {kind, std::string(name)});
+        },
+        WritePlace::kMakesRoom);
   }
 
   const StoreOptions options_;

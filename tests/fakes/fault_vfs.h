@@ -4,6 +4,7 @@
 // the process.
 
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include <atomic>
 
@@ -14,7 +15,10 @@ struct VfsFaults {
   // `writes_before` have passed. 0: none fail.
   std::atomic<int> write_error{0};
   std::atomic<int> writes_before{0};
-  // The same for syncs.
+  // Writes are SQLITE_FULL as long as this file is there and not empty: the disk is full, but for
+  // what the file gives back. Null: none.
+  std::atomic<const char*> full_beside{nullptr};
+  // As write_error, for syncs.
   std::atomic<int> sync_error{0};
 };
 
@@ -35,6 +39,11 @@ inline sqlite3_file* FaultReal(sqlite3_file* file) {
 
 inline int FaultWrite(sqlite3_file* file, const void* bytes, int count, sqlite3_int64 offset) {
   VfsFaults& faults = Faults();
+  struct stat beside;
+  if (faults.full_beside != nullptr && ::stat(faults.full_beside, &beside) == 0 &&
+      beside.st_size > 0) {
+    return SQLITE_FULL;
+  }
   if (faults.write_error != 0 && faults.writes_before.fetch_sub(1) <= 0) return faults.write_error;
   return FaultReal(file)->pMethods->xWrite(FaultReal(file), bytes, count, offset);
 }
@@ -115,6 +124,7 @@ inline int FaultOpen(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int
 }
 
 inline void ResetFaults() {
+  Faults().full_beside = nullptr;
   Faults().write_error = 0;
   Faults().writes_before = 0;
   Faults().sync_error = 0;

@@ -1,7 +1,5 @@
 // graft-worker: runs the jobs of a graft-server on this machine.
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +16,7 @@
 #include "common/base/descriptor_limit.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
+#include "common/base/process_lock.h"
 #include "common/base/signals.h"
 #include "common/base/status_macros.h"
 #include "common/base/usable_cores.h"
@@ -65,15 +64,13 @@ std::string DefaultState() {
 }
 
 // The lock stays with the process; it is what makes the id in the directory this worker's alone.
-absl::StatusOr<UniqueFd> LockState(const std::string& state) {
+absl::StatusOr<ProcessLock> LockState(const std::string& state) {
   RETURN_IF_ERROR(CreateDirectories(state));
-  const std::string path = JoinPath(state, "lock");
-  ASSIGN_OR_RETURN(UniqueFd lock, OpenFile(path, O_RDWR | O_CREAT));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another graft-worker uses ", state, "; give this one a --state of its own"));
-  }
-  return lock;
+  absl::StatusOr<ProcessLock> lock =
+      ProcessLock::Acquire(JoinPath(state, "lock"), state, "graft-worker");
+  if (!absl::IsFailedPrecondition(lock.status())) return lock;
+  return absl::FailedPreconditionError(
+      absl::StrCat(lock.status().message(), "; give this one a --state of its own"));
 }
 
 absl::Status Serve(const Flags& flags) {
@@ -88,7 +85,7 @@ absl::Status Serve(const Flags& flags) {
   RETURN_IF_ERROR(StartLogging(log));
   ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
   Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
-  ASSIGN_OR_RETURN(const UniqueFd lock, LockState(flags.state));
+  ASSIGN_OR_RETURN(const ProcessLock lock, LockState(flags.state));
   if (access(flags.engine.c_str(), X_OK) != 0) {
     return absl::NotFoundError(
         absl::StrCat(flags.engine, " is no program; --engine names graft-engine"));

@@ -331,6 +331,23 @@ TEST_F(FaultTest, FullDiskRefusesWritesLetsReadsGoOnAndRecovers) {
   EXPECT_EQ(NumJobs(), 2u);
 }
 
+TEST_F(FaultTest, AFullDiskTakesCancelsAndDeletions) {
+  ASSERT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
+  const std::string reserve = JoinPath(fixture_.root(), "faulty.db.reserve");
+  if (*FileSize(reserve) == 0) GTEST_SKIP() << "this file system sets no room aside";
+  Faults().full_beside = reserve.c_str();
+  EXPECT_EQ(ReasonOf(faulty_->InsertJob(StoreFixture::LoraJob()).status()), kReasonDiskFull);
+  EXPECT_GT(*FileSize(reserve), 0) << "it is not for this";
+  const auto cancelled = faulty_->CancelJob("jobs/j1", {});
+  ASSERT_OK(cancelled);
+  EXPECT_EQ(cancelled->state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_GT(*FileSize(reserve), 0) << "what is left of it is taken back";
+  EXPECT_EQ(ReasonOf(faulty_->InsertJob(StoreFixture::LoraJob()).status()), kReasonDiskFull);
+  EXPECT_OK(faulty_->DeleteJob("jobs/j1", false, {}));
+  EXPECT_OK(faulty_->DeleteDataset("train"));
+  EXPECT_EQ(NumJobs(), 0u);
+}
+
 TEST_F(FaultTest, FailedCommitLeavesTimesAsTheyWere) {
   ASSERT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
   ASSERT_OK(faulty_->ClaimJob({"jobs/j1", (*faulty_->QueuedJobs(1))[0].version, kWorker, ""}));
