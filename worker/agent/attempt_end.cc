@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
 #include "worker/agent/attempt_logs.h"
 
@@ -83,6 +84,11 @@ worker::v1::FinishAttemptRequest PreparationFailure(const absl::Status& status) 
       return FailureOf(status, v1::FAILURE_CLASS_INTERNAL);
     case absl::StatusCode::kResourceExhausted:
       return ReturnedEnd(status, /*worker_fault=*/true);
+    case absl::StatusCode::kDataLoss:
+      // A checkpoint's the server drops, and the job goes on from the one before.
+      return FailureOf(status, ReasonOf(status) == kReasonCheckpointCorrupt
+                                   ? v1::FAILURE_CLASS_INFRASTRUCTURE
+                                   : v1::FAILURE_CLASS_INTERNAL);
     default:
       return FailureOf(status, v1::FAILURE_CLASS_INFRASTRUCTURE);
   }

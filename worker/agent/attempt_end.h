@@ -24,8 +24,9 @@ worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished);
 worker::v1::FinishAttemptRequest CrashOf(const EngineProcess::End& end,
                                          const std::string& log_path);
 // Of inputs that could not be laid out. As the lease names them they are wrong wherever it is
-// tried, which is the server's fault or ours (INTERNAL); a disk that is full is this worker's; and
-// everything else may go better on another machine or later.
+// tried, and corrupt in the server's own store, which is the server's fault or ours (INTERNAL); a
+// disk that is full is this worker's; and everything else may go better on another machine or
+// later.
 worker::v1::FinishAttemptRequest PreparationFailure(const absl::Status& status);
 
 }  // namespace graft

@@ -10,9 +10,9 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/status_details.h"
 #include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
-#include "google/rpc/error_details.pb.h"
 
 namespace graft {
 namespace {
@@ -20,14 +20,6 @@ namespace {
 constexpr size_t kChunkBytes = 512 << 10;
 // A blob may be large and the link slow, but a transfer that takes this long has died.
 constexpr absl::Duration kTransferTimeout = absl::Hours(2);
-
-// What the server says beside the code; empty without.
-std::string ReasonOf(const absl::Status& status) {
-  const auto payload = status.GetPayload(absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo"));
-  google::rpc::ErrorInfo info;
-  const bool given = payload.has_value() && info.ParseFromString(std::string(*payload));
-  return given ? info.reason() : "";
-}
 
 bool IsTransient(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
@@ -46,7 +38,7 @@ absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method
 
 }  // namespace
 
-bool IsStaleLease(const absl::Status& status) { return ReasonOf(status) == "STALE_LEASE"; }
+bool IsStaleLease(const absl::Status& status) { return ReasonOf(status) == kReasonStaleLease; }
 
 ServerLink::ServerLink(std::shared_ptr<grpc::Channel> channel, Options options)
     : options_(std::move(options)), stub_(worker::v1::WorkerService::NewStub(std::move(channel))) {}
@@ -175,8 +167,8 @@ absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::stri
   }
   RETURN_IF_ERROR(FromGrpcStatus(stream->Finish()));
   if (hash.Hex() != artifact.sha256()) {
-    return absl::DataLossError(absl::StrCat("blob ", artifact.sha256(), " arrived as ", hash.Hex(),
-                                            " (", file.size_bytes(), " bytes)"));
+    return absl::AbortedError(absl::StrCat("blob ", artifact.sha256(), " arrived as ", hash.Hex(),
+                                           " (", file.size_bytes(), " bytes)"));
   }
   return file.Commit();
 }

@@ -242,6 +242,16 @@ TEST_F(AgentTest, InputsThatNoMachineCouldLayOutFailTheJobForGood) {
               testing::HasSubstr("data.jsonl: \"none\" is no SHA-256"));
 }
 
+// No worker is set aside for it, and no other one is asked to try.
+TEST_F(AgentTest, AnInputThatIsCorruptInTheServersStoreFailsTheJob) {
+  server_.CorruptBlob(Sha256Hex("{}"));
+  StartAgent();
+  server_.AddJob("a");
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INTERNAL);
+  EXPECT_THAT(finish.failed().error().message(), testing::HasSubstr("is corrupt"));
+}
+
 TEST_F(AgentTest, InputsThatTheMachineCannotTakeAreTriedElsewhere) {
   Write(directory_ + "/state/cache", "folders", "no directory");
   StartAgent();
