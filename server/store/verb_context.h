@@ -22,7 +22,7 @@ struct VerbContext {
   Tables& tables;
   const StoreOptions& options;
   const VolatileTimes& times;
-  const absl::Duration running_time;  // JobStore::RunningTime.
+  const absl::Duration running_time;    // JobStore::RunningTime.
   std::vector<JobChange> changes = {};  // For listeners.
   std::vector<std::function<void(VolatileTimes&)>> after_commit = {};
 

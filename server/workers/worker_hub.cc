@@ -1,5 +1,5 @@
-#include "common/jobs/status_details.h"
 #include "server/workers/worker_hub.h"
+#include "common/jobs/status_details.h"
 
 #include <algorithm>
 #include <utility>
