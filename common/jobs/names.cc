@@ -1,6 +1,8 @@
 #include "common/jobs/names.h"
 
-#include <random>
+#include <unistd.h>
+
+#include <cstdlib>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -31,9 +33,11 @@ std::string NewJobId() {
   // Crockford's base 32 without what looks alike; a letter first, so that no tool takes it for a
   // number.
   static constexpr char kDigits[] = "abcdefghjkmnpqrstvwxyz0123456789";
-  std::random_device random;
-  std::string id(1, kDigits[random() % 22]);
-  while (id.size() < 12) id += kDigits[random() % 32];
+  unsigned char random[12];
+  // Cannot fail for so few bytes.
+  if (::getentropy(random, sizeof(random)) != 0) std::abort();
+  std::string id(1, kDigits[random[0] % 22]);
+  for (size_t i = 1; i < sizeof(random); ++i) id += kDigits[random[i] % 32];
   return id;
 }
 

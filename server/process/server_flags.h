@@ -33,7 +33,7 @@ struct ServerFlags {
   int engine_threads = 0;  // 0: auto
   int64_t max_queued_jobs = 100'000;
   int max_waiting_texts = 64;
-  int rpc_threads = 16;
+  int rpc_threads = 32;
   double heartbeat_seconds = 5;
   double lease_seconds = 60;
   double lease_margin_seconds = 5;

@@ -55,15 +55,20 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& sent) {
   v1::CreateJobRequest request = sent;
   request.DiscardUnknownFields();
   RETURN_IF_ERROR(ValidateCreateJob(request));
-  NewJob job;
-  v1::CreateJobRequest creation = request;
-  creation.clear_validate_only();
-  job.request = RequestKeyOf(creation);
+  request.clear_validate_only();
+  const RequestKey key = RequestKeyOf(request);
+  absl::StatusOr<v1::Job> created = CreateNew(request.job(), key, sent.validate_only());
+  if (created.ok() && !sent.validate_only()) return created;
   // A request that was answered is answered alike, even if what it names has gone since or is taken
-  // by the job that it made; so it is valid, too.
-  absl::StatusOr<v1::Job> answered = context_.store.FindInserted(job.request);
-  if (!absl::IsNotFound(answered.status())) return answered;
-  const v1::Job& asked = request.job();
+  // by the job that it made; so it is valid, too. InsertJob has looked for itself.
+  absl::StatusOr<v1::Job> answered = context_.store.FindInserted(key);
+  return absl::IsNotFound(answered.status()) ? created : answered;
+}
+
+absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const RequestKey& key,
+                                              bool validate_only) {
+  NewJob job;
+  job.request = key;
   job.job.set_display_name(asked.display_name());
   *job.job.mutable_labels() = asked.labels();
   job.job.set_priority(asked.priority());
@@ -77,10 +82,10 @@ absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& sent) {
   job.job.set_method(MethodName(job.job.resolved_spec()));
   if (!resolved.missing_data.ok()) {
     // Whoever is about to upload it learns first of everything else that stands in the way.
-    if (request.validate_only()) RETURN_IF_ERROR(context_.store.CheckJob(WithoutMissingData(job)));
+    if (validate_only) RETURN_IF_ERROR(context_.store.CheckJob(WithoutMissingData(job)));
     return resolved.missing_data;
   }
-  if (request.validate_only()) {
+  if (validate_only) {
     RETURN_IF_ERROR(context_.store.CheckJob(job));
     return job.job;
   }

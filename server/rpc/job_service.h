@@ -36,6 +36,9 @@ class JobService final : public v1::JobService::CallbackService {
 
  private:
   absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request);
+  // As if no such request had been answered; InsertJob answers one that was, if it comes to that.
+  absl::StatusOr<v1::Job> CreateNew(const v1::Job& asked, const RequestKey& key,
+                                    bool validate_only);
   absl::Status List(const v1::ListJobsRequest& request, v1::ListJobsResponse* response);
   absl::Status Delete(const v1::DeleteJobRequest& request);
   absl::StatusOr<v1::Artifact> FindArtifact(const v1::DownloadJobArtifactRequest& request);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/job_state.h"
 #include "common/jobs/method.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
@@ -183,15 +184,24 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
     uses.push_back(resource.ref);
   }
 
-  RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
-  RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_QUEUED, {"submitted"}));
+  // The row is written once, with all that its events make of it.
+  std::vector<v1::JobEvent> events(1);
+  ASSIGN_OR_RETURN(events[0],
+                   ChangeState(row.job, v1::JOB_STATE_QUEUED, {"submitted"}, context.Now()));
   for (const v1::Warning& warning : row.job.warnings()) {
-    v1::JobEvent event;
-    *event.mutable_warning() = warning;
-    RETURN_IF_ERROR(AddEvent(context, row, std::move(event)));
+    *events.emplace_back().mutable_warning() = warning;
   }
-  RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_UNSPECIFIED, nullptr));
-  ASSIGN_OR_RETURN(answer, WholeJob(context, row));
+  for (v1::JobEvent& event : events) NumberEvent(context, row, event);
+  NewVersion(context, row);
+  RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
+  for (const v1::JobEvent& event : events) {
+    RETURN_IF_ERROR(context.tables.AppendEvent(row.number, event));
+  }
+  NoteChange(context, row, v1::JOB_STATE_UNSPECIFIED, nullptr);
+  answer = row.job;
+  answer.set_method(row.method);
+  answer.mutable_spec()->Swap(specs.mutable_spec());
+  answer.mutable_resolved_spec()->Swap(specs.mutable_resolved_spec());
   RETURN_IF_ERROR(KeepAnswer(context, kCreateVerb, new_job.request, answer));
   return answer;
 }

@@ -229,6 +229,14 @@ absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context) {
   return ended;
 }
 
+absl::StatusOr<bool> DoAnyLeaseDue(VerbContext& context) {
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  return std::any_of(leases.begin(), leases.end(), [&](const LeaseRow& lease) {
+    const auto end = context.times.LeaseEnd(lease.job, lease.lease_epoch);
+    return !end.has_value() || *end <= context.Boottime();
+  });
+}
+
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
   const absl::Duration fallback = context.Boottime() + context.options.lease_duration;
   absl::Duration next = absl::InfiniteDuration();

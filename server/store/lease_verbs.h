@@ -22,6 +22,8 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
 absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context);
 // Goes first in its group, so that it sees what was renewed.
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
+// Whether DoExpireLeases has anything to do.
+absl::StatusOr<bool> DoAnyLeaseDue(VerbContext& context);
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context);
 absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,
                                                                  const WorkerRef& worker);

@@ -25,6 +25,14 @@ constexpr int kCheckpointPages = 1000;  // Of the WAL; 4 MiB.
 constexpr int64_t kReserveBytes = 4 << 20;
 constexpr absl::Duration kRefillInterval = absl::Minutes(1);
 
+constexpr char kBegin[] = "BEGIN";
+constexpr char kBeginWriting[] = "BEGIN IMMEDIATE";
+constexpr char kCommit[] = "COMMIT";
+constexpr char kRollback[] = "ROLLBACK";
+constexpr char kSavepoint[] = "SAVEPOINT write";
+constexpr char kRelease[] = "RELEASE write";
+constexpr char kUndoWrite[] = "ROLLBACK TO write";
+
 // A write that waits for the writer thread.
 struct PendingWrite {
   WritePlace place = WritePlace::kAnywhere;
@@ -35,6 +43,7 @@ struct PendingWrite {
   bool changed_rows = false;
   absl::Status status;
   bool done = false;
+  CondVar answered;  // Done. Of its own, so that nobody is woken for another's answer.
 };
 
 int NoteWalSize(void* pages, sqlite3*, const char*, int size) {
@@ -84,7 +93,7 @@ class SqliteBackend : public Backend {
     }
     if (news_thread_.joinable()) news_thread_.join();
     {
-      MutexLock lock(mutex_);
+      MutexLock lock(readers_mutex_);
       readers_.clear();
     }
     if (writer_ != nullptr) Checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
@@ -127,17 +136,18 @@ class SqliteBackend : public Backend {
   absl::Duration next_refill_;  // Boottime.
 
   Mutex mutex_;
-  CondVar work_;      // The queue has grown, or closing.
-  CondVar answered_;  // Some write is done.
-  CondVar reader_free_;
+  CondVar work_;  // The queue has grown, or closing.
   std::deque<PendingWrite*> queue_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::unique_ptr<SqliteDatabase>> readers_ ABSL_GUARDED_BY(mutex_);
-  int readers_out_ ABSL_GUARDED_BY(mutex_) = 0;
 
   CondVar news_;
   bool news_to_tell_ ABSL_GUARDED_BY(mutex_) = false;
   bool no_more_news_ ABSL_GUARDED_BY(mutex_) = false;
+
+  Mutex readers_mutex_;
+  CondVar reader_free_;
+  std::vector<std::unique_ptr<SqliteDatabase>> readers_ ABSL_GUARDED_BY(readers_mutex_);
+  int readers_out_ ABSL_GUARDED_BY(readers_mutex_) = 0;
 
   std::thread thread_;
   std::thread news_thread_;
@@ -158,7 +168,7 @@ absl::Status SqliteBackend::Write(WritePlace place, const WriteBody& body) {
   if (closing_) return absl::UnavailableError("the store is closed");
   queue_.push_back(&write);
   work_.NotifyOne();
-  while (!write.done) answered_.Wait(mutex_);
+  while (!write.done) write.answered.Wait(mutex_);
   return write.status;
 }
 
@@ -186,8 +196,8 @@ void SqliteBackend::RunWriter() {
       for (PendingWrite* write : group) {
         if (write->status.ok()) listeners_->Enqueue(std::move(write->effects.changes));
         write->done = true;
+        write->answered.NotifyOne();
       }
-      answered_.NotifyAll();
       news_to_tell_ = true;
       news_.NotifyAll();
     }
@@ -243,7 +253,7 @@ absl::Status SqliteBackend::TryGroup(const std::vector<PendingWrite*>& group) {
   const absl::Duration begin = Clock::Real().Boottime();
   const int64_t commits_before = commits_;
   const int64_t changes_before = writer_->TotalChanges();
-  absl::Status status = writer_->Execute("BEGIN IMMEDIATE");
+  absl::Status status = writer_->Run(kBeginWriting);
   int stored = 0;
   for (PendingWrite* write : group) {
     if (status.ok()) status = RunInSavepoint(*write);
@@ -251,7 +261,7 @@ absl::Status SqliteBackend::TryGroup(const std::vector<PendingWrite*>& group) {
   }
   if (status.ok()) status = Commit(changes_before);
   if (!status.ok() && writer_ != nullptr && writer_->InTransaction()) {
-    writer_->Execute("ROLLBACK").IgnoreError();
+    writer_->Run(kRollback).IgnoreError();
   }
   if (commits_ > commits_before && on_commit_ != nullptr) {
     on_commit_(Clock::Real().Boottime() - begin, stored);
@@ -263,22 +273,22 @@ absl::Status SqliteBackend::RunInSavepoint(PendingWrite& write) {
   SqliteTables tables(*writer_);
   write.effects = {};
   const int64_t changes_before = writer_->TotalChanges();
-  RETURN_IF_ERROR(writer_->Execute("SAVEPOINT write"));
+  RETURN_IF_ERROR(writer_->Run(kSavepoint));
   write.status = (*write.body)(tables, write.effects);
   write.ran = true;
   write.changed_rows = writer_->TotalChanges() != changes_before;
   if (!writer_->InTransaction()) {
     return write.status.ok() ? absl::InternalError("a write ended the transaction") : write.status;
   }
-  if (write.status.ok()) return writer_->Execute("RELEASE write");
-  return writer_->Execute("ROLLBACK TO write; RELEASE write");
+  if (!write.status.ok()) RETURN_IF_ERROR(writer_->Run(kUndoWrite));
+  return writer_->Run(kRelease);
 }
 
 absl::Status SqliteBackend::Commit(int64_t changes_before) {
   // Renewals of leases and refused writes leave nothing to make durable.
-  if (writer_->TotalChanges() == changes_before) return writer_->Execute("COMMIT");
+  if (writer_->TotalChanges() == changes_before) return writer_->Run(kCommit);
   RETURN_IF_ERROR(CountCommit(*writer_, instance_, commits_ + 1));
-  const absl::Status status = writer_->Execute("COMMIT");
+  const absl::Status status = writer_->Run(kCommit);
   if (!status.ok()) RETURN_IF_ERROR(ResolveCommit(status));
   ++commits_;
   return absl::OkStatus();
@@ -307,8 +317,8 @@ void SqliteBackend::Checkpoint(int mode) {
 
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteBackend::TakeReader() {
   {
-    MutexLock lock(mutex_);
-    while (readers_.empty() && readers_out_ >= kMaxReaders) reader_free_.Wait(mutex_);
+    MutexLock lock(readers_mutex_);
+    while (readers_.empty() && readers_out_ >= kMaxReaders) reader_free_.Wait(readers_mutex_);
     ++readers_out_;
     if (!readers_.empty()) {
       std::unique_ptr<SqliteDatabase> reader = std::move(readers_.back());
@@ -320,7 +330,7 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteBackend::TakeReader() {
 }
 
 void SqliteBackend::ReturnReader(std::unique_ptr<SqliteDatabase> reader) {
-  MutexLock lock(mutex_);
+  MutexLock lock(readers_mutex_);
   --readers_out_;
   if (reader != nullptr) readers_.push_back(std::move(reader));
   reader_free_.NotifyOne();
@@ -332,11 +342,11 @@ absl::Status SqliteBackend::Read(const ReadBody& body) {
     ReturnReader(nullptr);
     return reader.status();
   }
-  absl::Status status = (*reader)->Execute("BEGIN");
+  absl::Status status = (*reader)->Run(kBegin);
   if (status.ok()) {
     SqliteTables tables(**reader);
     status = body(tables);
-    const absl::Status ended = (*reader)->Execute("ROLLBACK");
+    const absl::Status ended = (*reader)->Run(kRollback);
     // A connection that cannot end its snapshot would keep the WAL from ever being reset.
     if (!ended.ok()) reader->reset();
   }

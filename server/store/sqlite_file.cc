@@ -117,9 +117,12 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenWriter(const std::string& pa
   ASSIGN_OR_RETURN(auto writer, OpenConnection(path, vfs, ""));
   // The write-ahead log is a property of the file: nobody else's file is changed.
   RETURN_IF_ERROR(CheckIsOurs(*writer, path));
+  // What a savepoint may have to undo is kept in memory: a group of writes would put more of it
+  // into a temporary file than it puts into the log.
   RETURN_IF_ERROR(
       writer->Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                      "PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0"));
+                      "PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0;"
+                      "PRAGMA temp_store = MEMORY"));
   SqliteQuery mode(*writer, "PRAGMA journal_mode");
   if (!mode.Next() || mode.Text(0) != "wal") {
     RETURN_IF_ERROR(mode.status());

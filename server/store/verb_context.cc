@@ -34,11 +34,15 @@ absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row) {
   return job;
 }
 
-absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event) {
+void NumberEvent(VerbContext& context, JobRow& row, v1::JobEvent& event) {
   row.job.set_last_sequence(row.job.last_sequence() + 1);
   event.set_sequence(row.job.last_sequence());
   event.set_attempt(row.job.attempt());
   if (!event.has_create_time()) *event.mutable_create_time() = ToTimestamp(context.Now());
+}
+
+absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event) {
+  NumberEvent(context, row, event);
   return context.tables.AppendEvent(row.number, event);
 }
 
@@ -59,12 +63,22 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
   return AddEvent(context, row, std::move(event));
 }
 
-absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
-                     const LeaseRow* lease) {
+void NewVersion(VerbContext& context, JobRow& row) {
   ++row.version;
   row.job.set_etag(absl::StrCat(row.version));
   *row.job.mutable_update_time() = ToTimestamp(context.Now());
+}
+
+absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
+                     const LeaseRow* lease) {
+  NewVersion(context, row);
   RETURN_IF_ERROR(context.tables.UpdateJob(row));
+  NoteChange(context, row, previous, lease);
+  return absl::OkStatus();
+}
+
+void NoteChange(VerbContext& context, const JobRow& row, v1::JobState previous,
+                const LeaseRow* lease) {
   JobChange change;
   change.job = row.job.name();
   change.state = row.job.state();
@@ -82,7 +96,6 @@ absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
     change.lease_epoch = lease->lease_epoch;
   }
   context.changes.push_back(std::move(change));
-  return absl::OkStatus();
 }
 
 void NoteAttempt(VerbContext& context, const AttemptRow& attempt, AttemptEnd end) {

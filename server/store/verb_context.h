@@ -52,15 +52,21 @@ absl::StatusOr<JobRow> RequireJob(VerbContext& context, int64_t number);
 // The row's job with specs and attempts.
 absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row);
 
-// Gives the event its sequence and appends it; row.job.last_sequence follows (not yet saved).
+// Gives the event its sequence; row.job.last_sequence follows (not yet saved).
+void NumberEvent(VerbContext& context, JobRow& row, v1::JobEvent& event);
+// The same, and appends it.
 absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event);
 // Keeps the `keep` newest checkpoints of the job.
 absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep);
 // ChangeState with its event. A job that is done keeps no checkpoint.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
-// Writes the row as a new version and notes the change for listeners. `previous` is the state that
-// it had before the transaction.
+// Gives the row, which is about to be written, its next version.
+void NewVersion(VerbContext& context, JobRow& row);
+// For listeners. `previous` is the state that it had before the transaction.
+void NoteChange(VerbContext& context, const JobRow& row, v1::JobState previous,
+                const LeaseRow* lease);
+// Writes the row as a new version and notes the change.
 absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
                      const LeaseRow* lease);
 // The change noted last is also news of an attempt: its first progress, or its end.

@@ -20,6 +20,8 @@ struct VfsFaults {
   std::atomic<const char*> full_beside{nullptr};
   // As write_error, for syncs.
   std::atomic<int> sync_error{0};
+  // Files without a name that were opened: SQLite's temporary ones.
+  std::atomic<int> temporary_files{0};
 };
 
 inline VfsFaults& Faults() {
@@ -117,6 +119,7 @@ inline const sqlite3_io_methods kFaultMethods = {2,
 inline int FaultOpen(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags,
                      int* out_flags) {
   auto* parent = static_cast<sqlite3_vfs*>(vfs->pAppData);
+  if (name == nullptr) ++Faults().temporary_files;
   file->pMethods = nullptr;
   const int code = parent->xOpen(parent, name, FaultReal(file), flags, out_flags);
   if (code == SQLITE_OK) file->pMethods = &kFaultMethods;
@@ -128,6 +131,7 @@ inline void ResetFaults() {
   Faults().write_error = 0;
   Faults().writes_before = 0;
   Faults().sync_error = 0;
+  Faults().temporary_files = 0;
 }
 
 // Registers the VFS, once, and returns its name.

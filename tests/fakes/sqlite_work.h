@@ -22,6 +22,8 @@ struct SqliteWork {
   int64_t sorts = 0;
   int64_t automatic_indexes = 0;  // Rows that went into an index made for one statement.
   int64_t rows = 0;
+  int64_t writing = 0;   // Statements that may write, BEGIN IMMEDIATE among them.
+  int64_t compiled = 0;  // What was looked up to compile statements: none compiled, none looked up.
 
   bool operator==(const SqliteWork&) const = default;
 };
@@ -29,7 +31,7 @@ struct SqliteWork {
 inline std::ostream& operator<<(std::ostream& out, const SqliteWork& work) {
   return out << work.steps << " steps, " << work.scan_steps << " of scans, " << work.sorts
              << " sorts, " << work.automatic_indexes << " rows of automatic indexes, " << work.rows
-             << " rows";
+             << " rows, " << work.writing << " writing, " << work.compiled << " compiled";
 }
 
 // One at a time in a process. Thread-safe.
@@ -59,7 +61,14 @@ class SqliteMeter {
   }
   static void (*Entry())() { return reinterpret_cast<void (*)()>(&OnOpen); }
   static int OnOpen(sqlite3* database, const char**, const void*) {
+    sqlite3_set_authorizer(database, OnCompile, nullptr);
     return sqlite3_trace_v2(database, SQLITE_TRACE_PROFILE | SQLITE_TRACE_ROW, OnTrace, nullptr);
+  }
+  static int OnCompile(void*, int, const char*, const char*, const char*, const char*) {
+    Totals& totals = Global();
+    MutexLock lock(totals.mutex);
+    ++totals.work.compiled;
+    return SQLITE_OK;
   }
   static int OnTrace(unsigned event, void*, void* statement, void*) {
     auto* const traced = static_cast<sqlite3_stmt*>(statement);
@@ -70,6 +79,7 @@ class SqliteMeter {
       ++totals.work.rows;
       return 0;
     }
+    if (sqlite3_stmt_readonly(traced) == 0) ++totals.work.writing;
     totals.work.steps += take(SQLITE_STMTSTATUS_VM_STEP);
     totals.work.scan_steps += take(SQLITE_STMTSTATUS_FULLSCAN_STEP);
     totals.work.sorts += take(SQLITE_STMTSTATUS_SORT);

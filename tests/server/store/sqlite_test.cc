@@ -367,6 +367,17 @@ TEST_F(FaultTest, FailedCommitLeavesTimesAsTheyWere) {
   EXPECT_THAT(*faulty_->ExpireLeases(), ElementsAre("jobs/j1"));
 }
 
+TEST_F(FaultTest, WritesOfAGroupGoThroughNoTemporaryFile) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 16; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) EXPECT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(Faults().temporary_files, 0);
+}
+
 TEST_F(FaultTest, EachWriteOfAGroupHasTheEffectsOfItsOwnLastRun) {
   auto listeners = std::make_shared<JobListeners>();
   auto backend = OpenSqliteBackend({JoinPath(fixture_.root(), "group.db"), FaultVfs()},
@@ -502,6 +513,43 @@ TEST(SqliteKillTest, NoAcknowledgedJobIsLostToSigkill) {
 }
 
 // ---- Size -------------------------------------------------------------------------------------
+
+TEST_F(SqliteTest, ASubmittedJobIsWrittenOnce) {
+  ExecuteSql(path(),
+             "CREATE TRIGGER once BEFORE UPDATE ON jobs BEGIN SELECT RAISE(ABORT, 'again'); END");
+  EXPECT_OK(store().InsertJob(StoreFixture::LoraJob()));
+}
+
+TEST(SqliteSizeTest, WhatWasAskedBeforeIsNotCompiledAgain) {
+  SqliteMeter meter;
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  const auto use = [&](const std::string& request) {
+    NewJob job = StoreFixture::LoraJob();
+    job.request = {request, "body"};
+    const auto inserted = fixture.store().InsertJob(job);
+    EXPECT_OK(inserted);
+    EXPECT_OK(fixture.store().GetJob(inserted->name()));
+    // Refused, and undone.
+    job.request.body_sha256 = "another";
+    EXPECT_FALSE(fixture.store().InsertJob(job).ok());
+  };
+  use("request-1");
+  EXPECT_GT(meter.Take().compiled, 0);
+  use("request-2");
+  EXPECT_EQ(meter.Take().compiled, 0);
+}
+
+TEST(SqliteSizeTest, LeasesThatAreNotDueCostNoWrite) {
+  SqliteMeter meter;
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  fixture.Start(kWorker);
+  meter.Take();
+  EXPECT_THAT(*fixture.store().ExpireLeases(), IsEmpty());
+  EXPECT_EQ(meter.Take().writing, 0);
+  fixture.clock().Advance(absl::Seconds(60));
+  EXPECT_THAT(*fixture.store().ExpireLeases(), SizeIs(1));
+  EXPECT_GT(meter.Take().writing, 0);
+}
 
 // Fills a new store file below the fixture's root with queued jobs, in one transaction: who waits
 // for whom is not what this is about.
