@@ -1,6 +1,8 @@
 #include "server/store/memory_tables.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -353,12 +355,13 @@ absl::Status MemoryTables::InsertRequest(const RequestRow& row) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> MemoryTables::DeleteRequestsBefore(absl::Duration running_time) {
-  std::vector<std::pair<std::string, std::string>> old;
+absl::StatusOr<int64_t> MemoryTables::DeleteRequestsBefore(absl::Duration running_time, int limit) {
+  std::multimap<absl::Duration, std::pair<std::string, std::string>> old;
   for (const auto& [key, row] : requests_) {
-    if (row.running_time < running_time) old.push_back(key);
+    if (row.running_time < running_time) old.emplace(row.running_time, key);
   }
-  for (const auto& key : old) Set(requests_, key, std::optional<RequestRow>());
+  if (old.size() > static_cast<size_t>(limit)) old.erase(std::next(old.begin(), limit), old.end());
+  for (const auto& [age, key] : old) Set(requests_, key, std::optional<RequestRow>());
   return old.size();
 }
 

@@ -16,7 +16,10 @@ constexpr char kFindRequest[] =
 constexpr char kInsertRequest[] =
     "INSERT INTO requests (verb, id, body_sha256, answer, create_time_ns, running_time_ns) "
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-constexpr char kDeleteRequests[] = "DELETE FROM requests WHERE running_time_ns < ?1";
+constexpr char kDeleteRequests[] =
+    "DELETE FROM requests WHERE (owner, verb, id) IN (SELECT owner, verb, id FROM requests "
+    "INDEXED BY requests_by_running_time WHERE running_time_ns < ?1 "
+    "ORDER BY running_time_ns LIMIT ?2)";
 
 #define RESOURCE_COLUMNS                                          \
   "SELECT name, sha256, base_model, job, message FROM resources " \
@@ -91,8 +94,8 @@ absl::Status SqliteTables::InsertRequest(const RequestRow& row) {
                        absl::ToInt64Nanoseconds(row.running_time));
 }
 
-absl::StatusOr<int64_t> SqliteTables::DeleteRequestsBefore(absl::Duration running_time) {
-  RETURN_IF_ERROR(database_.Run(kDeleteRequests, absl::ToInt64Nanoseconds(running_time)));
+absl::StatusOr<int64_t> SqliteTables::DeleteRequestsBefore(absl::Duration running_time, int limit) {
+  RETURN_IF_ERROR(database_.Run(kDeleteRequests, absl::ToInt64Nanoseconds(running_time), limit));
   return database_.ChangedRows();
 }
 

@@ -15,6 +15,7 @@ namespace graft {
 namespace {
 
 constexpr int kRowsPurgedAtOnce = 2000;
+constexpr int kAnswersPrunedAtOnce = 500;  // Each is on a page of its own.
 
 class TransactionalStore : public JobStore {
  public:
@@ -202,10 +203,16 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<int64_t> PruneRequestIds() override {
     PurgeDeleted();  // Of a server that was killed.
-    return Write<int64_t>([](VerbContext& context) {
-      return context.tables.DeleteRequestsBefore(context.running_time -
-                                                 context.options.request_id_lifetime);
-    });
+    int64_t pruned = 0;
+    while (true) {
+      ASSIGN_OR_RETURN(const int64_t some, Write<int64_t>([](VerbContext& context) {
+                         return context.tables.DeleteRequestsBefore(
+                             context.running_time - context.options.request_id_lifetime,
+                             kAnswersPrunedAtOnce);
+                       }));
+      pruned += some;
+      if (some < kAnswersPrunedAtOnce) return pruned;
+    }
   }
   const std::string& Id() const override { return identity_.id; }
   absl::Duration RunningTime() const override {

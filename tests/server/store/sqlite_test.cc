@@ -551,6 +551,28 @@ TEST(SqliteSizeTest, LeasesThatAreNotDueCostNoWrite) {
   EXPECT_GT(meter.Take().writing, 0);
 }
 
+TEST(SqliteSizeTest, OldAnswersGoSomeAtATime) {
+  int commits = 0;
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  fixture.options().on_commit = [&](absl::Duration, int) { ++commits; };
+  fixture.Reopen();
+  const auto submit = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      NewJob job = StoreFixture::LoraJob();
+      job.request = {absl::StrCat(absl::FormatDuration(fixture.clock().Boottime()), "-", i),
+                     "body"};
+      ASSERT_OK(fixture.store().InsertJob(job));
+    }
+  };
+  submit(1001);
+  fixture.clock().Advance(absl::Hours(25));
+  submit(1);
+  commits = 0;
+  EXPECT_EQ(*fixture.store().PruneRequestIds(), 1001);
+  EXPECT_EQ(commits, 3);
+  EXPECT_EQ(*fixture.store().PruneRequestIds(), 0);
+}
+
 // Fills a new store file below the fixture's root with queued jobs, in one transaction: who waits
 // for whom is not what this is about.
 std::string StoreOfSize(StoreFixture& fixture, int jobs) {
