@@ -90,12 +90,24 @@ TEST_F(HousekeeperTest, AViewOfWhatWasMendedShowsTheNewFile) {
 
 TEST_F(HousekeeperTest, NothingIsSearchedForBeforeTheGraceIsOver) {
   const BlobInfo garbage = *blobs_->Put("garbage");
+  const BlobInfo released = *blobs_->Put("released");
+  v1::Dataset dataset;
+  dataset.set_name("d");
+  dataset.set_sha256(released.sha256);
+  ASSERT_TRUE(store_->InsertDataset(dataset).ok());
+  ASSERT_TRUE(store_->DeleteDataset("d").ok());
   const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
-  for (int minute = 0; minute < 59; ++minute) clock_.Advance(absl::Minutes(1));
-  EXPECT_TRUE(store_->UnnamedBlobs()->empty());
+  // What the store itself released shows that the rounds of the first minutes are done.
+  ASSERT_TRUE(WaitUntil([&] { return !store_->UnnamedBlobs()->empty(); }));
+  clock_.Advance(absl::Minutes(6));
+  ASSERT_TRUE(WaitUntil([&] { return !blobs_->Stat(released.sha256).ok(); }));
+  ASSERT_TRUE(WaitUntil([&] { return store_->ReleasedBlobs()->empty(); }));
+  const std::vector<UnnamedBlob> seen = *store_->UnnamedBlobs();
+  for (const UnnamedBlob& blob : seen) EXPECT_NE(blob.sha256, garbage.sha256);
   EXPECT_TRUE(WaitUntil([&] {
     clock_.Advance(absl::Minutes(1));
-    return !store_->UnnamedBlobs()->empty();
+    const auto noted = *store_->UnnamedBlobs();
+    return noted.size() == 1 && noted[0].sha256 == garbage.sha256;
   }));
   EXPECT_TRUE(WaitUntil([&] {
     clock_.Advance(absl::Hours(1));
