@@ -1,3 +1,7 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <set>
 #include <string>
 #include <vector>
@@ -530,6 +534,34 @@ TEST_F(WorkerServiceTest, BlobsComeAndGoByTheirHash) {
   EXPECT_EQ(chunk.data(), "bbbbbbbbbb");
   EXPECT_FALSE(reader->Read(&chunk));
   EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(WorkerServiceTest, ABlobThatRottedIsMissingUntilItIsUploadedAgain) {
+  const v1::Artifact blob = worker_.UploadBlob("x", "truth");
+  const std::string path = *server_.blobs().PathOf(blob.sha256());
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  const UniqueFd fd = *OpenFile(path, O_RDWR);
+  ASSERT_EQ(::pwrite(fd.get(), "T", 1, 0), 1);
+  const auto fetched = [&] {
+    worker::v1::FetchBlobRequest fetch;
+    fetch.set_sha256(blob.sha256());
+    const auto context = CallContext();
+    const auto reader = worker_.stub().FetchBlob(context.get(), fetch);
+    worker::v1::BlobChunk chunk;
+    while (reader->Read(&chunk)) EXPECT_EQ(chunk.data(), "truth");
+    return FromGrpcStatus(reader->Finish());
+  };
+  const absl::Status refused = fetched();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr(blob.sha256()));
+  worker::v1::HasBlobsRequest has;
+  has.add_sha256(blob.sha256());
+  worker::v1::HasBlobsResponse missing;
+  const auto context = CallContext();
+  ASSERT_TRUE(worker_.stub().HasBlobs(context.get(), has, &missing).ok());
+  EXPECT_EQ(missing.missing_size(), 1);
+  worker_.UploadBlob("x", "truth");
+  EXPECT_TRUE(fetched().ok());
 }
 
 TEST_F(WorkerServiceTest, BytesThatAreNotWhatTheirHashSaysAreRefused) {
