@@ -50,14 +50,14 @@ class Graft:
         self.address = None
         self.workers = []  # Those of start_worker.
 
-    def start(self, workers=1, prefix=(), **flags):
+    def start(self, workers=1, prefix=(), program=BUILD / "bin/graft-server", **flags):
         """Flags of graft-server; None leaves one to its own default, True gives it without a value. `prefix` runs the server: it ends in the server's command line."""
         self.ready_file.unlink(missing_ok=True)
         # The same port after a restart, so that workers and clients find it again.
         listen = self.address or "127.0.0.1:0"
         defaults = {"heartbeat-seconds": 0.2, "lease-seconds": 3, "lease-margin-seconds": 0.5, "watch-heartbeat-seconds": 0.2,
                     "engine-threads": 1, "device": "cpu", "listen": listen, "http": "127.0.0.1:0", "workers": workers}
-        command = [*prefix, BUILD / "bin/graft-server", "--data", self.directory / "data", "--ready-file", self.ready_file]
+        command = [*prefix, program, "--data", self.directory / "data", "--ready-file", self.ready_file]
         for name, value in {**defaults, **{key.replace("_", "-"): value for key, value in flags.items()}}.items():
             command += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
         with open(self.log, "ab") as log:
