@@ -233,8 +233,9 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
   absl::Status MakeSink() {
     if (sink_ != nullptr) return absl::OkStatus();
     auto made = make_(caller_);
-    if (made.ok()) sink_ = *std::move(made);
-    return made.status();
+    if (!made.ok()) return made.status();
+    sink_ = *std::move(made);
+    return absl::OkStatus();
   }
 
   void Turn(absl::Status status) {
