@@ -5,6 +5,7 @@ What is measured is printed (pytest -rP), in the durations of deploy/prometheus;
 so that a busy machine loses none.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -308,6 +309,29 @@ def test_disk_nearly_full(graft, watch):
     wait_until(lambda: not prometheus.query(f'ALERTS{{directory="{artifacts}"}}'), "GraftDiskNearlyFull to end")
     prometheus.check_life("GraftDiskNearlyFull", fault, repair)
     assert prometheus.fired() == {"GraftDiskNearlyFull"}
+
+
+@real
+def test_a_blob_that_rots_is_told_until_it_is_mended(graft, watch):
+    prometheus = watch(graft.start(workers=0))
+    load(graft)
+    rows = (graft.directory / "train.jsonl").read_bytes()
+    sha256 = hashlib.sha256(rows).hexdigest()
+    blob = graft.directory / "data/artifacts/blobs/objects" / sha256[:2] / sha256
+    fault = time.time()
+    blob.chmod(0o644)
+    blob.write_bytes(b"[" + rows[1:])
+    # Whoever needs it notices; else the scrubber does, within the day.
+    refused = graft.cli("datasets", "preview", "train", "--base-model", "tiny", check=False)
+    assert refused.returncode != 0 and sha256 in refused.stderr
+    alert = prometheus.wait_for("GraftCorruptBlobs")
+    assert alert["annotations"]["summary"].startswith("1 stored")
+    repair = time.time()
+    graft.cli("datasets", "upload", graft.directory / "train.jsonl", "--name", "train")
+    graft.cli("datasets", "preview", "train", "--base-model", "tiny")
+    prometheus.wait_for_end("GraftCorruptBlobs")
+    prometheus.check_life("GraftCorruptBlobs", fault, repair)
+    assert prometheus.fired() == {"GraftCorruptBlobs"}
 
 
 def test_no_alert_is_left_out():
