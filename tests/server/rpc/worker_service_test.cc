@@ -484,7 +484,7 @@ TEST_F(WorkerServiceTest, AnEvaluationLeavesItsFilesToDownload) {
 }
 
 TEST_F(WorkerServiceTest, AnExpiredLeaseRequeuesTheJobFromItsCheckpoint) {
-  TestServer server({.lease_duration = absl::Milliseconds(50)});
+  TestServer server({.lease_duration = absl::Seconds(1)});
   FakeWorker worker(server);
   const std::string job = server.Create(LoraJob())->name();
   const auto first = worker.Lease("r1");
