@@ -1,6 +1,7 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -53,15 +54,14 @@ std::vector<QueuedJob> Scheduler::Offer(const WorkerRef& worker, std::vector<Que
                                         const std::vector<PresentWorker>& present) const {
   MutexLock lock(mutex_);
   const absl::Duration now = clock_.Boottime();
-  ranked.erase(std::remove_if(ranked.begin(), ranked.end(),
-                              [&](const QueuedJob& job) {
-                                return !placement_.MayTake(worker, job, present, now);
-                              }),
-               ranked.end());
-  std::stable_partition(ranked.begin(), ranked.end(), [&](const QueuedJob& job) {
-    return !placement_.EndedEarlyAt(worker, job.name);
-  });
-  return ranked;
+  std::vector<QueuedJob> offered, rather_others;
+  for (QueuedJob& job : ranked) {
+    if (!placement_.MayTake(worker, job, present, now)) continue;
+    auto& list = placement_.EndedEarlyAt(worker, job.name) ? rather_others : offered;
+    list.push_back(std::move(job));
+  }
+  std::move(rather_others.begin(), rather_others.end(), std::back_inserter(offered));
+  return offered;
 }
 
 absl::StatusOr<std::optional<Claim>> Scheduler::LeaseJob(const WorkerRef& worker,
