@@ -1,9 +1,23 @@
 #include "server/store/job_listeners.h"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <deque>
+#include <map>
 #include <utility>
 
+#include "common/base/mutex.h"
+
 namespace graft {
+namespace {
+
+bool AddsOnlyEvents(const JobChange& change) {
+  return change.state == change.previous_state && !change.deleted && !change.progressed &&
+         change.end == AttemptEnd::kNone;
+}
+
+}  // namespace
 
 struct JobListeners::Listener {
   explicit Listener(JobListener called) : function(std::move(called)) {}
@@ -20,7 +34,41 @@ struct JobListeners::State {
   Mutex mutex;
   std::map<std::string, std::vector<std::shared_ptr<Listener>>> by_job ABSL_GUARDED_BY(mutex);
   std::deque<JobChange> queue ABSL_GUARDED_BY(mutex);
-  bool delivering ABSL_GUARDED_BY(mutex) = false;
+  // The change of a job that is the last one queued of it, if it only added events.
+  std::map<std::string, JobChange*> last_events ABSL_GUARDED_BY(mutex);
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  CondVar work;  // The queue has grown, or stopping.
+  CondVar room;
+
+  void Push(JobChange change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const bool only_events = AddsOnlyEvents(change);
+    const auto last = last_events.find(change.job);
+    if (only_events && last != last_events.end()) {
+      *last->second = std::move(change);
+      return;
+    }
+    if (last != last_events.end()) last_events.erase(last);
+    queue.push_back(std::move(change));
+    if (only_events) last_events[queue.back().job] = &queue.back();
+  }
+  JobChange Pop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const auto last = last_events.find(queue.front().job);
+    if (last != last_events.end() && last->second == &queue.front()) last_events.erase(last);
+    JobChange change = std::move(queue.front());
+    queue.pop_front();
+    if (queue.size() < kMaxUndelivered) room.NotifyAll();
+    return change;
+  }
+  std::vector<std::shared_ptr<Listener>> ListenersOf(const std::string& job)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::vector<std::shared_ptr<Listener>> listeners;
+    for (const std::string& key : {job, std::string()}) {
+      const auto found = by_job.find(key);
+      if (found == by_job.end()) continue;
+      listeners.insert(listeners.end(), found->second.begin(), found->second.end());
+    }
+    return listeners;
+  }
 };
 
 class JobListeners::JobSubscription : public Subscription {
@@ -48,7 +96,14 @@ class JobListeners::JobSubscription : public Subscription {
   const std::shared_ptr<Listener> listener_;
 };
 
-std::shared_ptr<JobListeners::State> JobListeners::MakeState() { return std::make_shared<State>(); }
+JobListeners::JobListeners() : state_(std::make_shared<State>()) {
+  thread_ = std::thread([state = state_] {
+    ::pthread_setname_np(::pthread_self(), "store-news");
+    Deliver(*state);
+  });
+}
+
+JobListeners::~JobListeners() { Stop(); }
 
 std::unique_ptr<Subscription> JobListeners::Subscribe(absl::string_view job, JobListener listener) {
   auto entry = std::make_shared<Listener>(std::move(listener));
@@ -60,32 +115,36 @@ std::unique_ptr<Subscription> JobListeners::Subscribe(absl::string_view job, Job
 }
 
 void JobListeners::Enqueue(std::vector<JobChange> changes) {
+  if (changes.empty()) return;
   MutexLock lock(state_->mutex);
-  for (JobChange& change : changes) state_->queue.push_back(std::move(change));
+  for (JobChange& change : changes) state_->Push(std::move(change));
+  state_->work.NotifyOne();
 }
 
-void JobListeners::Deliver() {
+void JobListeners::WaitForRoom() {
+  MutexLock lock(state_->mutex);
+  while (state_->queue.size() >= kMaxUndelivered) state_->room.Wait(state_->mutex);
+}
+
+void JobListeners::Stop() {
   {
     MutexLock lock(state_->mutex);
-    if (state_->delivering) return;
-    state_->delivering = true;
+    state_->stopping = true;
+    state_->work.NotifyOne();
   }
+  if (thread_.joinable()) thread_.join();
+}
+
+void JobListeners::Deliver(State& state) {
   while (true) {
     JobChange change;
     std::vector<std::shared_ptr<Listener>> listeners;
     {
-      MutexLock lock(state_->mutex);
-      if (state_->queue.empty()) {
-        state_->delivering = false;
-        return;
-      }
-      change = std::move(state_->queue.front());
-      state_->queue.pop_front();
-      for (const std::string& key : {change.job, std::string()}) {
-        const auto found = state_->by_job.find(key);
-        if (found == state_->by_job.end()) continue;
-        listeners.insert(listeners.end(), found->second.begin(), found->second.end());
-      }
+      MutexLock lock(state.mutex);
+      while (state.queue.empty() && !state.stopping) state.work.Wait(state.mutex);
+      if (state.queue.empty()) return;
+      change = state.Pop();
+      listeners = state.ListenersOf(change.job);
     }
     for (const auto& listener : listeners) Call(*listener, change);
   }

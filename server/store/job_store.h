@@ -11,7 +11,9 @@
 // Thread rule: all methods may be called from any thread, and block on the disk for as long as a
 // commit takes; concurrent writers share one commit. Listeners are called after the commit on
 // a thread of the store that does nothing else, one change after the other, under no lock; they may
-// call only read methods. What waits for them is all listeners behind them.
+// call only read methods. What waits for them is all listeners behind them and, once
+// kMaxUndelivered changes do (job_listeners.h), the next writes: none is to be made under a lock
+// that a listener takes.
 //
 // Common status codes, beside those of each method: UNAVAILABLE store closed or its file lost;
 // RESOURCE_EXHAUSTED (DISK_FULL) nothing was stored, reads go on (and, on a reserve of some MiB,
@@ -321,8 +323,9 @@ class JobStore {
   // passed. Returns the job's last sequence. NOT_FOUND.
   virtual absl::StatusOr<int64_t> WaitForEvents(absl::string_view job, int64_t after,
                                                 absl::Duration timeout) = 0;
-  // Calls the listener after every commit that changed `job`, or any job if it is empty. A change
-  // committed before Subscribe returns may be told or not: read the state after subscribing.
+  // Calls the listener after every commit that changed `job`, or any job if it is empty; once after
+  // several that only added events, if it does not keep up. A change committed before Subscribe
+  // returns may be told or not: read the state after subscribing.
   virtual std::unique_ptr<Subscription> Subscribe(absl::string_view job, JobListener listener) = 0;
 
   // ---- Claims and leases, for the scheduler and workers ----------------------------------------

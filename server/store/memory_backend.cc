@@ -14,6 +14,7 @@ class MemoryBackend : public Backend {
       : on_commit_(options.on_commit), listeners_(std::move(listeners)) {}
 
   absl::Status Write(WritePlace, const WriteBody& body) override {
+    listeners_->WaitForRoom();
     {
       MutexLock lock(mutex_);
       WriteEffects effects;
@@ -27,7 +28,6 @@ class MemoryBackend : public Backend {
       listeners_->Enqueue(std::move(effects.changes));
     }
     if (on_commit_ != nullptr) on_commit_(absl::ZeroDuration(), 1);
-    listeners_->Deliver();
     return absl::OkStatus();
   }
 

@@ -67,10 +67,6 @@ class SqliteBackend : public Backend {
     RETURN_IF_ERROR(OpenWriterConnection());
     RETURN_IF_ERROR(Migrate(*writer_, sqlite_.path));
     ASSIGN_OR_RETURN(commits_, TakeOver(*writer_, instance_, clock_.Now()));
-    news_thread_ = std::thread([this] {
-      ::pthread_setname_np(::pthread_self(), "store-news");
-      RunNews();
-    });
     reserve_.Refill();
     thread_ = std::thread([this] {
       ::pthread_setname_np(::pthread_self(), "store-writer");
@@ -87,12 +83,6 @@ class SqliteBackend : public Backend {
     }
     if (thread_.joinable()) thread_.join();
     {
-      MutexLock lock(mutex_);
-      no_more_news_ = true;
-      news_.NotifyAll();
-    }
-    if (news_thread_.joinable()) news_thread_.join();
-    {
       MutexLock lock(readers_mutex_);
       readers_.clear();
     }
@@ -104,8 +94,8 @@ class SqliteBackend : public Backend {
 
  private:
   void RunWriter();
-  // Tells listeners, so that none of them holds the writer up.
-  void RunNews();
+  // The writes that go next, together; waits for them. None: the store closes.
+  std::vector<PendingWrite*> TakeGroup();
   // Runs and commits writes and sets their statuses.
   void RunGroup(const std::vector<PendingWrite*>& group);
   // The writes in one transaction. An error is that of the transaction: none of them is stored.
@@ -140,17 +130,12 @@ class SqliteBackend : public Backend {
   std::deque<PendingWrite*> queue_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
 
-  CondVar news_;
-  bool news_to_tell_ ABSL_GUARDED_BY(mutex_) = false;
-  bool no_more_news_ ABSL_GUARDED_BY(mutex_) = false;
-
   Mutex readers_mutex_;
   CondVar reader_free_;
   std::vector<std::unique_ptr<SqliteDatabase>> readers_ ABSL_GUARDED_BY(readers_mutex_);
   int readers_out_ ABSL_GUARDED_BY(readers_mutex_) = 0;
 
   std::thread thread_;
-  std::thread news_thread_;
 };
 
 absl::Status SqliteBackend::OpenWriterConnection() {
@@ -172,19 +157,28 @@ absl::Status SqliteBackend::Write(WritePlace place, const WriteBody& body) {
   return write.status;
 }
 
+std::vector<PendingWrite*> SqliteBackend::TakeGroup() {
+  {
+    MutexLock lock(mutex_);
+    while (queue_.empty() && !closing_) work_.Wait(mutex_);
+    if (queue_.empty()) return {};
+  }
+  // Whoever comes meanwhile shares the commit.
+  listeners_->WaitForRoom();
+  MutexLock lock(mutex_);
+  std::vector<PendingWrite*> group;
+  while (!queue_.empty() && group.size() < kMaxGroup) {
+    if (!group.empty() && queue_.front()->place == WritePlace::kFirst) break;
+    group.push_back(queue_.front());
+    queue_.pop_front();
+  }
+  return group;
+}
+
 void SqliteBackend::RunWriter() {
   while (true) {
-    std::vector<PendingWrite*> group;
-    {
-      MutexLock lock(mutex_);
-      while (queue_.empty() && !closing_) work_.Wait(mutex_);
-      if (queue_.empty()) return;
-      while (!queue_.empty() && group.size() < kMaxGroup) {
-        if (!group.empty() && queue_.front()->place == WritePlace::kFirst) break;
-        group.push_back(queue_.front());
-        queue_.pop_front();
-      }
-    }
+    const std::vector<PendingWrite*> group = TakeGroup();
+    if (group.empty()) return;
     RunGroup(group);
     for (PendingWrite* write : group) {
       if (write->status.ok() && write->effects.after_commit != nullptr) {
@@ -198,8 +192,6 @@ void SqliteBackend::RunWriter() {
         write->done = true;
         write->answered.NotifyOne();
       }
-      news_to_tell_ = true;
-      news_.NotifyAll();
     }
     if (wal_pages_ >= kCheckpointPages) Checkpoint(SQLITE_CHECKPOINT_PASSIVE);
     KeepReserve();
@@ -210,18 +202,6 @@ void SqliteBackend::KeepReserve() {
   if (reserve_.full() || clock_.Boottime() < next_refill_) return;
   reserve_.Refill();
   next_refill_ = clock_.Boottime() + kRefillInterval;
-}
-
-void SqliteBackend::RunNews() {
-  while (true) {
-    {
-      MutexLock lock(mutex_);
-      while (!news_to_tell_ && !no_more_news_) news_.Wait(mutex_);
-      if (!news_to_tell_) return;
-      news_to_tell_ = false;
-    }
-    listeners_->Deliver();
-  }
 }
 
 void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {

@@ -26,6 +26,8 @@ class TransactionalStore : public JobStore {
         opened_(options_.clock->Boottime()),
         listeners_(std::move(listeners)),
         backend_(std::move(backend)) {}
+  // Listeners read.
+  ~TransactionalStore() override { listeners_->Stop(); }
 
   absl::StatusOr<v1::Job> InsertJob(const NewJob& job) override {
     return Write<v1::Job>([&](VerbContext& context) { return DoInsertJob(context, job); });

@@ -12,7 +12,7 @@
 namespace graft {
 
 // Takes the options with defaults filled in (FillDefaults). `backend` must tell `listeners` of
-// every commit: Enqueue in the order of commits, Deliver under no lock. Reads what the store is;
+// every commit: WaitForRoom before it, Enqueue in the order of commits. Reads what the store is;
 // codes of Backend::Read.
 absl::StatusOr<std::unique_ptr<JobStore>> MakeTransactionalStore(
     StoreOptions options, std::shared_ptr<JobListeners> listeners,

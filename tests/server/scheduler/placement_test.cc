@@ -3,6 +3,7 @@
 #include "server/scheduler/placement.h"
 
 #include "server/scheduler/scheduler.h"
+#include "tests/server/store/changes_heard.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -46,6 +47,7 @@ class PlacementTest : public ::testing::Test {
   // The lease, if there is one.
   std::optional<LeaseRef> Lease(const WorkerRef& worker,
                                 const std::optional<Abilities>& abilities = std::nullopt) {
+    changes_.WaitForAll();
     const auto claim = scheduler_.LeaseJob(worker, "", abilities);
     EXPECT_OK(claim);
     if (!claim.ok() || !claim->has_value()) return std::nullopt;
@@ -66,13 +68,19 @@ class PlacementTest : public ::testing::Test {
   void Progress(const LeaseRef& lease) {
     EXPECT_OK(store().AppendEvents(lease, StoreFixture::Batch(1, {StoreFixture::LossEvent(1, 2)})));
   }
+  std::set<std::string> SetAside() {
+    changes_.WaitForAll();
+    return scheduler_.SetAside();
+  }
   void Pass(absl::Duration time) {
+    changes_.WaitForAll();  // Their moment is before it.
     fixture_.clock().Advance(time);
     EXPECT_OK(scheduler_.Tick());
   }
 
   StoreFixture fixture_{StoreKind::kMemory};
   Scheduler scheduler_{fixture_.store(), fixture_.clock()};
+  ChangesHeard changes_{fixture_.store()};
   std::vector<PresentWorker> present_ = {{"w-1", 1}, {"w-2", 1}};
 };
 
@@ -126,7 +134,7 @@ TEST_F(PlacementTest, AWorkerAtFaultIsSetAsideForLongerAndLonger) {
     const auto lease = Lease(kWorker);
     ASSERT_TRUE(lease.has_value()) << i;
     Return(*lease, true);
-    EXPECT_THAT(scheduler_.SetAside(), ElementsAre("w-1"));
+    EXPECT_THAT(SetAside(), ElementsAre("w-1"));
     const auto upkeep = scheduler_.Tick();
     ASSERT_OK(upkeep);
     ASSERT_THAT(upkeep->set_aside, ElementsAre(std::pair(std::string("w-1"), expected)));
@@ -141,7 +149,7 @@ TEST_F(PlacementTest, AWorkerAtFaultIsSetAsideForLongerAndLonger) {
   const auto lease = Lease(kWorker);
   ASSERT_TRUE(lease.has_value());
   Progress(*lease);
-  EXPECT_THAT(scheduler_.SetAside(), IsEmpty());
+  EXPECT_THAT(SetAside(), IsEmpty());
   Return(*lease, true);
   Pass(absl::Seconds(10));
   EXPECT_TRUE(Lease(kWorker).has_value());
@@ -183,10 +191,10 @@ TEST_F(PlacementTest, AWorkerWhoseAttemptsEndEarlyIsSetAsideAndTheJobsAreForgive
   for (int i = 0; i < 3; ++i) fixture_.Submit();
   const auto first = Lease(kWorker), second = Lease(kWorker);
   Fail(*first);
-  EXPECT_THAT(scheduler_.SetAside(), IsEmpty());
+  EXPECT_THAT(SetAside(), IsEmpty());
   EXPECT_THAT(fixture_.Get("jobs/j1").state_reason(), HasSubstr("failure 1 of 5"));
   Fail(*second);
-  EXPECT_THAT(scheduler_.SetAside(), ElementsAre("w-1"));
+  EXPECT_THAT(SetAside(), ElementsAre("w-1"));
   EXPECT_EQ(Name(Lease(kWorker)), "");
   Pass(absl::Seconds(1));
   // Neither has a failure to its account: each has five left.
@@ -202,7 +210,7 @@ TEST_F(PlacementTest, AWorkerWhoseAttemptsEndEarlyIsSetAsideAndTheJobsAreForgive
     }
   }
   EXPECT_THAT(fixture_.Get("jobs/j1").state_reason(), HasSubstr("1 of 20 without progress"));
-  EXPECT_THAT(scheduler_.SetAside(), ElementsAre("w-1"));
+  EXPECT_THAT(SetAside(), ElementsAre("w-1"));
 }
 
 TEST_F(PlacementTest, WhatAnotherWorkerGetsFurtherWithWasNotTheJobsFault) {

@@ -4,6 +4,7 @@
 #include "common/base/limits.h"
 #include "common/base/mutex.h"
 #include "common/jobs/timestamps.h"
+#include "server/store/job_listeners.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -353,6 +354,35 @@ TEST_P(JobsTest, ListenerMayEndItsOwnSubscription) {
   fixture_.Submit();
   MutexLock lock(mutex);
   while (calls == 0) ended.Wait(mutex);
+}
+
+TEST_P(JobsTest, WritesWaitForAListenerThatIsFarBehind) {
+  Mutex mutex;
+  CondVar changed;
+  bool released = false;
+  size_t told = 0;
+  const std::thread::id here = std::this_thread::get_id();
+  const auto subscription = store().Subscribe("", [&](const JobChange&) {
+    EXPECT_NE(std::this_thread::get_id(), here);
+    MutexLock lock(mutex);
+    while (!released) changed.Wait(mutex);
+    ++told;
+    changed.NotifyAll();
+  });
+  // The listener has the first of them.
+  for (size_t i = 0; i < kMaxUndelivered + 1; ++i) fixture_.Submit();
+  std::thread releaser([&] {
+    MutexLock lock(mutex);
+    released = true;
+    changed.NotifyAll();
+  });
+  fixture_.Submit();
+  {
+    MutexLock lock(mutex);
+    EXPECT_GT(told, 0u);
+    while (told < kMaxUndelivered + 2) changed.Wait(mutex);
+  }
+  releaser.join();
 }
 
 TEST_P(JobsTest, WaitReturnsAtOnceForKnownEventsAndEndedJobs) {
