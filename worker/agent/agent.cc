@@ -76,16 +76,17 @@ absl::Status Agent::Start() {
   RETURN_IF_ERROR(RemoveTree(work));
   RETURN_IF_ERROR(CreateDirectories(work));
   RETURN_IF_ERROR(CreateDirectories(JoinPath(options_.state_directory, "cache")));
-  command_thread_ = std::thread([this] { FollowCommands(); });
-  pthread_setname_np(command_thread_.native_handle(), "commands");
-  heartbeat_thread_ = std::thread([this] { SendHeartbeats(); });
-  pthread_setname_np(heartbeat_thread_.native_handle(), "heartbeat");
+  // Before any thread that looks at them.
   slots_.resize(options_.slots);
   for (Slot& slot : slots_) {
     const std::string log =
         JoinPath(work, absl::StrCat("generate-", &slot - slots_.data(), ".log"));
     slot.generator = std::make_unique<Generator>(log, link_, inputs_, launcher_);
   }
+  command_thread_ = std::thread([this] { FollowCommands(); });
+  pthread_setname_np(command_thread_.native_handle(), "commands");
+  heartbeat_thread_ = std::thread([this] { SendHeartbeats(); });
+  pthread_setname_np(heartbeat_thread_.native_handle(), "heartbeat");
   for (Slot& slot : slots_) {
     slot.thread = std::thread([this, &slot] { RunSlot(slot); });
     pthread_setname_np(slot.thread.native_handle(), "slot");

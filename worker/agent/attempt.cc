@@ -23,8 +23,11 @@ namespace {
 // should long have.
 constexpr absl::Duration kSuspendAfter = absl::Seconds(2);
 
-// A server that is away must not hold up the worker's end.
-constexpr absl::Duration kHandBackTimeout = absl::Seconds(3);
+std::string ResultOf(const worker::v1::FinishAttemptRequest& request) {
+  if (request.has_succeeded()) return "succeeded";
+  if (request.has_cancelled()) return "cancelled";
+  return request.has_returned() ? "returned" : "failed";
+}
 
 std::string DirectoryName(const worker::v1::Lease& lease) {
   return absl::StrCat(absl::StrReplaceAll(lease.job(), {{"/", "-"}}), "-", lease.attempt());
@@ -102,16 +105,30 @@ absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
     ASSIGN_OR_RETURN(*run.mutable_validation_file(), inputs.File(lease_.validation_data(), work_));
   }
   if (!lease_.checkpoint().files().empty()) {
-    const absl::StatusOr<std::string> folder = inputs.Folder(lease_.checkpoint(), work_);
-    if (absl::IsDataLoss(folder.status())) {
-      return CheckpointCorrupt(folder.status(), lease_.checkpoint_step());
-    }
-    RETURN_IF_ERROR(folder.status());
-    run.set_checkpoint_directory(*folder);
+    ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(),
+                     CheckpointFolder(InputCache::Hashing::kOnce));
   }
   RETURN_IF_ERROR(RemoveTree(directory_));
   RETURN_IF_ERROR(CreateDirectories(directory_));
   return run;
+}
+
+absl::StatusOr<std::string> Attempt::CheckpointFolder(InputCache::Hashing hashing) {
+  const absl::StatusOr<std::string> folder =
+      parts_.inputs.Folder(lease_.checkpoint(), work_, hashing);
+  if (!absl::IsDataLoss(folder.status())) return folder;
+  return CheckpointCorrupt(folder.status(), lease_.checkpoint_step());
+}
+
+worker::v1::FinishAttemptRequest Attempt::EndOfEngine(const engine::v1::Finished& finished) {
+  const bool damaged = absl::IsDataLoss(FromRpcStatus(finished.status()));
+  if (damaged && !lease_.checkpoint().files().empty()) {
+    // Perhaps the checkpoint, which was sound when it was laid out: a copy of ours is mended for
+    // the next attempt, and one that is corrupt in the server's store is dropped there.
+    const absl::Status again = CheckpointFolder(InputCache::Hashing::kAgain).status();
+    if (absl::IsDataLoss(again)) return PreparationFailure(again);
+  }
+  return EndOf(finished);
 }
 
 worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, Outbox& outbox) {
@@ -126,14 +143,22 @@ worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, 
   Attach(&engine);
   const absl::StatusOr<engine::v1::Finished> finished = ReadEngine(engine, outbox);
   Detach();
-  if (finished.ok()) return EndOf(*finished);
-  engine.Kill();
+  if (finished.ok()) return EndOfEngine(*finished);
+  // What said something that is no event may live on.
+  const bool garbled = !absl::IsOutOfRange(finished.status());
+  if (garbled) engine.Kill();
   const EngineProcess::End end = engine.WaitForEnd();
   outcome_.engine_crashed = ended() == EndReason::kNone && !cancelled();
   LogJob(outcome_.engine_crashed ? LogLevel::kWarning : LogLevel::kInfo, job(),
          outcome_.engine_crashed ? "the engine crashed" : "the engine was ended",
          {{"end", end.text}, {"out_of_memory", end.out_of_memory ? "true" : ""}});
   if (cancelled()) return CancelledEnd();
+  if (garbled) {
+    return FailureOf(absl::UnavailableError(absl::StrCat(
+                         "what the engine said cannot be read: ", finished.status().message(),
+                         "; it ended by ", end.text)),
+                     v1::FAILURE_CLASS_INFRASTRUCTURE, "garbled");
+  }
   return CrashOf(end, engine_log_);
 }
 
@@ -159,49 +184,55 @@ void Attempt::Pass(const engine::v1::EngineEvent& event, Outbox& outbox) {
 }
 
 absl::Status Attempt::Settle(worker::v1::FinishAttemptRequest request, Outbox& outbox) {
-  absl::StatusOr<int64_t> last_batch = 0;
-  if (ended() == EndReason::kNone) last_batch = outbox.Drain();
-  if (ended() == EndReason::kNone && request.has_succeeded()) {
-    const absl::Status uploaded = UploadResult(request);
-    if (!uploaded.ok() && ended() == EndReason::kNone) {
-      request = cancelled() ? CancelledEnd()
-                            : FailureOf(Annotate(uploaded, "the result could not be uploaded"),
-                                        v1::FAILURE_CLASS_INFRASTRUCTURE);
-    }
+  const absl::Status told = TellEnd(request, outbox);
+  if (told.ok()) {
+    outcome_.result = ResultOf(request);
+    return told;
   }
-  absl::Status told;
-  if (ended() == EndReason::kNone) told = Tell(request, *last_batch);
   switch (ended()) {
     case EndReason::kNone:
-      break;
+      outcome_.result = "abandoned";
+      if (!IsStaleLease(told)) HandBack(FailureOf(told, v1::FAILURE_CLASS_INFRASTRUCTURE));
+      return told;
     case EndReason::kLeaseLost:
       outcome_.result = "abandoned";
       return told;
     case EndReason::kWorkerStops:
       outcome_.result = "returned";
       HandBack(ReturnedEnd(why(), /*worker_fault=*/false));
-      return absl::OkStatus();
+      break;
     case EndReason::kHung:
       outcome_.result = "failed";
       HandBack(FailureOf(why(), v1::FAILURE_CLASS_INFRASTRUCTURE, "hung"));
-      return absl::OkStatus();
+      break;
     case EndReason::kRefused:
       outcome_.result = "failed";
       HandBack(FailureOf(why(), v1::FAILURE_CLASS_INFRASTRUCTURE));
-      return absl::OkStatus();
+      break;
   }
-  outcome_.result = request.has_succeeded()   ? "succeeded"
-                    : request.has_cancelled() ? "cancelled"
-                    : request.has_returned()  ? "returned"
-                                              : "failed";
-  if (told.ok()) return told;
-  outcome_.result = "abandoned";
-  if (!IsStaleLease(told)) HandBack(FailureOf(told, v1::FAILURE_CLASS_INFRASTRUCTURE));
-  return told;
+  return absl::OkStatus();
 }
 
-absl::Status Attempt::UploadResult(worker::v1::FinishAttemptRequest& request) {
-  const auto& succeeded = request.succeeded();
+absl::Status Attempt::TellEnd(worker::v1::FinishAttemptRequest& request, Outbox& outbox) {
+  if (ended() != EndReason::kNone) return why();
+  ASSIGN_OR_RETURN(const int64_t last_batch, outbox.Drain());
+  if (request.has_succeeded()) {
+    const absl::Status uploaded = UploadResult(request.succeeded());
+    if (!uploaded.ok() && ended() != EndReason::kNone) return why();
+    if (!uploaded.ok()) {
+      request = cancelled() ? CancelledEnd()
+                            : FailureOf(Annotate(uploaded, "the result could not be uploaded"),
+                                        v1::FAILURE_CLASS_INFRASTRUCTURE);
+    }
+  }
+  request.set_job(job());
+  request.set_lease_epoch(lease_epoch());
+  request.set_last_batch(last_batch);
+  return parts_.link.Retry(reports_,
+                           [&] { return parts_.link.FinishAttempt(request, reports_).status(); });
+}
+
+absl::Status Attempt::UploadResult(const worker::v1::FinishAttemptRequest::Succeeded& succeeded) {
   const std::vector<v1::Artifact> output(succeeded.output().begin(), succeeded.output().end());
   const std::vector<v1::Artifact> artifacts(succeeded.artifacts().begin(),
                                             succeeded.artifacts().end());
@@ -211,17 +242,10 @@ absl::Status Attempt::UploadResult(worker::v1::FinishAttemptRequest& request) {
   });
 }
 
-absl::Status Attempt::Tell(worker::v1::FinishAttemptRequest request, int64_t last_batch) {
-  request.set_job(job());
-  request.set_lease_epoch(lease_epoch());
-  request.set_last_batch(last_batch);
-  return parts_.link.Retry(reports_, [&] { return parts_.link.FinishAttempt(request).status(); });
-}
-
 void Attempt::HandBack(worker::v1::FinishAttemptRequest request) {
   request.set_job(job());
   request.set_lease_epoch(lease_epoch());
-  parts_.link.FinishAttempt(request, kHandBackTimeout).IgnoreError();
+  parts_.link.HandBack(std::move(request)).IgnoreError();
 }
 
 void Attempt::LogEnd(const worker::v1::FinishAttemptRequest& request) {
@@ -281,6 +305,10 @@ void Attempt::Cancel() {
 
 void Attempt::End(EndReason reason, absl::Status why) {
   MutexLock lock(mutex_);
+  EndLocked(reason, std::move(why));
+}
+
+void Attempt::EndLocked(EndReason reason, absl::Status why) {
   if (ended_ >= reason) return;
   ended_ = reason;
   why_ = std::move(why);
@@ -291,23 +319,20 @@ void Attempt::End(EndReason reason, absl::Status why) {
 
 void Attempt::Enforce() {
   const absl::Duration now = parts_.clock.Boottime();
-  absl::Status hung;
-  {
-    MutexLock lock(mutex_);
-    if (engine_ == nullptr) return;
-    if (now >= kill_at_) engine_->Kill();
-    if (now >= deadline_ + kSuspendAfter && !suspended_) {
-      engine_->Suspend(true);
-      suspended_ = true;
-    }
-    UpdateWaiting(now);
-    if (now >= pulse_.HangsAt()) {
-      hung = absl::UnavailableError(
-          absl::StrCat("the engine hangs: for ", absl::ToInt64Seconds(pulse_.StillFor(now)),
-                       " s it has done nothing in stage ", StageName(stage_)));
-    }
+  MutexLock lock(mutex_);
+  if (engine_ == nullptr) return;
+  if (now >= kill_at_) engine_->Kill();
+  if (now >= deadline_ + kSuspendAfter && !suspended_) {
+    engine_->Suspend(true);
+    suspended_ = true;
   }
-  if (!hung.ok()) End(EndReason::kHung, std::move(hung));
+  UpdateWaiting(now);
+  if (now >= pulse_.HangsAt()) {
+    EndLocked(EndReason::kHung,
+              absl::UnavailableError(
+                  absl::StrCat("the engine hangs: for ", absl::ToInt64Seconds(pulse_.StillFor(now)),
+                               " s it has done nothing in stage ", StageName(stage_))));
+  }
 }
 
 void Attempt::SetReading(bool reading) {

@@ -91,6 +91,9 @@ class Attempt {
 
  private:
   absl::StatusOr<engine::v1::Run> PrepareRun();
+  // DATA_LOSS (CHECKPOINT_CORRUPT): it is corrupt in the server's store.
+  absl::StatusOr<std::string> CheckpointFolder(InputCache::Hashing hashing);
+  worker::v1::FinishAttemptRequest EndOfEngine(const engine::v1::Finished& finished);
   // Everything up to the engine's end; returns what to tell the server if nothing else ends it.
   worker::v1::FinishAttemptRequest Work(Outbox& outbox);
   worker::v1::FinishAttemptRequest RunEngine(const engine::v1::Run& run, Outbox& outbox);
@@ -98,16 +101,19 @@ class Attempt {
   absl::StatusOr<engine::v1::Finished> ReadEngine(EngineProcess& engine, Outbox& outbox);
   // Into the outbox, which may block.
   void Pass(const engine::v1::EngineEvent& event, Outbox& outbox);
-  // Files of the result, to the server. Changes `request` into a failure where that fails.
-  absl::Status UploadResult(worker::v1::FinishAttemptRequest& request);
+  // Files of the result, to the server.
+  absl::Status UploadResult(const worker::v1::FinishAttemptRequest::Succeeded& succeeded);
   // Tells the server the end of `request`, or that of what ended the attempt.
   absl::Status Settle(worker::v1::FinishAttemptRequest request, Outbox& outbox);
-  absl::Status Tell(worker::v1::FinishAttemptRequest request, int64_t last_batch);
+  // The end that the engine's own is, after everything before it. `request` becomes another end
+  // where its result cannot be uploaded. Not OK: the server was not told.
+  absl::Status TellEnd(worker::v1::FinishAttemptRequest& request, Outbox& outbox);
   // One try: without it the job waits for its lease to expire. What the outbox still holds will be
   // said again by the run that resumes.
   void HandBack(worker::v1::FinishAttemptRequest request);
   void LogEnd(const worker::v1::FinishAttemptRequest& request);
 
+  void EndLocked(EndReason reason, absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Attach(EngineProcess* engine) ABSL_LOCKS_EXCLUDED(mutex_);
   void Detach() ABSL_LOCKS_EXCLUDED(mutex_);
   void SetReading(bool reading) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -14,6 +15,21 @@
 #include "common/base/status_macros.h"
 
 namespace graft {
+
+namespace {
+
+int64_t StampOf(const struct stat& facts) {
+  return static_cast<int64_t>(facts.st_mtim.tv_sec) * 1'000'000'000 + facts.st_mtim.tv_nsec;
+}
+
+// Nothing: it is gone.
+std::optional<int64_t> StampOf(const std::string& path) {
+  struct stat facts;
+  if (lstat(path.c_str(), &facts) != 0) return std::nullopt;
+  return StampOf(facts);
+}
+
+}  // namespace
 
 CacheLimit::CacheLimit(std::string directory, Clock& clock)
     : directory_(std::move(directory)), clock_(clock) {
@@ -29,8 +45,7 @@ absl::Status CacheLimit::Look(absl::Duration now) {
     struct stat facts;
     // What vanishes while it is looked at (another slot writes and renames) is passed over.
     if (lstat(entry->path().c_str(), &facts) != 0 || !S_ISREG(facts.st_mode)) continue;
-    const int64_t stamp =
-        static_cast<int64_t>(facts.st_mtim.tv_sec) * 1'000'000'000 + facts.st_mtim.tv_nsec;
+    const int64_t stamp = StampOf(facts);
     const auto known = files_.find(entry->path().string());
     const bool unused = known != files_.end() && known->second.stamp == stamp;
     found[entry->path().string()] = {stamp, facts.st_size, unused ? known->second.used : now};
@@ -54,6 +69,7 @@ absl::StatusOr<int64_t> CacheLimit::Trim(int64_t max_bytes, absl::Duration min_a
   int64_t removed = 0;
   for (const auto& [path, file] : files) {
     if (total - removed <= max_bytes || file.used > now - min_age) break;
+    if (StampOf(path) != file.stamp) continue;  // Used while the others were looked at.
     const absl::Status gone = RemoveFile(path);
     if (!gone.ok() && !absl::IsNotFound(gone)) return gone;
     files_.erase(path);

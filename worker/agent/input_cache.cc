@@ -1,5 +1,6 @@
 #include "worker/agent/input_cache.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -49,11 +50,6 @@ absl::Status CheckFiles(const worker::v1::InputFiles& files) {
                                                  absl::StrJoin(files.files(), ", ", path)));
 }
 
-// What this machine's file system makes impossible another's may allow.
-absl::Status OfThisMachine(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) ? absl::UnavailableError(status.message()) : status;
-}
-
 std::string NameOf(const v1::Artifact& file) { return absl::StrCat("blob ", file.sha256()); }
 
 // Points at the blob that was there last time, which may have moved. An engine of another slot may
@@ -77,7 +73,33 @@ void InputCache::UseServerBlobs(const std::string& directory) {
   server_blobs_ = directory;
 }
 
-absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSignal& stop) {
+absl::Status InputCache::Check(const std::string& path, const v1::Artifact& file, Hashing hashing) {
+  if (hashing == Hashing::kOnce) return hashes_.CheckFile(path, file.sha256(), NameOf(file));
+  ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY));
+  return hashes_.Recheck(fd.get(), file.sha256(), NameOf(file), [](int64_t) { return true; });
+}
+
+absl::StatusOr<bool> InputCache::IsCached(const std::string& path, const v1::Artifact& file,
+                                          Hashing hashing) {
+  // Used from here on, so that it is not the one that makes room while it is read.
+  const auto used = [&] {
+    MarkUsed(path);
+    return absl::OkStatus();
+  };
+  hashes_.KeepOver(path, used).IgnoreError();
+  const absl::Status checked = Check(path, file, hashing);
+  if (checked.ok()) return true;
+  if (absl::IsNotFound(checked)) return false;
+  if (!absl::IsDataLoss(checked)) return OfThisMachine(checked);
+  Log(LogLevel::kWarning, "a cached blob is corrupt: fetching it again",
+      {{"error", std::string(checked.message())}});
+  const absl::Status removed = RemoveFile(path);
+  if (!removed.ok() && !absl::IsNotFound(removed)) return OfThisMachine(removed);
+  return false;
+}
+
+absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSignal& stop,
+                                             Hashing hashing) {
   const std::string relative = JoinPath(file.sha256().substr(0, 2), file.sha256());
   std::string server_blobs;
   {
@@ -86,7 +108,7 @@ absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSigna
   }
   if (!server_blobs.empty()) {
     std::string shared = JoinPath(server_blobs, relative);
-    const absl::Status checked = hashes_.CheckFile(shared, file.sha256(), NameOf(file));
+    const absl::Status checked = Check(shared, file, hashing);
     if (checked.ok()) return shared;
     if (absl::IsDataLoss(checked)) {
       Log(LogLevel::kWarning, "a blob of the server is corrupt: asking the server for it",
@@ -94,36 +116,20 @@ absl::StatusOr<std::string> InputCache::Blob(const v1::Artifact& file, StopSigna
     }
   }
   std::string cached = JoinPath(JoinPath(directory_, "blobs"), relative);
-  if (FileExists(cached)) {
-    const absl::Status checked = hashes_.CheckFile(cached, file.sha256(), NameOf(file));
-    if (checked.ok()) {
-      hashes_
-          .KeepOver(cached,
-                    [&] {
-                      MarkUsed(cached);
-                      return absl::OkStatus();
-                    })
-          .IgnoreError();
-      return cached;
-    }
-    if (!absl::IsDataLoss(checked)) return checked;
-    Log(LogLevel::kWarning, "a cached blob is corrupt: fetching it again",
-        {{"error", std::string(checked.message())}});
-    RETURN_IF_ERROR(RemoveFile(cached));
-  }
-  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(cached)));
+  ASSIGN_OR_RETURN(const bool there, IsCached(cached, file, hashing));
+  if (there) return cached;
+  RETURN_IF_ERROR(OfThisMachine(CreateDirectories(DirectoryOf(cached))));
   RETURN_IF_ERROR(link_.Retry(stop, [&] { return link_.FetchBlob(file, cached, stop); }));
   return cached;
 }
 
 absl::StatusOr<std::string> InputCache::Folder(const worker::v1::InputFiles& files,
-                                               StopSignal& stop) {
+                                               StopSignal& stop, Hashing hashing) {
   RETURN_IF_ERROR(CheckFiles(files));
   std::string folder = JoinPath(JoinPath(directory_, "folders"), files.sha256());
   for (const v1::Artifact& file : files.files()) {
-    const absl::StatusOr<std::string> blob = Blob(file, stop);
-    RETURN_IF_ERROR(OfThisMachine(blob.status()));
-    RETURN_IF_ERROR(OfThisMachine(Link(*blob, JoinPath(folder, file.path()))));
+    ASSIGN_OR_RETURN(const std::string blob, Blob(file, stop, hashing));
+    RETURN_IF_ERROR(OfThisMachine(Link(blob, JoinPath(folder, file.path()))));
   }
   return folder;
 }

@@ -26,17 +26,25 @@ class InputCache {
   // `directory` of Welcome; empty, or one that cannot be read here, means fetching.
   void UseServerBlobs(const std::string& directory) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // kAgain: whatever is known of a file, it is read from the disk, which may have changed it
+  // without changing its times.
+  enum class Hashing { kOnce, kAgain };
+
   // A folder that holds the files under their names. INVALID_ARGUMENT: the files are not described
   // as they must be (an unsafe name, no SHA-256), which no other machine and no second try mends;
   // DATA_LOSS: the server's own file is corrupt, named by its blob; else as ServerLink::FetchBlob
-  // and common/base/file.h, whose INVALID_ARGUMENT is UNAVAILABLE.
-  absl::StatusOr<std::string> Folder(const worker::v1::InputFiles& files, StopSignal& stop);
+  // and OfThisMachine.
+  absl::StatusOr<std::string> Folder(const worker::v1::InputFiles& files, StopSignal& stop,
+                                     Hashing hashing = Hashing::kOnce);
   // A single file under its own name (its ending tells the format).
   absl::StatusOr<std::string> File(const v1::Artifact& file, StopSignal& stop);
 
  private:
   // Where the blob lies now.
-  absl::StatusOr<std::string> Blob(const v1::Artifact& file, StopSignal& stop);
+  absl::StatusOr<std::string> Blob(const v1::Artifact& file, StopSignal& stop, Hashing hashing);
+  // Whether a sound copy of ours lies at `path`; one that is corrupt is removed.
+  absl::StatusOr<bool> IsCached(const std::string& path, const v1::Artifact& file, Hashing hashing);
+  absl::Status Check(const std::string& path, const v1::Artifact& file, Hashing hashing);
 
   const std::string directory_;
   ServerLink& link_;

@@ -4,7 +4,6 @@
 
 #include <optional>
 
-#include "absl/cleanup/cleanup.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
 
@@ -73,14 +72,14 @@ void Outbox::Run() {
   while (WaitForWork()) {
     finished_.WaitFor(kBatchDelay);
     const absl::Status status = SendFront();
+    // Before anybody can see that nothing is being sent any more.
+    if (!status.ok() && !stop_.stopped()) on_refused_(status);
+    MutexLock lock(mutex_);
+    sending_ = false;
+    changed_.NotifyAll();
     if (status.ok()) continue;
-    {
-      MutexLock lock(mutex_);
-      failure_ = status;
-      items_.clear();
-      changed_.NotifyAll();
-    }
-    if (!stop_.stopped()) on_refused_(status);
+    failure_ = status;
+    items_.clear();
     return;
   }
 }
@@ -104,11 +103,6 @@ absl::Status Outbox::SendFront() {
       if (checkpoint.has_value()) break;
     }
   }
-  const absl::Cleanup done = [this] {
-    MutexLock lock(mutex_);
-    sending_ = false;
-    changed_.NotifyAll();
-  };
   if (checkpoint.has_value()) return SendCheckpoint(*checkpoint);
   return SendBatch(std::move(events));
 }
@@ -130,7 +124,7 @@ absl::Status Outbox::SendBatch(std::vector<v1::JobEvent> events) {
     request.set_stage_total(progress_.stage_total());
     progress_changed_ = false;
   }
-  RETURN_IF_ERROR(link_.Retry(stop_, [&] { return link_.ReportEvents(request).status(); }));
+  RETURN_IF_ERROR(link_.Retry(stop_, [&] { return link_.ReportEvents(request, stop_).status(); }));
   ++batch_;
   return absl::OkStatus();
 }
@@ -154,7 +148,7 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.written.has_execution()) {
     *request.mutable_execution() = checkpoint.written.execution();
   }
-  return link_.Retry(stop_, [&] { return link_.CommitCheckpoint(request); });
+  return link_.Retry(stop_, [&] { return link_.CommitCheckpoint(request, stop_); });
 }
 
 }  // namespace graft

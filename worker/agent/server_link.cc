@@ -20,6 +20,8 @@ namespace {
 constexpr size_t kChunkBytes = 512 << 10;
 // A blob may be large and the link slow, but a transfer that takes this long has died.
 constexpr absl::Duration kTransferTimeout = absl::Hours(2);
+// A server that is away must not hold up the worker's end.
+constexpr absl::Duration kHandBackTimeout = absl::Seconds(3);
 
 bool IsTransient(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
@@ -28,8 +30,11 @@ bool IsTransient(const absl::Status& status) {
 
 template <typename Request, typename Response, typename Method>
 absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method method,
-                                   const Request& request, absl::Duration timeout) {
+                                   const Request& request, absl::Duration timeout,
+                                   StopSignal* stop = nullptr) {
   grpc::ClientContext context;
+  std::optional<StopSignal::Callback> cancel;
+  if (stop != nullptr) cancel.emplace(*stop, [&] { context.TryCancel(); });
   context.set_deadline(DeadlineAfter(timeout));
   Response response;
   RETURN_IF_ERROR(FromGrpcStatus((stub.*method)(&context, request, &response)));
@@ -37,6 +42,11 @@ absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method
 }
 
 }  // namespace
+
+absl::Status OfThisMachine(const absl::Status& status) {
+  const bool taken_wrongly = absl::IsInvalidArgument(status) || absl::IsDataLoss(status);
+  return taken_wrongly ? absl::AbortedError(status.message()) : status;
+}
 
 bool IsStaleLease(const absl::Status& status) { return ReasonOf(status) == kReasonStaleLease; }
 
@@ -74,26 +84,36 @@ absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(
 }
 
 absl::StatusOr<worker::v1::ReportEventsResponse> ServerLink::ReportEvents(
-    worker::v1::ReportEventsRequest request) {
+    worker::v1::ReportEventsRequest request, StopSignal& stop) {
   *request.mutable_worker() = options_.identity;
   return CallUnary<worker::v1::ReportEventsRequest, worker::v1::ReportEventsResponse>(
-      *stub_, &worker::v1::WorkerService::Stub::ReportEvents, request, options_.call_timeout);
+      *stub_, &worker::v1::WorkerService::Stub::ReportEvents, request, options_.call_timeout,
+      &stop);
 }
 
-absl::Status ServerLink::CommitCheckpoint(worker::v1::CommitCheckpointRequest request) {
+absl::Status ServerLink::CommitCheckpoint(worker::v1::CommitCheckpointRequest request,
+                                          StopSignal& stop) {
   *request.mutable_worker() = options_.identity;
   return CallUnary<worker::v1::CommitCheckpointRequest, google::protobuf::Empty>(
              *stub_, &worker::v1::WorkerService::Stub::CommitCheckpoint, request,
-             options_.call_timeout)
+             options_.call_timeout, &stop)
       .status();
 }
 
 absl::StatusOr<worker::v1::FinishAttemptResponse> ServerLink::FinishAttempt(
-    worker::v1::FinishAttemptRequest request, absl::Duration timeout) {
+    worker::v1::FinishAttemptRequest request, StopSignal& stop) {
   *request.mutable_worker() = options_.identity;
   return CallUnary<worker::v1::FinishAttemptRequest, worker::v1::FinishAttemptResponse>(
-      *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request,
-      std::min(timeout, options_.call_timeout));
+      *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request, options_.call_timeout,
+      &stop);
+}
+
+absl::Status ServerLink::HandBack(worker::v1::FinishAttemptRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::FinishAttemptRequest, worker::v1::FinishAttemptResponse>(
+             *stub_, &worker::v1::WorkerService::Stub::FinishAttempt, request,
+             std::min(kHandBackTimeout, options_.call_timeout))
+      .status();
 }
 
 absl::Status ServerLink::AppendLog(worker::v1::AppendLogRequest request) {
@@ -107,10 +127,10 @@ absl::Status ServerLink::UploadMissing(const std::string& directory,
                                        const std::vector<v1::Artifact>& files, StopSignal& stop) {
   worker::v1::HasBlobsRequest request;
   for (const v1::Artifact& file : files) request.add_sha256(file.sha256());
-  ASSIGN_OR_RETURN(
-      const worker::v1::HasBlobsResponse response,
-      (CallUnary<worker::v1::HasBlobsRequest, worker::v1::HasBlobsResponse>(
-          *stub_, &worker::v1::WorkerService::Stub::HasBlobs, request, options_.call_timeout)));
+  ASSIGN_OR_RETURN(const worker::v1::HasBlobsResponse response,
+                   (CallUnary<worker::v1::HasBlobsRequest, worker::v1::HasBlobsResponse>(
+                       *stub_, &worker::v1::WorkerService::Stub::HasBlobs, request,
+                       options_.call_timeout, &stop)));
   for (const v1::Artifact& file : files) {
     const auto& missing = response.missing();
     if (std::find(missing.begin(), missing.end(), file.sha256()) == missing.end()) continue;
@@ -148,7 +168,8 @@ absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact&
 
 absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::string& path,
                                    StopSignal& stop) {
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  absl::StatusOr<AtomicFile> file = AtomicFile::Create(path);
+  RETURN_IF_ERROR(OfThisMachine(file.status()));
   grpc::ClientContext context;
   const StopSignal::Callback cancel(stop, [&] { context.TryCancel(); });
   context.set_deadline(DeadlineAfter(kTransferTimeout));
@@ -159,18 +180,18 @@ absl::Status ServerLink::FetchBlob(const v1::Artifact& artifact, const std::stri
   worker::v1::BlobChunk chunk;
   while (stream->Read(&chunk)) {
     hash.Update(chunk.data());
-    if (const absl::Status status = file.Append(chunk.data()); !status.ok()) {
+    if (const absl::Status status = file->Append(chunk.data()); !status.ok()) {
       context.TryCancel();
       stream->Finish();
-      return status;
+      return OfThisMachine(status);
     }
   }
   RETURN_IF_ERROR(FromGrpcStatus(stream->Finish()));
   if (hash.Hex() != artifact.sha256()) {
     return absl::AbortedError(absl::StrCat("blob ", artifact.sha256(), " arrived as ", hash.Hex(),
-                                           " (", file.size_bytes(), " bytes)"));
+                                           " (", file->size_bytes(), " bytes)"));
   }
-  return file.Commit();
+  return OfThisMachine(file->Commit());
 }
 
 absl::Status ServerLink::FollowCommands(

@@ -18,6 +18,10 @@
 
 namespace graft {
 
+// What this machine's file system refuses, or its disk cannot read or write, says nothing of the
+// job nor of the server's bytes: INVALID_ARGUMENT and DATA_LOSS become ABORTED.
+absl::Status OfThisMachine(const absl::Status& status);
+
 // True for the status of a call that was made under a lease that is no longer held.
 bool IsStaleLease(const absl::Status& status);
 
@@ -47,11 +51,14 @@ class ServerLink {
   absl::StatusOr<worker::v1::LeaseJobResponse> LeaseJob(
       const std::string& request_id,
       const std::optional<worker::v1::Capabilities>& capabilities = std::nullopt);
+  // CANCELLED: `stop` was set, while they waited for the server too.
   absl::StatusOr<worker::v1::ReportEventsResponse> ReportEvents(
-      worker::v1::ReportEventsRequest request);
-  absl::Status CommitCheckpoint(worker::v1::CommitCheckpointRequest request);
+      worker::v1::ReportEventsRequest request, StopSignal& stop);
+  absl::Status CommitCheckpoint(worker::v1::CommitCheckpointRequest request, StopSignal& stop);
   absl::StatusOr<worker::v1::FinishAttemptResponse> FinishAttempt(
-      worker::v1::FinishAttemptRequest request, absl::Duration timeout = absl::InfiniteDuration());
+      worker::v1::FinishAttemptRequest request, StopSignal& stop);
+  // FinishAttempt for a moment only, whatever was stopped.
+  absl::Status HandBack(worker::v1::FinishAttemptRequest request);
   // Within log_timeout: nothing waits for a log.
   absl::Status AppendLog(worker::v1::AppendLogRequest request);
 
@@ -60,7 +67,8 @@ class ServerLink {
   absl::Status UploadMissing(const std::string& directory, const std::vector<v1::Artifact>& files,
                              StopSignal& stop);
   // Fetches a blob into the file `path`, which appears whole, with the right hash, or not at all.
-  // CANCELLED: `stop` was set.
+  // DATA_LOSS: it is corrupt in the server's store. ABORTED: it arrived as something else, or see
+  // OfThisMachine. CANCELLED: `stop` was set.
   absl::Status FetchBlob(const v1::Artifact& artifact, const std::string& path, StopSignal& stop);
 
   // Follows the command stream until it ends or `stop` is set; returns why. `on_command` is called

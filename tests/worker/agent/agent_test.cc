@@ -1,17 +1,13 @@
 #include "worker/agent/agent.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "gmock/gmock.h"
-#include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
-#include "tests/worker/agent/fake_server.h"
-#include "tests/worker/agent/scripted_engine.h"
+#include "tests/worker/agent/agent_fixture.h"
 
 namespace graft {
 namespace {
@@ -19,53 +15,6 @@ namespace {
 using engine::v1::EngineCommand;
 using engine::v1::EngineEvent;
 using ::testing::ElementsAre;
-
-class AgentTest : public ::testing::Test {
- protected:
-  AgentTest()
-      : directory_(testing::TempDir() + "/agent_test_" + std::to_string(getpid())),
-        server_(Made(directory_) + "/server.sock") {}
-  ~AgentTest() override {
-    if (agent_ != nullptr) agent_->Stop();
-    agent_.reset();
-    server_.Stop();
-    RemoveTree(directory_).IgnoreError();
-  }
-  static std::string Made(const std::string& directory) {
-    EXPECT_TRUE(CreateDirectories(directory).ok());
-    return directory;
-  }
-
-  void StartAgent(int slots = 1) {
-    Agent::Options options;
-    options.identity.set_id("w-1");
-    options.slots = slots;
-    options.state_directory = directory_ + "/state";
-    options.link.first_delay = absl::Milliseconds(1);
-    options.link.last_delay = absl::Milliseconds(20);
-    agent_ = std::make_unique<Agent>(
-        options, grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()),
-        launcher_, Clock::Real(), metrics_);
-    ASSERT_TRUE(agent_->Start().ok());
-  }
-  // Writes a file of the engine's work directory and describes it.
-  v1::Artifact Write(const std::string& directory, const std::string& name,
-                     const std::string& content) {
-    EXPECT_TRUE(CreateDirectories(directory).ok());
-    EXPECT_TRUE(WriteFileAtomically(directory + "/" + name, content).ok());
-    v1::Artifact artifact;
-    artifact.set_path(name);
-    artifact.set_sha256(Sha256Hex(content));
-    artifact.set_size_bytes(static_cast<int64_t>(content.size()));
-    return artifact;
-  }
-
-  const std::string directory_;
-  FakeServer server_;
-  ScriptedLauncher launcher_;
-  MetricRegistry metrics_;
-  std::unique_ptr<Agent> agent_;
-};
 
 TEST_F(AgentTest, RunsAJobAndUploadsItsResult) {
   StartAgent();
@@ -100,49 +49,6 @@ TEST_F(AgentTest, AnInputWithoutAHashIsNone) {
   EXPECT_EQ(run.run().validation_file(), "");
   launcher_.Script(0)->Finish();
   EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
-}
-
-TEST_F(AgentTest, TheEnginesProgressIsReported) {
-  StartAgent();
-  server_.AddJob("a");
-  EngineScript& engine = *launcher_.Script(0);
-  engine.WaitForCommand(EngineCommand::kRun);
-  EngineEvent progress;
-  progress.mutable_progress()->set_stage(v1::JOB_STAGE_EVALUATING);
-  progress.mutable_progress()->set_stage_done(3);
-  progress.mutable_progress()->set_stage_total(8);
-  progress.mutable_progress()->set_eta_seconds(12);
-  engine.Say(progress);
-  engine.Metrics(1);
-  engine.Finish();
-  server_.WaitForFinish("a");
-  const worker::v1::ReportEventsRequest report = server_.LastReport("a");
-  EXPECT_EQ(report.stage(), v1::JOB_STAGE_EVALUATING);
-  EXPECT_EQ(report.stage_done(), 3);
-  EXPECT_EQ(report.stage_total(), 8);
-  EXPECT_EQ(report.eta_seconds(), 12);
-}
-
-TEST_F(AgentTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfter) {
-  StartAgent();
-  server_.AddJob("a");
-  EngineScript& engine = *launcher_.Script(0);
-  const EngineCommand run = engine.WaitForCommand(EngineCommand::kRun);
-  engine.Metrics(1);
-  engine.Metrics(2);
-  EngineEvent checkpoint;
-  checkpoint.mutable_checkpoint()->set_step(2);
-  checkpoint.mutable_checkpoint()->mutable_execution()->set_device("cpu");
-  *checkpoint.mutable_checkpoint()->add_files() =
-      Write(run.run().work_directory() + "/checkpoints/2", "state.safetensors", "state");
-  engine.Say(checkpoint);
-  engine.Metrics(3);
-  engine.Finish();
-
-  server_.WaitForFinish("a");
-
-  EXPECT_THAT(server_.History("a"),
-              ElementsAre("event 1", "event 2", "checkpoint 2 on cpu", "event 3"));
 }
 
 TEST_F(AgentTest, ACrashedEngineIsReportedAsInfrastructureAndTheWorkerGoesOn) {
@@ -284,40 +190,6 @@ TEST_F(AgentTest, AJobWhoseReportsAreRefusedIsHandedBackAtOnce) {
   EXPECT_TRUE(launcher_.Script(0)->dead());
 }
 
-TEST_F(AgentTest, LargeEventsGoOutInBatchesThatFitAMessage) {
-  StartAgent();
-  for (int i = 0; i < 20; ++i) {
-    EngineEvent event;
-    auto& sample = *event.mutable_job_event()->mutable_samples()->add_texts();
-    sample.set_prediction(std::string(300'000, 'x'));
-    launcher_.Script(0)->Say(event);
-  }
-  launcher_.Script(0)->Finish();
-  server_.AddJob("a");
-  server_.WaitForFinish("a");
-  server_.WaitForEvents("a", 20);
-  EXPECT_LT(server_.largest_batch(), 3u << 20);
-  EXPECT_GT(server_.largest_batch(), 1u << 20);
-}
-
-TEST_F(AgentTest, EventsOfAnAbsentServerArriveOnceAndInOrder) {
-  StartAgent();
-  server_.AddJob("a");
-  EngineScript& engine = *launcher_.Script(0);
-  engine.Metrics(1);
-  server_.WaitForEvents("a", 1);
-  server_.Stop();
-  for (int step = 2; step <= 500; ++step) engine.Metrics(step);
-  server_.LoseNextAnswer();
-  server_.Start();
-  engine.Finish();
-  server_.WaitForFinish("a");
-  std::vector<std::string> expected;
-  for (int step = 1; step <= 500; ++step) expected.push_back(absl::StrCat("event ", step));
-  EXPECT_EQ(server_.History("a"), expected);
-  EXPECT_GE(server_.duplicate_batches(), 1);
-}
-
 TEST_F(AgentTest, ACrashIsAcknowledgedByAHeartbeatThatWasAnswered) {
   StartAgent();
   server_.AddJob("a");
@@ -405,7 +277,7 @@ TEST_F(AgentTest, StoppingEndsADownload) {
   server_.HoldTransfers();
   StartAgent();
   server_.AddJob("a");
-  server_.WaitForHeldTransfer();
+  server_.WaitUntilHeld();
   agent_->Stop();
   EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "the worker was stopped");
 }
@@ -420,88 +292,9 @@ TEST_F(AgentTest, StoppingEndsAnUploadAndHandsTheJobBack) {
   *finished.mutable_finished()->add_output() =
       Write(run.run().work_directory() + "/output", "adapter_config.json", "adapter");
   engine.Say(finished);
-  server_.WaitForHeldTransfer();
+  server_.WaitUntilHeld();
   agent_->Stop();
   EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "the worker was stopped");
-}
-
-class AgentTextTest : public AgentTest {
- protected:
-  void Ask(const std::string& id) {
-    worker::v1::Command command;
-    command.mutable_generate()->set_id(id);
-    command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex("base"));
-    server_.Command(command);
-  }
-  // The engine's whole answer to the request: "hello" and the end of it.
-  static void Answer(EngineScript& script, const std::string& id) {
-    for (const bool done : {false, true}) {
-      EngineEvent event;
-      event.set_job(id);
-      event.mutable_generated()->set_text(done ? "" : "hello");
-      event.mutable_generated()->set_done(done);
-      script.Say(event);
-    }
-  }
-  // The engine ends the request with a failure.
-  static void Fail(EngineScript& script, const std::string& id, absl::StatusCode code) {
-    EngineEvent event;
-    event.set_job(id);
-    event.mutable_finished()->mutable_status()->set_code(static_cast<int>(code));
-    script.Say(event);
-  }
-  void ExpectHello(const std::string& id) {
-    const auto messages = server_.WaitForText(id);
-    ASSERT_EQ(messages.size(), 2);
-    EXPECT_EQ(messages[0].response().text(), "hello");
-    EXPECT_TRUE(messages[1].response().done());
-  }
-};
-
-TEST_F(AgentTextTest, TextsAreStreamedAndTheEngineStaysWarm) {
-  StartAgent();
-  for (const char* id : {"g1", "g2"}) {
-    Answer(*launcher_.Script(0), id);
-    Ask(id);
-    ExpectHello(id);
-  }
-}
-
-TEST_F(AgentTextTest, ATextDoesNotWaitBehindAJob) {
-  StartAgent();
-  server_.AddJob("a");
-  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
-  Ask("g1");
-  EXPECT_EQ(server_.WaitForText("g1").back().error().code(),
-            static_cast<int>(absl::StatusCode::kUnavailable));
-  launcher_.Script(0)->Finish();
-  server_.WaitForFinish("a");
-}
-
-TEST_F(AgentTextTest, ARefusedRequestLeavesTheEngineWarm) {
-  StartAgent();
-  Fail(*launcher_.Script(0), "g1", absl::StatusCode::kInvalidArgument);
-  Ask("g1");
-  EXPECT_EQ(server_.WaitForText("g1").back().error().code(),
-            static_cast<int>(absl::StatusCode::kInvalidArgument));
-  Answer(*launcher_.Script(0), "g2");
-  Ask("g2");
-  ExpectHello("g2");
-}
-
-TEST_F(AgentTextTest, AfterAFailureOfTheEngineTheNextTextHasAFreshOne) {
-  StartAgent();
-  size_t engine = 0;
-  for (const auto code : {absl::StatusCode::kInternal, absl::StatusCode::kResourceExhausted}) {
-    const std::string failing = absl::StrCat("g", engine);
-    Fail(*launcher_.Script(engine), failing, code);
-    Ask(failing);
-    EXPECT_EQ(server_.WaitForText(failing).back().error().code(), static_cast<int>(code));
-    ++engine;
-  }
-  Answer(*launcher_.Script(engine), "last");
-  Ask("last");
-  ExpectHello("last");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "common/base/file.h"
@@ -50,6 +51,7 @@ class AttemptTest : public ::testing::Test {
     options.identity.set_id("w-1");
     options.first_delay = absl::Milliseconds(1);
     options.last_delay = absl::Milliseconds(20);
+    options.call_timeout = absl::Hours(1);  // What ends a call is never the time.
     return options;
   }
   void Begin() {
@@ -150,7 +152,7 @@ TEST_F(AttemptTest, AnEngineIsSuspendedTwoSecondsAfterItsFence) {
 TEST_F(AttemptTest, ACancelEndsADownload) {
   server_.HoldTransfers();
   Begin();
-  server_.WaitForHeldTransfer();
+  server_.WaitUntilHeld();
   attempt_->Cancel();
   EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
   Join();
@@ -169,7 +171,7 @@ TEST_F(AttemptTest, ACancelEndsTheUploadOfAResult) {
   file.set_sha256(Sha256Hex("adapter"));
   file.set_size_bytes(7);
   engine().Say(finished);
-  server_.WaitForHeldTransfer();
+  server_.WaitUntilHeld();
   attempt_->Cancel();
   EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
 }
@@ -189,10 +191,48 @@ TEST_F(AttemptTest, AnEngineThatDoesNotHeedACancelIsKilled) {
 TEST_F(AttemptTest, ALostLeaseEndsADownloadAndIsNotReported) {
   server_.HoldTransfers();
   Begin();
-  server_.WaitForHeldTransfer();
+  server_.WaitUntilHeld();
   attempt_->End(Attempt::EndReason::kLeaseLost, absl::FailedPreconditionError("gone"));
   Join();
   EXPECT_EQ(outcome_.result, "abandoned");
+  EXPECT_FALSE(server_.HasFinished("a"));
+}
+
+TEST_F(AttemptTest, AStaleReportEndsTheEngineAndNothingMoreIsSaid) {
+  BeginAndRun();
+  server_.MakeStale("a");
+  engine().Metrics(1);
+  Join();
+  EXPECT_TRUE(engine().dead());
+  EXPECT_EQ(outcome_.result, "abandoned");
+  EXPECT_FALSE(server_.HasFinished("a"));
+}
+
+TEST_F(AttemptTest, AStopEndsAReportThatIsNotAnswered) {
+  BeginAndRun();
+  server_.HoldReports();
+  engine().Metrics(1);
+  server_.WaitUntilHeld();
+  attempt_->End(Attempt::EndReason::kWorkerStops, absl::UnavailableError("it stops"));
+  EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "it stops");
+}
+
+TEST_F(AttemptTest, ARefusedLastReportIsWhyTheAttemptFails) {
+  server_.RefuseEventsOf("a");
+  BeginAndRun();
+  engine().Metrics(1);
+  engine().Finish();
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_THAT(finish.failed().error().message(), HasSubstr("no such event"));
+}
+
+TEST_F(AttemptTest, AnEngineThatSaysWhatIsNoEventIsEndedAndNamed) {
+  BeginAndRun();
+  engine().Garble();
+  const auto finish = server_.WaitForFinish("a");
+  EXPECT_TRUE(engine().dead());
+  EXPECT_EQ(finish.failed().cause(), "garbled");
+  EXPECT_THAT(finish.failed().error().message(), HasSubstr("cannot be read: no EngineEvent"));
 }
 
 TEST_F(AttemptTest, ACrashNamesItsCause) {
@@ -256,6 +296,30 @@ TEST_F(ResumedAttemptTest, ACorruptCheckpointIsReportedByItsStep) {
   Join();
   EXPECT_EQ(finish.failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
   EXPECT_EQ(CorruptCheckpointOf(finish.failed().error()), 20);
+}
+
+// It was sound when it was laid out.
+TEST_F(ResumedAttemptTest, ACheckpointThatTheEngineFindsDamagedIsLookedAtAgain) {
+  server_.AddBlob("state");
+  const EngineCommand run = BeginAndRun();
+  const std::string laid_out = run.run().checkpoint_directory() + "/state.json";
+  std::error_code error;
+  ASSERT_TRUE(WriteFileAtomically(std::filesystem::canonical(laid_out, error), "spoilt").ok());
+  server_.CorruptBlob(Sha256Hex("state"));
+  engine().Finish(15 /* DATA_LOSS */);
+  EXPECT_EQ(CorruptCheckpointOf(server_.WaitForFinish("a").failed().error()), 20);
+}
+
+TEST_F(ResumedAttemptTest, ASpoiltCopyOfACheckpointIsMendedAndTheServersIsKept) {
+  server_.AddBlob("state");
+  const EngineCommand run = BeginAndRun();
+  const std::string laid_out = run.run().checkpoint_directory() + "/state.json";
+  std::error_code error;
+  ASSERT_TRUE(WriteFileAtomically(std::filesystem::canonical(laid_out, error), "spoilt").ok());
+  engine().Finish(15 /* DATA_LOSS */);
+  EXPECT_FALSE(CorruptCheckpointOf(server_.WaitForFinish("a").failed().error()).has_value());
+  Join();
+  EXPECT_EQ(ReadFile(laid_out, 100).value(), "state");
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include "worker/agent/engine_launcher.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
+#include "common/base/clock.h"
+#include "common/base/delimited_stream.h"
 #include "common/base/file.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"
@@ -37,11 +40,15 @@ TEST(EngineLauncherTest, AnEngineThatReadsNothingBlocksNobody) {
   EXPECT_EQ((*engine)->WaitForEnd().text, "signal 9 (Killed)");
 }
 
-TEST(EngineLauncherTest, FencesThatWaitBecomeOne) {
+TEST(EngineLauncherTest, FencesThatWaitBecomeTheLast) {
   const TempDir directory;
-  const auto launcher = MakeProcessEngineLauncher(Program(directory, "exec sleep 1000"), "cpu", 1);
+  const std::string go = directory.Path("go"), heard = directory.Path("heard");
+  const auto launcher = MakeProcessEngineLauncher(
+      Program(directory, "while [ ! -e " + go + " ]; do sleep 0.01; done; exec cat <&3 >" + heard),
+      "cpu", 1);
   const auto engine = launcher->Launch(directory.Path("log"));
   ASSERT_TRUE(engine.ok()) << engine.status();
+  // More than a socket holds: what follows waits.
   for (int i = 0; i < 3; ++i) ASSERT_TRUE((*engine)->Send(Large("a")).ok());
   engine::v1::EngineCommand fence;
   fence.set_job("a");
@@ -49,6 +56,19 @@ TEST(EngineLauncherTest, FencesThatWaitBecomeOne) {
     fence.mutable_fence()->set_boottime_ns(i);
     ASSERT_TRUE((*engine)->Send(fence).ok());
   }
+  ASSERT_TRUE(WriteFileAtomically(go, "").ok());
+  const int64_t all = 3 * static_cast<int64_t>(Large("a").ByteSizeLong() + 3) +
+                      static_cast<int64_t>(fence.ByteSizeLong()) + 1;
+  while (FileSize(heard).value_or(0) < all) {
+    Clock::Real().SleepFor(absl::Milliseconds(5));  // tidy: another process tells nobody.
+  }
+  const UniqueFd file = *OpenFile(heard, O_RDONLY);
+  DelimitedReader reader(file.get());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(reader.Read().ok());
+  engine::v1::EngineCommand last;
+  ASSERT_TRUE(last.ParseFromString(reader.Read().value()));
+  EXPECT_EQ(last.fence().boottime_ns(), 999);
+  EXPECT_TRUE(absl::IsOutOfRange(reader.Read().status())) << "another fence";
 }
 
 }  // namespace

@@ -15,8 +15,8 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/sha256.h"
+#include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
-#include "google/rpc/error_details.pb.h"
 #include "graft/worker/v1/worker.grpc.pb.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
@@ -182,15 +182,25 @@ class FakeServer : public worker::v1::WorkerService::Service {
     MutexLock lock(mutex_);
     return heartbeats_;
   }
+  // Whether it was told that the attempt of the job has ended.
+  bool HasFinished(const std::string& id) {
+    MutexLock lock(mutex_);
+    return finished_.contains("jobs/" + id);
+  }
+  // From here on no report of events is answered, for as long as the worker waits.
+  void HoldReports() {
+    MutexLock lock(mutex_);
+    hold_reports_ = true;
+  }
   // From here on the bytes of blobs do not move, for as long as the worker waits for them.
   void HoldTransfers() {
     MutexLock lock(mutex_);
     hold_transfers_ = true;
   }
-  // Blocks until a transfer is being held.
-  void WaitForHeldTransfer() {
+  // Blocks until a transfer, or a report, is being held.
+  void WaitUntilHeld() {
     MutexLock lock(mutex_);
-    while (held_transfers_ == 0) changed_.Wait(mutex_);
+    while (held_ == 0) changed_.Wait(mutex_);
   }
   // The next answer to ReportEvents is lost after the batch was stored.
   void LoseNextAnswer() {
@@ -243,8 +253,10 @@ class FakeServer : public worker::v1::WorkerService::Service {
     waiting_.erase(waiting_.begin());
     return grpc::Status::OK;
   }
-  grpc::Status ReportEvents(grpc::ServerContext*, const worker::v1::ReportEventsRequest* request,
+  grpc::Status ReportEvents(grpc::ServerContext* context,
+                            const worker::v1::ReportEventsRequest* request,
                             worker::v1::ReportEventsResponse* response) override {
+    Hold(*context, &FakeServer::hold_reports_);
     MutexLock lock(mutex_);
     if (IsStale(request->job())) return Stale();
     if (refused_ == request->job()) return {grpc::StatusCode::INVALID_ARGUMENT, "no such event"};
@@ -312,7 +324,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   grpc::Status UploadBlob(grpc::ServerContext* context,
                           grpc::ServerReader<worker::v1::UploadBlobRequest>* reader,
                           google::protobuf::Empty*) override {
-    HoldTransfer(*context);
+    Hold(*context, &FakeServer::hold_transfers_);
     worker::v1::UploadBlobRequest message;
     reader->Read(&message);
     const std::string sha256 = message.metadata().sha256();
@@ -325,7 +337,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   }
   grpc::Status FetchBlob(grpc::ServerContext* context, const worker::v1::FetchBlobRequest* request,
                          grpc::ServerWriter<worker::v1::BlobChunk>* writer) override {
-    HoldTransfer(*context);
+    Hold(*context, &FakeServer::hold_transfers_);
     worker::v1::BlobChunk chunk;
     {
       MutexLock lock(mutex_);
@@ -351,10 +363,11 @@ class FakeServer : public worker::v1::WorkerService::Service {
   }
 
  private:
-  void HoldTransfer(grpc::ServerContext& context) {
+  // Until the caller has gone, if so told.
+  void Hold(grpc::ServerContext& context, bool FakeServer::*told) {
     MutexLock lock(mutex_);
-    if (!hold_transfers_) return;
-    ++held_transfers_;
+    if (!(this->*told)) return;
+    ++held_;
     changed_.NotifyAll();
     while (!closing_ && !context.IsCancelled())
       Clock::Real().WaitUntil(changed_, mutex_, Clock::Real().Boottime() + absl::Milliseconds(20));
@@ -363,12 +376,8 @@ class FakeServer : public worker::v1::WorkerService::Service {
     return std::find(stale_.begin(), stale_.end(), job) != stale_.end();
   }
   static grpc::Status Stale() {
-    google::rpc::ErrorInfo info;
-    info.set_reason("STALE_LEASE");
-    absl::Status status = absl::FailedPreconditionError("stale lease");
-    status.SetPayload(absl::StrCat(kTypeUrlPrefix, "google.rpc.ErrorInfo"),
-                      absl::Cord(info.SerializeAsString()));
-    return ToGrpcStatus(status);
+    return ToGrpcStatus(
+        WithReason(absl::FailedPreconditionError("stale lease"), kReasonStaleLease));
   }
 
   const std::string address_;
@@ -377,8 +386,9 @@ class FakeServer : public worker::v1::WorkerService::Service {
   CondVar changed_;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   bool lose_answer_ ABSL_GUARDED_BY(mutex_) = false;
+  bool hold_reports_ ABSL_GUARDED_BY(mutex_) = false;
   bool hold_transfers_ ABSL_GUARDED_BY(mutex_) = false;
-  int held_transfers_ ABSL_GUARDED_BY(mutex_) = 0;
+  int held_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t duplicate_batches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<worker::v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mutex_);
   std::vector<worker::v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);

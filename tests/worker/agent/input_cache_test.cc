@@ -84,5 +84,27 @@ TEST_F(InputCacheTest, ABlobOfTheServersIsHashedBeforeItIsUsedInPlace) {
   EXPECT_EQ(Use(), kBytes);
 }
 
+// Else the server would drop a sound checkpoint, or fail the job for good.
+TEST_F(InputCacheTest, ADiskThatCannotWriteIsNotCalledACorruptBlob) {
+  server_.AddBlob(kBytes);
+  static const FileSystemCalls kBroken = {::pread,
+                                          [](int, const void*, size_t) -> ssize_t {
+                                            errno = EIO;
+                                            return -1;
+                                          },
+                                          ::fsync, ::rename};
+  SetFileSystemCallsForTest(&kBroken);
+  const std::string said = Use();
+  SetFileSystemCallsForTest(nullptr);
+  EXPECT_THAT(said, HasSubstr("ABORTED"));
+}
+
+TEST_F(InputCacheTest, ACopyThatVanishesIsFetchedAgain) {
+  server_.AddBlob(kBytes);
+  ASSERT_EQ(Use(), kBytes);
+  ASSERT_TRUE(RemoveFile(BlobIn(directory_.Path("cache/blobs"))).ok());
+  EXPECT_EQ(Use(), kBytes);
+}
+
 }  // namespace
 }  // namespace graft

@@ -34,6 +34,12 @@ class EngineScript {
     event.mutable_finished()->mutable_status()->set_code(code);
     Say(event);
   }
+  // It says something that is no event.
+  void Garble() {
+    MutexLock lock(mutex_);
+    garbled_ = true;
+    changed_.NotifyAll();
+  }
   // The process is gone.
   void Crash() {
     MutexLock lock(mutex_);
@@ -78,8 +84,9 @@ class EngineScript {
     MutexLock lock(mutex_);
     listening_ = true;
     changed_.NotifyAll();
-    while (events_.empty() && !dead_) changed_.Wait(mutex_);
+    while (events_.empty() && !dead_ && !garbled_) changed_.Wait(mutex_);
     listening_ = false;
+    if (events_.empty() && garbled_) return absl::DataLossError("no EngineEvent");
     if (events_.empty()) return absl::OutOfRangeError("end");
     engine::v1::EngineEvent event = events_.front();
     events_.pop_front();
@@ -92,6 +99,7 @@ class EngineScript {
   std::deque<engine::v1::EngineEvent> events_ ABSL_GUARDED_BY(mutex_);
   std::vector<engine::v1::EngineCommand> commands_ ABSL_GUARDED_BY(mutex_);
   bool dead_ ABSL_GUARDED_BY(mutex_) = false;
+  bool garbled_ ABSL_GUARDED_BY(mutex_) = false;
   bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
   bool listening_ ABSL_GUARDED_BY(mutex_) = false;
 };

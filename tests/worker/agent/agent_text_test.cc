@@ -1,0 +1,92 @@
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/worker/agent/agent_fixture.h"
+
+namespace graft {
+namespace {
+
+using engine::v1::EngineCommand;
+using engine::v1::EngineEvent;
+using ::testing::ElementsAre;
+
+class AgentTextTest : public AgentTest {
+ protected:
+  void Ask(const std::string& id) {
+    worker::v1::Command command;
+    command.mutable_generate()->set_id(id);
+    command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex("base"));
+    server_.Command(command);
+  }
+  // The engine's whole answer to the request: "hello" and the end of it.
+  static void Answer(EngineScript& script, const std::string& id) {
+    for (const bool done : {false, true}) {
+      EngineEvent event;
+      event.set_job(id);
+      event.mutable_generated()->set_text(done ? "" : "hello");
+      event.mutable_generated()->set_done(done);
+      script.Say(event);
+    }
+  }
+  // The engine ends the request with a failure.
+  static void Fail(EngineScript& script, const std::string& id, absl::StatusCode code) {
+    EngineEvent event;
+    event.set_job(id);
+    event.mutable_finished()->mutable_status()->set_code(static_cast<int>(code));
+    script.Say(event);
+  }
+  void ExpectHello(const std::string& id) {
+    const auto messages = server_.WaitForText(id);
+    ASSERT_EQ(messages.size(), 2);
+    EXPECT_EQ(messages[0].response().text(), "hello");
+    EXPECT_TRUE(messages[1].response().done());
+  }
+};
+
+TEST_F(AgentTextTest, TextsAreStreamedAndTheEngineStaysWarm) {
+  StartAgent();
+  for (const char* id : {"g1", "g2"}) {
+    Answer(*launcher_.Script(0), id);
+    Ask(id);
+    ExpectHello(id);
+  }
+}
+
+TEST_F(AgentTextTest, ATextDoesNotWaitBehindAJob) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  Ask("g1");
+  EXPECT_EQ(server_.WaitForText("g1").back().error().code(),
+            static_cast<int>(absl::StatusCode::kUnavailable));
+  launcher_.Script(0)->Finish();
+  server_.WaitForFinish("a");
+}
+
+TEST_F(AgentTextTest, ARefusedRequestLeavesTheEngineWarm) {
+  StartAgent();
+  Fail(*launcher_.Script(0), "g1", absl::StatusCode::kInvalidArgument);
+  Ask("g1");
+  EXPECT_EQ(server_.WaitForText("g1").back().error().code(),
+            static_cast<int>(absl::StatusCode::kInvalidArgument));
+  Answer(*launcher_.Script(0), "g2");
+  Ask("g2");
+  ExpectHello("g2");
+}
+
+TEST_F(AgentTextTest, AfterAFailureOfTheEngineTheNextTextHasAFreshOne) {
+  StartAgent();
+  size_t engine = 0;
+  for (const auto code : {absl::StatusCode::kInternal, absl::StatusCode::kResourceExhausted}) {
+    const std::string failing = absl::StrCat("g", engine);
+    Fail(*launcher_.Script(engine), failing, code);
+    Ask(failing);
+    EXPECT_EQ(server_.WaitForText(failing).back().error().code(), static_cast<int>(code));
+    ++engine;
+  }
+  Answer(*launcher_.Script(engine), "last");
+  Ask("last");
+  ExpectHello("last");
+}
+
+}  // namespace
+}  // namespace graft

@@ -1,0 +1,143 @@
+#include "worker/agent/outbox.h"
+
+#include <optional>
+#include <utility>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "gtest/gtest.h"
+#include "tests/fakes/temp_dir.h"
+#include "tests/worker/agent/fake_server.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+
+// The outbox of job "a".
+class OutboxTest : public ::testing::Test {
+ protected:
+  static ServerLink::Options Fast() {
+    ServerLink::Options options;
+    options.first_delay = absl::Milliseconds(1);
+    options.last_delay = absl::Milliseconds(20);
+    return options;
+  }
+  static v1::JobEvent Metrics(int64_t step) {
+    v1::JobEvent event;
+    event.mutable_metrics()->set_step(step);
+    return event;
+  }
+
+  const TempDir directory_;
+  FakeServer server_{directory_.Path("server.sock")};
+  ServerLink link_{grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()),
+                   Fast()};
+  StopSignal stop_;
+};
+
+TEST_F(OutboxTest, ProgressGoesWithTheEvents) {
+  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  engine::v1::Progress progress;
+  progress.set_stage(v1::JOB_STAGE_EVALUATING);
+  progress.set_stage_done(3);
+  progress.set_stage_total(8);
+  progress.set_eta_seconds(12);
+  outbox.SetProgress(progress);
+  outbox.AddEvent(Metrics(1));
+  ASSERT_TRUE(outbox.Drain().ok());
+  const worker::v1::ReportEventsRequest report = server_.LastReport("a");
+  EXPECT_EQ(report.stage(), v1::JOB_STAGE_EVALUATING);
+  EXPECT_EQ(report.stage_done(), 3);
+  EXPECT_EQ(report.stage_total(), 8);
+  EXPECT_EQ(report.eta_seconds(), 12);
+}
+
+TEST_F(OutboxTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfter) {
+  ASSERT_TRUE(WriteFileAtomically(directory_.Path("state.safetensors"), "state").ok());
+  engine::v1::CheckpointWritten checkpoint;
+  checkpoint.set_step(2);
+  checkpoint.mutable_execution()->set_device("cpu");
+  v1::Artifact& file = *checkpoint.add_files();
+  file.set_path("state.safetensors");
+  file.set_sha256(Sha256Hex("state"));
+  file.set_size_bytes(5);
+  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  outbox.AddEvent(Metrics(1));
+  outbox.AddEvent(Metrics(2));
+  outbox.AddCheckpoint(DirectoryOf(directory_.Path("state.safetensors")), checkpoint);
+  outbox.AddEvent(Metrics(3));
+  EXPECT_EQ(outbox.Drain().value(), 2);
+  EXPECT_THAT(server_.History("a"),
+              ElementsAre("event 1", "event 2", "checkpoint 2 on cpu", "event 3"));
+}
+
+TEST_F(OutboxTest, LargeEventsGoOutInBatchesThatFitAMessage) {
+  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  for (int i = 0; i < 20; ++i) {
+    v1::JobEvent event;
+    event.mutable_samples()->add_texts()->set_prediction(std::string(300'000, 'x'));
+    outbox.AddEvent(std::move(event));
+  }
+  ASSERT_TRUE(outbox.Drain().ok());
+  server_.WaitForEvents("a", 20);
+  EXPECT_LT(server_.largest_batch(), 3u << 20);
+  EXPECT_GT(server_.largest_batch(), 1u << 20);
+}
+
+TEST_F(OutboxTest, EventsOfAnAbsentServerArriveOnceAndInOrder) {
+  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  outbox.AddEvent(Metrics(1));
+  server_.WaitForEvents("a", 1);
+  server_.Stop();
+  for (int step = 2; step <= 500; ++step) outbox.AddEvent(Metrics(step));
+  server_.LoseNextAnswer();
+  server_.Start();
+  ASSERT_TRUE(outbox.Drain().ok());
+  std::vector<std::string> expected;
+  for (int step = 1; step <= 500; ++step) expected.push_back(absl::StrCat("event ", step));
+  EXPECT_EQ(server_.History("a"), expected);
+  EXPECT_GE(server_.duplicate_batches(), 1);
+}
+
+// Else an attempt could end as it would have without the refusal.
+TEST_F(OutboxTest, ARefusalIsToldBeforeAnybodySeesTheOutboxEmpty) {
+  server_.RefuseEventsOf("a");
+  Mutex mutex;
+  CondVar changed;
+  bool drained = false, drained_before = false;
+  std::optional<Outbox> outbox(std::in_place, link_, "jobs/a", 1, stop_, [&](const absl::Status&) {
+    Clock& clock = Clock::Real();
+    const absl::Duration long_enough = clock.Boottime() + absl::Milliseconds(200);
+    MutexLock lock(mutex);
+    while (!drained && clock.WaitUntil(changed, mutex, long_enough)) {
+    }
+    drained_before = drained;
+  });
+  outbox->AddEvent(Metrics(1));
+  const absl::StatusOr<int64_t> last = outbox->Drain();
+  {
+    MutexLock lock(mutex);
+    drained = true;
+    changed.NotifyAll();
+  }
+  outbox.reset();  // The thread that was told is over.
+  EXPECT_TRUE(absl::IsInvalidArgument(last.status())) << last.status();
+  EXPECT_FALSE(drained_before);
+}
+
+TEST_F(OutboxTest, WhatWasStoppedIsNotRefused) {
+  server_.HoldReports();
+  bool refused = false;
+  Outbox outbox(link_, "jobs/a", 1, stop_, [&](const absl::Status&) { refused = true; });
+  outbox.AddEvent(Metrics(1));
+  server_.WaitUntilHeld();
+  stop_.Stop();
+  EXPECT_TRUE(absl::IsCancelled(outbox.Drain().status()));
+  EXPECT_FALSE(refused);
+}
+
+}  // namespace
+}  // namespace graft
