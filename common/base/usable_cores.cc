@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/base/control_groups.h"
 #include "common/base/file.h"
 
 namespace graft {
@@ -42,33 +43,6 @@ double QuotaOf(const std::string& directory) {
   return std::numeric_limits<double>::infinity();
 }
 
-// Of the group and all that it is in.
-double QuotaUpwards(const std::string& mount, absl::string_view group) {
-  double least = QuotaOf(mount);
-  while (!group.empty() && group != "/") {
-    least = std::min(least, QuotaOf(absl::StrCat(mount, group)));
-    group = group.substr(0, group.rfind('/'));
-  }
-  return least;
-}
-
-// Lines of /proc/self/cgroup are "HIERARCHY:CONTROLLERS:PATH"; v2's has no controllers.
-double CpuQuota(const std::string& root) {
-  double least = std::numeric_limits<double>::infinity();
-  const std::string mount = JoinPath(root, "sys/fs/cgroup");
-  for (const std::string& line : WordsOf(JoinPath(root, "proc/self/cgroup"))) {
-    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (parts.size() != 3) continue;
-    const std::vector<std::string> controllers = absl::StrSplit(parts[1], ',');
-    if (parts[1].empty()) {
-      least = std::min(least, QuotaUpwards(mount, parts[2]));
-    } else if (std::find(controllers.begin(), controllers.end(), "cpu") != controllers.end()) {
-      least = std::min(least, QuotaUpwards(JoinPath(mount, parts[1]), parts[2]));
-    }
-  }
-  return least;
-}
-
 }  // namespace
 
 int UsableCoresOf(const std::vector<int>& affinity, const std::string& root) {
@@ -78,7 +52,8 @@ int UsableCoresOf(const std::vector<int>& affinity, const std::string& root) {
         root, absl::StrCat("sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list")));
     cores.insert(siblings.empty() ? absl::StrCat("alone ", cpu) : siblings[0]);
   }
-  const double most = std::min(static_cast<double>(cores.size()), CpuQuota(root));
+  double most = static_cast<double>(cores.size());
+  for (const std::string& group : ControlGroups("cpu", root)) most = std::min(most, QuotaOf(group));
   return std::max(1, static_cast<int>(std::floor(most)));
 }
 

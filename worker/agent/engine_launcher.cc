@@ -8,11 +8,13 @@
 #include <deque>
 #include <optional>
 #include <thread>
+#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "common/base/control_groups.h"
 #include "common/base/delimited_stream.h"
 #include "common/base/file.h"
 #include "common/base/mutex.h"
@@ -27,19 +29,13 @@ constexpr absl::Duration kTimeToExit = absl::Seconds(5);
 
 // The control group's count of processes that the OOM killer ended; 0 where there is none to read.
 int64_t OomKillCount() {
-  const absl::StatusOr<std::string> group = ReadFile("/proc/self/cgroup", 1 << 16);
-  if (!group.ok()) return 0;
-  for (absl::string_view line : absl::StrSplit(*group, '\n')) {
-    if (!absl::StartsWith(line, "0::")) continue;
-    const auto events =
-        ReadFile(absl::StrCat("/sys/fs/cgroup", line.substr(3), "/memory.events"), 1 << 16);
-    if (!events.ok()) return 0;
-    for (absl::string_view entry : absl::StrSplit(*events, '\n')) {
-      int64_t count = 0;
-      if (absl::StartsWith(entry, "oom_kill ") && absl::SimpleAtoi(entry.substr(9), &count)) {
-        return count;
-      }
-    }
+  const std::vector<std::string> groups = ControlGroups("memory", "/");
+  if (groups.empty()) return 0;
+  const auto events = ReadFile(JoinPath(groups[0], "memory.events"), 1 << 16);
+  if (!events.ok()) return 0;
+  for (absl::string_view entry : absl::StrSplit(*events, '\n')) {
+    int64_t count = 0;
+    if (absl::ConsumePrefix(&entry, "oom_kill ") && absl::SimpleAtoi(entry, &count)) return count;
   }
   return 0;
 }

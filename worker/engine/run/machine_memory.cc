@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "common/base/control_groups.h"
 #include "common/base/file.h"
 
 namespace graft {
@@ -37,32 +38,13 @@ int64_t MemoryInMachine(const std::string& root) {
   return kib * 1024;
 }
 
-// The least limit of the group `path` and those above it, each a directory of `mount`.
-int64_t LeastLimit(const std::string& root, const std::string& mount, std::string path,
-                   const char* file) {
-  int64_t least = kNone;
-  for (;;) {
-    least = std::min(least, LimitIn(Read(root, mount + path + "/" + file)));
-    if (path.empty()) return least;
-    path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
-  }
-}
-
 }  // namespace
 
 int64_t MachineMemoryBytesOf(const std::string& root) {
   int64_t least = MemoryInMachine(root);
-  const std::string groups = Read(root, "proc/self/cgroup");
-  // "HIERARCHY:CONTROLLERS:PATH"; v2's has no controllers.
-  for (const absl::string_view line : absl::StrSplit(groups, '\n')) {
-    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (parts.size() != 3) continue;
-    const std::string path = parts[2] == "/" ? "" : parts[2];
-    if (parts[1].empty()) {
-      least = std::min(least, LeastLimit(root, "sys/fs/cgroup", path, "memory.max"));
-    } else if (parts[1] == "memory") {
-      least =
-          std::min(least, LeastLimit(root, "sys/fs/cgroup/memory", path, "memory.limit_in_bytes"));
+  for (const std::string& group : ControlGroups("memory", root)) {
+    for (const char* file : {"memory.max", "memory.limit_in_bytes"}) {
+      least = std::min(least, LimitIn(Read(group, file)));
     }
   }
   return least == kNone ? 0 : least;
