@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/server/rpc/fake_worker.h"
 #include "tests/server/rpc/test_server.h"
+#include "tests/server/store/changes_heard.h"
 
 namespace graft {
 namespace {
@@ -64,6 +65,7 @@ class WorkerServiceTest : public ::testing::Test {
   }
 
   TestServer server_;
+  ChangesHeard changes_{server_.store()};
   FakeWorker worker_{server_};
 };
 
@@ -114,6 +116,7 @@ TEST_F(WorkerServiceTest, AClaimGetsWhatItsWorkerCanDoAndAHandBackIsNoFailure) {
   end.mutable_returned()->mutable_reason()->set_message("the disk is full");
   end.mutable_returned()->set_worker_fault(true);
   EXPECT_EQ(*worker_.Finish(*lease, 0, end), v1::JOB_STATE_QUEUED);
+  changes_.WaitForAll();
   EXPECT_THAT(server_.Get(job->name())->state_reason(),
               HasSubstr("handed back by worker w1: the disk is full; the workers that could take "
                         "it are set aside"));

@@ -7,7 +7,8 @@
 #include <string>
 
 #include "common/base/mutex.h"
-#include "tests/server/store/store_fixture.h"
+#include "gtest/gtest.h"
+#include "server/store/job_store.h"
 
 namespace graft {
 
@@ -26,7 +27,7 @@ class ChangesHeard {
   // an event.
   void WaitForAll() {
     const auto counts = store_.Counts();
-    ASSERT_OK(counts);
+    ASSERT_TRUE(counts.ok()) << counts.status();
     MutexLock lock(mutex_);
     while (Sum() < counts->events) heard_.Wait(mutex_);
   }
