@@ -58,14 +58,12 @@ void Placement::Asked(const WorkerRef& worker, std::optional<Abilities> abilitie
 }
 
 void Placement::Changed(const JobChange& change, absl::Duration now) {
-  if (change.end == AttemptEnd::kNone && change.progressed) {
-    Progressed(change.holder, change.job, now);
-  }
-  if (change.deleted || IsFinal(change.state)) jobs_.erase(change.job);
-  if (change.end == AttemptEnd::kNone) return;
-  // An old instance's end says nothing of the new one.
+  // What an old instance does says nothing of the new one.
   const auto known = workers_.find(change.holder.id);
   const bool old = known != workers_.end() && known->second.instance != change.holder.instance;
+  if (change.end == AttemptEnd::kNone && change.progressed) Progressed(change, old, now);
+  if (change.deleted || IsFinal(change.state)) jobs_.erase(change.job);
+  if (change.end == AttemptEnd::kNone) return;
   if (change.state == v1::JOB_STATE_QUEUED) {
     Job& job = jobs_[change.job];
     if (change.end == AttemptEnd::kInfrastructure) {
@@ -104,18 +102,20 @@ void Placement::EndedEarly(const WorkerRef& ref, const std::string& name, absl::
   if (worker.early_in_row >= kEarlyEndsInRow) SetAside(ref.id, worker, now);
 }
 
-void Placement::Progressed(const WorkerRef& ref, const std::string& name, absl::Duration now) {
-  Worker& worker = WorkerOf(ref, now);
-  worker.early_in_row = 0;
-  worker.early_jobs.clear();
-  worker.back_off = worker.until = absl::ZeroDuration();
-  const auto found = jobs_.find(name);
+void Placement::Progressed(const JobChange& change, bool old, absl::Duration now) {
+  if (!old) {
+    Worker& worker = WorkerOf(change.holder, now);
+    worker.early_in_row = 0;
+    worker.early_jobs.clear();
+    worker.back_off = worker.until = absl::ZeroDuration();
+  }
+  const auto found = jobs_.find(change.job);
   if (found == jobs_.end()) return;
   std::vector<std::string> others;
   for (const auto& [id, count] : found->second.early) {
-    if (id != ref.id) others.push_back(id);
+    if (id != change.holder.id) others.push_back(id);
   }
-  for (const std::string& other : others) Forgive(name, other);
+  for (const std::string& other : others) Forgive(change.job, other);
 }
 
 void Placement::SetAside(const std::string& id, Worker& worker, absl::Duration now) {

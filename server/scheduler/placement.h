@@ -4,12 +4,11 @@
 // handed back, and whether its attempts come to anything. Memory only; a restart forgets. No clock
 // and no thread of its own: moments are Boottime. Not thread-safe.
 //
-//   a worker's attempts end early, twice in a row,  ──▶ it is set aside: 10 s, doubling to 10 min,
-//   or it says that it is at fault itself               until an attempt of its makes progress
-//   … on two jobs that failed early nowhere else,   ──▶ it is to blame: what failed early there
-//   does or another worker got further with the job          not count against the job (ToForgive)
+//   attempts of a worker end early, twice in a row, or it says that it is at fault itself
+//     ──▶ it is set aside: 10 s, doubling to 10 min, until an attempt of its makes progress
+//   … on two jobs that failed early nowhere else, or another worker got further with the job
+//     ──▶ that worker is to blame: what failed early there does not count against the job (Forgive)
 
-#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -104,7 +103,7 @@ class Placement {
 
   Worker& WorkerOf(const WorkerRef& worker, absl::Duration now);
   void EndedEarly(const WorkerRef& ref, const std::string& job, absl::Duration now);
-  void Progressed(const WorkerRef& ref, const std::string& job, absl::Duration now);
+  void Progressed(const JobChange& change, bool old, absl::Duration now);
   void SetAside(const std::string& id, Worker& worker, absl::Duration now);
   // What failed early at this worker does not count against the job.
   void Forgive(const std::string& job, const std::string& worker);

@@ -155,6 +155,31 @@ TEST_F(PlacementTest, AWorkerAtFaultIsSetAsideForLongerAndLonger) {
   EXPECT_TRUE(Lease(kWorker).has_value());
 }
 
+TEST(PlacementOfInstancesTest, WhatAnOldInstanceDoesChangesNothingOfTheNewOne) {
+  const absl::Duration now = absl::Seconds(100);
+  const WorkerRef old = {"w-1", "i-0"};
+  Placement placement;
+  placement.Asked(kWorker, kOldCpu, now);
+  JobChange change;
+  change.job = "jobs/j1";
+  change.state = v1::JOB_STATE_QUEUED;
+  change.previous_state = v1::JOB_STATE_RUNNING;
+  change.holder = kWorker;
+  change.end = AttemptEnd::kWorkerFault;
+  placement.Changed(change, now);
+  ASSERT_TRUE(placement.IsSetAside(kWorker, now));
+  // Its worker's end and its first progress are told late.
+  change.holder = old;
+  placement.Changed(change, now);
+  change.state = change.previous_state = v1::JOB_STATE_RUNNING;
+  change.end = AttemptEnd::kNone;
+  change.progressed = true;
+  placement.Changed(change, now);
+  EXPECT_TRUE(placement.IsSetAside(kWorker, now));
+  EXPECT_EQ(placement.TakeNewlySetAside().size(), 1u);
+  EXPECT_THAT(placement.WhyNobody({"", "", "bf16"}, {{"w-1", 1}}, now), HasSubstr("it needs bf16"));
+}
+
 TEST_F(PlacementTest, AfterAFailureAnotherWorkerThatIsIdleIsPreferred) {
   fixture_.Submit();
   const auto lease = Lease(kWorker);
