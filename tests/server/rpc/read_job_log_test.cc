@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/server/rpc/fake_worker.h"
 #include "tests/server/rpc/test_server.h"
+#include "tests/server/store/changes_heard.h"
 
 namespace graft {
 namespace {
@@ -63,6 +64,7 @@ class LogSourceTest : public ::testing::Test {
   }
 
   TestServer server_;
+  ChangesHeard changes_{server_.store()};
   FakeWorker worker_{server_};
   const std::string job_;
   v1::ReadJobLogRequest request_;
@@ -169,6 +171,7 @@ TEST_F(LogSourceTest, TheServersOwnLogHasEveryFailureWithClassAndMessage) {
     const JobLogTap tap(job_, [&](absl::string_view line) { lines += std::string(line); });
     ASSERT_TRUE(Fail(Lease("r1"), v1::FAILURE_CLASS_INFRASTRUCTURE, "signal 9").ok());
     ASSERT_TRUE(Fail(Lease("r2"), v1::FAILURE_CLASS_DATA, "line 3: no JSON").ok());
+    changes_.WaitForAll();
   }
   EXPECT_THAT(lines, HasSubstr("W "));
   EXPECT_THAT(lines, HasSubstr("attempt failed attempt=1 class=INFRASTRUCTURE worker=w1 "

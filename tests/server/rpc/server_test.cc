@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/server/rpc/fake_worker.h"
 #include "tests/server/rpc/test_server.h"
+#include "tests/server/store/changes_heard.h"
 
 namespace graft {
 namespace {
@@ -94,6 +95,7 @@ TEST(ServerTest, ADrainingServerLeasesNothingAndThenRefusesCalls) {
 
 TEST(ServerTest, MetricsTellOfJobsCallsCommitsAndWorkers) {
   TestServer server;
+  ChangesHeard changes(server.store());
   FakeWorker worker(server);
   worker.Connect();
   const std::string job = server.Create(LoraJob())->name();
@@ -103,6 +105,7 @@ TEST(ServerTest, MetricsTellOfJobsCallsCommitsAndWorkers) {
   evaluation.mutable_evaluation()->set_step(2);
   (*evaluation.mutable_evaluation()->mutable_values())["eval/rougeLsum"] = 0.5;
   ASSERT_TRUE(worker.Report(*lease, 1, {StepEvent(1, 2.5), StepEvent(2, 2.25), evaluation}).ok());
+  changes.WaitForAll();
   const std::string text = server.registry().Text();
   EXPECT_THAT(text, HasSubstr("graft_jobs{method=\"lora\",state=\"RUNNING\"} 1"));
   EXPECT_THAT(text, HasSubstr("graft_jobs{method=\"lora\",state=\"QUEUED\"} 1"));
@@ -126,6 +129,7 @@ TEST(ServerTest, MetricsTellOfJobsCallsCommitsAndWorkers) {
   end.mutable_cancelled();
   ASSERT_TRUE(server.Cancel(job).ok());
   ASSERT_TRUE(worker.Finish(*lease, 1, end).ok());
+  changes.WaitForAll();
   EXPECT_THAT(server.registry().Text(), Not(HasSubstr(job)));
 }
 
@@ -147,6 +151,7 @@ TEST(ServerTest, MetricsTellOfAWorkerThatIsAway) {
 
 TEST(ServerTest, MetricsTellOfFailuresByTheirClass) {
   TestServer server;
+  ChangesHeard changes(server.store());
   FakeWorker worker(server);
   worker.Connect();
   // They are there before the first failure, which else would be no increase.
@@ -157,6 +162,7 @@ TEST(ServerTest, MetricsTellOfFailuresByTheirClass) {
   worker::v1::FinishAttemptRequest end;
   end.mutable_failed()->set_failure_class(v1::FAILURE_CLASS_DATA);
   ASSERT_TRUE(worker.Finish(*lease, 0, end).ok());
+  changes.WaitForAll();
   const std::string text = server.registry().Text();
   EXPECT_THAT(text, HasSubstr("graft_job_failures_total{class=\"DATA\"} 1"));
   EXPECT_THAT(text, HasSubstr("graft_job_failures_total{class=\"INTERNAL\"} 0"));
