@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
   RETURN_IF_ERROR(server->Listen(options));
   server->scheduler_loop_ = std::make_unique<SchedulerLoop>(
       parts.store, parts.clock, parts.scheduler,
-      [raw = server.get()](const absl::StatusOr<Upkeep>& upkeep) { raw->OnUpkeep(upkeep); });
+      [raw = server.get()](const Upkeep& upkeep) { raw->OnUpkeep(upkeep); });
   return server;
 }
 
@@ -181,20 +181,19 @@ void RpcServer::Stop(absl::Duration grace) {
   context_.scheduler.SetPresentWorkers(nullptr);
 }
 
-void RpcServer::OnUpkeep(const absl::StatusOr<Upkeep>& upkeep) {
-  if (!upkeep.ok()) {
-    Log(LogLevel::kError, "upkeep", {{"error", upkeep.status().ToString()}});
-    return;
+void RpcServer::OnUpkeep(const Upkeep& upkeep) {
+  if (!upkeep.status.ok()) {
+    Log(LogLevel::kError, "upkeep", {{"error", upkeep.status.ToString()}});
   }
-  for (const std::string& job : upkeep->expired) {
+  for (const std::string& job : upkeep.expired) {
     LogJob(LogLevel::kWarning, job, "lease expired");
     context_.telemetry.OnLeaseExpired();
   }
-  for (const auto& [worker, duration] : upkeep->set_aside) {
+  for (const auto& [worker, duration] : upkeep.set_aside) {
     Log(LogLevel::kWarning, "worker set aside: its attempts come to nothing",
         {{"worker", worker}, {"for", absl::FormatDuration(duration)}});
   }
-  if (upkeep->work_available) hub_.AnnounceWork();
+  if (upkeep.work_available) hub_.AnnounceWork();
 }
 
 void RpcServer::OnChange(const JobChange& change) {

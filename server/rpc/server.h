@@ -77,7 +77,7 @@ class RpcServer {
   // The store has committed a change: tell whom it concerns.
   void OnChange(const JobChange& change);
   // Leases have ended, or back-offs.
-  void OnUpkeep(const absl::StatusOr<Upkeep>& upkeep);
+  void OnUpkeep(const Upkeep& upkeep);
 
   WorkerHub hub_;
   GenerationBroker broker_;

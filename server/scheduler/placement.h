@@ -80,6 +80,8 @@ class Placement {
 
   // Failures that were not the job's, since the last call.
   std::vector<std::pair<std::string, int>> TakeForgiven();
+  // They could not be written down.
+  void PutBackForgiven(const std::string& job, int failures) { forgiven_[job] += failures; }
   // Workers that were set aside since the last call, and for how long.
   std::vector<std::pair<std::string, absl::Duration>> TakeNewlySetAside();
 

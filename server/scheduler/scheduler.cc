@@ -16,6 +16,7 @@ constexpr int kLongestSnapshot = 4096;
 // Snapshots whose every job another claimed first; then the caller asks again later.
 constexpr int kMaxRounds = 16;
 constexpr absl::Duration kPruneInterval = absl::Hours(1);
+constexpr absl::Duration kRetryAfterError = absl::Seconds(1);
 
 }  // namespace
 
@@ -112,32 +113,56 @@ std::set<std::string> Scheduler::SetAside() const {
   return placement_.SetAside(clock_.Boottime());
 }
 
-absl::StatusOr<Upkeep> Scheduler::Tick() {
-  Upkeep upkeep;
-  const absl::Duration now = clock_.Boottime();
-  ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
-  bool prune = false;
+absl::Status Scheduler::ForgiveFailures() {
   std::vector<std::pair<std::string, int>> forgiven;
-  absl::Duration placement = absl::InfiniteDuration();
   {
     MutexLock lock(mutex_);
-    upkeep.set_aside = placement_.TakeNewlySetAside();
     forgiven = placement_.TakeForgiven();
-    placement = placement_.NextChange(now);
-    prune = now >= next_prune_;
-    if (prune) next_prune_ = now + kPruneInterval;
-    upkeep.next = next_prune_;
   }
-  if (prune) RETURN_IF_ERROR(store_.PruneRequestIds().status());
+  absl::Status status;
   for (const auto& [job, failures] : forgiven) {
     const absl::Status done = store_.ForgiveFailures(job, failures);
     // Deleted meanwhile.
-    if (!done.ok() && !absl::IsNotFound(done)) return done;
+    if (done.ok() || absl::IsNotFound(done)) continue;
+    status.Update(done);
+    MutexLock lock(mutex_);
+    placement_.PutBackForgiven(job, failures);
   }
+  return status;
+}
+
+absl::Status Scheduler::Prune(absl::Duration now) {
+  {
+    MutexLock lock(mutex_);
+    if (now < next_prune_) return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(store_.PruneRequestIds().status());
+  MutexLock lock(mutex_);
+  next_prune_ = now + kPruneInterval;
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
+  const absl::Duration now = clock_.Boottime();
+  ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
+  RETURN_IF_ERROR(ForgiveFailures());
+  RETURN_IF_ERROR(Prune(now));
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, store_.QueuedJobs(1));
   upkeep.work_available = !queued.empty();
   ASSIGN_OR_RETURN(const absl::Duration expiry, store_.NextExpiry());
-  upkeep.next = std::min({upkeep.next, expiry, store_.NextRetry(), placement});
+  MutexLock lock(mutex_);
+  upkeep.next = std::min({next_prune_, expiry, store_.NextRetry(), placement_.NextChange(now)});
+  return absl::OkStatus();
+}
+
+Upkeep Scheduler::Tick() {
+  Upkeep upkeep;
+  {
+    MutexLock lock(mutex_);
+    upkeep.set_aside = placement_.TakeNewlySetAside();
+  }
+  upkeep.status = DoUpkeep(upkeep);
+  if (!upkeep.status.ok()) upkeep.next = clock_.Boottime() + kRetryAfterError;
   return upkeep;
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
@@ -26,12 +27,14 @@ std::vector<QueuedJob> RankQueue(std::vector<QueuedJob> snapshot, absl::Duration
 
 // What Tick found.
 struct Upkeep {
+  // The store's error, if something is left to do again; the rest is told all the same.
+  absl::Status status;
   std::vector<std::string> expired;  // Jobs whose lease has ended.
   bool work_available = false;       // Some job may be claimed now.
   // Workers that were set aside, and for how long.
   std::vector<std::pair<std::string, absl::Duration>> set_aside;
-  // Boottime at which there will be something to do unless something changes before;
-  // InfiniteDuration: nothing.
+  // Boottime at which there will be something to do unless something changes before (a second
+  // after an error); InfiniteDuration: nothing.
   absl::Duration next;
 };
 
@@ -62,9 +65,14 @@ class Scheduler {
 
   // Ends leases whose time has passed and forgets old answers. To be called at Upkeep.next, and
   // when a job changed its state.
-  absl::StatusOr<Upkeep> Tick();
+  Upkeep Tick();
 
  private:
+  // Tick without what the store has no part in.
+  absl::Status DoUpkeep(Upkeep& upkeep);
+  // Tells the store. What fails is forgiven the next time.
+  absl::Status ForgiveFailures();
+  absl::Status Prune(absl::Duration now);
   std::vector<PresentWorker> Present() const;
   // Those that the worker may take, best first.
   std::vector<QueuedJob> Offer(const WorkerRef& worker, std::vector<QueuedJob> ranked,

@@ -5,14 +5,9 @@
 #include <utility>
 
 namespace graft {
-namespace {
-
-constexpr absl::Duration kRetryAfterError = absl::Seconds(1);
-
-}  // namespace
 
 SchedulerLoop::SchedulerLoop(JobStore& store, Clock& clock, Scheduler& scheduler,
-                             std::function<void(const absl::StatusOr<Upkeep>&)> on_upkeep)
+                             std::function<void(const Upkeep&)> on_upkeep)
     : clock_(clock), scheduler_(scheduler), on_upkeep_(std::move(on_upkeep)) {
   subscription_ = store.Subscribe("", [this](const JobChange& change) {
     if (change.state != change.previous_state || change.deleted) Wake();
@@ -49,8 +44,8 @@ void SchedulerLoop::Run() {
       if (closing_) return;
       wake_ = false;
     }
-    const absl::StatusOr<Upkeep> upkeep = scheduler_.Tick();
-    next = upkeep.ok() ? upkeep->next : clock_.Boottime() + kRetryAfterError;
+    const Upkeep upkeep = scheduler_.Tick();
+    next = upkeep.next;
     on_upkeep_(upkeep);
   }
 }

@@ -17,11 +17,10 @@ namespace graft {
 // Owns its thread, which ends in the destructor.
 class SchedulerLoop {
  public:
-  // `on_upkeep` gets what each Tick found, or its error (after which the loop tries again in a
-  // second); it is called on the loop's thread, under no lock. Store, clock and scheduler must
-  // outlive it.
+  // `on_upkeep` gets what each Tick found; it is called on the loop's thread, under no lock. Store,
+  // clock and scheduler must outlive it.
   SchedulerLoop(JobStore& store, Clock& clock, Scheduler& scheduler,
-                std::function<void(const absl::StatusOr<Upkeep>&)> on_upkeep);
+                std::function<void(const Upkeep&)> on_upkeep);
   ~SchedulerLoop();
 
   // Ticks soon: for a clock that only tests move.
@@ -32,7 +31,7 @@ class SchedulerLoop {
 
   Clock& clock_;
   Scheduler& scheduler_;
-  const std::function<void(const absl::StatusOr<Upkeep>&)> on_upkeep_;
+  const std::function<void(const Upkeep&)> on_upkeep_;
   Mutex mutex_;
   CondVar woken_;
   bool wake_ ABSL_GUARDED_BY(mutex_) = true;

@@ -4,6 +4,7 @@
 
 #include "server/scheduler/scheduler.h"
 #include "tests/server/store/changes_heard.h"
+#include "tests/server/store/faulty_store.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -75,7 +76,7 @@ class PlacementTest : public ::testing::Test {
   void Pass(absl::Duration time) {
     changes_.WaitForAll();  // Their moment is before it.
     fixture_.clock().Advance(time);
-    EXPECT_OK(scheduler_.Tick());
+    EXPECT_OK(scheduler_.Tick().status);
   }
 
   StoreFixture fixture_{StoreKind::kMemory};
@@ -135,9 +136,9 @@ TEST_F(PlacementTest, AWorkerAtFaultIsSetAsideForLongerAndLonger) {
     ASSERT_TRUE(lease.has_value()) << i;
     Return(*lease, true);
     EXPECT_THAT(SetAside(), ElementsAre("w-1"));
-    const auto upkeep = scheduler_.Tick();
-    ASSERT_OK(upkeep);
-    ASSERT_THAT(upkeep->set_aside, ElementsAre(std::pair(std::string("w-1"), expected)));
+    const Upkeep upkeep = scheduler_.Tick();
+    ASSERT_OK(upkeep.status);
+    ASSERT_THAT(upkeep.set_aside, ElementsAre(std::pair(std::string("w-1"), expected)));
     Pass(expected - absl::Seconds(1));
     fixture_.Submit();
     EXPECT_EQ(Name(Lease(kWorker)), "");
@@ -281,6 +282,42 @@ TEST_F(PlacementTest, JobsThatNoWorkerCanDoAreNotForgivenForEver) {
   }
   EXPECT_EQ(fixture_.Get("jobs/j1").state(), v1::JOB_STATE_FAILED);
   EXPECT_GT(attempts, kMaxForgiven);
+}
+
+// Writes of the store fail.
+TEST(PlacementOnAFullDiskTest, NeitherWarningsNorForgivenFailuresAreLost) {
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  const auto store = OpenFaultyStore(fixture);
+  Scheduler scheduler(*store, fixture.clock());
+  ChangesHeard changes(*store);
+  const auto lease = [&](const WorkerRef& worker) {
+    changes.WaitForAll();
+    const auto claim = scheduler.LeaseJob(worker, "", std::nullopt);
+    EXPECT_TRUE(claim.ok() && claim->has_value());
+    return fixture.LeaseOf(**claim, worker);
+  };
+  const auto fail = [&](const LeaseRef& failed) {
+    EXPECT_OK(store->FinishAttempt(
+        failed, 0, StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "no engine")));
+  };
+  for (int i = 0; i < 2; ++i) ASSERT_OK(store->InsertJob(StoreFixture::LoraJob()));
+  const LeaseRef first = lease(kWorker), second = lease(kWorker);
+  fail(first);
+  fail(second);
+  changes.WaitForAll();
+  Faults().write_error = SQLITE_FULL;
+  const Upkeep failed = scheduler.Tick();
+  EXPECT_EQ(ReasonOf(failed.status), kReasonDiskFull);
+  EXPECT_THAT(failed.set_aside, ElementsAre(std::pair(std::string("w-1"), kFirstSetAside)));
+  EXPECT_EQ(failed.next - fixture.clock().Boottime(), absl::Seconds(1));
+  ResetFaults();
+  EXPECT_OK(scheduler.Tick().status);
+  fixture.clock().Advance(absl::Seconds(1));
+  for (int i = 0; i < 2; ++i) {
+    const LeaseRef again = lease(kOtherWorker);
+    fail(again);
+    EXPECT_THAT(store->GetJob(again.job)->state_reason(), HasSubstr("failure 1 of 5"));
+  }
 }
 
 // Twelve jobs, one worker whose engine does not start and one that is well.

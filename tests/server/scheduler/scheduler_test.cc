@@ -23,9 +23,9 @@ class SchedulerTest : public ::testing::Test {
     return claim.ok() && *claim ? (*claim)->job.name() : "";
   }
   Upkeep Tick() {
-    const auto upkeep = scheduler_.Tick();
-    EXPECT_OK(upkeep);
-    return upkeep.ok() ? *upkeep : Upkeep();
+    const Upkeep upkeep = scheduler_.Tick();
+    EXPECT_OK(upkeep.status);
+    return upkeep;
   }
   absl::Duration Until(absl::Duration moment) { return moment - fixture_.clock().Boottime(); }
 
@@ -119,14 +119,13 @@ TEST_F(SchedulerTest, LoopTicksWhenAJobIsQueuedAndWhenItsLeaseEnds) {
   CondVar changed;
   int work_seen = 0;
   std::vector<std::string> expired;
-  SchedulerLoop loop(
-      store(), fixture_.clock(), scheduler_, [&](const absl::StatusOr<Upkeep>& upkeep) {
-        EXPECT_OK(upkeep);
-        MutexLock lock(mutex);
-        work_seen += upkeep->work_available;
-        expired.insert(expired.end(), upkeep->expired.begin(), upkeep->expired.end());
-        changed.NotifyAll();
-      });
+  SchedulerLoop loop(store(), fixture_.clock(), scheduler_, [&](const Upkeep& upkeep) {
+    EXPECT_OK(upkeep.status);
+    MutexLock lock(mutex);
+    work_seen += upkeep.work_available;
+    expired.insert(expired.end(), upkeep.expired.begin(), upkeep.expired.end());
+    changed.NotifyAll();
+  });
   fixture_.Submit();
   {
     MutexLock lock(mutex);

@@ -19,8 +19,8 @@
 #include "server/store/schema.h"
 #include "server/store/sqlite_backend.h"
 #include "server/store/transactional_store.h"
-#include "tests/fakes/fault_vfs.h"
 #include "tests/fakes/sqlite_work.h"
+#include "tests/server/store/faulty_store.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -298,19 +298,9 @@ TEST_F(SqliteTest, AListenerThatTakesLongHoldsNoWriterUp) {
 // A store on the VFS whose writes and syncs fail when told to.
 class FaultTest : public SqliteTest {
  protected:
-  FaultTest() { OpenFaulty(); }
-  void OpenFaulty() {
-    faulty_.reset();
-    auto listeners = std::make_shared<JobListeners>();
-    auto backend = OpenSqliteBackend({JoinPath(fixture_.root(), "faulty.db"), FaultVfs()},
-                                     fixture_.options(), listeners);
-    ASSERT_OK(backend);
-    faulty_ = *MakeTransactionalStore(fixture_.options(), listeners, *std::move(backend));
-    StoreFixture::Fill(*faulty_);
-  }
   size_t NumJobs() { return faulty_->ListJobs({})->items.size(); }
 
-  std::unique_ptr<JobStore> faulty_;
+  const std::unique_ptr<JobStore> faulty_ = OpenFaultyStore(fixture_);
   int lost_ids_ = 0;  // The writer thread's.
 };
 
@@ -434,15 +424,11 @@ TEST_F(FaultTest, FailedSyncEndsTheProcess) {
       {
         // The child has no writer thread: it needs a store of its own.
         StoreFixture child(StoreKind::kMemory);
-        auto listeners = std::make_shared<JobListeners>();
-        auto backend = OpenSqliteBackend({JoinPath(child.root(), "sync.db"), FaultVfs()},
-                                         child.options(), listeners);
-        auto store = *MakeTransactionalStore(child.options(), listeners, *std::move(backend));
-        StoreFixture::Fill(*store);
+        const auto store = OpenFaultyStore(child);
         Faults().sync_error = SQLITE_IOERR_FSYNC;
         (void)store->InsertJob(StoreFixture::LoraJob());
       },
-      ::testing::ExitedWithCode(kFailedSyncExitCode), "cannot sync .*sync.db");
+      ::testing::ExitedWithCode(kFailedSyncExitCode), "cannot sync .*faulty.db");
 }
 
 // ---- Killed servers ---------------------------------------------------------------------------
