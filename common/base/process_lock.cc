@@ -29,12 +29,14 @@ absl::StatusOr<ProcessLock> ProcessLock::Acquire(const std::string& path, const 
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT));
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return FileError(errno, "lock", path);
+    const pid_t pid = PidIn(path);
     return absl::FailedPreconditionError(
-        absl::StrCat(what, " is in use by another ", program, " (process ", PidIn(path), ")"));
+        absl::StrCat(what, " is in use by another ", program,
+                     pid != 0 ? absl::StrCat(" (process ", pid, ")") : std::string()));
   }
-  const std::string pid = absl::StrCat(::getpid(), "\n");
-  if (::ftruncate(fd.get(), 0) != 0) return FileError(errno, "truncate", path);
-  RETURN_IF_ERROR(WriteAll(fd.get(), pid, path));
+  // A full disk costs the name of whoever has the lock, and not the lock.
+  (void)!::ftruncate(fd.get(), 0);
+  WriteAll(fd.get(), absl::StrCat(::getpid(), "\n"), path).IgnoreError();
   return ProcessLock(std::move(fd));
 }
 

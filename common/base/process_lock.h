@@ -10,14 +10,15 @@
 namespace graft {
 
 // A lock file: while one process has it, no other gets it; a process that dies gives it back. The
-// file holds its owner's process id, for messages and for `graft-server stop`, and stays.
+// file holds its owner's process id (nothing, where the disk was full), for messages and for
+// `graft-server stop`, and stays.
 class ProcessLock {
  public:
   // FAILED_PRECONDITION: another process has it: "<what> is in use by another <program> (process
   // 17)". Codes of common/base/file.h.
   static absl::StatusOr<ProcessLock> Acquire(const std::string& path, const std::string& what,
                                              const std::string& program);
-  // Who has it now; 0: nobody.
+  // Who has it now; 0: nobody, or (where it IsLocked) nobody knows.
   static pid_t OwnerOf(const std::string& path);
 
  private:

@@ -169,6 +169,11 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
 absl::Status StopServer(const ServerFlags& flags) {
   const std::string lock = JoinPath(flags.data, kServerLockName);
   const pid_t pid = ProcessLock::OwnerOf(lock);
+  if (pid == 0 && IsLocked(lock)) {
+    return absl::FailedPreconditionError(absl::StrCat("a graft-server uses ", flags.data,
+                                                      ", but its disk had no room to say in ", lock,
+                                                      " which process it is: stop that with kill"));
+  }
   if (pid == 0 && !flags.stop_all) {
     return absl::NotFoundError(absl::StrCat("no graft-server uses ", flags.data));
   }

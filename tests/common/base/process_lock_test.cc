@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"
@@ -29,6 +31,25 @@ TEST(ProcessLockTest, OneOwnerAtATimeAndTheNextIsToldWho) {
   lock.reset();
   EXPECT_EQ(ProcessLock::OwnerOf(path), 0) << "whatever the file still says";
   EXPECT_TRUE(ProcessLock::Acquire(path, "the data", "graft-server").ok());
+}
+
+TEST(ProcessLockTest, AFullDiskCostsTheOwnersNameAndNotTheLock) {
+  static constexpr FileSystemCalls kFull = {::pread,
+                                            [](int, const void*, size_t) -> ssize_t {
+                                              errno = ENOSPC;
+                                              return -1;
+                                            },
+                                            ::fsync, ::rename};
+  const TempDir directory;
+  const std::string path = directory.Path("server.lock");
+  SetFileSystemCallsForTest(&kFull);
+  const auto lock = ProcessLock::Acquire(path, "the data", "graft-server");
+  SetFileSystemCallsForTest(nullptr);
+  EXPECT_TRUE(lock.ok()) << lock.status();
+  EXPECT_TRUE(IsLocked(path));
+  EXPECT_EQ(ProcessLock::OwnerOf(path), 0) << "nobody knows who";
+  EXPECT_EQ(ProcessLock::Acquire(path, "the data", "graft-server").status().message(),
+            "the data is in use by another graft-server");
 }
 
 }  // namespace
