@@ -1,14 +1,26 @@
 #pragma once
 
-#include <cstdint>
+#include <sys/resource.h>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 
 namespace graft {
 
+// The soft limit that most systems set, for programs that use select().
+inline constexpr int kUsualDescriptors = 1024;
+
+struct DescriptorLimit {
+  // So many this process may open now.
+  int count = kUsualDescriptors;
+  // Why it stays at what it was: the system refuses a hard limit above its fs.nr_open.
+  absl::Status status;
+};
+
 // Lets this process, and those that it starts, open as many descriptors as it may: each connection
-// is one, and the usual soft limit of 1,024 is there for programs that use select(). Returns how
-// many that are.
-absl::StatusOr<int64_t> RaiseDescriptorLimit();
+// is one.
+DescriptorLimit RaiseDescriptorLimit();
+
+// `limit` as a count; RLIM_INFINITY is as many as a number can say.
+int DescriptorCount(rlim_t limit);
 
 }  // namespace graft

@@ -37,9 +37,10 @@ namespace {
 
 std::string WorkersDirectory(const ServerFlags& flags) { return JoinPath(flags.data, "workers"); }
 
-RpcServerOptions RpcOptions(const ServerFlags& flags) {
+RpcServerOptions RpcOptions(const ServerFlags& flags, int max_descriptors) {
   RpcServerOptions options;
   options.listen = flags.listen;
+  options.max_descriptors = max_descriptors;
   options.worker_listen = flags.worker_listen;
   options.reflection = flags.reflection;
   options.max_waiting_texts = flags.max_waiting_texts;
@@ -111,8 +112,10 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   log.file = flags.log_file;
   RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
   RETURN_IF_ERROR(StartLogging(log));
-  ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
-  Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
+  const DescriptorLimit descriptors = RaiseDescriptorLimit();
+  Log(descriptors.status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "descriptors",
+      {{"limit", absl::StrCat(descriptors.count)},
+       {"error", descriptors.status.ok() ? "" : descriptors.status.ToString()}});
   ASSIGN_OR_RETURN(const std::vector<ProcessLock> locks, LockDirectories(flags));
   ASSIGN_OR_RETURN(const std::optional<ProcessLock> socket_lock, LockWorkerSocket(flags));
   std::optional<ExitDeadline> exit_deadline;
@@ -139,8 +142,9 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   }
   Scheduler scheduler(*store, Clock::Real());
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
-                   RpcServer::Start(RpcOptions(flags), {Clock::Real(), registry, *store, *blobs,
-                                                        *publisher, *logs, scheduler, telemetry}));
+                   RpcServer::Start(RpcOptions(flags, descriptors.count),
+                                    {Clock::Real(), registry, *store, *blobs, *publisher, *logs,
+                                     scheduler, telemetry}));
   ExposeProcess(registry, kVersion);
   ExposeFilesystems(registry, WrittenDirectories(flags));
   telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker, scheduler);

@@ -5,7 +5,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/descriptor_limit.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
@@ -145,9 +144,8 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
       grpc::InsecureServerCredentials());
   user_server_ = users.BuildAndStart();
   if (user_server_ == nullptr) return absl::InternalError("cannot start the users' server");
-  ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
   ASSIGN_OR_RETURN(listener_,
-                   Listener::Open({options.listen, static_cast<int>(descriptors)}, [this](int fd) {
+                   Listener::Open({options.listen, options.max_descriptors}, [this](int fd) {
                      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters taken;
                      taken.fd = fd;
                      acceptor_->HandleNewConnection(&taken);

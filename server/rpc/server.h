@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/descriptor_limit.h"
 #include "common/telemetry/metrics.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
@@ -28,6 +29,8 @@ struct RpcServerOptions {
   std::string listen = "127.0.0.1:50051";
   // Workers' listener: "unix:PATH", or "host:port".
   std::string worker_listen;
+  // What this process may open: RaiseDescriptorLimit().count.
+  int max_descriptors = kUsualDescriptors;
   bool reflection = false;
   // Texts that wait for a worker at the most.
   size_t max_waiting_texts = 64;

@@ -83,8 +83,10 @@ absl::Status Serve(const Flags& flags) {
   log.rotate_bytes = kLogFileBytes;
   RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
   RETURN_IF_ERROR(StartLogging(log));
-  ASSIGN_OR_RETURN(const int64_t descriptors, RaiseDescriptorLimit());
-  Log(LogLevel::kInfo, "descriptors", {{"limit", absl::StrCat(descriptors)}});
+  const DescriptorLimit descriptors = RaiseDescriptorLimit();
+  Log(descriptors.status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "descriptors",
+      {{"limit", absl::StrCat(descriptors.count)},
+       {"error", descriptors.status.ok() ? "" : descriptors.status.ToString()}});
   ASSIGN_OR_RETURN(const ProcessLock lock, LockState(flags.state));
   if (access(flags.engine.c_str(), X_OK) != 0) {
     return absl::NotFoundError(

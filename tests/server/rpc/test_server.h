@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/descriptor_limit.h"
 #include "common/jobs/status_details.h"
 #include "common/rpc/status.h"
 #include "graft/v1/adapter.grpc.pb.h"
@@ -78,6 +79,7 @@ class TestServer {
     ImportModelFolders(*store_, *blobs_, directory_.Path("models"), directory_.Path("models.json"));
     RpcServerOptions rpc;
     rpc.listen = "127.0.0.1:0";
+    rpc.max_descriptors = RaiseDescriptorLimit().count;
     rpc.worker_listen = absl::StrCat("unix:", directory_.Path("workers.sock"));
     rpc.runtime.limits = options.limits;
     rpc.max_waiting_texts = options.max_waiting_texts;
