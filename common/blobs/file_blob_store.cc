@@ -213,7 +213,7 @@ absl::StatusOr<UniqueFd> FileBlobStore::OpenChecked(absl::string_view sha256) co
   RETURN_IF_ERROR(CheckHash(sha256));
   absl::StatusOr<UniqueFd> fd = OpenFile(ObjectPath(root_, sha256), O_RDONLY);
   if (!fd.ok()) return ForBlob(fd.status(), sha256);
-  RETURN_IF_ERROR(NoteChecked(sha256, hashes_.Check(fd->get(), sha256, NameOf(sha256))));
+  RETURN_IF_ERROR(NoteChecked(sha256, fd->get(), hashes_.Check(fd->get(), sha256, NameOf(sha256))));
   return fd;
 }
 
@@ -225,12 +225,19 @@ absl::Status FileBlobStore::Scrub(absl::string_view sha256, const HashPace& pace
   RETURN_IF_ERROR(CheckHash(sha256));
   const absl::StatusOr<UniqueFd> fd = OpenFile(ObjectPath(root_, sha256), O_RDONLY);
   if (!fd.ok()) return ForBlob(fd.status(), sha256);
-  return NoteChecked(sha256, hashes_.Recheck(fd->get(), sha256, NameOf(sha256), pace));
+  return NoteChecked(sha256, fd->get(), hashes_.Recheck(fd->get(), sha256, NameOf(sha256), pace));
 }
 
-absl::Status FileBlobStore::NoteChecked(absl::string_view sha256,
+absl::Status FileBlobStore::NoteChecked(absl::string_view sha256, int fd,
                                         const absl::Status& status) const {
+  struct stat read;
+  struct stat stored;
+  // Whoever deletes or replaces a blob does so before he takes the lock to have it forgotten.
   MutexLock lock(corrupt_mutex_);
+  if (::fstat(fd, &read) != 0 || ::stat(ObjectPath(root_, sha256).c_str(), &stored) != 0 ||
+      read.st_dev != stored.st_dev || read.st_ino != stored.st_ino) {
+    return status;
+  }
   if (absl::IsDataLoss(status)) corrupt_.insert(std::string(sha256));
   if (status.ok()) corrupt_.erase(std::string(sha256));
   return status;

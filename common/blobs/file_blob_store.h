@@ -72,8 +72,10 @@ class FileBlobStore : public BlobStore {
 
   // The open file of the blob, its bytes compared.
   absl::StatusOr<UniqueFd> OpenChecked(absl::string_view sha256) const;
-  // Notes what a look at the blob's bytes came to, and returns it.
-  absl::Status NoteChecked(absl::string_view sha256, const absl::Status& status) const;
+  // Notes what a look at the bytes of the open file came to, and returns it; nothing is noted where
+  // the blob has been deleted or replaced since it was opened.
+  absl::Status NoteChecked(absl::string_view sha256, int fd, const absl::Status& status) const
+      ABSL_LOCKS_EXCLUDED(corrupt_mutex_);
   void NoteReplaced(absl::string_view sha256);
 
   const std::string root_;

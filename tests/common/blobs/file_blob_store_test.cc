@@ -207,5 +207,18 @@ TEST_F(FileBlobStoreTest, AScrubReadsWhatNobodyAsksFor) {
   EXPECT_TRUE(absl::IsNotFound(store_->Scrub(blob.sha256, all)));
 }
 
+TEST_F(FileBlobStoreTest, WhatIsGoneOrReplacedWhileItIsReadIsNotRememberedAsCorrupt) {
+  const BlobInfo blob = *store_->Put("hello");
+  FlipBit(*store_->PathOf(blob.sha256), 0);
+  const auto replace = [&](int64_t) { return store_->Put("hello").ok(); };
+  EXPECT_TRUE(absl::IsDataLoss(store_->Scrub(blob.sha256, replace))) << "what was read is";
+  EXPECT_THAT(store_->Corrupt(), IsEmpty());
+  EXPECT_TRUE(store_->Verify(blob.sha256).ok());
+  FlipBit(*store_->PathOf(blob.sha256), 0);
+  const auto remove = [&](int64_t) { return store_->Delete(blob.sha256).ok(); };
+  EXPECT_TRUE(absl::IsDataLoss(store_->Scrub(blob.sha256, remove)));
+  EXPECT_THAT(store_->Corrupt(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace graft
