@@ -58,21 +58,23 @@ void Scrubber::ScrubAll() {
   absl::Duration free_at = options_.clock->Boottime();
   const HashPace pace = [&](int64_t bytes) {
     scrubbed_bytes_.Add({}, static_cast<double>(bytes));
-    free_at +=
+    // What was not read while the machine slept is not made up for.
+    free_at =
+        std::max(free_at, options_.clock->Boottime()) +
         absl::Seconds(static_cast<double>(bytes) / static_cast<double>(options_.bytes_per_second));
     return !stop_.WaitUntil(free_at);
   };
   for (const std::string& sha256 : blobs) {
     if (stop_.stopped()) return;
     const absl::Status status = blobs_.Scrub(sha256, pace);
-    // Deleted meanwhile, stopped, or told below.
-    if (status.ok() || absl::IsNotFound(status) || absl::IsCancelled(status)) continue;
-    if (absl::IsDataLoss(status)) {
-      LogCorrupt();
-    } else {
-      Log(LogLevel::kWarning, "cannot scrub a blob",
-          {{"sha256", sha256}, {"error", status.ToString()}});
+    LogCorrupt();
+    // Deleted meanwhile, stopped, or told.
+    if (status.ok() || absl::IsNotFound(status) || absl::IsCancelled(status) ||
+        absl::IsDataLoss(status)) {
+      continue;
     }
+    Log(LogLevel::kWarning, "cannot scrub a blob",
+        {{"sha256", sha256}, {"error", status.ToString()}});
   }
 }
 

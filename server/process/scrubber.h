@@ -18,7 +18,8 @@ struct ScrubberOptions {
   // From the start of one round through all blobs to that of the next; longer where that takes
   // longer.
   absl::Duration round = absl::Hours(24);
-  // Before the first round, and between two looks at what others found.
+  // Before the first round, and between two looks at what others found; in a round they are looked
+  // for after each blob.
   absl::Duration interval = absl::Minutes(1);
   Clock* clock = &Clock::Real();
 };
