@@ -15,7 +15,8 @@
 namespace graft {
 
 // Looks through all blobs and deletes those that have had no name for longer than `age`. Returns
-// how many. An error ends it.
+// how many. A file that cannot be looked at or deleted keeps no other from its turn, and is what is
+// returned in the end; an error of the store ends it.
 absl::StatusOr<int64_t> CollectGarbage(JobStore& store, FileBlobStore& blobs, absl::Duration age);
 // The same for those that lost a name since they were last seen to (JobStore::ReleasedBlobs); what
 // is younger waits for the next time.

@@ -1,11 +1,19 @@
 #include "server/process/blob_collection.h"
 
+#include <algorithm>
+#include <set>
+
 #include "common/base/clock.h"
+#include "common/base/file.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class BlobCollectionTest : public ::testing::Test {
  protected:
@@ -109,6 +117,36 @@ TEST_F(BlobCollectionTest, WhatVanishedIsForgotten) {
   ASSERT_TRUE(blobs_->Delete(blob.sha256).ok());
   EXPECT_EQ(Collect(), 0);
   EXPECT_TRUE(store_->UnnamedBlobs()->empty());
+}
+
+TEST_F(BlobCollectionTest, ABlobThatCannotBeDeletedKeepsNoOther) {
+  std::set<std::string> released;
+  for (const char* content : {"a", "b", "c", "d"}) {
+    const BlobInfo blob = *blobs_->Put(content);
+    released.insert(blob.sha256);
+    Name(content, blob);
+    ASSERT_TRUE(store_->DeleteDataset(content).ok());
+  }
+  // The first that is seen to.
+  const std::string bad = *released.begin();
+  const std::string path = *blobs_->PathOf(bad);
+  ASSERT_TRUE(RemoveFile(path).ok());
+  ASSERT_TRUE(CreateDirectories(path).ok());
+  EXPECT_EQ(Released(), 0);
+  clock_.Advance(absl::Minutes(6));
+  const auto deleted = DeleteReleased(*store_, *blobs_, absl::Minutes(5));
+  EXPECT_THAT(std::string(deleted.status().message()), HasSubstr(bad));
+  EXPECT_EQ(std::count_if(released.begin(), released.end(),
+                          [&](const std::string& blob) {
+                            return absl::IsNotFound(blobs_->Stat(blob).status());
+                          }),
+            3);
+  EXPECT_THAT(*store_->ReleasedBlobs(), ElementsAre(bad));
+  ASSERT_EQ(store_->UnnamedBlobs()->size(), 1) << "the others are forgotten";
+  // Once it can be deleted it is.
+  ASSERT_TRUE(RemoveTree(path).ok());
+  EXPECT_EQ(Released(), 0);
+  EXPECT_TRUE(store_->ReleasedBlobs()->empty());
 }
 
 }  // namespace
