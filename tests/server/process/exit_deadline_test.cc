@@ -1,5 +1,6 @@
 #include "server/process/exit_deadline.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -16,6 +17,26 @@ TEST(ExitDeadlineDeathTest, AProcessThatDoesNotEndIsEnded) {
         while (true) pause();
       },
       testing::ExitedWithCode(kStopTimeoutExitCode), "what still runs is dropped");
+}
+
+// What is written to standard error from now on waits for a reader who never comes.
+void HangStandardError() {
+  int ends[2];
+  if (::pipe(ends) != 0 || ::fcntl(ends[1], F_SETFL, O_NONBLOCK) != 0) return;
+  while (::write(ends[1], "x", 1) == 1) {
+  }
+  ::fcntl(ends[1], F_SETFL, 0);
+  ::dup2(ends[1], STDERR_FILENO);
+}
+
+TEST(ExitDeadlineDeathTest, ALogThatHangsKeepsNoProcess) {
+  EXPECT_EXIT(
+      {
+        HangStandardError();
+        const ExitDeadline deadline(Clock::Real(), absl::Milliseconds(1));
+        while (true) pause();
+      },
+      testing::ExitedWithCode(kStopTimeoutExitCode), "");
 }
 
 TEST(ExitDeadlineDeathTest, OneThatEndsInTimeIsLeftAlone) {
