@@ -25,8 +25,11 @@
 namespace graft {
 namespace {
 
-// While the system has no descriptor, or no memory, for another connection.
-constexpr absl::Duration kPauseWithoutDescriptors = absl::Milliseconds(100);
+// While the system has no descriptor, or no memory, for another connection; and after any error
+// that may last.
+constexpr absl::Duration kPause = absl::Milliseconds(100);
+// Then it looks at what else there is, its own end too.
+constexpr int kMostAtATime = 64;
 
 absl::Status CannotListen(const std::string& address, absl::string_view why) {
   return absl::UnavailableError(
@@ -153,15 +156,13 @@ void Listener::Run() {
 }
 
 void Listener::Accept(int socket) {
-  while (true) {
+  for (int i = 0; i < kMostAtATime; ++i) {
     UniqueFd connection(::accept4(socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!connection.valid()) {
-      const bool nothing_left =
-          errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-      if (nothing_left) Clock::Real().SleepFor(kPauseWithoutDescriptors);
-      // What else there is, a connection that was given up say, concerns no other.
-      if (nothing_left || errno == EAGAIN) return;
-      continue;
+      // A connection that was given up concerns no other.
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EAGAIN) Clock::Real().SleepFor(kPause);
+      return;
     }
     const bool crowded = connection.get() >= first_reserved_;
     if (crowded && !crowded_) {

@@ -37,7 +37,7 @@ class Listener {
   Listener(std::vector<UniqueFd> sockets, std::string address, int first_reserved, UniqueFd wake,
            std::function<void(int fd)> take);
   void Run();
-  // All that wait at `socket`.
+  // What waits at `socket`, or a part of it where that is much.
   void Accept(int socket);
 
   const std::vector<UniqueFd> sockets_;

@@ -1,13 +1,16 @@
 #include "server/rpc/listener.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/base/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -71,6 +74,61 @@ TEST(ListenerTest, ServesAgainAfterDescriptorsHaveRunOut) {
   taken.clear();
   EXPECT_TRUE(IsServed(server.rpc().address()));
   EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+// Of this process, the socket that listens on 127.0.0.1 at the port of `address`.
+int SocketThatListensAt(const std::string& address) {
+  for (int fd = 0; fd < 1024; ++fd) {
+    int listens = 0;
+    socklen_t size = sizeof(listens);
+    sockaddr_in bound = {};
+    socklen_t bound_size = sizeof(bound);
+    if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+        ::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &bound_size) != 0) {
+      continue;
+    }
+    if (absl::StrCat("127.0.0.1:", ntohs(bound.sin_port)) == address) return fd;
+  }
+  return -1;
+}
+
+// Connects to the socket of this process, and leaves again.
+bool Knock(int socket) {
+  sockaddr_in address = {};
+  socklen_t size = sizeof(address);
+  const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0 &&
+         ::connect(client.get(), reinterpret_cast<sockaddr*>(&address), size) == 0;
+}
+
+TEST(ListenerTest, EndsThoughItsSocketFailsForGood) {
+  absl::Notification taken, broken;
+  const auto listener = *Listener::Open({"127.0.0.1:0", 1000}, [&](int fd) {
+    ::close(fd);
+    taken.Notify();
+    broken.WaitForNotification();
+  });
+  const int socket = SocketThatListensAt(listener->address());
+  ASSERT_TRUE(Knock(socket));
+  taken.WaitForNotification();
+  EXPECT_EQ(::shutdown(socket, SHUT_RDWR), 0);
+  broken.Notify();
+}
+
+TEST(ListenerTest, EndsThoughThereIsAlwaysAnotherConnection) {
+  absl::Notification known, taken;
+  int socket = -1;
+  // The next has come before this one is seen to.
+  const auto listener = *Listener::Open({"127.0.0.1:0", 1000}, [&](int fd) {
+    ::close(fd);
+    known.WaitForNotification();
+    EXPECT_TRUE(Knock(socket));
+    if (!taken.HasBeenNotified()) taken.Notify();
+  });
+  socket = SocketThatListensAt(listener->address());
+  known.Notify();
+  ASSERT_TRUE(Knock(socket));
+  taken.WaitForNotification();
 }
 
 TEST(ListenerTest, WhatComesBeyondTheReserveIsClosedAtOnce) {
