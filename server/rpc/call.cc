@@ -27,6 +27,9 @@ LogLevel LevelOf(const CallInfo& call, const absl::Status& status) {
                          absl::EndsWith(verb, ".watch") || absl::StartsWith(verb, "worker.");
       return reads ? LogLevel::kDebug : LogLevel::kInfo;
     }
+    case absl::StatusCode::kResourceExhausted:
+      // A crowd that is refused comes again at once, and is counted; it must not fill the log.
+      return ReasonOf(status) == kReasonQueueFull ? LogLevel::kDebug : LogLevel::kInfo;
     default:
       return LogLevel::kInfo;
   }
