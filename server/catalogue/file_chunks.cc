@@ -39,9 +39,11 @@ OutgoingFile BlobFile(BlobStore& blobs, const v1::Artifact& file, int64_t offset
                offset = offset_bytes]() mutable -> absl::StatusOr<std::string> {
     if (reader == nullptr) {
       auto opened = blobs.Open(file.sha256());
-      if (!opened.ok()) {
+      // Its row says that it is there.
+      if (absl::IsNotFound(opened.status())) {
         return absl::DataLossError(absl::StrCat(file.path(), ": ", opened.status().message()));
       }
+      if (!opened.ok()) return Annotate(opened.status(), file.path());
       reader = *std::move(opened);
     }
     ASSIGN_OR_RETURN(std::string bytes, ReadChunk(*reader, offset));

@@ -33,7 +33,8 @@ struct OutgoingFile {
   std::function<absl::StatusOr<std::string>()> next;
 };
 
-// DATA_LOSS when the blob is missing. `offset_bytes` is where it begins. `blobs` outlives it.
+// DATA_LOSS when the blob is missing; codes of BlobStore::Open. `offset_bytes` is where it begins.
+// `blobs` outlives it.
 OutgoingFile BlobFile(BlobStore& blobs, const v1::Artifact& file, int64_t offset_bytes = 0);
 OutgoingFile TextFile(std::string path, std::string text);
 OutgoingFile StreamFile(std::string path, SafetensorsStream stream);
