@@ -204,6 +204,7 @@ absl::StatusOr<int64_t> DoAppendEvents(VerbContext& context, const LeaseRef& lea
   RETURN_IF_ERROR(CheckBatch(batch));
   ASSIGN_OR_RETURN(HeldJob held, RequireLease(context, lease));
   JobRow& row = held.row;
+  context.makes_room = row.job.state() == v1::JOB_STATE_CANCELLING;
   ASSIGN_OR_RETURN(AttemptRow attempt, RequireAttempt(context, row.number, held.lease.attempt));
   if (batch.number != attempt.last_batch + 1) return attempt.last_batch;
   for (const v1::JobEvent& event : batch.events) {
@@ -263,6 +264,7 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
   if (ReasonOf(held.status()) == kReasonStaleLease) return AnswerAgain(context, lease);
   RETURN_IF_ERROR(held.status());
   JobRow& row = held->row;
+  context.makes_room = row.job.state() == v1::JOB_STATE_CANCELLING;
   ASSIGN_OR_RETURN(const AttemptRow attempt,
                    RequireAttempt(context, row.number, held->lease.attempt));
   if (attempt.last_batch < last_batch) {

@@ -44,6 +44,8 @@ struct PendingWrite {
   absl::Status status;
   bool done = false;
   CondVar answered;  // Done. Of its own, so that nobody is woken for another's answer.
+
+  bool MakesRoom() const { return place == WritePlace::kMakesRoom || effects.makes_room; }
 };
 
 int NoteWalSize(void* pages, sqlite3*, const char*, int size) {
@@ -206,8 +208,8 @@ void SqliteBackend::KeepReserve() {
 
 void SqliteBackend::RunGroup(const std::vector<PendingWrite*>& group) {
   absl::Status status = TryGroup(group);
-  if (group.size() == 1 && group[0]->place == WritePlace::kMakesRoom &&
-      ReasonOf(status) == kReasonDiskFull && reserve_.Free()) {
+  if (group.size() == 1 && group[0]->MakesRoom() && ReasonOf(status) == kReasonDiskFull &&
+      reserve_.Free()) {
     status = TryGroup(group);
     reserve_.Refill();  // Before another write takes what is left.
   }

@@ -221,6 +221,8 @@ struct WriteEffects {
   // Called before the write is answered and before the next one that may read what it changes (see
   // WritePlace); must be quick. Optional.
   std::function<void()> after_commit;
+  // It stops what takes room, by what it read: as WritePlace::kMakesRoom.
+  bool makes_room = false;
 };
 
 // What a transaction does. A write may be run again after an error that undid it, so it must set

@@ -295,6 +295,7 @@ class TransactionalStore : public JobStore {
   }
   void TakeEffects(VerbContext& context, WriteEffects& effects) {
     effects.changes = std::move(context.changes);
+    effects.makes_room = context.makes_room;
     if (context.after_commit.empty()) return;
     effects.after_commit = [this, all = std::move(context.after_commit)] {
       for (const auto& change : all) change(times_);

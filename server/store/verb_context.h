@@ -17,7 +17,7 @@
 
 namespace graft {
 
-// One transaction. Reads leave `changes` and `after_commit` empty.
+// One transaction. Reads leave what follows `running_time` as it is.
 struct VerbContext {
   Tables& tables;
   const StoreOptions& options;
@@ -25,6 +25,7 @@ struct VerbContext {
   const absl::Duration running_time;    // JobStore::RunningTime.
   std::vector<JobChange> changes = {};  // For listeners.
   std::vector<std::function<void(VolatileTimes&)>> after_commit = {};
+  bool makes_room = false;  // WriteEffects::makes_room.
 
   // What changes with the transaction though it is no row.
   void AfterCommit(std::function<void(VolatileTimes&)> change) {

@@ -61,6 +61,27 @@ TEST_F(FaultTest, AFullDiskTakesCancelsAndDeletions) {
   EXPECT_EQ(NumJobs(), 0u);
 }
 
+TEST_F(FaultTest, ACancelledAttemptEndsOnAFullDiskAndOthersDoNot) {
+  const LeaseRef cancelled = {"jobs/j1", 1, kWorker}, running = {"jobs/j2", 1, kWorker};
+  for (const LeaseRef& lease : {cancelled, running}) {
+    ASSERT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
+    ASSERT_OK(faulty_->ClaimJob({lease.job, (*faulty_->QueuedJobs(1))[0].version, kWorker, ""}));
+  }
+  const std::string reserve = JoinPath(fixture_.root(), "faulty.db.reserve");
+  if (*FileSize(reserve) == 0) GTEST_SKIP() << "this file system sets no room aside";
+  Faults().full_beside = reserve.c_str();
+  EXPECT_EQ(faulty_->CancelJob("jobs/j1", {})->state(), v1::JOB_STATE_CANCELLING);
+  EventBatch last_words;
+  last_words.number = 1;
+  last_words.events.emplace_back().mutable_warning()->set_code("LAST");
+  EXPECT_EQ(*faulty_->AppendEvents(cancelled, last_words), 1);
+  EXPECT_EQ(*faulty_->FinishAttempt(cancelled, 1, AttemptCancelled()), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(ReasonOf(faulty_->AppendEvents(running, last_words).status()), kReasonDiskFull);
+  EXPECT_EQ(ReasonOf(faulty_->FinishAttempt(running, 0, AttemptCancelled()).status()),
+            kReasonDiskFull);
+  EXPECT_GT(*FileSize(reserve), 0) << "what is left of it is taken back";
+}
+
 TEST_F(FaultTest, FailedCommitLeavesTimesAsTheyWere) {
   ASSERT_OK(faulty_->InsertJob(StoreFixture::LoraJob()));
   ASSERT_OK(faulty_->ClaimJob({"jobs/j1", (*faulty_->QueuedJobs(1))[0].version, kWorker, ""}));
