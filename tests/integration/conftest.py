@@ -156,10 +156,10 @@ class Graft:
     def state(self, name):
         return self.job(name)["state"].removeprefix("JOB_STATE_")
 
-    def wait_for(self, name, *states):
+    def wait_for(self, name, *states, seconds=PATIENCE_SECONDS):
         states = states or ("SUCCEEDED",)
         final = wait_until(lambda: (lambda state: state if state in (*states, "SUCCEEDED", "FAILED", "CANCELLED") else None)(self.state(name)),
-                           f"{name} in {states}")
+                           f"{name} in {states}", seconds=seconds)
         assert final in states, json.dumps(self.job(name), indent=1) + self.log.read_text()[-4000:]
         return self.job(name)
 

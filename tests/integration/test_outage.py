@@ -34,13 +34,13 @@ def test_a_job_waits_for_a_server_that_is_away_and_goes_on(graft, minutes):
     load(graft)
     steps = ["--max-steps", "1500", "--eval-every-steps", "500", "--checkpoint-every-steps", "100", "--patience", "0"]
     undisturbed = graft.submit(*steps, "--output-name", "undisturbed")
-    graft.wait_for(undisturbed)
+    graft.wait_for(undisturbed, seconds=600)
     name = graft.submit(*steps, "--output-name", "disturbed")
     wait_until(lambda: int(graft.job(name).get("step", 0)) >= 100, "the training")
     graft.kill_server()
     time.sleep(minutes * 60)  # tidy: the outage itself
     graft.start(**defaults)
-    job = graft.wait_for(name)
+    job = graft.wait_for(name, seconds=600)
     assert len(job["attempts"]) == 1, job["attempts"]
     assert_gap_free(graft.events(name))
     assert losses(graft.events(name)) == losses(graft.events(undisturbed))
