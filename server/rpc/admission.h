@@ -49,6 +49,7 @@ struct AdmissionLimits {
   size_t few_streams = kFewStreams;
   int64_t max_buffer_bytes = kMaxUserBufferBytes;
   absl::Duration upload_idle = kUploadIdleLimit;
+  absl::Duration connection_idle = kConnectionIdleLimit;  // Users' only.
 };
 
 // Workers are trusted to be fair to one another, and behind a Unix socket all look alike.

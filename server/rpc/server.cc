@@ -132,8 +132,9 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   grpc::ServerBuilder users;
   Configure(users);
   users.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsOfConnection);
-  users.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
-                           static_cast<int>(absl::ToInt64Milliseconds(kConnectionIdleLimit)));
+  users.AddChannelArgument(
+      GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+      static_cast<int>(absl::ToInt64Milliseconds(options.runtime.limits.connection_idle)));
   users.RegisterService(&jobs_);
   users.RegisterService(&datasets_);
   users.RegisterService(&adapters_);

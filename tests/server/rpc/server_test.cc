@@ -74,6 +74,18 @@ TEST(ServerTest, TwoServersCannotShareAPort) {
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(first.rpc().address()));
 }
 
+TEST(ServerTest, AConnectionWithoutACallIsClosedAndConnectsAgainByItself) {
+  TestServerOptions options;
+  options.limits.connection_idle = absl::Milliseconds(100);
+  TestServer server(options);
+  const auto channel = server.channel();
+  EXPECT_EQ(*CheckHealth(server), 1u);
+  const auto patience = std::chrono::system_clock::now() + std::chrono::seconds(60);
+  ASSERT_TRUE(channel->WaitForStateChange(GRPC_CHANNEL_READY, patience));
+  EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_IDLE);
+  EXPECT_EQ(*CheckHealth(server), 1u);
+}
+
 TEST(ServerTest, UsersCannotReachTheWorkersService) {
   TestServer server;
   const auto stub = worker::v1::WorkerService::NewStub(server.channel());
