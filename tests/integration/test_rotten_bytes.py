@@ -39,9 +39,10 @@ def test_no_flipped_bit_changes_an_adapter(loaded):
     blobs = files_below(graft.directory / "data/artifacts/blobs/objects")
     tokens = files_below(graft.directory / "data/workers/1/cache/tokens")
     assert blobs and tokens
-    seen = {"noticed": 0, "harmless": 0}
+    seen = {"noticed": 0, "harmless": 0, "mended": 0}
     for number in range(FLIPS):
         path = dice.choice(blobs if number % 4 else tokens)
+        right = path.read_bytes()
         place = dice.randrange(path.stat().st_size * 8)
         flip(path, place)
         where = f"seed {seed}: bit {place} of {path}"
@@ -61,6 +62,11 @@ def test_no_flipped_bit_changes_an_adapter(loaded):
         else:
             assert path.name[:16] in download.stderr, f"{where}: {download.stderr}"
             seen["noticed"] += 1
-        flip(path, place)
+        # Uploaded again, or made again, it is right already.
+        if path.read_bytes() == right:
+            seen["mended"] += 1
+        else:
+            flip(path, place)
+            assert path.read_bytes() == right, where
     print(f"\nseed {seed}: {FLIPS} bits flipped, {seen}")
 
