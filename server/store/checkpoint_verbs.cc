@@ -28,15 +28,8 @@ absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
 }
 
 absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
-  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
-    return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
-  }
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
-  ChangeReason reason;
-  reason.text =
-      absl::StrCat(error.message(), "; ",
-                   steps.empty() ? "begins again" : absl::StrCat("resumes from step ", steps[0]));
-  return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
+  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  return SetState(context, row, v1::JOB_STATE_QUEUED, {absl::StrCat(error.message(), "; ", how)});
 }
 
 }  // namespace graft

@@ -12,8 +12,8 @@ namespace graft {
 // saved.
 absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
                                            const google::rpc::Status& error);
-// QUEUED at once from the newest checkpoint that is left; CANCELLED when the job is CANCELLING. No
-// failure is counted: each time there is a checkpoint less. The row is not saved.
+// A RUNNING job is QUEUED at once, to go on from the newest checkpoint that is left. No failure is
+// counted: each time there is a checkpoint less. The row is not saved.
 absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error);
 
 }  // namespace graft

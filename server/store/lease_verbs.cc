@@ -284,11 +284,8 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure
     reason.error.set_message(reason.text);
     return SetState(context, row, v1::JOB_STATE_FAILED, reason);
   }
-  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
-  reason.text = absl::StrCat(
-      error.message(), "; ",
-      checkpoints.empty() ? "begins again" : absl::StrCat("resumes from step ", checkpoints[0]),
-      " (", counts, ")");
+  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  reason.text = absl::StrCat(error.message(), "; ", how, " (", counts, ")");
   context.NotBefore(row.number,
                     context.Boottime() + RetryDelay(context.options, row.failures_in_row));
   return SetState(context, row, v1::JOB_STATE_QUEUED, reason);

@@ -142,9 +142,6 @@ absl::Status Fail(VerbContext& context, JobRow& row, const AttemptFailed& failed
 
 // A worker that stops before its job is done gives it back.
 absl::Status GiveBack(VerbContext& context, JobRow& row, absl::Duration ran) {
-  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
-    return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
-  }
   google::rpc::Status error;
   error.set_code(static_cast<int>(absl::StatusCode::kCancelled));
   error.set_message("the worker gave the job back");
@@ -154,9 +151,6 @@ absl::Status GiveBack(VerbContext& context, JobRow& row, absl::Duration ran) {
 // A worker that cannot do it hands it back: another may.
 absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
                     const AttemptReturned& returned) {
-  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
-    return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
-  }
   context.NotBefore(row.number, context.Boottime() + context.options.pause_after_return);
   ChangeReason reason;
   reason.text =
@@ -170,6 +164,26 @@ const google::rpc::Status* ErrorOf(const AttemptOutcome& outcome) {
   if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) return &failed->error;
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) return &returned->reason;
   return nullptr;
+}
+
+// What the end of the attempt makes of the job. `dropped`: its checkpoint.
+absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome& outcome,
+                      bool dropped) {
+  JobRow& row = held.row;
+  const absl::Duration ran = RunTime(context, held.lease);
+  if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {
+    return Succeed(context, row, *succeeded);
+  }
+  const auto* failed = std::get_if<AttemptFailed>(&outcome);
+  if (failed != nullptr && !dropped) return Fail(context, row, *failed, ran);
+  if (row.job.state() == v1::JOB_STATE_CANCELLING) {
+    return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
+  }
+  if (dropped) return GoOnFromEarlier(context, row, *ErrorOf(outcome));
+  if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
+    return Return(context, row, held.lease, *returned);
+  }
+  return GiveBack(context, row, ran);
 }
 
 AttemptEnd EndOf(const AttemptOutcome& outcome) {
@@ -279,22 +293,11 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
   RETURN_IF_ERROR(EndAttempt(context, row.number, attempt.attempt.number(), ErrorOf(outcome),
                              /*reported=*/true)
                       .status());
-  const absl::Duration ran = RunTime(context, held->lease);
   bool dropped = false;
   if (const google::rpc::Status* error = ErrorOf(outcome)) {
     ASSIGN_OR_RETURN(dropped, DropCorruptCheckpoint(context, row, *error));
   }
-  if (dropped) {
-    RETURN_IF_ERROR(GoOnFromEarlier(context, row, *ErrorOf(outcome)));
-  } else if (const auto* succeeded = std::get_if<AttemptSucceeded>(&outcome)) {
-    RETURN_IF_ERROR(Succeed(context, row, *succeeded));
-  } else if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) {
-    RETURN_IF_ERROR(Fail(context, row, *failed, ran));
-  } else if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
-    RETURN_IF_ERROR(Return(context, row, held->lease, *returned));
-  } else {
-    RETURN_IF_ERROR(GiveBack(context, row, ran));
-  }
+  RETURN_IF_ERROR(Conclude(context, *held, outcome, dropped));
   RETURN_IF_ERROR(SaveJob(context, row, previous, &held->lease));
   NoteAttempt(context, attempt, dropped ? AttemptEnd::kOther : EndOf(outcome));
   return row.job.state();

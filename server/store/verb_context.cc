@@ -56,6 +56,11 @@ absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row) {
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
+  return steps.empty() ? "begins again" : absl::StrCat("resumes from step ", steps[0]);
+}
+
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason) {
   ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));

@@ -59,6 +59,8 @@ void NumberEvent(VerbContext& context, JobRow& row, v1::JobEvent& event);
 absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event);
 // Keeps the `keep` newest checkpoints of the job.
 absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep);
+// For people: "begins again", or from which checkpoint.
+absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row);
 // ChangeState with its event. A job that is done keeps no checkpoint.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
