@@ -61,10 +61,11 @@ void LogChange(const JobChange& change) {
             {"class", FailureClassName(change.failure_class)},
             {"worker", change.worker},
             {"error", change.reason}});
-  }
-  if (change.end == AttemptEnd::kReturned || change.end == AttemptEnd::kWorkerFault) {
-    LogJob(change.end == AttemptEnd::kReturned ? LogLevel::kInfo : LogLevel::kWarning, change.job,
-           "handed back", {{"worker", change.worker}, {"reason", change.reason}});
+  } else if (change.end != AttemptEnd::kNone && change.state == v1::JOB_STATE_QUEUED) {
+    const bool returned = change.end == AttemptEnd::kReturned;
+    LogJob(returned ? LogLevel::kInfo : LogLevel::kWarning, change.job,
+           returned || change.end == AttemptEnd::kWorkerFault ? "handed back" : "queued again",
+           {{"worker", change.worker}, {"reason", change.reason}});
   }
   LogJob(LogLevel::kInfo, change.job, "state",
          {{"from", StateName(change.previous_state)},

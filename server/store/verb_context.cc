@@ -64,6 +64,7 @@ absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row)
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason) {
   ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));
+  context.failure_class = reason.failure_class;
   if (row.job.done()) RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
   return AddEvent(context, row, std::move(event));
 }
@@ -92,9 +93,7 @@ void NoteChange(VerbContext& context, const JobRow& row, v1::JobState previous,
   if (change.state != previous) {
     change.reason = row.job.state_reason();
     change.attempt = row.job.attempt();
-    // Only failures of this class are tried again.
-    const bool again = previous == v1::JOB_STATE_RUNNING && change.state == v1::JOB_STATE_QUEUED;
-    change.failure_class = again ? v1::FAILURE_CLASS_INFRASTRUCTURE : row.job.failure_class();
+    change.failure_class = context.failure_class;
   }
   if (lease != nullptr) {
     change.worker = lease->worker.id;
@@ -108,8 +107,6 @@ void NoteAttempt(VerbContext& context, const AttemptRow& attempt, AttemptEnd end
   change.holder = attempt.worker;
   change.progressed = attempt.progressed;
   change.end = end;
-  const bool returned = end == AttemptEnd::kReturned || end == AttemptEnd::kWorkerFault;
-  if (returned) change.failure_class = v1::FAILURE_CLASS_UNSPECIFIED;
 }
 
 absl::Status StaleLease(const LeaseRef& lease) {

@@ -26,6 +26,8 @@ struct VerbContext {
   std::vector<JobChange> changes = {};  // For listeners.
   std::vector<std::function<void(VolatileTimes&)>> after_commit = {};
   bool makes_room = false;  // WriteEffects::makes_room.
+  // Of the change of state that SetState made and that is noted next.
+  v1::FailureClass failure_class = v1::FAILURE_CLASS_UNSPECIFIED;
 
   // What changes with the transaction though it is no row.
   void AfterCommit(std::function<void(VolatileTimes&)> change) {

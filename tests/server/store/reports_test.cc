@@ -1,6 +1,8 @@
 #include <limits>
+#include <map>
 
 #include "common/base/limits.h"
+#include "tests/server/store/changes_heard.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -239,6 +241,30 @@ TEST_P(ReportsTest, ACorruptCheckpointIsDroppedAndTheOneBeforeIsTheNext) {
   EXPECT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(20)), v1::JOB_STATE_QUEUED);
   EXPECT_THAT(fixture_.Get(lease.job).state_reason(), HasSubstr("1 of 5"));
   EXPECT_EQ(fixture_.ClaimNext(kWorker).status().code(), absl::StatusCode::kNotFound) << "it waits";
+}
+
+TEST_P(ReportsTest, OnlyAFailureIsToldAsOne) {
+  std::map<std::string, v1::FailureClass> told;  // By the job, of those that are queued again.
+  const auto subscription = store().Subscribe("", [&](const JobChange& change) {
+    const bool again =
+        change.previous_state == v1::JOB_STATE_RUNNING && change.state == v1::JOB_STATE_QUEUED;
+    if (again) told[change.job] = change.failure_class;
+  });
+  ChangesHeard changes(store());
+  const AttemptFailed killed = StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "signal 9");
+  for (const AttemptOutcome& outcome :
+       {AttemptOutcome(killed), AttemptOutcome(AttemptCancelled()),
+        AttemptOutcome(AttemptReturned()), AttemptOutcome(CorruptCheckpoint(10))}) {
+    const LeaseRef lease = fixture_.Start(kWorker);
+    ASSERT_OK(store().CommitCheckpoint(lease, {10, {StoreFixture::File("state", '4')}}));
+    EXPECT_EQ(*store().FinishAttempt(lease, 0, outcome), v1::JOB_STATE_QUEUED);
+    EXPECT_OK(store().CancelJob(lease.job, {}));
+  }
+  changes.WaitForAll();
+  EXPECT_THAT(told, ElementsAre(std::pair("jobs/j1", v1::FAILURE_CLASS_INFRASTRUCTURE),
+                                std::pair("jobs/j2", v1::FAILURE_CLASS_INFRASTRUCTURE),
+                                std::pair("jobs/j3", v1::FAILURE_CLASS_UNSPECIFIED),
+                                std::pair("jobs/j4", v1::FAILURE_CLASS_UNSPECIFIED)));
 }
 
 TEST_P(ReportsTest, CheckpointWithoutFilesOrStepIsRefused) {
