@@ -114,6 +114,10 @@ AttemptOutcome OutcomeOfUnfilled(const absl::Status& status) {
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kOutOfRange:
       return AttemptFailed{ToRpcStatus(status), v1::FAILURE_CLASS_CONFIG};
+    case absl::StatusCode::kDataLoss:
+      return AttemptFailed{ToRpcStatus(absl::DataLossError(
+                               absl::StrCat("the server's store is broken: ", status.message()))),
+                           v1::FAILURE_CLASS_INTERNAL};
     default:
       return AttemptReturned{.reason = ToRpcStatus(status), .by_server = true};
   }

@@ -17,7 +17,7 @@ v1::Artifact FileOf(const v1::Dataset& dataset);
 absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* lease);
 
 // How the attempt ends whose lease could not be filled: what another try would find again fails the
-// job, everything else is handed back.
+// job (what is broken in the store as INTERNAL), everything else is handed back by the server.
 AttemptOutcome OutcomeOfUnfilled(const absl::Status& status);
 
 }  // namespace graft

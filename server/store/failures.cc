@@ -56,6 +56,12 @@ bool FailedTooOften(const StoreOptions& options, const JobRow& row) {
          row.failures_in_row >= options.max_failures_without_progress;
 }
 
+absl::Duration RetryDelay(const StoreOptions& options, const JobRow& row) {
+  absl::Duration delay = options.first_retry_delay;
+  for (int i = 1; i < row.failures_in_row && delay < options.max_retry_delay; ++i) delay *= 2;
+  return std::min(delay, options.max_retry_delay);
+}
+
 std::string CountsText(const StoreOptions& options, const JobRow& row) {
   return absl::StrCat("failure ", row.failures_alike, " of ", options.max_failures_alike, " at ",
                       row.failure_place, ", by ", row.failure_cause, "; ", row.failures_in_row,

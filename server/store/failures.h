@@ -26,6 +26,8 @@ void CountFailure(JobRow& row, const AttemptFailure& failure);
 // The job came further than ever: what failed before counts no more.
 void ForgetFailures(JobRow& row);
 bool FailedTooOften(const StoreOptions& options, const JobRow& row);
+// How long a job that failed waits before it is tried again.
+absl::Duration RetryDelay(const StoreOptions& options, const JobRow& row);
 // Both counts, as a clause: "failure 2 of 5 at TRAINING, step 7, by signal 9; 3 of 20 without …".
 std::string CountsText(const StoreOptions& options, const JobRow& row);
 

@@ -187,7 +187,8 @@ struct AttemptCancelled {};
 struct AttemptReturned {
   google::rpc::Status reason;
   bool worker_fault = false;
-  // It was the server that could not go on: any worker may have it again.
+  // It was the server that could not go on: any worker may have it again. This counts as a failure
+  // without progress, so that it ends.
   bool by_server = false;
 };
 using AttemptOutcome =
@@ -378,7 +379,7 @@ class JobStore {
   // Ends the attempt and returns the job's state: publishes and SUCCEEDED; FAILED; CANCELLED; or,
   // for an INFRASTRUCTURE failure (and a worker that gives an uncancelled job back), QUEUED again
   // after a back-off, FAILED after too many (StoreOptions); returned, QUEUED again after a pause,
-  // which counts nothing. The same call again returns the same. STALE_LEASE;
+  // which counts nothing (unless by_server). The same call again returns the same. STALE_LEASE;
   // FAILED_PRECONDITION (EVENTS_MISSING) when last_batch is not stored yet.
   // An attempt that ended since its checkpoint is corrupt (CheckpointCorrupt) drops that one, with
   // a warning event, and is no failure: QUEUED at once, to go on from the checkpoint before.

@@ -77,12 +77,6 @@ absl::StatusOr<std::vector<QueuedJob>> QueuedWith(VerbContext& context,
   return jobs;
 }
 
-absl::Duration RetryDelay(const StoreOptions& options, int failures_in_row) {
-  absl::Duration delay = options.first_retry_delay;
-  for (int i = 1; i < failures_in_row && delay < options.max_retry_delay; ++i) delay *= 2;
-  return std::min(delay, options.max_retry_delay);
-}
-
 google::rpc::Status LostError(absl::string_view message) {
   google::rpc::Status error;
   error.set_code(static_cast<int>(absl::StatusCode::kUnavailable));
@@ -286,8 +280,7 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure
   }
   ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
   reason.text = absl::StrCat(error.message(), "; ", how, " (", counts, ")");
-  context.NotBefore(row.number,
-                    context.Boottime() + RetryDelay(context.options, row.failures_in_row));
+  context.NotBefore(row.number, context.Boottime() + RetryDelay(context.options, row));
   return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
 }
 

@@ -15,6 +15,7 @@
 #include "server/store/catalogue_verbs.h"
 #include "server/store/checkpoint_verbs.h"
 #include "server/store/event_log.h"
+#include "server/store/failures.h"
 #include "server/store/lease_verbs.h"
 
 namespace graft {
@@ -148,16 +149,31 @@ absl::Status GiveBack(VerbContext& context, JobRow& row, absl::Duration ran) {
   return LoseAttempt(context, row, {error, "given back", ran});
 }
 
+// The server could not give it out. No place of the job has to do with it, so that only all
+// failures together bound it.
+absl::Status NotGivenOut(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
+  const StoreOptions& options = context.options;
+  ++row.failures_in_row;
+  ChangeReason reason;
+  reason.text = absl::StrCat("the server could not give it out: ", error.message(), "; failure ",
+                             row.failures_in_row, " of ", options.max_failures_without_progress,
+                             " without progress");
+  reason.error = error;
+  reason.error.set_message(reason.text);
+  reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
+  if (FailedTooOften(options, row)) return SetState(context, row, v1::JOB_STATE_FAILED, reason);
+  context.NotBefore(row.number, context.Boottime() +
+                                    std::max(options.pause_after_return, RetryDelay(options, row)));
+  return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
+}
+
 // A worker that cannot do it hands it back: another may.
 absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
                     const AttemptReturned& returned) {
   context.NotBefore(row.number, context.Boottime() + context.options.pause_after_return);
-  ChangeReason reason;
-  reason.text =
-      absl::StrCat(returned.by_server ? "the server could not give it out"
-                                      : absl::StrCat("handed back by worker ", lease.worker.id),
-                   ": ", returned.reason.message());
-  return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
+  return SetState(
+      context, row, v1::JOB_STATE_QUEUED,
+      {absl::StrCat("handed back by worker ", lease.worker.id, ": ", returned.reason.message())});
 }
 
 const google::rpc::Status* ErrorOf(const AttemptOutcome& outcome) {
@@ -181,7 +197,8 @@ absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome&
   }
   if (dropped) return GoOnFromEarlier(context, row, *ErrorOf(outcome));
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
-    return Return(context, row, held.lease, *returned);
+    return returned->by_server ? NotGivenOut(context, row, returned->reason)
+                               : Return(context, row, held.lease, *returned);
   }
   return GiveBack(context, row, ran);
 }

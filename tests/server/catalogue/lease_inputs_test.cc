@@ -16,6 +16,11 @@ TEST(LeaseInputsTest, OnlyWhatAnotherTryWouldFindAgainFailsTheJob) {
     EXPECT_EQ(std::get<AttemptFailed>(outcome).failure_class, v1::FAILURE_CLASS_CONFIG);
     EXPECT_EQ(std::get<AttemptFailed>(outcome).error.message(), lasting.message());
   }
+  const AttemptOutcome broken = OutcomeOfUnfilled(absl::DataLossError("its row does not parse"));
+  ASSERT_TRUE(std::holds_alternative<AttemptFailed>(broken));
+  EXPECT_EQ(std::get<AttemptFailed>(broken).failure_class, v1::FAILURE_CLASS_INTERNAL);
+  EXPECT_EQ(std::get<AttemptFailed>(broken).error.message(),
+            "the server's store is broken: its row does not parse");
   for (const absl::Status& passing :
        {absl::UnavailableError("busy"), absl::ResourceExhaustedError("too many open files"),
         absl::AbortedError("meanwhile"), absl::InternalError("a bug"), absl::UnknownError(""),

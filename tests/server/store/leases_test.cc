@@ -314,6 +314,34 @@ TEST_P(LeasesTest, AHandBackCountsNothingAndWaits) {
             v1::JOB_STATE_CANCELLED);
 }
 
+TEST_P(LeasesTest, AServerThatCannotGiveAJobOutTriesAgainForAWhile) {
+  fixture_.Submit();
+  AttemptReturned returned;
+  returned.reason.set_message("too many open files");
+  returned.by_server = true;
+  v1::JobState state = v1::JOB_STATE_QUEUED;
+  absl::Duration waited;
+  int attempts = 0;
+  while (state == v1::JOB_STATE_QUEUED && attempts < 30) {
+    const auto claim = fixture_.ClaimNext(kWorker);
+    ASSERT_OK(claim);
+    state = *store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, returned);
+    ++attempts;
+    if (state != v1::JOB_STATE_QUEUED) break;
+    EXPECT_THAT(fixture_.Get("jobs/j1").state_reason(),
+                HasSubstr(absl::StrCat("the server could not give it out: too many open files; ",
+                                       "failure ", attempts, " of 20 without progress")));
+    const absl::Duration pause = store().NextRetry() - fixture_.clock().Boottime();
+    EXPECT_GE(pause, absl::Seconds(10));
+    waited += pause;
+    fixture_.clock().Advance(pause);
+  }
+  EXPECT_EQ(state, v1::JOB_STATE_FAILED);
+  EXPECT_EQ(attempts, 20);
+  EXPECT_GT(waited, absl::Minutes(10));
+  EXPECT_THAT(fixture_.Get("jobs/j1").error().message(), HasSubstr("too many open files"));
+}
+
 TEST_P(LeasesTest, ClaimsAskForWhatJobsNeed) {
   const auto names = [&](const NeedsFilter& filter, int limit = 10) {
     std::vector<std::string> all;
