@@ -7,18 +7,29 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
+#include "server/store/needs.h"
 
 namespace graft {
+namespace {
+
+absl::StatusOr<JobNeeds> NeedsNow(VerbContext& context, int64_t job) {
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(job));
+  if (!checkpoints.empty()) return checkpoints[0].needs;
+  ASSIGN_OR_RETURN(const v1::Job specs, context.tables.ReadSpecs(job));
+  return NeedsOf(specs.resolved_spec());
+}
+
+}  // namespace
 
 absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
                                            const google::rpc::Status& error) {
   const std::optional<int64_t> step = CorruptCheckpointOf(error);
   if (!step.has_value()) return false;
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
-  if (!absl::c_linear_search(steps, *step)) return false;
-  RETURN_IF_ERROR(
-      context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(row.number, *step), {}));
-  RETURN_IF_ERROR(context.tables.DeleteCheckpoint(row.number, *step));
+  ASSIGN_OR_RETURN(const auto before, context.tables.ListCheckpoints(row.number));
+  const auto names_it = [&](const CheckpointRow& checkpoint) { return checkpoint.step == *step; };
+  if (!absl::c_any_of(before, names_it)) return false;
+  RETURN_IF_ERROR(DropCheckpoint(context, row.number, *step));
+  ASSIGN_OR_RETURN(row.needs, NeedsNow(context, row.number));
   v1::JobEvent event;
   event.mutable_warning()->set_code(kReasonCheckpointCorrupt);
   event.mutable_warning()->set_text(

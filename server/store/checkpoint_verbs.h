@@ -7,7 +7,8 @@
 namespace graft {
 
 // Drops the checkpoint that `error` calls corrupt (CheckpointCorrupt, status_details.h), with the
-// warning event CHECKPOINT_CORRUPT, so that the job goes on from the one before. False, and nothing
+// warning event CHECKPOINT_CORRUPT, so that the job goes on from the one before, and needs a worker
+// for that one. False, and nothing
 // is done, when the error is another or the job has no such checkpoint (any more). The row is not
 // saved.
 absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,

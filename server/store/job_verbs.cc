@@ -12,6 +12,7 @@
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "server/store/catalogue_verbs.h"
+#include "server/store/needs.h"
 #include "server/store/page_token.h"
 
 namespace graft {
@@ -58,23 +59,6 @@ std::optional<ResourceRef> OutputOf(const v1::JobSpec& resolved) {
   const v1::FineTuneSpec& spec = resolved.fine_tune();
   return ResourceRef{spec.method().has_full() ? ResourceKind::kModel : ResourceKind::kAdapter,
                      spec.output_name()};
-}
-
-// What AUTO becomes depends on the worker.
-std::string PrecisionNeeded(const v1::JobSpec& resolved) {
-  const v1::Precision precision = resolved.has_evaluate()
-                                      ? resolved.evaluate().precision()
-                                      : resolved.fine_tune().training().precision();
-  switch (precision) {
-    case v1::PRECISION_FP32:
-      return "fp32";
-    case v1::PRECISION_BF16:
-      return "bf16";
-    case v1::PRECISION_FP64:
-      return "fp64";
-    default:
-      return "";
-  }
 }
 
 // They are looked up before the transaction; here they must still be what they were.
@@ -177,7 +161,7 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
   } else {
     row.base_model = specs.resolved_spec().evaluate().base_model();
   }
-  row.needs.precision = PrecisionNeeded(specs.resolved_spec());
+  row.needs = NeedsOf(specs.resolved_spec());
   row.output = OutputOf(specs.resolved_spec());
   std::vector<ResourceRef> uses;
   for (const BoundResource& resource : ResourcesOf(specs.resolved_spec())) {

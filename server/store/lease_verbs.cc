@@ -38,7 +38,7 @@ absl::StatusOr<Claim> ReadClaim(VerbContext& context, const JobRow& row, const L
 
 absl::Status BeginAttempt(VerbContext& context, JobRow& row, const LeaseRow& lease) {
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
-  const int64_t resumed = checkpoints.empty() ? 0 : checkpoints[0];
+  const int64_t resumed = checkpoints.empty() ? 0 : checkpoints[0].step;
   AttemptRow attempt;
   attempt.job = row.number;
   attempt.lease_epoch = lease.lease_epoch;

@@ -313,33 +313,28 @@ absl::StatusOr<std::vector<LeaseRow>> MemoryTables::ListLeases() {
   return rows;
 }
 
-absl::StatusOr<std::vector<int64_t>> MemoryTables::ListCheckpoints(int64_t job) {
+absl::StatusOr<std::vector<CheckpointRow>> MemoryTables::ListCheckpoints(int64_t job) {
   const absl::StatusOr<Entry*> entry = Require(job);
   if (!entry.ok()) return entry.status();
-  std::vector<int64_t> steps;
-  for (const auto& [step, attempt] : (*entry)->checkpoints) steps.push_back(step);
-  std::reverse(steps.begin(), steps.end());
-  return steps;
+  std::vector<CheckpointRow> rows;
+  for (const auto& [step, row] : (*entry)->checkpoints) rows.push_back(row);
+  std::reverse(rows.begin(), rows.end());
+  return rows;
 }
 
-absl::Status MemoryTables::InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) {
+absl::Status MemoryTables::PutCheckpoint(int64_t job, const CheckpointRow& row) {
   const absl::StatusOr<Entry*> entry = Require(job);
   if (!entry.ok()) return entry.status();
-  if (!(*entry)->checkpoints.emplace(step, attempt).second) {
-    return absl::InternalError(absl::StrCat("checkpoint ", step, " is there already"));
-  }
-  undo_.push_back([this, job, step] { jobs_[job].checkpoints.erase(step); });
+  undo_.push_back([this, job, old = (*entry)->checkpoints] { jobs_[job].checkpoints = old; });
+  (*entry)->checkpoints[row.step] = row;
   return absl::OkStatus();
 }
 
 absl::Status MemoryTables::DeleteCheckpoint(int64_t job, int64_t step) {
   const absl::StatusOr<Entry*> entry = Require(job);
   if (!entry.ok()) return entry.status();
-  const auto found = (*entry)->checkpoints.find(step);
-  if (found == (*entry)->checkpoints.end()) return absl::OkStatus();
-  undo_.push_back(
-      [this, job, step, attempt = found->second] { jobs_[job].checkpoints[step] = attempt; });
-  (*entry)->checkpoints.erase(found);
+  undo_.push_back([this, job, old = (*entry)->checkpoints] { jobs_[job].checkpoints = old; });
+  (*entry)->checkpoints.erase(step);
   return absl::OkStatus();
 }
 

@@ -58,8 +58,8 @@ class MemoryTables : public Tables {
   absl::StatusOr<std::optional<LeaseRow>> FindLease(int64_t job) override;
   absl::StatusOr<std::vector<LeaseRow>> ListLeases() override;
 
-  absl::StatusOr<std::vector<int64_t>> ListCheckpoints(int64_t job) override;
-  absl::Status InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) override;
+  absl::StatusOr<std::vector<CheckpointRow>> ListCheckpoints(int64_t job) override;
+  absl::Status PutCheckpoint(int64_t job, const CheckpointRow& row) override;
   absl::Status DeleteCheckpoint(int64_t job, int64_t step) override;
 
   absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
@@ -101,7 +101,7 @@ class MemoryTables : public Tables {
     std::vector<v1::JobEvent> events;
     std::map<std::pair<LoggedKind, int64_t>, v1::Metrics> logged;
     std::map<int32_t, AttemptRow> attempts;
-    std::map<int64_t, int32_t> checkpoints;  // Step to attempt.
+    std::map<int64_t, CheckpointRow> checkpoints;  // By step.
   };
   using QueueKey = std::pair<int32_t, int64_t>;  // Priority negated, number.
   using ResourceKey = std::pair<ResourceKind, std::string>;

@@ -17,6 +17,7 @@
 #include "server/store/event_log.h"
 #include "server/store/failures.h"
 #include "server/store/lease_verbs.h"
+#include "server/store/needs.h"
 
 namespace graft {
 namespace {
@@ -62,11 +63,6 @@ void NoteEvaluated(const EventBatch& batch, JobRow& row) {
   if (now <= std::pair(row.evaluated_step, row.evaluated_rows)) return;
   std::tie(row.evaluated_step, row.evaluated_rows) = now;
   ForgetFailures(row);
-}
-
-// The needs of whoever goes on from a checkpoint that was computed like this.
-JobNeeds NeedsOf(const v1::Execution& execution) {
-  return {execution.device(), execution.cpu_capability(), execution.precision()};
 }
 
 void NoteProgress(const EventBatch& batch, v1::Job& job) {
@@ -264,14 +260,14 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
   const std::string holder = CheckpointHolder(row.number, step);
   ASSIGN_OR_RETURN(const auto present, context.tables.ListFiles(HolderKind::kCheckpoint, holder));
   if (SameFiles(present, files)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
-  if (steps.empty() || step >= steps[0]) {
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  CheckpointRow made = {step, held.lease.attempt, row.needs};
+  if (!checkpoint.execution.device().empty()) made.needs = NeedsOf(checkpoint.execution);
+  if (checkpoints.empty() || step >= checkpoints[0].step) {
     ForgetFailures(row);
-    if (!checkpoint.execution.device().empty()) row.needs = NeedsOf(checkpoint.execution);
+    row.needs = made.needs;
   }
-  if (present.empty()) {
-    RETURN_IF_ERROR(context.tables.InsertCheckpoint(row.number, step, held.lease.attempt));
-  }
+  RETURN_IF_ERROR(context.tables.PutCheckpoint(row.number, made));
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kCheckpoint, holder, files));
   if (!present.empty()) {
     // The log has it: what is new is the evaluation of its step.

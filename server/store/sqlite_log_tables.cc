@@ -38,8 +38,8 @@ constexpr char kFindLease[] = LEASE_COLUMNS " WHERE job = ?1";
 constexpr char kListLeases[] = LEASE_COLUMNS " ORDER BY job";
 
 constexpr char kListCheckpoints[] =
-    "SELECT step FROM checkpoints WHERE job = ?1 ORDER BY step DESC";
-constexpr char kInsertCheckpoint[] = "INSERT INTO checkpoints VALUES (?1, ?2, ?3)";
+    "SELECT step, attempt, needs FROM checkpoints WHERE job = ?1 ORDER BY step DESC";
+constexpr char kPutCheckpoint[] = "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4)";
 constexpr char kDeleteCheckpoint[] = "DELETE FROM checkpoints WHERE job = ?1 AND step = ?2";
 
 std::optional<AttemptRow> ReadAttempt(SqliteQuery& query) {
@@ -145,16 +145,19 @@ absl::StatusOr<std::vector<LeaseRow>> SqliteTables::ListLeases() {
   return rows;
 }
 
-absl::StatusOr<std::vector<int64_t>> SqliteTables::ListCheckpoints(int64_t job) {
+absl::StatusOr<std::vector<CheckpointRow>> SqliteTables::ListCheckpoints(int64_t job) {
   SqliteQuery query(database_, kListCheckpoints, job);
-  std::vector<int64_t> steps;
-  while (query.Next()) steps.push_back(query.Int(0));
+  std::vector<CheckpointRow> rows;
+  while (query.Next()) {
+    rows.push_back(
+        {query.Int(0), static_cast<int32_t>(query.Int(1)), NeedsFromColumn(query.Text(2))});
+  }
   RETURN_IF_ERROR(query.status());
-  return steps;
+  return rows;
 }
 
-absl::Status SqliteTables::InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) {
-  return database_.Run(kInsertCheckpoint, job, step, attempt);
+absl::Status SqliteTables::PutCheckpoint(int64_t job, const CheckpointRow& row) {
+  return database_.Run(kPutCheckpoint, job, row.step, row.attempt, ToColumn(row.needs));
 }
 
 absl::Status SqliteTables::DeleteCheckpoint(int64_t job, int64_t step) {

@@ -52,8 +52,8 @@ class SqliteTables : public Tables {
   absl::StatusOr<std::optional<LeaseRow>> FindLease(int64_t job) override;
   absl::StatusOr<std::vector<LeaseRow>> ListLeases() override;
 
-  absl::StatusOr<std::vector<int64_t>> ListCheckpoints(int64_t job) override;
-  absl::Status InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) override;
+  absl::StatusOr<std::vector<CheckpointRow>> ListCheckpoints(int64_t job) override;
+  absl::Status PutCheckpoint(int64_t job, const CheckpointRow& row) override;
   absl::Status DeleteCheckpoint(int64_t job, int64_t step) override;
 
   absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,

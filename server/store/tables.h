@@ -71,6 +71,12 @@ struct AttemptRow {
   bool progressed = false;  // Did more than to begin.
 };
 
+struct CheckpointRow {
+  int64_t step = 0;
+  int32_t attempt = 0;
+  JobNeeds needs;  // Of whoever goes on from it. JobRow::needs are the newest one's.
+};
+
 // When a lease ends is not stored: see VolatileTimes.
 struct LeaseRow {
   int64_t job = 0;
@@ -174,9 +180,10 @@ class Tables {
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(int64_t job) = 0;
   virtual absl::StatusOr<std::vector<LeaseRow>> ListLeases() = 0;  // By job.
 
-  // Steps of the job's checkpoints, newest first; their files are under HolderKind::kCheckpoint.
-  virtual absl::StatusOr<std::vector<int64_t>> ListCheckpoints(int64_t job) = 0;
-  virtual absl::Status InsertCheckpoint(int64_t job, int64_t step, int32_t attempt) = 0;
+  // The job's checkpoints, newest first; their files are under HolderKind::kCheckpoint.
+  virtual absl::StatusOr<std::vector<CheckpointRow>> ListCheckpoints(int64_t job) = 0;
+  // Inserts or replaces.
+  virtual absl::Status PutCheckpoint(int64_t job, const CheckpointRow& row) = 0;
   virtual absl::Status DeleteCheckpoint(int64_t job, int64_t step) = 0;
 
   virtual absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,

@@ -46,19 +46,24 @@ absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event) {
   return context.tables.AppendEvent(row.number, event);
 }
 
+absl::Status DropCheckpoint(VerbContext& context, int64_t job, int64_t step) {
+  RETURN_IF_ERROR(
+      context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(job, step), {}));
+  return context.tables.DeleteCheckpoint(job, step);
+}
+
 absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(job));
-  for (size_t i = keep; i < steps.size(); ++i) {
-    RETURN_IF_ERROR(
-        context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(job, steps[i]), {}));
-    RETURN_IF_ERROR(context.tables.DeleteCheckpoint(job, steps[i]));
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(job));
+  for (size_t i = keep; i < checkpoints.size(); ++i) {
+    RETURN_IF_ERROR(DropCheckpoint(context, job, checkpoints[i].step));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row) {
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, context.tables.ListCheckpoints(row.number));
-  return steps.empty() ? "begins again" : absl::StrCat("resumes from step ", steps[0]);
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  if (checkpoints.empty()) return "begins again";
+  return absl::StrCat("resumes from step ", checkpoints[0].step);
 }
 
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,

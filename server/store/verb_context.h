@@ -59,6 +59,7 @@ absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row);
 void NumberEvent(VerbContext& context, JobRow& row, v1::JobEvent& event);
 // The same, and appends it.
 absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event);
+absl::Status DropCheckpoint(VerbContext& context, int64_t job, int64_t step);
 // Keeps the `keep` newest checkpoints of the job.
 absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep);
 // For people: "begins again", or from which checkpoint.

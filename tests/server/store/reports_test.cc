@@ -243,6 +243,46 @@ TEST_P(ReportsTest, ACorruptCheckpointIsDroppedAndTheOneBeforeIsTheNext) {
   EXPECT_EQ(fixture_.ClaimNext(kWorker).status().code(), absl::StatusCode::kNotFound) << "it waits";
 }
 
+TEST_P(ReportsTest, ADroppedCheckpointBindsTheJobToNothing) {
+  NewJob job = StoreFixture::LoraJob();
+  job.job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training()->set_precision(
+      v1::PRECISION_BF16);
+  job.job.mutable_resolved_spec()
+      ->mutable_fine_tune()
+      ->mutable_training()
+      ->mutable_checkpoint()
+      ->set_keep_last(3);
+  ASSERT_OK(store().InsertJob(job));
+  const auto first = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(first);
+  LeaseRef lease = fixture_.LeaseOf(*first, kWorker);
+  NewCheckpoint checkpoint = {10, {StoreFixture::File("state", '4')}, {}};
+  checkpoint.execution.set_device("cpu");
+  checkpoint.execution.set_cpu_capability("AVX2");
+  checkpoint.execution.set_precision("bf16");
+  ASSERT_OK(store().CommitCheckpoint(lease, checkpoint));
+  checkpoint = {20, {StoreFixture::File("state", '5')}, {}};
+  checkpoint.execution.set_device("NVIDIA H200");
+  checkpoint.execution.set_precision("bf16");
+  ASSERT_OK(store().CommitCheckpoint(lease, checkpoint));
+  const JobNeeds of_cpu = {"cpu", "AVX2", "bf16"}, of_gpu = {"NVIDIA H200", "", "bf16"};
+  EXPECT_EQ(*store().GetNeeds(lease.job), of_gpu);
+  // A worker of an earlier build does not say how it computed: as the one before.
+  ASSERT_OK(store().CommitCheckpoint(lease, {30, {StoreFixture::File("state", '6')}, {}}));
+  EXPECT_EQ(*store().GetNeeds(lease.job), of_gpu);
+  if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
+  const auto needs_after = [&](int64_t dropped) {
+    EXPECT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(dropped)), v1::JOB_STATE_QUEUED);
+    const auto claim = fixture_.ClaimNext(kWorker);
+    EXPECT_OK(claim);
+    lease = fixture_.LeaseOf(*claim, kWorker);
+    return *store().GetNeeds(lease.job);
+  };
+  EXPECT_EQ(needs_after(30), of_gpu);
+  EXPECT_EQ(needs_after(20), of_cpu);
+  EXPECT_EQ(needs_after(10), (JobNeeds{"", "", "bf16"})) << "the spec's";
+}
+
 TEST_P(ReportsTest, OnlyAFailureIsToldAsOne) {
   std::map<std::string, v1::FailureClass> told;  // By the job, of those that are queued again.
   const auto subscription = store().Subscribe("", [&](const JobChange& change) {

@@ -159,6 +159,7 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
       "ALTER TABLE jobs DROP COLUMN evaluated_step;"
       "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
       "ALTER TABLE attempts DROP COLUMN progressed;"
+      "ALTER TABLE checkpoints DROP COLUMN needs;"
       "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
   fixture_.Reopen();
   EXPECT_EQ(store().Counts()->oldest_queued, submitted);
