@@ -359,7 +359,8 @@ class JobStore {
   // failures), CANCELLING ones are CANCELLED. Returns the jobs. After a restart of
   // the store every lease has a full term again.
   virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
-  // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none.
+  // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none. Now,
+  // when the first ExpireLeases after a restart has yet to give one its term.
   virtual absl::StatusOr<absl::Duration> NextExpiry() = 0;
   // The worker has started anew: leases of its other instances end at once, as if expired.
   virtual absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(

@@ -223,20 +223,12 @@ absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context) {
   return ended;
 }
 
-absl::StatusOr<bool> DoAnyLeaseDue(VerbContext& context) {
-  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
-  return std::any_of(leases.begin(), leases.end(), [&](const LeaseRow& lease) {
-    const auto end = context.times.LeaseEnd(lease.job, lease.lease_epoch);
-    return !end.has_value() || *end <= context.Boottime();
-  });
-}
-
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
-  const absl::Duration fallback = context.Boottime() + context.options.lease_duration;
+  const absl::Duration now = context.Boottime();
   absl::Duration next = absl::InfiniteDuration();
   ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
   for (const LeaseRow& lease : leases) {
-    next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch).value_or(fallback));
+    next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch).value_or(now));
   }
   return next;
 }

@@ -22,8 +22,7 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
 absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context);
 // Goes first in its group, so that it sees what was renewed.
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
-// Whether DoExpireLeases has anything to do.
-absl::StatusOr<bool> DoAnyLeaseDue(VerbContext& context);
+// When DoExpireLeases has something to do: now, if a lease has no term yet.
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context);
 absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,
                                                                  const WorkerRef& worker);

@@ -106,9 +106,8 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<std::vector<std::string>> ExpireLeases() override {
     // It is asked after every change, and would part the writes of a group: see WritePlace.
-    ASSIGN_OR_RETURN(const bool due,
-                     Read<bool>([](VerbContext& context) { return DoAnyLeaseDue(context); }));
-    if (!due) return std::vector<std::string>();
+    ASSIGN_OR_RETURN(const absl::Duration next, NextExpiry());
+    if (next > options_.clock->Boottime()) return std::vector<std::string>();
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoExpireLeases(context); }, WritePlace::kFirst);
   }
