@@ -150,8 +150,9 @@ void ServerTelemetry::RefreshAtScrape(MetricRegistry& registry, JobStore& store,
   registry.OnScrape([this, &store, &hub, &broker, &scheduler] {
     RefreshCounts(store);
     RefreshRunning(store);
-    RefreshWorkers(hub, broker);
-    RefreshSetAside(hub, scheduler);
+    const std::vector<WorkerHub::WorkerView> connected = hub.workers();
+    RefreshWorkers(connected, broker);
+    RefreshSetAside(connected, scheduler);
   });
 }
 
@@ -201,17 +202,17 @@ void ServerTelemetry::OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat,
   roster_.Heard(heartbeat, lease);
 }
 
-void ServerTelemetry::RefreshSetAside(WorkerHub& hub, Scheduler& scheduler) {
+void ServerTelemetry::RefreshSetAside(const std::vector<WorkerHub::WorkerView>& connected,
+                                      Scheduler& scheduler) {
   const std::set<std::string> set_aside = scheduler.SetAside();
-  const std::vector<WorkerHub::WorkerView> connected = hub.workers();
   workers_set_aside_.Set({}, static_cast<double>(std::count_if(
                                  connected.begin(), connected.end(), [&](const auto& worker) {
                                    return set_aside.contains(worker.id);
                                  })));
 }
 
-void ServerTelemetry::RefreshWorkers(WorkerHub& hub, GenerationBroker& broker) {
-  const std::vector<WorkerHub::WorkerView> connected = hub.workers();
+void ServerTelemetry::RefreshWorkers(const std::vector<WorkerHub::WorkerView>& connected,
+                                     GenerationBroker& broker) {
   std::set<std::string> ids;
   for (const WorkerHub::WorkerView& worker : connected) ids.insert(worker.id);
   const WorkerRoster::Look look = roster_.TakeLook(ids);

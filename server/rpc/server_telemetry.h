@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
@@ -56,8 +57,9 @@ class ServerTelemetry {
   double WaitedSeconds(absl::Time since) const;
   void RefreshCounts(JobStore& store);
   void RefreshRunning(JobStore& store);
-  void RefreshWorkers(WorkerHub& hub, GenerationBroker& broker);
-  void RefreshSetAside(WorkerHub& hub, Scheduler& scheduler);
+  void RefreshWorkers(const std::vector<WorkerHub::WorkerView>& connected,
+                      GenerationBroker& broker);
+  void RefreshSetAside(const std::vector<WorkerHub::WorkerView>& connected, Scheduler& scheduler);
   void ShowMetric(const std::string& job, const std::string& name, double value);
 
   Clock& clock_;
