@@ -34,6 +34,7 @@ Scheduler::Scheduler(JobStore& store, Clock& clock) : store_(store), clock_(cloc
   subscription_ = store.Subscribe("", [this](const JobChange& change) {
     MutexLock lock(mutex_);
     placement_.Changed(change, clock_.Boottime());
+    purge_ |= change.deleted;
   });
 }
 
@@ -142,6 +143,17 @@ absl::Status Scheduler::Prune(absl::Duration now) {
   return absl::OkStatus();
 }
 
+absl::Status Scheduler::Purge() {
+  {
+    MutexLock lock(mutex_);
+    if (!std::exchange(purge_, false)) return absl::OkStatus();
+  }
+  const absl::StatusOr<bool> more = store_.PurgeDeleted();
+  MutexLock lock(mutex_);
+  purge_ |= more.value_or(true);
+  return more.status();
+}
+
 absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   const absl::Duration now = clock_.Boottime();
   ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
@@ -150,8 +162,11 @@ absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, store_.QueuedJobs(1));
   upkeep.work_available = !queued.empty();
   ASSIGN_OR_RETURN(const absl::Duration expiry, store_.NextExpiry());
+  RETURN_IF_ERROR(Purge());
   MutexLock lock(mutex_);
   upkeep.next = std::min({next_prune_, expiry, store_.NextRetry(), placement_.NextChange(now)});
+  // Leases are looked at in between.
+  if (purge_) upkeep.next = now;
   return absl::OkStatus();
 }
 

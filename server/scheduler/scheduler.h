@@ -63,8 +63,8 @@ class Scheduler {
   // Ids of workers that were set aside and have made no progress since (Placement::SetAside).
   std::set<std::string> SetAside() const;
 
-  // Ends leases whose time has passed and forgets old answers. To be called at Upkeep.next, and
-  // when a job changed its state.
+  // Ends leases whose time has passed, forgets old answers and what deleted jobs left. To be called
+  // at Upkeep.next, and when a job changed its state.
   Upkeep Tick();
 
  private:
@@ -73,6 +73,8 @@ class Scheduler {
   // Tells the store. What fails is forgiven the next time.
   absl::Status ForgiveFailures();
   absl::Status Prune(absl::Duration now);
+  // Some of what deleted jobs left.
+  absl::Status Purge();
   std::vector<PresentWorker> Present() const;
   // Those that the worker may take, best first.
   std::vector<QueuedJob> Offer(const WorkerRef& worker, std::vector<QueuedJob> ranked,
@@ -84,6 +86,8 @@ class Scheduler {
   PresentWorkers present_ ABSL_GUARDED_BY(mutex_);
   Placement placement_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_prune_ ABSL_GUARDED_BY(mutex_);
+  // Deleted jobs have left something; perhaps those of the server before, too.
+  bool purge_ ABSL_GUARDED_BY(mutex_) = true;
   std::unique_ptr<Subscription> subscription_;
 };
 

@@ -427,6 +427,9 @@ class JobStore {
   // still), sorted: until ForgetReleasedBlobs says that they have been seen to.
   virtual absl::StatusOr<std::vector<std::string>> ReleasedBlobs() = 0;
   virtual absl::Status ForgetReleasedBlobs(absl::Span<const std::string> sha256) = 0;
+  // Deletes a bounded part of the rows that deleted jobs left (which nobody sees); DeleteJob does
+  // so once, which is all of them for a small job. False: none is left.
+  virtual absl::StatusOr<bool> PurgeDeleted() = 0;
   // Forgets answers older (in running time) than request_id_lifetime. Returns how many.
   virtual absl::StatusOr<int64_t> PruneRequestIds() = 0;
   virtual absl::StatusOr<StoreCounts> Counts() = 0;

@@ -57,7 +57,7 @@ class TransactionalStore : public JobStore {
     absl::StatusOr<DeletedJob> deleted = Write<DeletedJob>(
         [&](VerbContext& context) { return DoDeleteJob(context, name, delete_adapter, request); },
         WritePlace::kMakesRoom);
-    if (deleted.ok()) PurgeDeleted();
+    if (deleted.ok()) (void)PurgeDeleted();  // What fails is left for the next time.
     return deleted;
   }
   absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(absl::string_view job) override {
@@ -202,8 +202,11 @@ class TransactionalStore : public JobStore {
         },
         WritePlace::kMakesRoom);
   }
+  absl::StatusOr<bool> PurgeDeleted() override {
+    return Write<bool>(
+        [](VerbContext& context) { return context.tables.PurgeDeleted(kRowsPurgedAtOnce); });
+  }
   absl::StatusOr<int64_t> PruneRequestIds() override {
-    PurgeDeleted();  // Of a server that was killed.
     int64_t pruned = 0;
     while (true) {
       ASSIGN_OR_RETURN(const int64_t some, Write<int64_t>([](VerbContext& context) {
@@ -261,17 +264,6 @@ class TransactionalStore : public JobStore {
   }
 
  private:
-  // Deletes what deleted jobs left, so that others write in between. What fails is left for the
-  // next time.
-  void PurgeDeleted() {
-    bool more = true;
-    while (more) {
-      more = Write<bool>([](VerbContext& context) {
-               return context.tables.PurgeDeleted(kRowsPurgedAtOnce);
-             }).value_or(false);
-    }
-  }
-
   template <typename T, typename Verb>
   absl::StatusOr<T> Write(const Verb& verb, WritePlace place = WritePlace::kAnywhere) {
     absl::StatusOr<T> result;

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "server/scheduler/scheduler_loop.h"
+#include "tests/server/store/changes_heard.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -92,6 +93,29 @@ TEST_F(SchedulerTest, IdleSchedulerOnlyWaitsToForgetOldAnswers) {
   EXPECT_THAT(upkeep.expired, IsEmpty());
   EXPECT_FALSE(upkeep.work_available);
   EXPECT_EQ(Until(upkeep.next), absl::Hours(1));
+}
+
+TEST(SchedulerPurgeTest, WhatADeletedJobLeftGoesSomeAtATick) {
+  StoreFixture fixture(StoreKind::kSqlite, FastDirectory());
+  Scheduler scheduler(fixture.store(), fixture.clock());
+  ChangesHeard changes(fixture.store());
+  EXPECT_OK(scheduler.Tick().status);
+  const LeaseRef lease = fixture.Start(kWorker);
+  for (int batch = 1; batch <= 5; ++batch) {
+    std::vector<v1::JobEvent> events;
+    for (int i = 0; i < 1000; ++i) {
+      events.push_back(StoreFixture::LossEvent(batch * 1000 + i, 1));
+    }
+    ASSERT_OK(fixture.store().AppendEvents(lease, StoreFixture::Batch(batch, events)));
+  }
+  ASSERT_OK(fixture.store().CancelJob(lease.job, {}));
+  ASSERT_OK(fixture.store().FinishAttempt(lease, 5, AttemptCancelled{}));
+  ASSERT_OK(fixture.store().DeleteJob(lease.job, false, {}));
+  changes.WaitForAll();
+  int ticks = 1;
+  for (; scheduler.Tick().next == fixture.clock().Boottime(); ++ticks) ASSERT_LT(ticks, 100);
+  EXPECT_GT(ticks, 3);
+  EXPECT_FALSE(*fixture.store().PurgeDeleted());
 }
 
 TEST_F(SchedulerTest, ManyWorkersNeverShareAJob) {
