@@ -33,8 +33,8 @@ NewJob WithoutMissingData(NewJob job) {
 }
 
 // A job that none of those who are there can take would wait without a word.
-void SayWhyItWaits(Scheduler& scheduler, v1::Job& job) {
-  const std::string why = scheduler.WhyItWaits(job.name());
+void SayWhyItWaits(const Scheduler& scheduler, const JobNeeds& needs, v1::Job& job) {
+  const std::string why = scheduler.WhyItWaits(needs);
   if (!why.empty()) job.set_state_reason(absl::StrCat(job.state_reason(), "; ", why));
 }
 
@@ -94,16 +94,17 @@ absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const Reques
 
 grpc::ServerUnaryReactor* JobService::GetJob(CallbackServerContext* call,
                                              const v1::GetJobRequest* request, v1::Job* response) {
-  return context_.runtime.Unary(call, *request, {"JobService.GetJob", "jobs.get", request->name()},
-                                [=, this](const Caller&) -> absl::Status {
-                                  ASSIGN_OR_RETURN(const std::string id,
-                                                   ParseJobId(request->name()));
-                                  ASSIGN_OR_RETURN(*response, context_.store.GetJob(JobName(id)));
-                                  if (response->state() == v1::JOB_STATE_QUEUED) {
-                                    SayWhyItWaits(context_.scheduler, *response);
-                                  }
-                                  return absl::OkStatus();
-                                });
+  return context_.runtime.Unary(
+      call, *request, {"JobService.GetJob", "jobs.get", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        ASSIGN_OR_RETURN(const std::string id, ParseJobId(request->name()));
+        ASSIGN_OR_RETURN(JobWithNeeds found, context_.store.GetJobWithNeeds(JobName(id)));
+        *response = std::move(found.job);
+        if (response->state() == v1::JOB_STATE_QUEUED) {
+          SayWhyItWaits(context_.scheduler, found.needs, *response);
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* JobService::ListJobs(CallbackServerContext* call,

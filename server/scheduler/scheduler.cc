@@ -101,12 +101,10 @@ absl::StatusOr<std::optional<Claim>> Scheduler::LeaseJob(const WorkerRef& worker
   return std::optional<Claim>();
 }
 
-std::string Scheduler::WhyItWaits(const std::string& job) {
-  const absl::StatusOr<JobNeeds> needs = store_.GetNeeds(job);
-  if (!needs.ok()) return "";
+std::string Scheduler::WhyItWaits(const JobNeeds& needs) const {
   const std::vector<PresentWorker> present = Present();
   MutexLock lock(mutex_);
-  return placement_.WhyNobody(*needs, present, clock_.Boottime());
+  return placement_.WhyNobody(needs, present, clock_.Boottime());
 }
 
 std::set<std::string> Scheduler::SetAside() const {

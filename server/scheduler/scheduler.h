@@ -57,9 +57,9 @@ class Scheduler {
                                                 const std::string& request_id,
                                                 std::optional<Abilities> abilities);
 
-  // Why none of the workers that are connected takes the queued job; empty: one may, or nobody is
-  // there at all.
-  std::string WhyItWaits(const std::string& job);
+  // Why none of the workers that are connected takes a queued job with these needs; empty: one may,
+  // or nobody is there at all.
+  std::string WhyItWaits(const JobNeeds& needs) const;
   // Ids of workers that were set aside and have made no progress since (Placement::SetAside).
   std::set<std::string> SetAside() const;
 

@@ -102,6 +102,10 @@ struct JobNeeds {
 
   bool operator==(const JobNeeds&) const = default;
 };
+struct JobWithNeeds {
+  v1::Job job;
+  JobNeeds needs;
+};
 using NeedsFilter = std::function<bool(const JobNeeds&)>;
 
 // A queued job as the scheduler sees it.
@@ -303,7 +307,12 @@ class JobStore {
   // The whole job, with attempts and, only here, its queue position (it takes counting) and how
   // long its worker has been silent: the time since it took the job or renewed its lease, or since
   // the store was opened.
-  virtual absl::StatusOr<v1::Job> GetJob(absl::string_view name) = 0;
+  virtual absl::StatusOr<JobWithNeeds> GetJobWithNeeds(absl::string_view name) = 0;
+  absl::StatusOr<v1::Job> GetJob(absl::string_view name) {
+    absl::StatusOr<JobWithNeeds> found = GetJobWithNeeds(name);
+    if (!found.ok()) return found.status();
+    return std::move(found->job);
+  }
   // Jobs without specs and attempts; fewer than page_size when they would take more than
   // kMaxPageBytes (other lists too). INVALID_ARGUMENT for a page token that is not of this query.
   virtual absl::StatusOr<Page<v1::Job>> ListJobs(const JobQuery& query) = 0;
@@ -338,8 +347,6 @@ class JobStore {
   absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) {
     return QueuedJobs(limit, nullptr);
   }
-  // NOT_FOUND.
-  virtual absl::StatusOr<JobNeeds> GetNeeds(absl::string_view job) = 0;
   // Boottime at which the next queued job's back-off passes; InfiniteDuration when none waits for
   // it.
   virtual absl::Duration NextRetry() = 0;

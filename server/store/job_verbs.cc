@@ -197,7 +197,7 @@ absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& r
   return answer;
 }
 
-absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name) {
+absl::StatusOr<JobWithNeeds> DoGetJob(VerbContext& context, absl::string_view name) {
   ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, name));
   ASSIGN_OR_RETURN(v1::Job job, WholeJob(context, row));
   if (job.state() == v1::JOB_STATE_QUEUED) {
@@ -210,7 +210,7 @@ absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name) {
     const absl::Duration silent = context.Boottime() - (*end - context.options.lease_duration);
     job.set_worker_silent_seconds(std::max(0.0, absl::ToDoubleSeconds(silent)));
   }
-  return job;
+  return JobWithNeeds{std::move(job), row.needs};
 }
 
 absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query) {

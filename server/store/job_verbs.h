@@ -10,7 +10,7 @@ namespace graft {
 absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job);
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job);
 absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& request);
-absl::StatusOr<v1::Job> DoGetJob(VerbContext& context, absl::string_view name);
+absl::StatusOr<JobWithNeeds> DoGetJob(VerbContext& context, absl::string_view name);
 absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query);
 absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
                                     const RequestKey& request);

@@ -42,8 +42,8 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) override {
     return Read<v1::Job>([&](VerbContext& context) { return DoFindInserted(context, request); });
   }
-  absl::StatusOr<v1::Job> GetJob(absl::string_view name) override {
-    return Read<v1::Job>([&](VerbContext& context) { return DoGetJob(context, name); });
+  absl::StatusOr<JobWithNeeds> GetJobWithNeeds(absl::string_view name) override {
+    return Read<JobWithNeeds>([&](VerbContext& context) { return DoGetJob(context, name); });
   }
   absl::StatusOr<Page<v1::Job>> ListJobs(const JobQuery& query) override {
     return Read<Page<v1::Job>>([&](VerbContext& context) { return DoListJobs(context, query); });
@@ -79,12 +79,6 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit, const NeedsFilter& filter) override {
     return Read<std::vector<QueuedJob>>(
         [&](VerbContext& context) { return DoQueuedJobs(context, limit, filter); });
-  }
-  absl::StatusOr<JobNeeds> GetNeeds(absl::string_view job) override {
-    return Read<JobNeeds>([&](VerbContext& context) -> absl::StatusOr<JobNeeds> {
-      ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, job));
-      return row.needs;
-    });
   }
   absl::Duration NextRetry() override { return times_.NextRetry(options_.clock->Boottime()); }
   absl::StatusOr<Claim> ClaimJob(const ClaimRequest& request) override {

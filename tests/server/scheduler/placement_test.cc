@@ -104,16 +104,17 @@ TEST_F(PlacementTest, AJobThatNobodyCanDoSaysSo) {
   job.job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training()->set_precision(
       v1::PRECISION_BF16);
   ASSERT_OK(store().InsertJob(job));
-  EXPECT_EQ(scheduler_.WhyItWaits("jobs/j1"), "");  // Nobody has said what it can do.
+  EXPECT_EQ(scheduler_.WhyItWaits(fixture_.Needs("jobs/j1")),
+            "");  // Nobody has said what it can do.
   EXPECT_EQ(Name(Lease(kWorker, kOldCpu)), "");
-  EXPECT_EQ(scheduler_.WhyItWaits("jobs/j1"), "");
+  EXPECT_EQ(scheduler_.WhyItWaits(fixture_.Needs("jobs/j1")), "");
   EXPECT_EQ(Name(Lease(kOtherWorker, kOldCpu)), "");
-  EXPECT_EQ(scheduler_.WhyItWaits("jobs/j1"),
+  EXPECT_EQ(scheduler_.WhyItWaits(fixture_.Needs("jobs/j1")),
             "no worker that is connected can take it; it needs bf16");
   present_.push_back({"w-3", 0});
-  EXPECT_EQ(scheduler_.WhyItWaits("jobs/j1"), "");
+  EXPECT_EQ(scheduler_.WhyItWaits(fixture_.Needs("jobs/j1")), "");
   present_.clear();
-  EXPECT_EQ(scheduler_.WhyItWaits("jobs/j1"), "");
+  EXPECT_EQ(scheduler_.WhyItWaits(fixture_.Needs("jobs/j1")), "");
 }
 
 TEST_F(PlacementTest, AHandBackIsNotOfferedToThatInstanceAgainNorToAnyoneForAWhile) {

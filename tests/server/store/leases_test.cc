@@ -356,8 +356,8 @@ TEST_P(LeasesTest, ClaimsAskForWhatJobsNeed) {
   ASSERT_OK(store().InsertJob(bf16));
   fixture_.Submit();
   fixture_.Submit();
-  EXPECT_EQ(store().GetNeeds("jobs/j1")->precision, "bf16");
-  EXPECT_EQ(*store().GetNeeds("jobs/j2"), JobNeeds());
+  EXPECT_EQ(fixture_.Needs("jobs/j1").precision, "bf16");
+  EXPECT_EQ(fixture_.Needs("jobs/j2"), JobNeeds());
   // The second job began on a GPU.
   const auto second = store().QueuedJobs(2);
   const auto claim = store().ClaimJob({"jobs/j2", (*second)[1].version, kWorker, ""});
@@ -371,7 +371,7 @@ TEST_P(LeasesTest, ClaimsAskForWhatJobsNeed) {
   ASSERT_THAT(Expire(), SizeIs(1));
   fixture_.clock().Advance(absl::Seconds(1));
   if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
-  EXPECT_EQ(*store().GetNeeds("jobs/j2"), (JobNeeds{"NVIDIA H200", "", "bf16"}));
+  EXPECT_EQ(fixture_.Needs("jobs/j2"), (JobNeeds{"NVIDIA H200", "", "bf16"}));
   EXPECT_THAT(names(nullptr), ElementsAre("jobs/j1", "jobs/j2", "jobs/j3"));
   EXPECT_THAT(names([](const JobNeeds&) { return true; }, 2), ElementsAre("jobs/j1", "jobs/j2"));
   EXPECT_THAT(names([](const JobNeeds& needs) { return needs.device.empty(); }),

@@ -266,17 +266,17 @@ TEST_P(ReportsTest, ADroppedCheckpointBindsTheJobToNothing) {
   checkpoint.execution.set_precision("bf16");
   ASSERT_OK(store().CommitCheckpoint(lease, checkpoint));
   const JobNeeds of_cpu = {"cpu", "AVX2", "bf16"}, of_gpu = {"NVIDIA H200", "", "bf16"};
-  EXPECT_EQ(*store().GetNeeds(lease.job), of_gpu);
+  EXPECT_EQ(fixture_.Needs(lease.job), of_gpu);
   // A worker of an earlier build does not say how it computed: as the one before.
   ASSERT_OK(store().CommitCheckpoint(lease, {30, {StoreFixture::File("state", '6')}, {}}));
-  EXPECT_EQ(*store().GetNeeds(lease.job), of_gpu);
+  EXPECT_EQ(fixture_.Needs(lease.job), of_gpu);
   if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
   const auto needs_after = [&](int64_t dropped) {
     EXPECT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(dropped)), v1::JOB_STATE_QUEUED);
     const auto claim = fixture_.ClaimNext(kWorker);
     EXPECT_OK(claim);
     lease = fixture_.LeaseOf(*claim, kWorker);
-    return *store().GetNeeds(lease.job);
+    return fixture_.Needs(lease.job);
   };
   EXPECT_EQ(needs_after(30), of_gpu);
   EXPECT_EQ(needs_after(20), of_cpu);

@@ -133,6 +133,11 @@ class StoreFixture {
     EXPECT_TRUE(job.ok()) << job.status();
     return job.ok() ? *job : v1::Job();
   }
+  JobNeeds Needs(const std::string& name) {
+    const auto job = store_->GetJobWithNeeds(name);
+    EXPECT_TRUE(job.ok()) << job.status();
+    return job.ok() ? job->needs : JobNeeds();
+  }
   // Claims the first job of the queue for a worker.
   absl::StatusOr<Claim> ClaimNext(const WorkerRef& worker, const std::string& request_id = "") {
     const auto queued = store_->QueuedJobs(1);
