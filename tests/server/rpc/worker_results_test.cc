@@ -24,7 +24,7 @@ TEST_F(WorkerResultsTest, ASucceededJobPublishesAnAdapterWithTheFilesOfItsLog) {
   const std::string job = server_.Create(request)->name();
   const auto lease = worker_.Lease("r1");
   ASSERT_TRUE(worker_.Report(*lease, 1, {StepEvent(1, 2.5), StepEvent(2, 2.0)}).ok());
-  const auto state = worker_.Finish(*lease, 1, Succeeded(UploadAdapter(worker_)));
+  const auto state = worker_.Finish(*lease, 1, Succeeded(UploadAdapter()));
   ASSERT_TRUE(state.ok()) << state.status();
   EXPECT_EQ(*state, v1::JOB_STATE_SUCCEEDED);
 
@@ -60,7 +60,7 @@ class PublishedAdapterTest : public WorkerServiceFixture {
     spec->mutable_data()->set_prompt_template("{source} =>");
     ASSERT_TRUE(server_.Create(request).ok());
     const auto lease = worker_.Lease("r1");
-    std::vector<v1::Artifact> files = UploadAdapter(worker_);
+    std::vector<v1::Artifact> files = UploadAdapter();
     files.push_back(worker_.UploadBlob("graft.json", R"({"resolved_spec": {"fine_tune": {"data":
         {"prompt_template": "{source} =>", "max_source_tokens": 24, "max_target_tokens": 16}}}})"));
     ASSERT_EQ(*worker_.Finish(*lease, 0, Succeeded(files)), v1::JOB_STATE_SUCCEEDED);
@@ -122,7 +122,7 @@ TEST_F(PublishedAdapterTest, AnAdapterOfAnEarlierBuildIsEvaluatedAsItWasTrained)
 TEST_F(WorkerResultsTest, LostDirectoriesAreMadeAgainAndUnknownOnesRemoved) {
   ASSERT_TRUE(server_.Create(LoraJob()).ok());
   const auto lease = worker_.Lease("r1");
-  ASSERT_EQ(*worker_.Finish(*lease, 0, Succeeded(UploadAdapter(worker_))), v1::JOB_STATE_SUCCEEDED);
+  ASSERT_EQ(*worker_.Finish(*lease, 0, Succeeded(UploadAdapter())), v1::JOB_STATE_SUCCEEDED);
   const std::string name = server_.Get(lease->job())->result().adapter();
   const std::string shown = server_.publisher().AdapterDirectory(name);
   ASSERT_TRUE(FileExists(JoinPath(shown, "adapter_config.json")));

@@ -16,12 +16,12 @@ namespace graft {
 class WorkerServiceFixture : public ::testing::Test {
  protected:
   // Files of a real adapter of the tiny model, uploaded.
-  std::vector<v1::Artifact> UploadAdapter(FakeWorker& worker) {
+  std::vector<v1::Artifact> UploadAdapter() {
     const std::string folder = WriteLora(server_.directory(), 8);
     const std::vector<std::string> paths = *ListDirectory(folder);
     std::vector<v1::Artifact> files;
     for (const std::string& path : paths) {
-      files.push_back(worker.UploadBlob(path, *ReadFile(JoinPath(folder, path), 1 << 20)));
+      files.push_back(worker_.UploadBlob(path, *ReadFile(JoinPath(folder, path), 1 << 20)));
     }
     return files;
   }

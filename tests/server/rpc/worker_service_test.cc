@@ -200,7 +200,7 @@ TEST_F(WorkerServiceTest, EverythingUnderAStaleLeaseIsRefused) {
   const auto finished = worker_.Finish(*stale, 0, end);
   EXPECT_EQ(finished.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ReasonOf(finished.status()), kReasonStaleLease);
-  const auto succeeded = worker_.Finish(*stale, 0, Succeeded(UploadAdapter(worker_)));
+  const auto succeeded = worker_.Finish(*stale, 0, Succeeded(UploadAdapter()));
   EXPECT_EQ(ReasonOf(succeeded.status()), kReasonStaleLease);
   const auto prepared = ListDirectory(server_.directory().Path("artifacts/adapters/.by-uid"));
   EXPECT_TRUE(!prepared.ok() || prepared->empty()) << "nothing keeps what it uploaded";
