@@ -2,6 +2,7 @@
 
 The date of our own processes alone is moved, by a library that they are started with (wall_clock.c)."""
 
+import datetime
 import pathlib
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from test_survival import adapter_hash, assert_gap_free, losses
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOUR, DAY = 3600, 24 * 3600
+PROGRAMS = ("graft-server", "graft-worker", "graft-engine")
 # Over a lease (3 s) and many heartbeats (0.2 s): a wait that went by the date would have lost it.
 LONGER_THAN_A_LEASE = 4
 
@@ -40,6 +42,16 @@ def clock(graft_directory):
     return WallClock(graft_directory)
 
 
+def hours(dates):
+    """By how many hours each differs from the real date. An event's comes up to two seconds late: Abseil does not ask for each."""
+    return {round((datetime.datetime.fromisoformat(date[:19] + "+00:00").timestamp() - time.time()) / HOUR) for date in dates}
+
+
+def last_lines(graft):
+    """Of the logs of the server and of its worker."""
+    return [log.read_text().splitlines()[-1] for log in (graft.log, graft.directory / "data/workers/1/worker.log")]
+
+
 def blobs(graft):
     return sorted(path.name for path in (graft.directory / "data/artifacts/blobs/objects").rglob("*") if path.is_file())
 
@@ -48,16 +60,22 @@ def blobs(graft):
 def test_a_date_that_is_set_while_a_job_runs_changes_nothing(graft, clock, moves):
     graft.start(prefix=clock.prefix())
     load(graft)
-    steps = ["--max-steps", str(150 * len(moves)), "--eval-every-steps", "50", "--checkpoint-every-steps", "25"]
+    steps = ["--max-steps", str(250 * len(moves)), "--eval-every-steps", "50", "--checkpoint-every-steps", "25"]
     undisturbed = graft.submit(*steps, "--output-name", "undisturbed")
     graft.wait_for(undisturbed)
     before = blobs(graft)
     name = graft.submit(*steps, "--output-name", "disturbed")
     wait_until(lambda: int(graft.job(name).get("step", 0)) >= 5, "the training")
+    for program in PROGRAMS:
+        maps = [pathlib.Path(f"/proc/{pid}/maps").read_text() for pid in graft.pids(program)]
+        assert maps and all(str(clock.library) in text for text in maps), f"{program} sees the real date"
     for seconds in moves:
         clock.set(seconds)
         time.sleep(LONGER_THAN_A_LEASE)  # tidy: the time in which a lease would be lost
     job = graft.wait_for(name)
+    # Else it would prove nothing: each date was seen while it ran, and the last in both logs.
+    assert hours(event["create_time"] for event in graft.events(name)) >= {seconds // HOUR for seconds in moves}
+    wait_until(lambda: hours(last_lines(graft)) == {moves[-1] // HOUR}, f"{last_lines(graft)} of the last date")
     assert len(job["attempts"]) == 1, job["attempts"]
     assert_gap_free(graft.events(name))
     assert losses(graft.events(name)) == losses(graft.events(undisturbed))
@@ -75,5 +93,6 @@ def test_a_server_and_a_worker_start_and_stop_under_any_date(graft, clock):
             load(graft)
         name = graft.submit()
         clock.set(-seconds)
-        graft.wait_for(name)
+        assert hours([graft.wait_for(name)["create_time"]]) == {seconds // HOUR}
         graft.stop()
+        assert hours(last_lines(graft)) == {-seconds // HOUR}
