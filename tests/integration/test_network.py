@@ -20,6 +20,29 @@ def run(*command):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
 
+def make_link(inside):
+    """A link between the two addresses, WORKER's end in the namespace NAME. Returns what it failed by, "" if by nothing."""
+    ends = f"g{os.getpid() % 100000}a", f"g{os.getpid() % 100000}b"
+    for command in (["ip", "netns", "add", NAME], ["ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1], "netns", NAME],
+                    ["ip", "addr", "add", f"{SERVER}/30", "dev", ends[0]], ["ip", "link", "set", ends[0], "up"],
+                    [*inside, "ip", "addr", "add", f"{WORKER}/30", "dev", ends[1]], [*inside, "ip", "link", "set", ends[1], "up"],
+                    [*inside, "ip", "link", "set", "lo", "up"]):
+        done = run(*command)
+        if done.returncode != 0:
+            return f"{command}: {done.stderr.strip()}"
+    return ""
+
+
+def drop_all(inside, on):
+    """Returns what that failed by, "" if by nothing."""
+    for chain in ("input", "output"):
+        hook = f"{{ type filter hook {chain} priority 0 ; policy drop ; }}"
+        done = run(*inside, "nft", f"add table inet cut ; add chain inet cut {chain} {hook}" if on else f"delete chain inet cut {chain}")
+        if done.returncode != 0:
+            return done.stderr.strip()
+    return ""
+
+
 @pytest.fixture
 def cut():
     """Cuts the namespace off, or ends that: cut(True), cut(False)."""
@@ -27,32 +50,20 @@ def cut():
         pytest.skip("needs root, ip and nft")
     if "198.18." in run("ip", "-4", "address").stdout:
         pytest.skip("this machine uses 198.18.0.0/15 itself")
-    link, peer = f"g{os.getpid() % 100000}a", f"g{os.getpid() % 100000}b"
-    made = run("ip", "netns", "add", NAME)
-    if made.returncode == 0:
-        made = run("ip", "link", "add", link, "type", "veth", "peer", "name", peer, "netns", NAME)
-    if made.returncode != 0:
-        run("ip", "netns", "del", NAME)
-        pytest.skip(f"this machine allows no network namespaces: {made.stderr.strip()}")
     inside = ["ip", "netns", "exec", NAME]
-    for command in (["ip", "addr", "add", f"{SERVER}/30", "dev", link], ["ip", "link", "set", link, "up"],
-                    [*inside, "ip", "addr", "add", f"{WORKER}/30", "dev", peer], [*inside, "ip", "link", "set", peer, "up"],
-                    [*inside, "ip", "link", "set", "lo", "up"], [*inside, "nft", "add", "table", "inet", "cut"]):
-        done = run(*command)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
 
     def switch(on):
-        for chain in ("input", "output"):
-            if on:
-                hook = f"{{ type filter hook {chain} priority 0 ; policy drop ; }}"
-                done = run(*inside, "nft", f"add chain inet cut {chain} {hook}")
-            else:
-                done = run(*inside, "nft", f"delete chain inet cut {chain}")
-            assert done.returncode == 0, done.stderr
+        failed = drop_all(inside, on)
+        assert not failed, failed
 
-    yield switch
-    run("ip", "netns", "del", NAME)
-    run("ip", "link", "del", link)
+    try:
+        if failed := make_link(inside):
+            pytest.skip(f"this machine allows no network namespaces: {failed}")
+        if failed := drop_all(inside, True) or drop_all(inside, False):
+            pytest.skip(f"this machine's kernel has no nf_tables: {failed}")
+        yield switch
+    finally:
+        run("ip", "netns", "del", NAME)  # And the link with it.
 
 
 def start(graft):
