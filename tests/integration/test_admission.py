@@ -1,6 +1,7 @@
 """Whoever holds as much of a server as he can: the others are served, users and workers alike."""
 
 import contextlib
+import resource
 import signal
 import uuid
 
@@ -14,6 +15,7 @@ from hostile import Connection
 # tidy: the deadline of each call of the others, which is what they were promised.
 PROMISED_SECONDS = 1
 ROUNDS = 20
+DESCRIPTORS = 4096
 UPLOAD = "/graft.v1.DatasetService/UploadDataset"
 REFUSED_UPLOADS = 'graft_rpc_calls_total{code="RESOURCE_EXHAUSTED",method="DatasetService.UploadDataset"}'
 OPEN_UPLOADS = 'graft_rpc_streams{method="DatasetService.UploadDataset"}'
@@ -32,6 +34,19 @@ def datasets(tmp_path_factory):
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
     return load_messages(tmp_path_factory.mktemp("workers"), "graft/worker/v1/worker.proto")
+
+
+@pytest.fixture
+def descriptors():
+    """Enough for 2,000 connections, in the server too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= DESCRIPTORS
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard if enough else DESCRIPTORS))
+    except (ValueError, OSError) as error:
+        pytest.skip(f"needs {DESCRIPTORS} descriptors, may have {hard}: {error}")
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def answered(http):
@@ -82,7 +97,7 @@ def be_served(graft, job, users, workers):
 
 
 @pytest.mark.full
-def test_4096_hostile_streams_and_2000_idle_connections_stop_nobody(graft, users, datasets, workers):
+def test_4096_hostile_streams_and_2000_idle_connections_stop_nobody(descriptors, graft, users, datasets, workers):
     graft.start(workers=0, lease_seconds=60, heartbeat_seconds=5, lease_margin_seconds=5)
     load(graft)
     jobs = [graft.submit() for _ in range(ROUNDS)]
