@@ -15,6 +15,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/graft_json.h"
+#include "common/jobs/artifacts.h"
 
 namespace graft {
 namespace {
@@ -25,15 +26,6 @@ struct VerifyOptions {
   std::vector<std::string> data_files;
   bool offline = false;
 };
-
-template <typename Files>
-std::vector<ManifestFile> Published(const Files& files) {
-  std::vector<ManifestFile> published;
-  for (const v1::Artifact& file : files) {
-    published.push_back({file.path(), file.size_bytes(), file.sha256()});
-  }
-  return published;
-}
 
 // Asks the server by name; that it is not there, or does not know the name, is no difference.
 template <typename Get>
@@ -81,7 +73,7 @@ absl::StatusOr<std::vector<VerifyCheck>> VerifyJob(CliContext& context, const st
                                                    const std::string& directory,
                                                    VerifySources& sources) {
   ASSIGN_OR_RETURN(const auto listed, context.client->ListJobArtifacts(name));
-  sources.published = Published(listed.artifacts());
+  sources.published = ToManifest(listed.artifacts());
   for (const ManifestFile& file : sources.published) {
     const std::string path = JoinPath(directory, file.path);
     RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
@@ -98,7 +90,7 @@ absl::StatusOr<std::vector<VerifyCheck>> VerifyAdapter(CliContext& context, cons
                                                        const std::string& directory,
                                                        VerifySources& sources) {
   ASSIGN_OR_RETURN(const v1::Adapter adapter, context.client->GetAdapter(name));
-  sources.published = Published(adapter.files());
+  sources.published = ToManifest(adapter.files());
   const std::string copy = JoinPath(directory, "adapter");
   v1::DownloadAdapterRequest request;
   request.set_name(name);

@@ -1,6 +1,7 @@
 #include "common/formats/gpt2_config.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/formats/json_util.h"
@@ -82,6 +83,14 @@ absl::StatusOr<Gpt2Config> ParseGpt2Config(absl::string_view json) {
   }
   RefuseUnsupported(fields);
   RETURN_IF_ERROR(fields.status());
+  return config;
+}
+
+absl::StatusOr<Gpt2Config> ReadGpt2Config(const std::string& folder) {
+  const std::string path = JoinPath(folder, "config.json");
+  ASSIGN_OR_RETURN(const std::string json, ReadFile(path, kMaxConfigBytes));
+  absl::StatusOr<Gpt2Config> config = ParseGpt2Config(json);
+  if (!config.ok()) return Annotate(config.status(), path);
   return config;
 }
 

@@ -41,6 +41,9 @@ struct Gpt2Config {
 // add_cross_attention, pruned_heads, quantization_config. transformers' aliases (hidden_size,
 // num_hidden_layers, num_attention_heads, max_position_embeddings) are understood.
 absl::StatusOr<Gpt2Config> ParseGpt2Config(absl::string_view json);
+// The same of `folder`/config.json, which an error names. Codes of common/base/file.h.
+inline constexpr int64_t kMaxConfigBytes = int64_t{1} << 20;
+absl::StatusOr<Gpt2Config> ReadGpt2Config(const std::string& folder);
 
 // config.json as transformers writes it: sorted keys, newline at the end; `dtype` is "float32",
 // "float16" or "bfloat16" and stands in the file under the names of both transformers 4 and 5. The

@@ -116,11 +116,7 @@ absl::StatusOr<ModelFolder> ModelFolder::Open(const std::string& folder) {
     return absl::NotFoundError(absl::StrCat("there is no model folder ", folder));
   }
   ModelFolder model;
-  const std::string config_path = JoinPath(folder, kConfig);
-  ASSIGN_OR_RETURN(const std::string config, ReadFile(config_path, kMaxConfigBytes));
-  absl::StatusOr<Gpt2Config> parsed = ParseGpt2Config(config);
-  if (!parsed.ok()) return Annotate(parsed.status(), config_path);
-  model.config_ = *std::move(parsed);
+  ASSIGN_OR_RETURN(model.config_, ReadGpt2Config(folder));
   RETURN_IF_ERROR(model.OpenWeights(folder));
   if (absl::Status status = model.Resolve(); !status.ok()) return Annotate(status, folder);
   return model;

@@ -19,7 +19,6 @@
 
 namespace graft {
 
-inline constexpr int64_t kMaxConfigBytes = int64_t{1} << 20;
 inline constexpr int64_t kMaxWeightIndexBytes = int64_t{64} << 20;
 inline constexpr int kMaxWeightShards = 1024;
 

@@ -7,19 +7,16 @@
 #include "common/formats/adapter_parts.h"
 #include "common/formats/gpt2_config.h"
 #include "common/formats/graft_json.h"
-#include "common/formats/model_folder.h"
+#include "common/jobs/artifacts.h"
 #include "common/jobs/method.h"
 #include "common/jobs/trained_with.h"
-#include "server/catalogue/folder_upload.h"
 
 namespace graft {
 
 absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
                                             const std::vector<ManifestFile>& files,
                                             const std::string& model_folder) {
-  ASSIGN_OR_RETURN(const std::string json,
-                   ReadFile(JoinPath(model_folder, "config.json"), kMaxConfigBytes));
-  ASSIGN_OR_RETURN(const Gpt2Config gpt2, ParseGpt2Config(json));
+  ASSIGN_OR_RETURN(const Gpt2Config gpt2, ReadGpt2Config(model_folder));
   ASSIGN_OR_RETURN(const AdapterFolder opened, AdapterFolder::Open(folder, gpt2));
   v1::Adapter adapter;
   AdapterMethod method = MethodOfAdapter(opened.parts(), opened.lora_modules(), gpt2);

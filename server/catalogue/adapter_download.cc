@@ -6,16 +6,15 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/formats/adapter_export.h"
+#include "common/formats/gpt2_config.h"
 #include "common/formats/merge_adapter.h"
-#include "common/formats/model_folder.h"
+#include "common/jobs/artifacts.h"
 #include "common/jobs/names.h"
 #include "common/jobs/status_details.h"
 #include "server/catalogue/file_chunks.h"
-#include "server/catalogue/folder_upload.h"
 #include "server/catalogue/lookup.h"
 
 namespace graft {
@@ -58,9 +57,7 @@ absl::StatusOr<StoredAdapter> FindInFull(const Catalogue& catalogue, const std::
 absl::StatusOr<FileSource> OpenExport(const Catalogue& catalogue,
                                       const v1::DownloadAdapterRequest& request) {
   ASSIGN_OR_RETURN(const StoredAdapter stored, FindInFull(catalogue, request.name()));
-  ASSIGN_OR_RETURN(const std::string config,
-                   ReadFile(JoinPath(stored.base_directory, "config.json"), kMaxConfigBytes));
-  ASSIGN_OR_RETURN(const Gpt2Config gpt2, ParseGpt2Config(config));
+  ASSIGN_OR_RETURN(const Gpt2Config gpt2, ReadGpt2Config(stored.base_directory));
   AdapterWriteOptions options;
   options.peft_version = request.peft_version();
   auto made = AdapterExport::Make(stored.adapter_directory, ToManifest(stored.adapter.files()),

@@ -10,24 +10,6 @@
 
 namespace graft {
 
-std::vector<ManifestFile> ToManifest(
-    const google::protobuf::RepeatedPtrField<v1::Artifact>& files) {
-  std::vector<ManifestFile> manifest;
-  manifest.reserve(files.size());
-  for (const v1::Artifact& file : files) {
-    manifest.push_back({file.path(), file.size_bytes(), file.sha256()});
-  }
-  return manifest;
-}
-
-v1::Artifact ToArtifact(const ManifestFile& file) {
-  v1::Artifact artifact;
-  artifact.set_path(file.path);
-  artifact.set_size_bytes(file.size_bytes);
-  artifact.set_sha256(file.sha256);
-  return artifact;
-}
-
 absl::Status FolderUpload::Add(const v1::FileChunk& chunk) {
   if (chunk.data().size() > static_cast<size_t>(kMaxChunkBytes)) {
     return FieldViolation("chunk.data", absl::StrCat("has more than ", kMaxChunkBytes, " bytes"));

@@ -12,9 +12,6 @@
 
 namespace graft {
 
-std::vector<ManifestFile> ToManifest(const google::protobuf::RepeatedPtrField<v1::Artifact>& files);
-v1::Artifact ToArtifact(const ManifestFile& file);
-
 // Takes the files of a folder as they come in pieces, each begun by its path and size, and makes
 // blobs of them. What was stored when it is given up is garbage that no row names.
 class FolderUpload {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
-#include "common/formats/manifest.h"
+#include "common/jobs/artifacts.h"
 #include "common/jobs/job_spec.h"
 #include "common/rpc/status.h"
 
@@ -25,12 +25,8 @@ worker::v1::InputFiles Files(const T& resource) {
 // A checkpoint is no resource, so nothing has hashed its files together.
 worker::v1::InputFiles SetOf(const std::vector<v1::Artifact>& artifacts) {
   worker::v1::InputFiles set;
-  std::vector<ManifestFile> files;
-  for (const v1::Artifact& file : artifacts) {
-    *set.add_files() = file;
-    files.push_back({file.path(), file.size_bytes(), file.sha256()});
-  }
-  set.set_sha256(ManifestSha256(std::move(files)));
+  for (const v1::Artifact& file : artifacts) *set.add_files() = file;
+  set.set_sha256(ManifestSha256(ToManifest(artifacts)));
   return set;
 }
 

@@ -2,8 +2,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/artifacts.h"
+#include "common/jobs/model_shape.h"
 #include "common/text/bpe.h"
-#include "server/catalogue/folder_upload.h"
 
 namespace graft {
 
@@ -24,12 +25,7 @@ absl::StatusOr<v1::Model> DescribeModel(const std::string& folder,
     model.set_size_bytes(model.size_bytes() + file.size_bytes);
   }
   model.set_num_parameters(Gpt2ParameterCount(config));
-  model.set_vocab_size(static_cast<int32_t>(config.vocab_size));
-  model.set_n_positions(static_cast<int32_t>(config.n_positions));
-  model.set_n_embd(static_cast<int32_t>(config.n_embd));
-  model.set_n_layer(static_cast<int32_t>(config.n_layer));
-  model.set_n_head(static_cast<int32_t>(config.n_head));
-  model.set_tied_head(config.tie_word_embeddings);
+  SetShape(config, &model);
   const TensorView* embedding = opened.Find("wte.weight");
   if (embedding != nullptr) model.set_dtype(std::string(DTypeName(embedding->dtype)));
   return model;

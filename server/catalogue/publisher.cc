@@ -13,11 +13,11 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/formats/safetensors.h"
+#include "common/jobs/artifacts.h"
 #include "common/jobs/names.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
 #include "server/catalogue/event_files.h"
-#include "server/catalogue/folder_upload.h"
 #include "server/catalogue/model_description.h"
 
 namespace graft {
@@ -74,10 +74,7 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Open(const std::string& ro
 }
 
 absl::Status Publisher::CheckUploaded(const std::vector<v1::Artifact>& files) const {
-  std::vector<ManifestFile> manifest;
-  for (const v1::Artifact& file : files) {
-    manifest.push_back({file.path(), file.size_bytes(), file.sha256()});
-  }
+  const std::vector<ManifestFile> manifest = ToManifest(files);
   RETURN_IF_ERROR(CheckManifest(manifest));
   for (const ManifestFile& file : manifest) {
     absl::StatusOr<BlobInfo> blob = blobs_.Keep(file.sha256);
@@ -134,19 +131,17 @@ absl::StatusOr<AttemptSucceeded> Publisher::Prepare(
     const Gone& gone) {
   RETURN_IF_ERROR(CheckUploaded({reported.output().begin(), reported.output().end()}));
   RETURN_IF_ERROR(CheckUploaded({reported.artifacts().begin(), reported.artifacts().end()}));
+  const std::vector<ManifestFile> artifacts = ToManifest(reported.artifacts());
   AttemptSucceeded outcome;
   outcome.result = reported.result();
   ASSIGN_OR_RETURN(const std::vector<ManifestFile> event_files,
                    MakeEventFiles(store_, blobs_, job, reported.result().best_step(), gone));
-  for (const ManifestFile& file : ToManifest(reported.artifacts())) {
-    outcome.artifacts.push_back(ToArtifact(file));
-  }
+  for (const ManifestFile& file : artifacts) outcome.artifacts.push_back(ToArtifact(file));
   for (const ManifestFile& file : event_files) outcome.artifacts.push_back(ToArtifact(file));
   if (!job.resolved_spec().has_fine_tune()) {
     ASSIGN_OR_RETURN(const std::string id, ParseJobId(job.name()));
-    const std::vector<ManifestFile> files = ToManifest(reported.artifacts());
-    if (files.empty()) return outcome;
-    RETURN_IF_ERROR(evaluations_.Prepare(UidOf(id, ManifestSha256(files)), files));
+    if (artifacts.empty()) return outcome;
+    RETURN_IF_ERROR(evaluations_.Prepare(UidOf(id, ManifestSha256(artifacts)), artifacts));
     return outcome;
   }
 
@@ -252,10 +247,7 @@ void Publisher::ShowEvaluation(const std::string& job) {
     return LogTrouble("cannot show an evaluation", job, NoteShown(artifacts.status()));
   }
   if (artifacts->empty()) return;
-  std::vector<ManifestFile> files;
-  for (const v1::Artifact& file : *artifacts) {
-    files.push_back({file.path(), file.size_bytes(), file.sha256()});
-  }
+  const std::vector<ManifestFile> files = ToManifest(*artifacts);
   const absl::StatusOr<std::string> id = ParseJobId(job);
   if (!id.ok()) return LogTrouble("cannot show an evaluation", job, id.status());
   const std::string uid = UidOf(*id, ManifestSha256(files));

@@ -10,7 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/formats/adapter_parts.h"
 #include "common/formats/graft_json.h"
-#include "common/formats/manifest.h"
+#include "common/jobs/artifacts.h"
 #include "common/jobs/job_spec.h"
 #include "worker/engine/run/build_info.h"
 #include "worker/engine/run/result_files.h"
@@ -34,10 +34,7 @@ absl::Status AddArtifacts(const std::string& directory, const std::vector<std::s
                           google::protobuf::RepeatedPtrField<v1::Artifact>* artifacts) {
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(const ManifestFile file, DescribeFile(directory, path));
-    v1::Artifact& artifact = *artifacts->Add();
-    artifact.set_path(file.path);
-    artifact.set_size_bytes(file.size_bytes);
-    artifact.set_sha256(file.sha256);
+    *artifacts->Add() = ToArtifact(file);
   }
   return absl::OkStatus();
 }

@@ -17,6 +17,7 @@
 #include "common/formats/model_folder.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
+#include "common/jobs/model_shape.h"
 #include "common/jobs/trained_with.h"
 #include "worker/engine/data/row_stream.h"
 #include "worker/engine/run/result_files.h"
@@ -55,12 +56,7 @@ absl::StatusOr<v1::Model> ModelFacts(const std::string& directory, const std::st
   v1::Model model;
   model.set_name(name);
   model.set_sha256(manifest.sha256);
-  model.set_vocab_size(static_cast<int32_t>(config.vocab_size));
-  model.set_n_positions(static_cast<int32_t>(config.n_positions));
-  model.set_n_embd(static_cast<int32_t>(config.n_embd));
-  model.set_n_layer(static_cast<int32_t>(config.n_layer));
-  model.set_n_head(static_cast<int32_t>(config.n_head));
-  model.set_tied_head(config.tie_word_embeddings);
+  SetShape(config, &model);
   return model;
 }
 
