@@ -1,5 +1,6 @@
 #include "server/catalogue/dataset_preview.h"
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -77,6 +78,22 @@ absl::Status BuildPlain(const BpeTokenizer& tokenizer, const std::string& text, 
   return absl::OkStatus();
 }
 
+absl::Status BuildRows(const BpeTokenizer& tokenizer, DataReader& reader, int num_rows,
+                       const Gone& gone,
+                       const std::function<absl::Status(const DataRow&, TokenExample*)>& build,
+                       v1::PreviewDatasetResponse* response) {
+  DataRow row;
+  TokenExample example;
+  for (int i = 0; i < num_rows; ++i) {
+    RETURN_IF_ERROR(CheckWanted(gone));
+    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
+    if (!more) break;
+    RETURN_IF_ERROR(Annotate(build(row, &example), absl::StrCat("line ", row.line)));
+    FillExample(tokenizer, row, example, response->add_examples());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BuildPaired(const BpeTokenizer& tokenizer, const v1::DataSpec& data, int64_t positions,
                          DataReader& reader, int num_rows, const Gone& gone,
                          v1::PreviewDatasetResponse* response) {
@@ -86,32 +103,18 @@ absl::Status BuildPaired(const BpeTokenizer& tokenizer, const v1::DataSpec& data
   options.max_target_tokens = data.max_target_tokens();
   options.max_total_tokens = positions;
   ASSIGN_OR_RETURN(const ExampleBuilder builder, ExampleBuilder::Create(tokenizer, options));
-  DataRow row;
-  TokenExample example;
-  for (int i = 0; i < num_rows; ++i) {
-    RETURN_IF_ERROR(CheckWanted(gone));
-    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
-    if (!more) break;
-    RETURN_IF_ERROR(Annotate(builder.Build(row.source, row.targets[0], &example),
-                             absl::StrCat("line ", row.line)));
-    FillExample(tokenizer, row, example, response->add_examples());
-  }
-  return absl::OkStatus();
+  const auto build = [&](const DataRow& row, TokenExample* example) {
+    return builder.Build(row.source, row.targets[0], example);
+  };
+  return BuildRows(tokenizer, reader, num_rows, gone, build, response);
 }
 
 absl::Status BuildPlainRows(const BpeTokenizer& tokenizer, int64_t positions, DataReader& reader,
                             int num_rows, const Gone& gone, v1::PreviewDatasetResponse* response) {
-  DataRow row;
-  TokenExample example;
-  for (int i = 0; i < num_rows; ++i) {
-    RETURN_IF_ERROR(CheckWanted(gone));
-    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
-    if (!more) break;
-    RETURN_IF_ERROR(Annotate(BuildPlain(tokenizer, row.source, positions, &example),
-                             absl::StrCat("line ", row.line)));
-    FillExample(tokenizer, row, example, response->add_examples());
-  }
-  return absl::OkStatus();
+  const auto build = [&](const DataRow& row, TokenExample* example) {
+    return BuildPlain(tokenizer, row.source, positions, example);
+  };
+  return BuildRows(tokenizer, reader, num_rows, gone, build, response);
 }
 
 absl::Status CheckRequest(const v1::PreviewDatasetRequest& request) {

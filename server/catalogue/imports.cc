@@ -28,20 +28,33 @@ absl::Status AsBadUpload(const absl::Status& status, absl::string_view what) {
 
 }  // namespace
 
-absl::Status ModelImportSink::OnMessage(v1::ImportModelRequest& message) {
+template <typename Request, typename Resource>
+absl::Status ImportSink<Request, Resource>::OnMessage(Request& message) {
   if (message.has_metadata()) {
     if (!name_.empty()) return FieldViolation("metadata", "may come only once");
     RETURN_IF_ERROR(ValidateName(message.metadata().name(), "metadata.name"));
     name_ = message.metadata().name();
-    return absl::OkStatus();
+    return Begin(message.metadata());
   }
   if (name_.empty()) return FieldViolation("metadata", "must be the first message of an import");
   return files_.Add(message.chunk());
 }
 
-absl::Status ModelImportSink::OnEnd(const Gone& gone) {
+template <typename Request, typename Resource>
+absl::Status ImportSink<Request, Resource>::OnEnd(const Gone& gone) {
   if (name_.empty()) return FieldViolation("metadata", "the import was empty");
   ASSIGN_OR_RETURN(const std::vector<ManifestFile> uploaded, files_.Finish());
+  return Import(uploaded, gone);
+}
+
+template class ImportSink<v1::ImportModelRequest, v1::Model>;
+template class ImportSink<v1::ImportAdapterRequest, v1::Adapter>;
+
+absl::Status ModelImportSink::Begin(const v1::ImportModelRequest::Metadata&) {
+  return absl::OkStatus();
+}
+
+absl::Status ModelImportSink::Import(const std::vector<ManifestFile>& uploaded, const Gone& gone) {
   v1::Model model;
   RETURN_IF_ERROR(
       catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
@@ -64,23 +77,15 @@ absl::Status ModelImportSink::OnEnd(const Gone& gone) {
   return catalogue_.publisher.Show(*response_);
 }
 
-absl::Status AdapterImportSink::OnMessage(v1::ImportAdapterRequest& message) {
-  if (message.has_metadata()) {
-    if (!name_.empty()) return FieldViolation("metadata", "may come only once");
-    RETURN_IF_ERROR(ValidateName(message.metadata().name(), "metadata.name"));
-    RETURN_IF_ERROR(ValidateName(message.metadata().base_model(), "metadata.base_model"));
-    name_ = message.metadata().name();
-    base_model_ = message.metadata().base_model();
-    // Before gigabytes come.
-    return FindModel(catalogue_.store, {base_model_, "metadata.base_model"}).status();
-  }
-  if (name_.empty()) return FieldViolation("metadata", "must be the first message of an import");
-  return files_.Add(message.chunk());
+absl::Status AdapterImportSink::Begin(const v1::ImportAdapterRequest::Metadata& metadata) {
+  RETURN_IF_ERROR(ValidateName(metadata.base_model(), "metadata.base_model"));
+  base_model_ = metadata.base_model();
+  // Before gigabytes come.
+  return FindModel(catalogue_.store, {base_model_, "metadata.base_model"}).status();
 }
 
-absl::Status AdapterImportSink::OnEnd(const Gone& gone) {
-  if (name_.empty()) return FieldViolation("metadata", "the import was empty");
-  ASSIGN_OR_RETURN(const std::vector<ManifestFile> uploaded, files_.Finish());
+absl::Status AdapterImportSink::Import(const std::vector<ManifestFile>& uploaded,
+                                       const Gone& gone) {
   ASSIGN_OR_RETURN(const v1::Model model,
                    FindModel(catalogue_.store, {base_model_, "metadata.base_model"}));
   ASSIGN_OR_RETURN(const std::string model_folder, catalogue_.publisher.DirectoryOf(model));

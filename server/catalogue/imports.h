@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "graft/v1/adapter.pb.h"
 #include "graft/v1/model.pb.h"
@@ -13,37 +14,53 @@ namespace graft {
 
 inline constexpr int kMaxUploadFiles = 64;  // Files of an imported adapter or model.
 
-// Takes a model folder file by file; every tensor's presence and shape and the tokenizer are
-// checked before the model gets its name. INVALID_ARGUMENT names what is wrong; ALREADY_EXISTS: the
-// name holds another model. What fails leaves only blobs that no row names.
-class ModelImportSink : public MessageSink<v1::ImportModelRequest> {
+// Takes the metadata of an import, then a folder file by file. What fails leaves only blobs that no
+// row names.
+template <typename Request, typename Resource>
+class ImportSink : public MessageSink<Request> {
  public:
-  ModelImportSink(const Catalogue& catalogue, v1::Model* response)
+  // `response` is filled at the end.
+  ImportSink(const Catalogue& catalogue, Resource* response)
       : catalogue_(catalogue), response_(response), files_(catalogue.blobs, kMaxUploadFiles) {}
-  absl::Status OnMessage(v1::ImportModelRequest& message) override;
-  absl::Status OnEnd(const Gone& gone) override;
+  absl::Status OnMessage(Request& message) final;
+  absl::Status OnEnd(const Gone& gone) final;
+
+ protected:
+  // The name is good.
+  virtual absl::Status Begin(const typename Request::Metadata& metadata) = 0;
+  virtual absl::Status Import(const std::vector<ManifestFile>& uploaded, const Gone& gone) = 0;
+
+  const Catalogue& catalogue_;
+  Resource* const response_;
+  std::string name_;  // Empty before the metadata.
 
  private:
-  const Catalogue& catalogue_;
-  v1::Model* const response_;
-  std::string name_;  // Empty before the metadata.
   FolderUpload files_;
 };
 
-// Takes a PEFT directory; config and tensors are checked against the base model.
-class AdapterImportSink : public MessageSink<v1::ImportAdapterRequest> {
+// Takes a model folder; every tensor's presence and shape and the tokenizer are checked before the
+// model gets its name. INVALID_ARGUMENT names what is wrong; ALREADY_EXISTS: the name holds another
+// model.
+class ModelImportSink : public ImportSink<v1::ImportModelRequest, v1::Model> {
  public:
-  AdapterImportSink(const Catalogue& catalogue, v1::Adapter* response)
-      : catalogue_(catalogue), response_(response), files_(catalogue.blobs, kMaxUploadFiles) {}
-  absl::Status OnMessage(v1::ImportAdapterRequest& message) override;
-  absl::Status OnEnd(const Gone& gone) override;
+  using ImportSink::ImportSink;
+
+ protected:
+  absl::Status Begin(const v1::ImportModelRequest::Metadata& metadata) override;
+  absl::Status Import(const std::vector<ManifestFile>& uploaded, const Gone& gone) override;
+};
+
+// Takes a PEFT directory; config and tensors are checked against the base model.
+class AdapterImportSink : public ImportSink<v1::ImportAdapterRequest, v1::Adapter> {
+ public:
+  using ImportSink::ImportSink;
+
+ protected:
+  absl::Status Begin(const v1::ImportAdapterRequest::Metadata& metadata) override;
+  absl::Status Import(const std::vector<ManifestFile>& uploaded, const Gone& gone) override;
 
  private:
-  const Catalogue& catalogue_;
-  v1::Adapter* const response_;
-  std::string name_;
   std::string base_model_;
-  FolderUpload files_;
 };
 
 // Makes known the model folders in `directory`, each by its folder's name. A folder whose files are
