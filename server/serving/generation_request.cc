@@ -1,5 +1,7 @@
 #include "server/serving/generation_request.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_spec.h"
@@ -54,26 +56,25 @@ absl::StatusOr<worker::v1::Command::Generate> ResolveGeneration(
   RETURN_IF_ERROR(CheckRequest(request));
   worker::v1::Command::Generate command;
   *command.mutable_request() = request;
-  int virtual_tokens = 0;
+  std::optional<v1::Adapter> adapter;
   if (!request.adapter().empty()) {
     RETURN_IF_ERROR(ValidateName(request.adapter(), "adapter"));
-    ASSIGN_OR_RETURN(const v1::Adapter adapter, FindAdapter(store, {request.adapter(), "adapter"}));
-    if (request.base_model().empty())
-      command.mutable_request()->set_base_model(adapter.base_model());
-    *command.mutable_adapter() = FilesOf(adapter);
-    virtual_tokens = NumVirtualTokens(adapter.method());
-    const std::string& base = command.request().base_model();
-    ASSIGN_OR_RETURN(const v1::Model model, FindModel(store, {base, "base_model"}));
-    if (model.sha256() != adapter.base_model_sha256()) {
-      return FieldViolation("base_model",
-                            absl::StrCat("adapter \"", adapter.name(), "\" belongs to model \"",
-                                         adapter.base_model(), "\""));
+    ASSIGN_OR_RETURN(adapter, FindAdapter(store, {request.adapter(), "adapter"}));
+    if (request.base_model().empty()) {
+      command.mutable_request()->set_base_model(adapter->base_model());
     }
+    *command.mutable_adapter() = FilesOf(*adapter);
   }
-  RETURN_IF_ERROR(ValidateName(command.request().base_model(), "base_model"));
-  ASSIGN_OR_RETURN(const v1::Model model,
-                   FindModel(store, {command.request().base_model(), "base_model"}));
-  RETURN_IF_ERROR(CheckRoom(request, model, virtual_tokens));
+  const std::string& base = command.request().base_model();
+  RETURN_IF_ERROR(ValidateName(base, "base_model"));
+  ASSIGN_OR_RETURN(const v1::Model model, FindModel(store, {base, "base_model"}));
+  if (adapter.has_value() && model.sha256() != adapter->base_model_sha256()) {
+    return FieldViolation("base_model",
+                          absl::StrCat("adapter \"", adapter->name(), "\" belongs to model \"",
+                                       adapter->base_model(), "\""));
+  }
+  RETURN_IF_ERROR(
+      CheckRoom(request, model, adapter.has_value() ? NumVirtualTokens(adapter->method()) : 0));
   *command.mutable_base_model() = FilesOf(model);
   return command;
 }
