@@ -19,25 +19,14 @@ Housekeeper::Housekeeper(const HousekeeperOptions& options, JobStore& store, Fil
       blobs_(blobs),
       publisher_(publisher),
       logs_(logs),
+      stop_(*options.clock),
       thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "housekeeper");
 }
 
 Housekeeper::~Housekeeper() {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-  }
-  stop_.NotifyAll();
+  stop_.Stop();
   thread_.join();
-}
-
-bool Housekeeper::stopping() {
-  MutexLock lock(mutex_);
-  const absl::Duration next = options_.clock->Boottime() + options_.interval;
-  while (!stopping_ && options_.clock->WaitUntil(stop_, mutex_, next)) {
-  }
-  return stopping_;
 }
 
 void Housekeeper::Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted) {
@@ -68,7 +57,6 @@ void Housekeeper::SeeToViews() {
 }
 
 void Housekeeper::Run() {
-  publisher_.Refresh();
   absl::Duration next_search = options_.clock->Boottime() + options_.grace;
   do {
     SaveRunningTime();
@@ -79,7 +67,7 @@ void Housekeeper::Run() {
     next_search = options_.clock->Boottime() + options_.search_interval;
     Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.unnamed_age));
     Report("logs of jobs that are gone", DeleteOrphanedLogs(store_, logs_));
-  } while (!stopping());
+  } while (!stop_.WaitFor(options_.interval));
   SaveRunningTime();
 }
 

@@ -1,10 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <thread>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/base/mutex.h"
+#include "common/base/stop_signal.h"
 #include "common/blobs/file_blob_store.h"
 #include "server/catalogue/job_logs.h"
 #include "server/catalogue/publisher.h"
@@ -43,7 +44,6 @@ class Housekeeper {
   void SeeToViews();
   // Logs what a deletion of `what` came to.
   void Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted);
-  bool stopping();
 
   const HousekeeperOptions options_;
   JobStore& store_;
@@ -51,12 +51,10 @@ class Housekeeper {
   Publisher& publisher_;
   JobLogs& logs_;
   // The thread's own.
-  int64_t seen_repairs_ = 0;  // FileBlobStore::repairs.
+  std::optional<int64_t> seen_repairs_;  // FileBlobStore::repairs.
   absl::Duration next_refresh_;
   absl::Duration refresh_delay_;
-  Mutex mutex_;
-  CondVar stop_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  StopSignal stop_;
   std::thread thread_;
 };
 

@@ -120,24 +120,15 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Start(LocalWorkersOp
 }
 
 LocalWorkers::~LocalWorkers() {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-  }
-  stop_.NotifyAll();
+  stop_.Stop();
   if (thread_.joinable()) thread_.join();
 }
 
 void LocalWorkers::Run() {
   EndWorkersBeyondCount();
-  while (true) {
+  do {
     for (Slot& slot : slots_) Check(slot);
-    MutexLock lock(mutex_);
-    const absl::Duration next = clock_.Boottime() + options_.check_interval;
-    while (!stopping_ && clock_.WaitUntil(stop_, mutex_, next)) {
-    }
-    if (stopping_) return;
-  }
+  } while (!stop_.WaitFor(options_.check_interval));
 }
 
 void LocalWorkers::Check(Slot& slot) {
@@ -227,11 +218,7 @@ void LocalWorkers::StartWorker(Slot& slot) {
 }
 
 void LocalWorkers::Stop(absl::Duration grace) {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-  }
-  stop_.NotifyAll();
+  stop_.Stop();
   if (thread_.joinable()) thread_.join();
   std::vector<std::string> states;
   for (const Slot& slot : slots_) {

@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/base/mutex.h"
+#include "common/base/stop_signal.h"
 #include "common/base/subprocess.h"
 
 namespace graft {
@@ -97,9 +97,7 @@ class LocalWorkers {
 
   const LocalWorkersOptions options_;
   Clock& clock_ = Clock::Real();
-  Mutex mutex_;
-  CondVar stop_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  StopSignal stop_;
   std::vector<Slot> slots_;  // The thread's own.
   std::thread thread_;
 };

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "common/base/stop_signal.h"
 #include "server/streams/message_stream.h"
 
 namespace graft {
@@ -25,11 +26,9 @@ class Ticker {
  private:
   void Run();
 
-  Clock& clock_;
   const absl::Duration interval_;
+  StopSignal stop_;
   Mutex mutex_;
-  CondVar stop_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::set<std::shared_ptr<StreamWaker>> members_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

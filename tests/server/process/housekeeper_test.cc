@@ -4,7 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/telemetry/log.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
@@ -14,6 +17,9 @@
 
 namespace graft {
 namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 // A store with the model "m" of one file.
 class HousekeeperTest : public ::testing::Test {
@@ -74,6 +80,27 @@ TEST_F(HousekeeperTest, AViewThatCouldNotBeMadeIsTriedAgain) {
     return View() == "{}";
   }));
   EXPECT_TRUE(WaitUntil([&] { return !publisher_->incomplete(); }));
+}
+
+TEST_F(HousekeeperTest, AViewThatCannotBeMadeIsTriedOnceAtTheStart) {
+  LogOptions log;
+  log.file = directory_.Path("log");
+  ASSERT_TRUE(StartLogging(log).ok());
+  ASSERT_TRUE(WriteFileAtomically(directory_.Path("models/m"), "not ours").ok());
+  v1::Dataset dataset;
+  dataset.set_name("d");
+  dataset.set_sha256(blobs_->Put("released")->sha256);
+  ASSERT_TRUE(store_->InsertDataset(dataset).ok());
+  ASSERT_TRUE(store_->DeleteDataset("d").ok());
+  {
+    const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+    // In the first round after the views.
+    ASSERT_TRUE(WaitUntil([&] { return !store_->UnnamedBlobs()->empty(); }));
+  }
+  const std::vector<std::string> lines =
+      absl::StrSplit(*ReadFile(log.file, 1 << 20), '\n', absl::SkipEmpty());
+  EXPECT_THAT(lines, ElementsAre(HasSubstr("is not one of ours")));
+  EXPECT_TRUE(StartLogging({}).ok());
 }
 
 TEST_F(HousekeeperTest, AViewOfWhatWasMendedShowsTheNewFile) {
