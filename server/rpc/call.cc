@@ -118,7 +118,6 @@ absl::Status RpcRuntime::BeginStream(const CallInfo& call, const Caller& caller,
     RETURN_IF_ERROR(admission_.BeginStream(caller.peer));
     open_streams_.insert(waker);
   }
-  if (call.lane == Lane::kBulk) idle_ticker_.Add(waker);
   metrics_.streams.Add({call.method}, 1);
   return absl::OkStatus();
 }

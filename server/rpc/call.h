@@ -39,7 +39,7 @@ struct Caller {
   std::string peer;               // Address and port, so one connection: for logs and admission.
   // Nobody waits for the answer any more: the caller has gone, the deadline is over, or the server
   // ends without waiting longer. What takes long asks now and then, and gives up.
-  std::function<bool()> gone;
+  Gone gone;
 };
 
 // Where a call's work is done. Each lane has threads of its own, so that none waits for what
@@ -99,9 +99,11 @@ class RpcRuntime {
 
   // For the reactors of streams.h: admits a stream, or says why not (RESOURCE_EXHAUSTED: see
   // Admission; UNAVAILABLE: draining). An admitted one is ended by EndStream; `waker` is woken when
-  // the server drains, and an upload's now and then, to see whether it is idle.
+  // the server drains.
   absl::Status BeginStream(const CallInfo& call, const Caller& caller,
                            const std::shared_ptr<StreamWaker>& waker);
+  // Wakes an admitted one now and then, too, to see whether it is idle.
+  void WakeRegularly(const std::shared_ptr<StreamWaker>& waker) { idle_ticker_.Add(waker); }
   // `start`: boottime.
   void EndStream(const CallInfo& call, const Caller& caller, const absl::Status& status,
                  absl::Duration start, const std::shared_ptr<StreamWaker>& waker);

@@ -183,6 +183,7 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
         heard_(start_) {
     const absl::Status admitted = runtime_.BeginStream(call_, caller_, waker_);
     if (admitted.ok()) {
+      if (is_upload()) runtime_.WakeRegularly(waker_);
       this->StartRead(&message_);
     } else {
       End(admitted);
@@ -196,7 +197,7 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
       state_ = State::kTurn;
     }
     if (!ok) {
-      const Lane lane = call_.lane == Lane::kBulk ? Lane::kLong : call_.lane;
+      const Lane lane = is_upload() ? Lane::kLong : call_.lane;
       runtime_.executor(lane).Schedule([this] { LastTurn(); });
       return;
     }
@@ -219,7 +220,10 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
  private:
   enum class State { kReading, kTurn, kEnded };
 
+  bool is_upload() const { return call_.lane == Lane::kBulk; }
+
   void EndIfIdle() {
+    if (!is_upload()) return;
     const absl::Duration limit = runtime_.admission().limits().upload_idle;
     MutexLock lock(mutex_);
     if (state_ != State::kReading || runtime_.clock().Boottime() - heard_ < limit) return;

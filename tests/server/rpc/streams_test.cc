@@ -151,6 +151,24 @@ TEST(StreamsTest, AnUploadOfWhichNothingComesEnds) {
   AwaitUploads(server, 0);
 }
 
+TEST(StreamsTest, AStreamThatIsNoUploadMayBeSilentWhenTheServerDrains) {
+  FakeClock clock;
+  TestServerOptions options;
+  options.clock = &clock;
+  TestServer server(options);
+  FakeWorker worker(server);
+  const auto context = CallContext();
+  google::protobuf::Empty empty;
+  const auto report = worker.stub().ReportGeneration(context.get(), &empty);
+  const std::string line = "graft_rpc_streams{method=\"WorkerService.ReportGeneration\"} 1\n";
+  while (!absl::StrContains(server.registry().Text(), line)) std::this_thread::yield();
+  clock.Advance(2 * kUploadIdleLimit);
+  server.rpc().context().worker_runtime.Drain();
+  report->WritesDone();
+  const absl::Status end = FromGrpcStatus(report->Finish());
+  EXPECT_FALSE(absl::IsDeadlineExceeded(end)) << end;
+}
+
 TEST(StreamsTest, MessagesThatWaitForAThreadAreBounded) {
   TestServerOptions options;
   options.limits.max_buffer_bytes = 100'000;
