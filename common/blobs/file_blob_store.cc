@@ -334,6 +334,10 @@ absl::Status FileBlobStore::Link(absl::string_view sha256, const std::string& pa
   return hashes_.KeepOver(from, [&] { return LinkOrCopy(from, path); });
 }
 
+absl::Status FileBlobStore::Unlink(const std::string& path) const {
+  return hashes_.KeepOver(path, [&] { return RemoveFile(path); });
+}
+
 bool FileBlobStore::IsLinkOrCopy(absl::string_view sha256, const std::string& path) const {
   struct stat shown;
   struct stat stored;

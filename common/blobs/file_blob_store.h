@@ -52,6 +52,9 @@ class FileBlobStore : public BlobStore {
   // Gives the blob the further name `path`: a hard link, or a copy where there can be none. Codes
   // of Open.
   absl::Status Link(absl::string_view sha256, const std::string& path) const;
+  // Takes such a name away, and the blob need not be read again for it. Codes of
+  // common/base/file.h.
+  absl::Status Unlink(const std::string& path) const;
   // Whether the file at `path` is the blob's own (a link), or a copy that holds its bytes. Says
   // nothing about the blob's bytes.
   bool IsLinkOrCopy(absl::string_view sha256, const std::string& path) const;

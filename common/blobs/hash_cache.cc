@@ -107,11 +107,12 @@ absl::Status HashCache::KeepOver(const std::string& path,
                                  const std::function<absl::Status()>& change) {
   struct stat before;
   struct stat after;
-  const bool there = ::stat(path.c_str(), &before) == 0;
+  // Open, for it may be the name that goes.
+  const absl::StatusOr<UniqueFd> fd = OpenFile(path, O_RDONLY);
+  const bool there = fd.ok() && ::fstat(fd->get(), &before) == 0;
   const std::string known = there ? Find(before) : "";
   RETURN_IF_ERROR(change());
-  if (!known.empty() && ::stat(path.c_str(), &after) == 0 && after.st_dev == before.st_dev &&
-      after.st_ino == before.st_ino && after.st_size == before.st_size) {
+  if (!known.empty() && ::fstat(fd->get(), &after) == 0 && after.st_size == before.st_size) {
     Remember(after, known);
   }
   return absl::OkStatus();

@@ -81,7 +81,7 @@ absl::Status ViewPublisher::Prepare(absl::string_view uid,
   const std::string built = TemporaryIn(JoinPath(root_, kByUid));
   absl::Status status = Build(built, files);
   if (status.ok()) status = Install(built, PathOf(uid));
-  if (!status.ok()) RemoveTree(built).IgnoreError();
+  if (!status.ok()) RemoveView(built).IgnoreError();
   return status;
 }
 
@@ -104,7 +104,7 @@ absl::Status ViewPublisher::RemoveUnnamed() const {
     if (absl::StartsWith(uid, kTemporary) || shown.count(LinkTarget(uid)) > 0) continue;
     const std::string doomed = TemporaryIn(by_uid);
     RETURN_IF_ERROR(RenameAndSync(PathOf(uid), doomed));
-    RETURN_IF_ERROR(RemoveTree(doomed));
+    RETURN_IF_ERROR(RemoveView(doomed));
   }
   return absl::OkStatus();
 }
@@ -136,7 +136,18 @@ absl::Status ViewPublisher::Install(const std::string& built, const std::string&
     return FileError(errno, "exchange a new view with", directory);
   }
   RETURN_IF_ERROR(SyncDirectory(DirectoryOf(directory)));
-  return RemoveTree(built);
+  return RemoveView(built);
+}
+
+absl::Status ViewPublisher::RemoveView(const std::string& path) const {
+  struct stat info;
+  if (::lstat(path.c_str(), &info) != 0) return FileError(errno, "remove", path);
+  if (S_ISREG(info.st_mode)) return blobs_->Unlink(path);
+  if (S_ISDIR(info.st_mode)) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
+    for (const std::string& name : names) RETURN_IF_ERROR(RemoveView(JoinPath(path, name)));
+  }
+  return RemoveTree(path);
 }
 
 absl::Status ViewPublisher::LinkName(absl::string_view uid, absl::string_view name) const {
@@ -167,7 +178,7 @@ absl::Status ViewPublisher::Remove(absl::string_view uid, absl::string_view name
   if (!IsThere(directory)) return absl::OkStatus();
   const std::string doomed = TemporaryIn(JoinPath(root_, kByUid));
   RETURN_IF_ERROR(RenameAndSync(directory, doomed));
-  return RemoveTree(doomed);
+  return RemoveView(doomed);
 }
 
 bool ViewPublisher::HasFiles(absl::string_view uid, const std::vector<ManifestFile>& files) const {

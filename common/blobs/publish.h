@@ -61,6 +61,8 @@ class ViewPublisher {
   bool HasFiles(absl::string_view uid, const std::vector<ManifestFile>& files) const;
   absl::Status Build(const std::string& directory, const std::vector<ManifestFile>& files) const;
   absl::Status Install(const std::string& built, const std::string& directory) const;
+  // RemoveTree that keeps what is known of the blobs' bytes.
+  absl::Status RemoveView(const std::string& path) const;
   absl::Status LinkName(absl::string_view uid, absl::string_view name) const;
 
   std::string root_;

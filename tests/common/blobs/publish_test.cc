@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <thread>
 
 #include "common/base/file.h"
 #include "common/base/sha256.h"
@@ -175,6 +176,30 @@ TEST_F(ViewPublisherTest, HalfBuiltViewsOfAKilledProcessAreRemoved) {
   publisher_.emplace(*ViewPublisher::Open(dir_.Path("adapters"), *blobs_));
   EXPECT_THAT(Names(), ElementsAre(".by-uid"));
   EXPECT_THAT(*ListDirectory(dir_.Path("adapters/.by-uid")), IsEmpty());
+}
+
+int g_view_reads = 0;
+constexpr FileSystemCalls kCountingReads = {
+    [](int fd, void* buffer, size_t count, off_t offset) -> ssize_t {
+      ++g_view_reads;
+      return ::pread(fd, buffer, count, offset);
+    },
+    ::write, ::fsync, ::rename};
+
+TEST_F(ViewPublisherTest, BlobsAreNotReadAgainWhenAViewOfThemGoes) {
+  const std::vector<ManifestFile> files = {File("a", "a"), File("lora/b", "b")};
+  ASSERT_TRUE(publisher_->Publish("u1", "news", files).ok());
+  SetFileSystemCallsForTest(&kCountingReads);
+  const auto reads = [&] {
+    g_view_reads = 0;
+    for (const ManifestFile& file : files) EXPECT_TRUE(blobs_->Verify(file.sha256).ok());
+    return g_view_reads;
+  };
+  // What is as new as the present is not remembered.
+  while (reads() > 0) std::this_thread::yield();
+  EXPECT_TRUE(publisher_->Remove("u1", "news").ok());
+  EXPECT_EQ(reads(), 0);
+  SetFileSystemCallsForTest(nullptr);
 }
 
 TEST_F(ViewPublisherTest, AViewOfACorruptBlobIsMadeAgainOnceItIsMended) {
