@@ -47,6 +47,18 @@ absl::Status ImportSink<Request, Resource>::OnEnd(const Gone& gone) {
   return Import(uploaded, gone);
 }
 
+template <typename Request, typename Resource>
+absl::Status ImportSink<Request, Resource>::UseFolder(
+    const std::vector<ManifestFile>& uploaded,
+    const std::function<absl::Status(const std::string& folder)>& use) {
+  bool made = false;
+  const absl::Status used = catalogue_.publisher.WithFolder(uploaded, [&](const std::string& path) {
+    made = true;
+    return use(path);
+  });
+  return made ? AsBadUpload(used, name_) : used;
+}
+
 template class ImportSink<v1::ImportModelRequest, v1::Model>;
 template class ImportSink<v1::ImportAdapterRequest, v1::Adapter>;
 
@@ -56,21 +68,17 @@ absl::Status ModelImportSink::Begin(const v1::ImportModelRequest::Metadata&) {
 
 absl::Status ModelImportSink::Import(const std::vector<ManifestFile>& uploaded, const Gone& gone) {
   v1::Model model;
-  RETURN_IF_ERROR(
-      catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
-        // Their hashes were made while they came.
-        const auto counting = ListModelFiles(folder);
-        RETURN_IF_ERROR(AsBadUpload(counting.status(), name_));
-        std::vector<ManifestFile> files;
-        absl::c_copy_if(uploaded, std::back_inserter(files), [&](const ManifestFile& file) {
-          return absl::c_binary_search(*counting, file.path);
-        });
-        RETURN_IF_ERROR(CheckWanted(gone));
-        absl::StatusOr<v1::Model> described = DescribeModel(folder, files);
-        RETURN_IF_ERROR(AsBadUpload(described.status(), name_));
-        model = *std::move(described);
-        return absl::OkStatus();
-      }));
+  RETURN_IF_ERROR(UseFolder(uploaded, [&](const std::string& folder) -> absl::Status {
+    // Their hashes were made while they came.
+    ASSIGN_OR_RETURN(const auto counting, ListModelFiles(folder));
+    std::vector<ManifestFile> files;
+    absl::c_copy_if(uploaded, std::back_inserter(files), [&](const ManifestFile& file) {
+      return absl::c_binary_search(counting, file.path);
+    });
+    RETURN_IF_ERROR(CheckWanted(gone));
+    ASSIGN_OR_RETURN(model, DescribeModel(folder, files));
+    return absl::OkStatus();
+  }));
   RETURN_IF_ERROR(CheckWanted(gone));
   model.set_name(name_);
   ASSIGN_OR_RETURN(*response_, catalogue_.store.InsertModel(model));
@@ -91,13 +99,10 @@ absl::Status AdapterImportSink::Import(const std::vector<ManifestFile>& uploaded
   ASSIGN_OR_RETURN(const std::string model_folder, catalogue_.publisher.DirectoryOf(model));
   RETURN_IF_ERROR(CheckWanted(gone));
   v1::Adapter adapter;
-  RETURN_IF_ERROR(
-      catalogue_.publisher.WithFolder(uploaded, [&](const std::string& folder) -> absl::Status {
-        absl::StatusOr<v1::Adapter> described = DescribeAdapter(folder, uploaded, model_folder);
-        RETURN_IF_ERROR(AsBadUpload(described.status(), name_));
-        adapter = *std::move(described);
-        return absl::OkStatus();
-      }));
+  RETURN_IF_ERROR(UseFolder(uploaded, [&](const std::string& folder) -> absl::Status {
+    ASSIGN_OR_RETURN(adapter, DescribeAdapter(folder, uploaded, model_folder));
+    return absl::OkStatus();
+  }));
   RETURN_IF_ERROR(CheckWanted(gone));
   adapter.set_name(name_);
   adapter.set_base_model(model.name());

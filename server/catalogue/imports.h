@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,11 @@ class ImportSink : public MessageSink<Request> {
   // The name is good.
   virtual absl::Status Begin(const typename Request::Metadata& metadata) = 0;
   virtual absl::Status Import(const std::vector<ManifestFile>& uploaded, const Gone& gone) = 0;
+
+  // Publisher::WithFolder of what was uploaded; INVALID_ARGUMENT of the field "chunk" where `use`
+  // failed by the files.
+  absl::Status UseFolder(const std::vector<ManifestFile>& uploaded,
+                         const std::function<absl::Status(const std::string& folder)>& use);
 
   const Catalogue& catalogue_;
   Resource* const response_;
