@@ -1,24 +1,17 @@
 // Submits jobs to a graft-server as fast as it takes them: one call in flight on each of some
-// connections. Prints one JSON line: rate, times, and what a submit cost the server's processor.
-// bench/submit_load.py sets a server up for it.
-
-#include <unistd.h>
+// connections. Prints one JSON line: rate, times, and what a submit cost the processors.
+// parts/service.py sets a server up for it.
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
-#include "common/base/clock.h"
+#include "bench/load.h"
 #include "graft/v1/job.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 
@@ -29,23 +22,9 @@ struct Load {
   std::string server;
   int connections = 64;
   double seconds = 10;
-  int server_pid = 0;  // 0: its processor time is not told.
+  int64_t jobs = 0;  // Above 0: so many, however long it takes.
+  int server_pid = 0;
 };
-
-absl::Duration ProcessorTimeOf(int pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  // The name in brackets may hold anything; utime and stime are the 12th and 13th after it.
-  const std::vector<std::string> fields =
-      absl::StrSplit(text.substr(std::min(text.size(), text.rfind(')') + 2)), ' ');
-  int64_t user = 0;
-  int64_t system = 0;
-  if (fields.size() < 13 || !absl::SimpleAtoi(fields[11], &user) ||
-      !absl::SimpleAtoi(fields[12], &system)) {
-    return absl::ZeroDuration();
-  }
-  return absl::Seconds(1) * (user + system) / sysconf(_SC_CLK_TCK);
-}
 
 v1::CreateJobRequest SmallJob() {
   v1::CreateJobRequest request;
@@ -80,42 +59,39 @@ class Loader {
     }
   }
 
-  // For some time; false: a call failed, and stderr says why.
-  bool Run(absl::Duration time) {
-    times_ms_.clear();
-    const absl::Duration end = Now() + time;
+  // Until the time is over, or, where `jobs` is above 0, so many are sent. false: a call failed,
+  // and stderr says why.
+  bool Run(absl::Duration time, int64_t jobs) {
+    times_.Clear();
+    const int64_t last = sent_ + jobs;
+    const absl::Duration end = BoottimeNow() + time;
     for (Caller& caller : callers_) Send(caller);
     void* tag = nullptr;
     bool ok = false;
     bool all_ok = true;
     for (size_t in_flight = callers_.size(); in_flight > 0 && queue_.Next(&tag, &ok);) {
       Caller& caller = *static_cast<Caller*>(tag);
-      times_ms_.push_back(absl::ToDoubleMilliseconds(Now() - caller.sent));
+      times_.Add(BoottimeNow() - caller.sent);
       if (!caller.status.ok() && all_ok) {
         std::fprintf(stderr, "%s\n", caller.status.error_message().c_str());
         all_ok = false;
       }
-      if (all_ok && Now() < end) {
+      if (all_ok && (jobs > 0 ? sent_ < last : BoottimeNow() < end)) {
         Send(caller);
       } else {
         --in_flight;
       }
     }
-    std::sort(times_ms_.begin(), times_ms_.end());
     return all_ok;
   }
 
-  size_t calls() const { return times_ms_.size(); }
-  double QuantileMs(double share) const {
-    return times_ms_[static_cast<size_t>(share * static_cast<double>(times_ms_.size() - 1))];
-  }
-  static absl::Duration Now() { return Clock::Real().Boottime(); }
+  Times& times() { return times_; }
 
  private:
   void Send(Caller& caller) {
     caller.context = std::make_unique<grpc::ClientContext>();
     request_.set_request_id(absl::StrCat("load-", getpid(), "-", ++sent_));
-    caller.sent = Now();
+    caller.sent = BoottimeNow();
     caller.call = caller.stub->AsyncCreateJob(caller.context.get(), request_, &queue_);
     caller.call->Finish(&caller.answer, &caller.status, &caller);
   }
@@ -124,30 +100,26 @@ class Loader {
   v1::CreateJobRequest request_;
   grpc::CompletionQueue queue_;
   std::vector<Caller> callers_;
-  std::vector<double> times_ms_;
+  Times times_;
   int64_t sent_ = 0;
 };
 
 int Run(const Load& load) {
   Loader loader(load);
   // The connections are made, and the server's statements prepared.
-  if (!loader.Run(absl::Milliseconds(500))) return 1;
-  const absl::Duration server_before = ProcessorTimeOf(load.server_pid);
-  const absl::Duration own_before = ProcessorTimeOf(getpid());
-  const absl::Duration begin = Loader::Now();
-  if (!loader.Run(absl::Seconds(load.seconds))) return 1;
-  const absl::Duration took = Loader::Now() - begin;
-  const auto calls = static_cast<double>(loader.calls());
-  nlohmann::ordered_json result = {
-      {"submits_per_second", calls / absl::ToDoubleSeconds(took)},
-      {"p50_ms", loader.QuantileMs(0.5)},
-      {"p99_ms", loader.QuantileMs(0.99)},
-      {"client_cores", absl::FDivDuration(ProcessorTimeOf(getpid()) - own_before, took)}};
-  if (load.server_pid > 0) {
-    const absl::Duration spent = ProcessorTimeOf(load.server_pid) - server_before;
-    result["server_cores"] = absl::FDivDuration(spent, took);
-    result["server_cpu_ms_per_1000_submits"] = absl::ToDoubleMilliseconds(spent) * 1000 / calls;
-  }
+  if (load.jobs == 0 && !loader.Run(absl::Milliseconds(500), 0)) return 1;
+  const Spent spent(load.server_pid);
+  if (!loader.Run(absl::Seconds(load.seconds), load.jobs)) return 1;
+  const double seconds = absl::ToDoubleSeconds(spent.elapsed());
+  const auto calls = static_cast<double>(loader.times().size());
+  const nlohmann::ordered_json result = {
+      {"jobs", loader.times().size()},
+      {"submits_per_second", calls / seconds},
+      {"p50_ms", loader.times().QuantileMs(0.5)},
+      {"p99_ms", loader.times().QuantileMs(0.99)},
+      {"client_cores", spent.client_cores()},
+      {"server_cores", spent.server_cores()},
+      {"server_cpu_ms_per_1000", absl::ToDoubleMilliseconds(spent.server()) * 1000 / calls}};
   std::printf("%s\n", result.dump().c_str());
   return 0;
 }
@@ -161,7 +133,9 @@ int main(int argc, char** argv) {
   app.add_option("--server", load.server, "HOST:PORT")->required();
   app.add_option("--connections", load.connections, "each with one call in flight");
   app.add_option("--seconds", load.seconds);
-  app.add_option("--server-pid", load.server_pid, "to tell the server's processor time");
+  app.add_option("--jobs", load.jobs, "so many, however long it takes");
+  app.add_option("--server-pid", load.server_pid, "to tell the server's processor time")
+      ->required();
   CLI11_PARSE(app, argc, argv);
   return graft::Run(load);
 }

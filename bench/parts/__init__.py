@@ -1,0 +1,12 @@
+"""The parts of the benchmark. Each module has run(bench), which returns rows (../results.py) or raises Unavailable."""
+
+PARTS = {
+    "training": "optimiser steps, five methods, 4 × 512 tokens",
+    "generation": "greedy decoding and prefill, batch 1 to 32",
+    "evaluate": "a whole evaluate job",
+    "finetune": "a whole fine-tune job",
+    "rouge": "ROUGE of 1,600 pairs",
+    "tokenise": "BPE",
+    "start": "a new process up to its first optimiser step",
+    "service": "submits, events, watchers and claims of a graft-server",
+}
