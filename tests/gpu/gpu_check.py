@@ -18,8 +18,6 @@ from claims import Largest  # noqa: E402
 
 MAIN, PARITY, RESUME = 1, 2, 3
 CPU_THREADS = 4
-SPEED_LENGTHS = {"max_source_tokens": 448, "max_target_tokens": 64}
-SPEED_BATCH = 4
 
 
 @dataclasses.dataclass
@@ -32,12 +30,10 @@ class Sizes:
     parity_rows: int = 24
     resume_steps: int = 60
     kill_at: int = 33
-    speed_steps: int = 50
     precisions: tuple = ("fp32", "bf16")  # Not all processors multiply bf16 fast.
-    speed: bool = True
 
 
-SHORT = Sizes(steps=6, rows=3, parity_steps=3, parity_rows=3, resume_steps=12, kill_at=8, precisions=("fp32",), speed=False)
+SHORT = Sizes(steps=6, rows=3, parity_steps=3, parity_rows=3, resume_steps=12, kill_at=8, precisions=("fp32",))
 
 
 class Check:
@@ -109,7 +105,7 @@ class Check:
         peer.make_adapter(MODEL, self.scratch / "initial")
         ours = self.engine.run(fine_tune_spec({"lora": {"rank": 8, "alpha": 16, "learning_rate": 3e-3}}, "fp32", max_steps=self.sizes.parity_steps),
                                init_from=self.scratch / "initial")
-        losses, _ = peer.train_lora(MODEL, self.scratch / "initial", rows, self.engine.device, self.sizes.parity_steps, 16, 3e-3)
+        losses = peer.train_lora(MODEL, self.scratch / "initial", rows, self.engine.device, self.sizes.parity_steps, 16, 3e-3)
         gathered = Largest()
         for mine, theirs in zip(ours.losses, losses, strict=True):
             gathered.add(abs(mine - theirs) / theirs)
@@ -143,30 +139,6 @@ class Check:
                     raise RuntimeError(f"the run that was to resume did {len(after.numbers)} of {self.sizes.resume_steps} steps")
                 self.add(resumed, RESUME, f"{name}, {precision}: killed at step {self.sizes.kill_at} and resumed, unequal bits", 0)
 
-    def speed(self):
-        """GPT-2 small of random weights, LoRA, batches of 4 x 512 tokens: tokens per second, ours and the peer's."""
-        import peer
-        import torch
-        base, train = self.scratch / "small", self.scratch / "long.jsonl"
-        peer.make_base(base)
-        articles = [json.loads(line) for line in data("train").read_text(encoding="utf-8").splitlines()]
-        rows = [{"document": " ".join(row["document"] for row in articles[i:i + 8]), "summary": " ".join(row["summary"] for row in articles[i:i + 8])}
-                for i in range(SPEED_BATCH * self.sizes.speed_steps)]
-        train.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        peer.make_adapter(base, self.scratch / "small-initial")
-        encoded = peer.examples(train, SPEED_LENGTHS)
-        result = {}
-        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            spec = fine_tune_spec({"lora": {"rank": 8, "alpha": 16, "learning_rate": 2e-4}}, precision, train=train, base=base, lengths=SPEED_LENGTHS,
-                                  max_steps=self.sizes.speed_steps)
-            spec["fine_tune"]["training"]["batch_size"] = SPEED_BATCH
-            ours = self.engine.run(spec, init_from=self.scratch / "small-initial").tokens_per_second
-            _, theirs = peer.train_lora(base, self.scratch / "small-initial", encoded, self.engine.device, self.sizes.speed_steps, SPEED_BATCH, 2e-4,
-                                        dtype=dtype)
-            result[precision] = (ours, theirs)
-            print(f"  GPT-2 small, LoRA, {SPEED_BATCH} x 512 tokens, {precision}: graft {ours:,.0f} tokens/s, transformers+peft {theirs:,.0f}", flush=True)
-        return result
-
 
 def commit():
     done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
@@ -184,11 +156,10 @@ def gpu_of(device):
     return f"{name}, driver {driver}"
 
 
-def row_for_results(check, speeds, gpu, torch_version, seconds):
+def row_for_results(check, gpu, torch_version, seconds):
     held = sum(claim.holds for claim in check.claims)
-    rates = "; ".join(f"{precision} {ours:,.0f} (transformers+peft {theirs:,.0f})" for precision, (ours, theirs) in speeds.items()) or "not measured"
     demo = ", ".join(f"{precision} {check.rates['LoRA', precision]:,.0f}" for precision in check.sizes.precisions)
-    return (f"| {datetime.date.today()} | {commit()} | {gpu} | {torch_version} | {held} of {len(check.claims)} | {rates} | {demo} | {seconds:.0f} |")
+    return (f"| {datetime.date.today()} | {commit()} | {gpu} | {torch_version} | {held} of {len(check.claims)} | {demo} | {seconds:.0f} |")
 
 
 def main():
@@ -202,19 +173,17 @@ def main():
     with tempfile.TemporaryDirectory(prefix="graft-gpu-") as folder:
         scratch = pathlib.Path(folder)
         check = Check(Engine(arguments.device, scratch), SHORT if arguments.device == "cpu" else Sizes(), scratch)
-        speeds = {}
         check.main_job()
         check.parity_with_cpu()
         check.resume()
         if check.has_peer:
             check.parity_with_peft()
-            speeds = check.speed() if check.sizes.speed else {}
         else:
             print("transformers and PEFT are not in this Python: nothing was run beside them")
     seconds = time.monotonic() - began
-    print("\n| date | commit | GPU | LibTorch | claims that hold | GPT-2 small, LoRA, 4 x 512 tokens: tokens/s | demo's LoRA: tokens/s | seconds |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    print(row_for_results(check, speeds, gpu, arguments.torch, seconds))
+    print("\n| date | commit | GPU | LibTorch | claims that hold | demo's LoRA: tokens/s | seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(row_for_results(check, gpu, arguments.torch, seconds))
     if arguments.device == "cpu":
         print("this was no GPU: the row does not belong into bench/RESULTS.md")
     return 0 if all(claim.holds for claim in check.claims) else 1

@@ -1,14 +1,12 @@
 """transformers and PEFT on the same device, written as people write it."""
 
 import json
-import statistics
-import time
 
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
 from engine import MODEL
 
@@ -17,14 +15,6 @@ transformers.logging.disable_progress_bar()
 
 NO_DROPOUT = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
 LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["c_attn"], "fan_in_fan_out": True, "task_type": "CAUSAL_LM"}
-
-
-def make_base(folder, seed=1):
-    """GPT-2 small of random weights, with the demo's tokenizer: what text it is does not change the speed."""
-    torch.manual_seed(seed)
-    GPT2LMHeadModel(GPT2Config(**NO_DROPOUT)).save_pretrained(folder)
-    for name in ("vocab.json", "merges.txt"):
-        (folder / name).write_bytes((MODEL / name).read_bytes())
 
 
 def make_adapter(base, folder, seed=11):
@@ -55,18 +45,17 @@ def collate(rows, device):
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}
 
 
-def train_lora(base, adapter, rows, device, steps, batch, rate, seed=42, dtype=torch.float32):
-    """AdamW, linear decay, clipping at 1; the losses, and the median of tokens per second."""
-    model = GPT2LMHeadModel.from_pretrained(base, dtype=dtype, **NO_DROPOUT)
+def train_lora(base, adapter, rows, device, steps, batch, rate, seed=42):
+    """AdamW, linear decay, clipping at 1; the losses."""
+    model = GPT2LMHeadModel.from_pretrained(base, **NO_DROPOUT)
     model = PeftModel.from_pretrained(model, adapter, is_trainable=True).to(device).train()
     trained = [value for value in model.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
-    losses, rates = [], []
+    losses = []
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * (steps - step) / steps
-        start = time.perf_counter()
         some = [rows[i] for i in order[step * batch:(step + 1) * batch]]
         loss = model(**collate(some, device)).loss
         loss.backward()
@@ -74,8 +63,7 @@ def train_lora(base, adapter, rows, device, steps, batch, rate, seed=42, dtype=t
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        rates.append(sum(len(ids) for ids, _ in some) / (time.perf_counter() - start))
-    return losses, statistics.median(rates)
+    return losses
 
 
 @torch.no_grad()
