@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/status_details.h"
+#include "server/store/lease_verbs.h"
 #include "server/store/needs.h"
 
 namespace graft {
@@ -40,7 +41,7 @@ absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
 
 absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
   ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
-  return SetState(context, row, v1::JOB_STATE_QUEUED, {absl::StrCat(error.message(), "; ", how)});
+  return LoseAttemptAnywhere(context, row, {absl::StrCat(error.message(), "; ", how)}, error);
 }
 
 }  // namespace graft

@@ -13,8 +13,8 @@ namespace graft {
 // saved.
 absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
                                            const google::rpc::Status& error);
-// A RUNNING job is QUEUED at once, to go on from the newest checkpoint that is left. No failure is
-// counted: each time there is a checkpoint less. The row is not saved.
+// A RUNNING job is QUEUED at once, to go on from the newest checkpoint that is left; FAILED after
+// too many of them without progress, since a disk may spoil each new one. The row is not saved.
 absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error);
 
 }  // namespace graft

@@ -276,6 +276,20 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure
   return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
 }
 
+absl::Status LoseAttemptAnywhere(VerbContext& context, JobRow& row, ChangeReason reason,
+                                 google::rpc::Status error) {
+  ++row.failures_in_row;
+  absl::StrAppend(&reason.text, "; failure ", row.failures_in_row, " of ",
+                  context.options.max_failures_without_progress, " without progress");
+  if (!FailedTooOften(context.options, row)) {
+    return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
+  }
+  reason.error = std::move(error);
+  reason.error.set_message(reason.text);
+  reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
+  return SetState(context, row, v1::JOB_STATE_FAILED, reason);
+}
+
 absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
                                       const google::rpc::Status* error, bool reported) {
   ASSIGN_OR_RETURN(std::optional<AttemptRow> row, context.tables.FindAttempt(job, attempt));

@@ -31,6 +31,11 @@ absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& co
 // RUNNING: queued again after a back-off or, after too many, FAILED; CANCELLING: CANCELLED. The
 // lease must have been deleted; the row is not saved.
 absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure& failure);
+// The same for what has to do with no place of the job, so that only all failures together bound
+// it: RUNNING becomes QUEUED at once for `reason` or, after too many, FAILED with `error`. The
+// count stands in the reason's text.
+absl::Status LoseAttemptAnywhere(VerbContext& context, JobRow& row, ChangeReason reason,
+                                 google::rpc::Status error);
 // For how long the attempt of this lease has run.
 absl::Duration RunTime(VerbContext& context, const LeaseRow& lease);
 // Ends the attempt's row, and returns it.

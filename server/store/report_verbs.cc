@@ -145,22 +145,17 @@ absl::Status GiveBack(VerbContext& context, JobRow& row, absl::Duration ran) {
   return LoseAttempt(context, row, {error, "given back", ran});
 }
 
-// The server could not give it out. No place of the job has to do with it, so that only all
-// failures together bound it.
+// The server could not give it out.
 absl::Status NotGivenOut(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
-  const StoreOptions& options = context.options;
-  ++row.failures_in_row;
-  ChangeReason reason;
-  reason.text = absl::StrCat("the server could not give it out: ", error.message(), "; failure ",
-                             row.failures_in_row, " of ", options.max_failures_without_progress,
-                             " without progress");
-  reason.error = error;
-  reason.error.set_message(reason.text);
-  reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
-  if (FailedTooOften(options, row)) return SetState(context, row, v1::JOB_STATE_FAILED, reason);
-  context.NotBefore(row.number, context.Boottime() +
-                                    std::max(options.pause_after_return, RetryDelay(options, row)));
-  return SetState(context, row, v1::JOB_STATE_QUEUED, reason);
+  RETURN_IF_ERROR(
+      LoseAttemptAnywhere(context, row,
+                          {absl::StrCat("the server could not give it out: ", error.message()),
+                           error, v1::FAILURE_CLASS_INFRASTRUCTURE},
+                          error));
+  const absl::Duration pause =
+      std::max(context.options.pause_after_return, RetryDelay(context.options, row));
+  context.NotBefore(row.number, context.Boottime() + pause);
+  return absl::OkStatus();
 }
 
 // A worker that cannot do it hands it back: another may.
@@ -263,9 +258,10 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   CheckpointRow made = {step, held.lease.attempt, row.needs};
   if (!checkpoint.execution.device().empty()) made.needs = NeedsOf(checkpoint.execution);
-  if (checkpoints.empty() || step >= checkpoints[0].step) {
+  if (checkpoints.empty() || step >= checkpoints[0].step) row.needs = made.needs;
+  if (step > row.saved_step) {
     ForgetFailures(row);
-    row.needs = made.needs;
+    row.saved_step = step;
   }
   RETURN_IF_ERROR(context.tables.PutCheckpoint(row.number, made));
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kCheckpoint, holder, files));

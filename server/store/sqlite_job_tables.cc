@@ -19,7 +19,7 @@ namespace {
 #define JOB_COLUMNS                                                                         \
   "SELECT number, version, lease_epoch, failures_in_row, method, base_model, output_kind, " \
   "output_name, jobs.job, needs, failure_place, failure_cause, failure_ran_ms, "            \
-  "failures_alike, evaluated_step, evaluated_rows"
+  "failures_alike, evaluated_step, evaluated_rows, saved_step"
 #define FIND_JOB JOB_COLUMNS " FROM jobs WHERE owner = 'default'"
 
 constexpr char kInsertJob[] =
@@ -31,7 +31,7 @@ constexpr char kUpdateJob[] =
     "UPDATE jobs SET version = ?2, lease_epoch = ?3, failures_in_row = ?4, state = ?5, done = ?6, "
     "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
     "failure_cause = ?12, failure_ran_ms = ?13, failures_alike = ?14, evaluated_step = ?15, "
-    "evaluated_rows = ?16 WHERE number = ?1";
+    "evaluated_rows = ?16, saved_step = ?17 WHERE number = ?1";
 constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
 constexpr char kFindDeleted[] =
     "SELECT number FROM jobs INDEXED BY jobs_by_number WHERE owner = 'deleted' LIMIT 1";
@@ -238,6 +238,7 @@ std::optional<JobRow> ReadJob(SqliteQuery& query) {
   row.failures_alike = static_cast<int32_t>(query.Int(13));
   row.evaluated_step = query.Int(14);
   row.evaluated_rows = query.Int(15);
+  row.saved_step = query.Int(16);
   return row;
 }
 
@@ -290,7 +291,7 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
       kUpdateJob, row.number, row.version, row.lease_epoch, row.failures_in_row, job.state(),
       job.done(), job.last_sequence(), QueueTime(job), SqliteBlob(job), ToColumn(row.needs),
       row.failure_place, row.failure_cause, absl::ToInt64Milliseconds(row.failure_ran),
-      row.failures_alike, row.evaluated_step, row.evaluated_rows));
+      row.failures_alike, row.evaluated_step, row.evaluated_rows, row.saved_step));
   if (database_.ChangedRows() != 1) return absl::InternalError(absl::StrCat("no job ", row.number));
   return job.done() ? database_.Run(kDeleteUses, row.number) : absl::OkStatus();
 }

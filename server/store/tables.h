@@ -54,7 +54,8 @@ struct JobRow {
   // The furthest that an evaluation came.
   int64_t evaluated_step = 0;
   int64_t evaluated_rows = 0;
-  std::string method;  // MethodName.
+  int64_t saved_step = 0;  // The last step that ever had a checkpoint.
+  std::string method;      // MethodName.
   std::string base_model;
   // What the job will publish, if anything; nobody else gets the name while it is not done.
   std::optional<ResourceRef> output;

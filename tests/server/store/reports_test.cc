@@ -237,10 +237,36 @@ TEST_P(ReportsTest, ACorruptCheckpointIsDroppedAndTheOneBeforeIsTheNext) {
     lease = fixture_.LeaseOf(*claim, kWorker);
   }
   EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '5')));
-  // No failure was counted, and one that names a checkpoint that is gone is an ordinary one.
+  // They are counted at no place, and one that names a checkpoint that is gone is an ordinary one.
   EXPECT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(20)), v1::JOB_STATE_QUEUED);
   EXPECT_THAT(fixture_.Get(lease.job).state_reason(), HasSubstr("1 of 5"));
   EXPECT_EQ(fixture_.ClaimNext(kWorker).status().code(), absl::StatusCode::kNotFound) << "it waits";
+}
+
+TEST_P(ReportsTest, AJobWhoseEveryCheckpointIsSpoiledEnds) {
+  LeaseRef lease = fixture_.Start(kWorker);
+  v1::JobState state = v1::JOB_STATE_QUEUED;
+  int attempts = 0;
+  while (state == v1::JOB_STATE_QUEUED && attempts < 50) {
+    ASSERT_OK(store().CommitCheckpoint(lease, {10, {StoreFixture::File("state", '4')}}));
+    state = *store().FinishAttempt(lease, 0, CorruptCheckpoint(10));
+    ++attempts;
+    if (state == v1::JOB_STATE_QUEUED)
+      lease = fixture_.LeaseOf(*fixture_.ClaimNext(kWorker), kWorker);
+  }
+  EXPECT_EQ(state, v1::JOB_STATE_FAILED);
+  EXPECT_EQ(attempts, 20);
+  EXPECT_THAT(fixture_.Get(lease.job).error().message(),
+              AllOf(HasSubstr("blob 5555"), HasSubstr("failure 20 of 20 without progress")));
+}
+
+TEST_P(ReportsTest, ACheckpointBeyondAllEarlierOnesIsProgressAfterACorruptOne) {
+  LeaseRef lease = fixture_.Start(kWorker);
+  for (int attempt = 1; attempt <= 30; ++attempt) {
+    ASSERT_OK(store().CommitCheckpoint(lease, {attempt, {StoreFixture::File("state", '4')}}));
+    ASSERT_EQ(*store().FinishAttempt(lease, 0, CorruptCheckpoint(attempt)), v1::JOB_STATE_QUEUED);
+    lease = fixture_.LeaseOf(*fixture_.ClaimNext(kWorker), kWorker);
+  }
 }
 
 TEST_P(ReportsTest, ADroppedCheckpointBindsTheJobToNothing) {

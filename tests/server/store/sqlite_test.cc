@@ -158,6 +158,7 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
       "ALTER TABLE jobs DROP COLUMN failures_alike;"
       "ALTER TABLE jobs DROP COLUMN evaluated_step;"
       "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
+      "ALTER TABLE jobs DROP COLUMN saved_step;"
       "ALTER TABLE attempts DROP COLUMN progressed;"
       "ALTER TABLE checkpoints DROP COLUMN needs;"
       "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
