@@ -38,26 +38,21 @@ class Inputs:
     def __init__(self, scratch, tiny=False, packed=None, base=None):
         self.scratch, self.tiny, self.packed, self._given = scratch, tiny, packed, base
         self.real = not tiny and shared_data().is_dir()
+        self.told = set()  # Of what a part has asked for, what its figures must come with.
         if tiny:
             self.shape, self.source, self.target = Shape(layers=4, width=128, vocabulary=2048, positions=256), 72, 24
         else:
             self.shape, self.source, self.target = GPT2_SMALL, 448, 64
 
-    @property
-    def notes(self):
-        if self.tiny:
-            return ["The bundled tiny model: these figures try the script and say nothing."]
-        weights = f"the weights of {self._given.name}" if self._given else "random weights (the real ones are not here)"
-        text = "CNN/DailyMail's articles, the real vocabulary" if self.real or self._packed_rows() else \
-            "made-up news of tools/demo_assets (the real data are not here)"
-        return [f"GPT-2 small's shape, {weights}; {text}."]
-
     def base(self):
         """A model's folder, without dropout."""
         if self.tiny:
+            self._tell_tiny()
             return ASSETS / "model"
         if self._given:
+            self.told.add(f"GPT-2 small, the weights of {self._given.name}.")
             return self._given
+        self.told.add("GPT-2 small's shape, random weights: the real ones are not here.")
         folder = CACHE / f"gpt2-small-random-{VERSION}-{'real' if self.real else 'demo'}-vocabulary"
         if not folder.exists():
             making = folder.with_name(f"{folder.name}.{os.getpid()}")
@@ -68,8 +63,17 @@ class Inputs:
             making.rename(folder)
         return folder
 
+    def _tell_tiny(self):
+        self.told.add("The bundled tiny model and its texts: these figures try the script and say nothing.")
+
+    def _tell_text(self, real):
+        if self.tiny:
+            return self._tell_tiny()
+        self.told.add("Articles of CNN/DailyMail, the real vocabulary." if real else "Made-up news of tools/demo_assets: the real data are not here.")
+
     def articles(self):
         """Rows of {document, summary}, in an order without meaning, each document longer than an example takes."""
+        self._tell_text(self.real)
         if self.real:
             rows = read_rows(shared_data() / "cnn_dailymail/valid.jsonl")
             return [row for row in rows if len(row["document"]) > 6 * self.source]
@@ -78,6 +82,13 @@ class Inputs:
         texts = [{name: " ".join(row[name] for row in rows[i:i + joined]) for name in ("document", "summary")} for i in range(len(rows) - joined)]
         random.Random(VERSION).shuffle(texts)
         return texts
+
+    def short_articles(self):
+        """Rows as they come."""
+        if not self.real:
+            return self.articles()[:64 if self.tiny else 600]
+        self._tell_text(self.real)
+        return read_rows(shared_data() / "cnn_dailymail/train.jsonl")[:1000]
 
     def articles_file(self, name, count, skip=0):
         rows = self.articles()
@@ -94,7 +105,12 @@ class Inputs:
 
     def token_rows(self, count):
         """(ids, prompt tokens) of examples as docs/TRAINING.md has them: of those that fill it, again and again, where there are some."""
-        rows = json.loads((self.packed / "rows.json").read_text()) if self._packed_rows() else self._tokenised()
+        if self._packed_rows():
+            packed = json.loads((self.packed / "rows.json").read_text())
+            self._tell_text(packed["real"])
+            rows = packed["rows"]
+        else:
+            rows = self._tokenised()
         while len(rows) < count:
             rows = rows + rows
         return rows[:count]
@@ -117,4 +133,4 @@ class Inputs:
     def make_pack(self, folder):
         """What a machine without tokenizers, and without the real data, needs."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rows.json").write_text(json.dumps(self._tokenised()[:64]))
+        (folder / "rows.json").write_text(json.dumps({"real": self.real, "rows": self._tokenised()[:64]}))

@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 import time
+import traceback
 
 import machine
 import results
@@ -92,8 +93,10 @@ class Bench:
 
     def run(self, part):
         """Rows and notes of a part."""
-        self.notes, self.peaks = list(self.inputs.notes), {}
+        self.notes, self.peaks = [], {}
+        self.inputs.told.clear()
         rows = importlib.import_module(f"parts.{part}").run(self)
+        self.notes = sorted(self.inputs.told) + self.notes
         for precision, values in self.peaks.items():
             self.note(f"P, {precision}: {results.median(values) / 1e9:,.0f} GFLOP/s (torch.mm, 4096 × 768 × 3072; median, {min(values) / 1e9:,.0f} to "
                       f"{max(values) / 1e9:,.0f}).")
@@ -133,9 +136,12 @@ def measure(bench, part, header, write):
     print(f"\n{part}: {PARTS[part]}", flush=True)
     try:
         rows = bench.run(part)
-    except (Unavailable, Failed) as missing:
-        print(f"{part}: NOT MEASURED: {missing}", flush=True)
-        return str(missing)
+    except Exception as missing:  # Whatever it is, the other parts are measured.
+        if not isinstance(missing, (Unavailable, Failed)):
+            traceback.print_exc()
+        why = str(missing) or type(missing).__name__
+        print(f"{part}: NOT MEASURED: {why}", flush=True)
+        return why
     text = results.block(header, bench.notes, rows)
     print(f"\n{text}\n{part}: {time.monotonic() - began:.0f} s", flush=True)
     if write:

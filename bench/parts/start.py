@@ -6,7 +6,7 @@ import sys
 import time
 
 import jobs
-from inputs import read_rows, shared_data, write_rows
+from inputs import write_rows
 from process import PEERS, Failed
 from results import Row, median
 
@@ -29,7 +29,7 @@ def seconds_until(command, env, text):
 def run(bench):
     bench.need("transformers", "peft", "accelerate")
     inputs = bench.inputs
-    rows = read_rows(shared_data() / "cnn_dailymail/train.jsonl")[:1000] if inputs.real else inputs.articles()[:64 if inputs.tiny else 600]
+    rows = inputs.short_articles()
     train = write_rows(bench.scratch / "train.jsonl", rows)
     job = {"base": str(inputs.base()), "source": inputs.source, "target": inputs.target, "precision": "fp32", "device": bench.device,
            "threads": bench.threads, "out": str(bench.scratch / "peer"), "train": str(train), "steps": len(rows) // BATCH, "batch_size": BATCH,
