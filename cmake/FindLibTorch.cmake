@@ -13,7 +13,9 @@ find_path(LibTorch_INCLUDE_DIR ATen/ATen.h
   PATHS ${GRAFT_CACHE}/libtorch-${LIBTORCH_VERSION}-cpu/torch/include ${LIBTORCH_ROOT}/torch/include NO_DEFAULT_PATH)
 find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS ${LIBTORCH_ROOT}/torch/lib NO_DEFAULT_PATH)
 find_library(LibTorch_C10_LIBRARY c10 PATHS ${LIBTORCH_ROOT}/torch/lib NO_DEFAULT_PATH)
-set(_libtorch_required LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
+# The OpenMP runtime whose threads LibTorch's operators use; by its full name, as the system's may be there, too.
+find_file(LibTorch_OPENMP_LIBRARY libgomp.so.1 PATHS ${LIBTORCH_ROOT}/torch/lib NO_DEFAULT_PATH)
+set(_libtorch_required LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_OPENMP_LIBRARY)
 if(GRAFT_TORCH STREQUAL "cuda")
   find_library(LibTorch_CUDA_LIBRARY torch_cuda PATHS ${LIBTORCH_ROOT}/torch/lib NO_DEFAULT_PATH)
   find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda PATHS ${LIBTORCH_ROOT}/torch/lib NO_DEFAULT_PATH)
@@ -29,7 +31,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   # SYSTEM keeps our warnings off; only worker/engine links this, for the folder holds another protobuf's headers too.
   target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE ${LibTorch_INCLUDE_DIR})
   target_link_directories(LibTorch::LibTorch INTERFACE ${LIBTORCH_ROOT}/torch/lib)
-  set(_libraries ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY})
+  set(_libraries ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY} ${LibTorch_OPENMP_LIBRARY})
   if(GRAFT_TORCH STREQUAL "cuda")
     set(_libraries -Wl,--no-as-needed ${LibTorch_CUDA_LIBRARY} ${LibTorch_C10_CUDA_LIBRARY} ${_libraries} -Wl,--as-needed)
     # The CUDA libraries live in sibling wheels that libtorch_cuda.so finds by its own RPATH; the linker needs to be told.

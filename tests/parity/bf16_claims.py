@@ -1,20 +1,22 @@
-"""Part 4: bf16 costs no more accuracy than transformers' own does, which is Trainer's bf16=True: autocast over a base in fp32, whose
-residual stream stays in fp32. graft's base and activations are bf16; trained tensors are fp32 in both.
+"""Part 4: bf16 costs no more accuracy than transformers' own does, which is Trainer's bf16=True: autocast over a base in fp32. graft's
+base and its products' factors are bf16, the residual stream, its norms and the logits are fp32; trained tensors are fp32 in both.
 
 A single last validation loss differs by chance as much as by precision (the same method comes out at 0.3 and 3 times the reference's),
 so its distances are summed over all methods and seeds before they are compared.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
 
 from claims import Claim
-from programs import fine_tune
-from reference import NO_DROPOUT, WatchedTrainer, learning_rates, reference_model, train_what_it_names
+from programs import TrainTool, fine_tune
+from reference import NO_DROPOUT, WatchedTrainer, learning_rates, make_gpt2_like, reference_model, train_what_it_names
 from small_job import MODEL, encoded, subset, token_mean
 
 PART = 4
@@ -79,10 +81,54 @@ def claim_of(what, jobs, index, cases):
                  TIMES, cases)
 
 
+def logits_of(folder, ids, scratch, **environment):
+    """Ours in bf16, of a process in that environment."""
+    out = scratch / "states.safetensors"
+    kept = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with TrainTool() as tool:
+            tool.ask("load", model=str(folder), precision="bf16")
+            tool.ask("hidden", ids=ids.tolist(), out=str(out))
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+    return load_file(out)["logits"].float()
+
+
+@torch.no_grad()
+def claims_of_logits(scratch, short):
+    """Of a model that is as hard in bf16 as GPT-2 is: teacher-forced logits, and the words that greedy decoding would take."""
+    folder = make_gpt2_like(scratch / "gpt2-like")
+    model = GPT2LMHeadModel.from_pretrained(folder).eval()
+    ids = torch.randint(0, 4000, (4 if short else 32, 64), generator=torch.Generator().manual_seed(5))
+    exact = model.double()(ids).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = model.float()(ids).logits.float()
+
+    def error(logits):
+        return (logits - exact).abs().mean().item()
+
+    def other_words(logits):
+        return (logits.argmax(-1) != exact.argmax(-1)).sum().item()
+
+    measured = []
+    # oneDNN has no product for bf16 without AVX-512: torch computes it in fp32 then.
+    for how, environment in (("", {}), (", emulated", {"ONEDNN_MAX_CPU_ISA": "AVX2"})):
+        ours = logits_of(folder, ids, scratch, **environment)
+        measured += [
+            Claim(PART, f"logits around {exact.mean():.0f}, channels up to 200{how}: mean error, {error(ours):.2g}, as a multiple of the "
+                  f"reference's, {error(theirs):.2g}", error(ours) / error(theirs), 1, exact.numel()),
+            Claim(PART, f"the same{how}: words that greedy decoding would take otherwise, {other_words(ours)}, beyond the reference's, "
+                  f"{other_words(theirs)}", max(0, other_words(ours) - other_words(theirs)), 0, ids.numel())]
+    return measured
+
+
 def claims(short):
     methods, seeds, steps = (["soft prompt"], (1,), 60) if short else (METHODS, (1, 2, 3), 200)
-    measured, everything = [], []
+    everything = []
     with tempfile.TemporaryDirectory() as folder:
+        measured = claims_of_logits(Path(folder), short)
         for name in methods:
             jobs = [Job(Path(folder) / f"{name}-{seed}", METHODS[name], seed, steps) for seed in seeds]
             measured.append(claim_of(f"{name}, loss of {steps} steps", jobs, 0, steps * len(jobs)))

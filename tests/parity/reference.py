@@ -34,6 +34,31 @@ def make_base(folder, seed=7, initializer_range=0.2, **config):
     return folder
 
 
+@torch.no_grad()
+def make_gpt2_like(folder, layers=6, width=256, seed=11):
+    """A checkpoint with what makes the real GPT-2 hard in bf16: three channels of the residual stream are a hundred times the others from
+    the second block to the last, and logits lie around -60, since all words share a direction that the last norm's bias points away from."""
+    torch.manual_seed(seed)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=4000, n_positions=128, n_embd=width, n_layer=layers, n_head=width // 64, bos_token_id=0,
+                                       eos_token_id=0, **NO_DROPOUT))
+    shared, outliers = 0.1 * torch.randn(width), [13, 77, 200]
+    parts = model.transformer
+    parts.wte.weight.normal_(0, 0.12).add_(shared)
+    parts.wpe.weight.normal_(0, 0.05)
+    parts.wpe.weight[:, outliers] += torch.tensor([3.0, -2.0, 1.5])
+    for block in parts.h:
+        for module in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
+            module.weight.normal_(0, 0.08 if module is not block.mlp.c_proj else 0.06)
+        block.ln_1.weight.uniform_(0.2, 0.6)
+        block.ln_2.weight.uniform_(0.2, 0.6)
+    parts.h[1].mlp.c_proj.bias[outliers] += torch.tensor([60.0, -200.0, 90.0])
+    parts.h[-1].mlp.c_proj.bias[outliers] -= torch.tensor([40.0, -150.0, 70.0])
+    parts.ln_f.weight.uniform_(1, 3)
+    parts.ln_f.bias.copy_(-60 * shared / (shared @ shared))
+    model.save_pretrained(folder)
+    return folder
+
+
 def reference_model(base, method, dtype, **options):
     """The base with PEFT's adapters for `method` (graft.v1.Method as JSON); what trains requires its gradient."""
     model = GPT2LMHeadModel.from_pretrained(base, dtype=torch.float32, **options)

@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<AdapterSet>> AdapterSet::Create(const Gpt2Model& 
   RETURN_IF_ERROR(set->CheckLastLayers());
   if (method.lora) RETURN_IF_ERROR(set->CreateLora(seed));
   if (method.soft_prompt) RETURN_IF_ERROR(set->CreateSoftPrompt(seed));
-  set->AddBaseTensors();
+  RETURN_IF_ERROR(set->AddBaseTensors());
   if (set->tensors_.empty()) {
     return absl::InvalidArgumentError(
         "method.last_layers: nothing trains; raise num_layers or include the final norm or head");
@@ -165,7 +165,8 @@ absl::Status AdapterSet::CreateSoftPrompt(uint64_t seed) {
       }
       rows = at::tensor(ids, at::kLong);
     }
-    values = network.wte.index_select(0, rows.to(network.device()));
+    ASSIGN_OR_RETURN(const at::Tensor words, base_.Unrounded("wte.weight", network.wte));
+    values = words.index_select(0, rows.to(network.device()));
   }
   AddTensor("soft_prompt", values, AdapterPart::kSoftPrompt);
   return absl::OkStatus();
@@ -182,14 +183,17 @@ bool AdapterSet::TrainsBaseTensor(const std::string& name) const {
   return false;
 }
 
-void AdapterSet::AddBaseTensors() {
+absl::Status AdapterSet::AddBaseTensors() {
   Gpt2Network network = base_.network();
   // A tied head that last_layers trains becomes a copy of its own; full keeps it tied.
   const bool with_head = !method_.full || !base_.head_is_tied();
   const AdapterPart part = method_.full ? AdapterPart::kFull : AdapterPart::kLastLayers;
   for (const NamedTensor& named : NamedTensors(network, with_head)) {
-    if (TrainsBaseTensor(named.name)) AddTensor(named.name, *named.tensor, part);
+    if (!TrainsBaseTensor(named.name)) continue;
+    ASSIGN_OR_RETURN(const at::Tensor initial, base_.Unrounded(named.name, *named.tensor));
+    AddTensor(named.name, initial, part);
   }
+  return absl::OkStatus();
 }
 
 void AdapterSet::AddTensor(std::string name, const at::Tensor& initial, AdapterPart part) {
@@ -255,7 +259,7 @@ Gpt2Network AdapterSet::Bind() const {
   Gpt2Network network = base_.network();
   std::map<std::string, at::Tensor> cast;
   for (const TrainedTensor& trained : tensors_) {
-    cast[trained.name] = trained.tensor.to(base_.dtype());
+    cast[trained.name] = trained.tensor.to(TypeInNetwork(trained.name, base_.dtype()));
   }
   for (const LoraPlace& place : lora_places_) {
     network.blocks[place.layer].lora[place.site] =
@@ -268,6 +272,9 @@ Gpt2Network AdapterSet::Bind() const {
     }
   }
   if (method_.full && base_.head_is_tied()) network.lm_head = network.wte;
+  if (!network.lm_head.is_same(base_.network().lm_head)) {
+    network.head_packed = PackedWeight(network.lm_head);
+  }
   if (const auto found = cast.find("soft_prompt"); found != cast.end()) {
     network.soft_prompt = found->second;
   }

@@ -88,7 +88,7 @@ class AdapterSet {
   void AddTensor(std::string name, const at::Tensor& initial, AdapterPart part);
   void AddLora(LoraPlace place, const at::Tensor& a, const at::Tensor& b);
   // The base tensors that last_layers or full trains, as leaves with the base's values.
-  void AddBaseTensors();
+  absl::Status AddBaseTensors();
   absl::Status CreateLora(uint64_t seed);
   absl::Status CreateSoftPrompt(uint64_t seed);
   absl::Status CheckLastLayers() const;

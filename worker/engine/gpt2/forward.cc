@@ -31,8 +31,9 @@ at::Tensor HiddenStates(const Gpt2Network& network, const at::Tensor& ids,
 }
 
 at::Tensor Logits(const Gpt2Network& network, const at::Tensor& hidden) {
-  at::Tensor normed = ApplyLayerNorm(hidden, network.ln_f, network.layer_norm_epsilon);
-  return at::mm(normed, network.lm_head.t());
+  const at::Tensor normed = ApplyLayerNorm(network, hidden, network.ln_f);
+  return network.head_packed.defined() ? network.head_packed.Product(normed)
+                                       : WideProduct(normed, network.lm_head);
 }
 
 }  // namespace graft

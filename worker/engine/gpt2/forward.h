@@ -25,12 +25,12 @@ struct DropoutPlan {
 //              so causal attention keeps them away from it without a mask.
 //   positions  [M] int64 into the flattened [B, P + T]: P virtual tokens stand before each row.
 //   dropout    nullptr: evaluation mode (LoRA's dropout is off then, too).
-// Returns [M, C] in the network's dtype. P + T must not exceed n_positions.
-// Follows modeling_gpt2.py of transformers; the soft prompt as PEFT's PROMPT_TUNING.
+// Returns [M, C] of the stream's type (fp32 for a network of bf16). P + T must not exceed
+// n_positions. Follows modeling_gpt2.py of transformers; the soft prompt as PEFT's PROMPT_TUNING.
 at::Tensor HiddenStates(const Gpt2Network& network, const at::Tensor& ids,
                         const at::Tensor& positions, const DropoutPlan* dropout);
 
-// ln_f and head: [M, C] → logits [M, V] in the network's dtype.
+// ln_f and head: [M, C] → logits [M, V] in fp32 (fp64 for fp64 networks): WideProduct.
 at::Tensor Logits(const Gpt2Network& network, const at::Tensor& hidden);
 
 // scale * sum over M of -log softmax(Logits(hidden))[target], a scalar in fp32 (fp64 for fp64

@@ -15,11 +15,6 @@ at::Tensor DeviceTensor(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
 }
 
-at::Tensor WideLogits(const Gpt2Network& network, const at::Tensor& hidden) {
-  at::Tensor logits = Logits(network, hidden);
-  return network.dtype() == at::kDouble ? logits : logits.to(at::kFloat);
-}
-
 // Where each row may look: [B, 1, 1, longest] bool; nothing when all rows are equally long.
 std::optional<at::Tensor> DecodeMask(const at::Tensor& last_positions, int64_t longest,
                                      bool equal) {
@@ -102,7 +97,7 @@ at::Tensor Prefill(const Gpt2Network& network, const at::Tensor& ids,
     }
     x = FinishBlock(network, x, attention, layer, no_dropout);
   }
-  return WideLogits(network, x);
+  return Logits(network, x);
 }
 
 at::Tensor DecodeStep(const Gpt2Network& network, const at::Tensor& ids, KvCache& cache) {
@@ -117,7 +112,8 @@ at::Tensor DecodeStep(const Gpt2Network& network, const at::Tensor& ids, KvCache
   const at::Tensor heads = at::arange(network.num_heads, places.options()).unsqueeze(0);
   const c10::List<std::optional<at::Tensor>> cells({rows, heads, places.unsqueeze(1)});
 
-  at::Tensor x = at::embedding(network.wte, ids) + at::embedding(network.wpe, places);
+  at::Tensor x = at::embedding(network.wte, ids).to(network.stream_dtype()) +
+                 at::embedding(network.wpe, places).to(network.stream_dtype());
   for (int64_t layer = 0; layer < network.num_layers(); ++layer) {
     AttentionInputs inputs = ProjectAttention(network, x, batch, layer, no_dropout);
     cache.keys_[layer].index_put_(cells, inputs.key.squeeze(2));
@@ -128,7 +124,7 @@ at::Tensor DecodeStep(const Gpt2Network& network, const at::Tensor& ids, KvCache
     x = FinishBlock(network, x, attention.reshape(x.sizes()), layer, no_dropout);
   }
   for (int64_t& length : cache.lengths_) ++length;
-  return WideLogits(network, x);
+  return Logits(network, x);
 }
 
 }  // namespace graft

@@ -27,8 +27,8 @@ struct Pieces {
 
 // Sum of cross-entropies times scale, and its gradients, over pieces of rows.
 Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
-                           const at::Tensor& targets, double scale, bool need_hidden,
-                           bool need_head) {
+                           const PackedWeight& packed, const at::Tensor& targets, double scale,
+                           bool need_hidden, bool need_head) {
   const at::ScalarType type = LossType(hidden.scalar_type());
   Pieces pieces;
   pieces.loss = at::zeros({}, hidden.options().dtype(type));
@@ -39,7 +39,8 @@ Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
     const int64_t rows = std::min(rows_per_piece, hidden.size(0) - begin);
     at::Tensor piece = hidden.narrow(0, begin, rows);
     at::Tensor target = targets.narrow(0, begin, rows).unsqueeze(1);
-    at::Tensor log_probs = at::log_softmax(at::mm(piece, head.t()), 1, type);
+    const at::Tensor logits = packed.defined() ? packed.Product(piece) : WideProduct(piece, head);
+    at::Tensor log_probs = at::log_softmax(logits, 1);
     pieces.loss.sub_(log_probs.gather(1, target).sum(), scale);
     if (!need_hidden && !need_head) continue;
     // d loss / d logits = scale * (softmax - onehot)
@@ -55,16 +56,17 @@ Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
 class CrossEntropyOfHead : public torch::autograd::Function<CrossEntropyOfHead> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
-                            const at::Tensor& head, const at::Tensor& targets, double scale) {
-    Pieces pieces = ChunkedCrossEntropy(hidden, head, targets, scale, hidden.requires_grad(),
-                                        head.requires_grad());
+                            const at::Tensor& head, const PackedWeight& packed,
+                            const at::Tensor& targets, double scale) {
+    Pieces pieces = ChunkedCrossEntropy(hidden, head, packed, targets, scale,
+                                        hidden.requires_grad(), head.requires_grad());
     context->save_for_backward({pieces.grad_hidden, pieces.grad_head});
     return pieces.loss;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     variable_list saved = context->get_saved_variables();
-    variable_list result(4);
+    variable_list result(5);
     for (int i = 0; i < 2; ++i) {
       if (saved[i].defined()) result[i] = saved[i] * grads[0].to(saved[i].scalar_type());
     }
@@ -76,11 +78,13 @@ class CrossEntropyOfHead : public torch::autograd::Function<CrossEntropyOfHead> 
 
 at::Tensor LabelLoss(const Gpt2Network& network, const at::Tensor& hidden,
                      const at::Tensor& targets, double scale) {
-  at::Tensor normed = ApplyLayerNorm(hidden, network.ln_f, network.layer_norm_epsilon);
+  at::Tensor normed = ApplyLayerNorm(network, hidden, network.ln_f);
   if (c10::GradMode::is_enabled()) {
-    return CrossEntropyOfHead::apply(normed, network.lm_head, targets, scale);
+    return CrossEntropyOfHead::apply(normed, network.lm_head, network.head_packed, targets, scale);
   }
-  return ChunkedCrossEntropy(normed, network.lm_head, targets, scale, false, false).loss;
+  return ChunkedCrossEntropy(normed, network.lm_head, network.head_packed, targets, scale, false,
+                             false)
+      .loss;
 }
 
 }  // namespace graft

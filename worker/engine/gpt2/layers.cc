@@ -23,6 +23,11 @@ at::Generator SeededGenerator(at::Device device, uint64_t key) {
   return generator;
 }
 
+// The stream with what a block adds to it, whose memory is used where it is of the same type.
+at::Tensor AddTo(const at::Tensor& stream, at::Tensor added) {
+  return added.scalar_type() == stream.scalar_type() ? added.add_(stream) : stream + added;
+}
+
 }  // namespace
 
 uint64_t Dropout::Key(DropoutPlace place, int64_t layer, int site) const {
@@ -66,8 +71,10 @@ void Dropout::SeedAttention(at::Device device, int64_t layer) const {
   generator.set_current_seed(Key(DropoutPlace::kAttention, layer, 0));
 }
 
-at::Tensor ApplyLayerNorm(const at::Tensor& x, const LayerNormTensors& norm, double epsilon) {
-  return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, epsilon);
+at::Tensor ApplyLayerNorm(const Gpt2Network& network, const at::Tensor& x,
+                          const LayerNormTensors& norm) {
+  return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, network.layer_norm_epsilon)
+      .to(network.dtype());
 }
 
 at::Tensor ApplyConv1d(const at::Tensor& x, const BlockTensors& block, int site, int64_t layer,
@@ -85,7 +92,7 @@ at::Tensor ApplyConv1d(const at::Tensor& x, const BlockTensors& block, int site,
 AttentionInputs ProjectAttention(const Gpt2Network& network, const at::Tensor& x, int64_t batch,
                                  int64_t layer, const Dropout& dropout) {
   const BlockTensors& block = network.blocks[layer];
-  at::Tensor normed = ApplyLayerNorm(x, block.ln_1, network.layer_norm_epsilon);
+  at::Tensor normed = ApplyLayerNorm(network, x, block.ln_1);
   at::Tensor qkv = ApplyConv1d(normed, block, kAttnCAttn, layer, dropout);
   const int64_t heads = network.num_heads;
   const int64_t length = x.size(0) / batch;
@@ -98,22 +105,22 @@ at::Tensor FinishBlock(const Gpt2Network& network, const at::Tensor& x, const at
                        int64_t layer, const Dropout& dropout) {
   const BlockTensors& block = network.blocks[layer];
   at::Tensor projected = ApplyConv1d(attention, block, kAttnCProj, layer, dropout);
-  at::Tensor middle = dropout.Residual(projected, layer, DropoutPlace::kAttentionOut).add_(x);
-  at::Tensor normed = ApplyLayerNorm(middle, block.ln_2, network.layer_norm_epsilon);
+  at::Tensor middle = AddTo(x, dropout.Residual(projected, layer, DropoutPlace::kAttentionOut));
+  at::Tensor normed = ApplyLayerNorm(network, middle, block.ln_2);
   at::Tensor wide = at::gelu(ApplyConv1d(normed, block, kMlpCFc, layer, dropout), "tanh");
   at::Tensor out = ApplyConv1d(wide, block, kMlpCProj, layer, dropout);
-  return dropout.Residual(out, layer, DropoutPlace::kMlpOut).add_(middle);
+  return AddTo(middle, dropout.Residual(out, layer, DropoutPlace::kMlpOut));
 }
 
 at::Tensor Embed(const Gpt2Network& network, const at::Tensor& ids, const Dropout& dropout) {
   const int64_t batch = ids.size(0);
   const int64_t prompt = network.num_virtual_tokens();
   const int64_t length = prompt + ids.size(1);
-  at::Tensor x = at::embedding(network.wte, ids);
+  at::Tensor x = at::embedding(network.wte, ids).to(network.stream_dtype());
   if (prompt > 0) {
     x = at::cat({network.soft_prompt.unsqueeze(0).expand({batch, -1, -1}), x}, 1);
   }
-  x = x + network.wpe.narrow(0, 0, length);
+  x = x + network.wpe.narrow(0, 0, length).to(network.stream_dtype());
   return dropout.Embedding(x).view({batch * length, network.width()});
 }
 

@@ -36,7 +36,9 @@ class Dropout {
   const DropoutPlan* plan_;
 };
 
-at::Tensor ApplyLayerNorm(const at::Tensor& x, const LayerNormTensors& norm, double epsilon);
+// Rows of the stream [N, C], normalised, as the products want them: in the network's own type.
+at::Tensor ApplyLayerNorm(const Gpt2Network& network, const at::Tensor& x,
+                          const LayerNormTensors& norm);
 
 // x [N, in] → [N, out], with the site's LoRA if it has one.
 at::Tensor ApplyConv1d(const at::Tensor& x, const BlockTensors& block, int site, int64_t layer,

@@ -24,13 +24,15 @@ absl::StatusOr<at::Tensor> LoadTensor(const ModelFolder& folder, const std::stri
           absl::StrCat("tensor ", name, " holds NaN or infinite values"));
     }
   }
-  return stored.to(options.device, options.dtype);
+  return stored.to(options.device, TypeInNetwork(name, options.dtype));
 }
 
 }  // namespace
 
 Gpt2Model::Gpt2Model(Gpt2Config config, Gpt2Network network)
-    : config_(std::move(config)), network_(std::move(network)) {}
+    : config_(std::move(config)), network_(std::move(network)) {
+  network_.head_packed = PackedWeight(network_.lm_head);
+}
 
 absl::StatusOr<std::unique_ptr<Gpt2Model>> Gpt2Model::Load(const std::string& directory,
                                                            const Options& options) {
@@ -47,7 +49,17 @@ absl::StatusOr<std::unique_ptr<Gpt2Model>> Gpt2Model::Load(const std::string& di
     if (options.pulse != nullptr) options.pulse->Beat();
   }
   if (config.tie_word_embeddings) network.lm_head = network.wte;
-  return std::make_unique<Gpt2Model>(config, std::move(network));
+  auto model = std::make_unique<Gpt2Model>(config, std::move(network));
+  if (options.dtype == at::kBFloat16) model->folder_ = std::move(folder);
+  return model;
+}
+
+absl::StatusOr<at::Tensor> Gpt2Model::Unrounded(const std::string& name,
+                                                const at::Tensor& tensor) const {
+  if (!folder_) return tensor;
+  const TensorView* view = folder_->Find(name);
+  if (view == nullptr) view = folder_->Find("wte.weight");  // A tied head's.
+  return TensorFromView(*view, at::kFloat, device());
 }
 
 int64_t Gpt2Model::num_parameters() const { return Gpt2ParameterCount(config_); }

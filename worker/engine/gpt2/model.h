@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -36,10 +37,14 @@ class Gpt2Model {
   at::ScalarType dtype() const { return network_.dtype(); }
   bool head_is_tied() const { return network_.lm_head.is_same(network_.wte); }
   int64_t num_parameters() const;  // A tied head counts once.
+  // What training of network()'s `tensor` of that name begins with: the tensor itself or, in a
+  // network of bf16, the file's own values in fp32.
+  absl::StatusOr<at::Tensor> Unrounded(const std::string& name, const at::Tensor& tensor) const;
 
  private:
   Gpt2Config config_;
   Gpt2Network network_;
+  std::optional<ModelFolder> folder_;  // Of a network of bf16; its files are mapped, not read.
 };
 
 }  // namespace graft

@@ -1,5 +1,6 @@
 #include "worker/engine/gpt2/network.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace graft {
@@ -7,6 +8,14 @@ namespace graft {
 const char* Conv1dSiteName(int site) {
   static constexpr const char* kNames[] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
   return kNames[site];
+}
+
+at::ScalarType StreamType(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 ? at::kFloat : dtype;
+}
+
+at::ScalarType TypeInNetwork(absl::string_view name, at::ScalarType dtype) {
+  return absl::StrContains(name, "ln_") || name == "soft_prompt" ? StreamType(dtype) : dtype;
 }
 
 std::vector<NamedTensor> NamedTensors(Gpt2Network& network, bool with_lm_head) {

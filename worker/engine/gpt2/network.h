@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
+#include "worker/engine/gpt2/wide_product.h"
+
 namespace graft {
 
 struct LayerNormTensors {
@@ -41,6 +44,13 @@ struct BlockTensors {
   std::array<std::optional<LoraTensors>, kConv1dSites> lora;
 };
 
+// In a network of bf16 the products have factors in bf16; the residual stream and what acts on it
+// itself (LayerNorms, the soft prompt) are fp32, as under autocast: single channels of GPT-2's
+// stream are a hundred times the others, and each of its 2 L sums would be rounded.
+at::ScalarType StreamType(at::ScalarType dtype);
+// The type of the tensor of that name in a network of `dtype`.
+at::ScalarType TypeInNetwork(absl::string_view name, at::ScalarType dtype);
+
 // All tensors that one forward pass of GPT-2 uses, and the two numbers that they do not tell. A
 // value: copies share the tensors. Gpt2Model gives the base model's; AdapterSet::Bind puts its
 // trained tensors over them. What requires a gradient is trained, everything else is frozen, and
@@ -52,8 +62,9 @@ struct Gpt2Network {
   at::Tensor wpe;  // [n_positions, C]
   std::vector<BlockTensors> blocks;
   LayerNormTensors ln_f;
-  at::Tensor lm_head;      // [V, C]; the same tensor as wte when the head is tied.
-  at::Tensor soft_prompt;  // [P, C], or undefined.
+  at::Tensor lm_head;        // [V, C]; the same tensor as wte when the head is tied.
+  PackedWeight head_packed;  // lm_head's, where WideProduct is faster with it.
+  at::Tensor soft_prompt;    // [P, C], or undefined.
 
   int64_t num_layers() const { return static_cast<int64_t>(blocks.size()); }
   int64_t vocab_size() const { return wte.size(0); }
@@ -62,6 +73,8 @@ struct Gpt2Network {
   int64_t num_virtual_tokens() const { return soft_prompt.defined() ? soft_prompt.size(0) : 0; }
   at::Device device() const { return wte.device(); }
   at::ScalarType dtype() const { return wte.scalar_type(); }
+  // Of the residual stream.
+  at::ScalarType stream_dtype() const { return StreamType(dtype()); }
 };
 
 // The base model's tensors by their published names without prefix ("wte.weight",

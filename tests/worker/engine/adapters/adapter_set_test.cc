@@ -51,6 +51,25 @@ at::Tensor NextLogits(const Gpt2Network& network) {
                                       at::arange(prompt, prompt + 9, at::kLong), nullptr));
 }
 
+TEST(AdapterSetTest, InBf16TrainingBeginsWithTheFilesOwnValues) {
+  const std::unique_ptr<Gpt2Model> exact = GoldenModel(at::kFloat);
+  const std::unique_ptr<Gpt2Model> rounded = GoldenModel(at::kBFloat16);
+  MethodConfig full;
+  full.full = true;
+  MethodConfig prompt = Prompt({.num_virtual_tokens = 3});
+  for (const MethodConfig& method :
+       {LastLayers({.num_layers = 1, .include_lm_head = true}), full, prompt}) {
+    const auto begun = AdapterSet::Create(*rounded, method, 1);
+    const auto right = AdapterSet::Create(*exact, method, 1);
+    ASSERT_TRUE(begun.ok()) << begun.status();
+    ASSERT_EQ(Names(**begun), Names(**right));
+    for (size_t i = 0; i < (*begun)->tensors().size(); ++i) {
+      EXPECT_TRUE(at::equal((*begun)->tensors()[i].tensor, (*right)->tensors()[i].tensor))
+          << (*begun)->tensors()[i].name;
+    }
+  }
+}
+
 TEST(AdapterSetTest, LoraTargetsMatchBySuffixAndStartAsNoChange) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   const auto set =

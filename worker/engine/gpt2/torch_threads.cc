@@ -1,0 +1,42 @@
+#include "worker/engine/gpt2/torch_threads.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+// Of the OpenMP runtime that LibTorch brings along (GCC's libgomp, whose binary interface these
+// are; docs/decisions/0006-products-in-bf16.md).
+extern "C" {
+void GOMP_parallel(void (*body)(void*), void* data, unsigned num_threads, unsigned flags);
+int omp_get_thread_num();
+int omp_get_num_threads();
+}
+
+namespace graft {
+namespace {
+
+struct Loop {
+  int64_t count;
+  const std::function<void(int64_t, int64_t)>& body;
+};
+
+void RunPart(void* data) {
+  const Loop& loop = *static_cast<Loop*>(data);
+  const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
+  const int64_t begin = loop.count * part / parts, end = loop.count * (part + 1) / parts;
+  if (begin < end) loop.body(begin, end);
+}
+
+}  // namespace
+
+void ForEachOnTorchThreads(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
+  const int64_t threads = std::min<int64_t>(at::get_num_threads(), count);
+  if (threads <= 1) {
+    if (count > 0) body(0, count);
+    return;
+  }
+  Loop loop = {count, body};
+  GOMP_parallel(RunPart, &loop, static_cast<unsigned>(threads), 0);
+}
+
+}  // namespace graft

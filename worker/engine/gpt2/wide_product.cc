@@ -1,0 +1,91 @@
+#include "worker/engine/gpt2/wide_product.h"
+
+#include <ATen/ATen.h>
+#include <ATen/native/CPUBlas.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/gpt2/torch_threads.h"
+
+namespace graft {
+namespace {
+
+constexpr int64_t kTile = 64;     // Rows of the weight in one small product.
+constexpr int64_t kRows = 64;     // Rows of x in one.
+constexpr int64_t kPiece = 1024;  // Rows of the weight in fp32 at once.
+
+// oneDNN decides by the processor and by what ONEDNN_MAX_CPU_ISA leaves of it: asked by doing.
+bool HasSmallProduct() {
+  static const bool has =
+      HasNativeBf16(at::kCPU) && CatchTorchErrors([] {
+                                   const at::BFloat16 a[2] = {}, b[2 * kTile] = {};
+                                   float c[kTile];
+                                   at::native::cpublas::brgemm(1, kTile, 2, 2, kTile, kTile,
+                                                               /*add_C=*/false, a, b, c);
+                                   return absl::OkStatus();
+                                 }).ok();
+  return has;
+}
+
+bool CanPack(const at::Tensor& weight) {
+  return weight.scalar_type() == at::kBFloat16 && weight.is_cpu() && weight.size(1) % 2 == 0 &&
+         HasSmallProduct();
+}
+
+}  // namespace
+
+PackedWeight::PackedWeight(const at::Tensor& weight) {
+  if (!CanPack(weight)) return;
+  c10::NoGradGuard no_grad;
+  rows_ = weight.size(0);
+  const int64_t tiles = (rows_ + kTile - 1) / kTile, pairs = weight.size(1) / 2;
+  tiles_ = at::empty({tiles, pairs, kTile, 2}, weight.options().requires_grad(false));
+  const int64_t whole = rows_ / kTile;
+  const auto pack = [&](int64_t begin, int64_t count, int64_t width) {
+    tiles_.narrow(0, begin, count)
+        .narrow(2, 0, width)
+        .copy_(weight.narrow(0, begin * kTile, count * width)
+                   .view({count, width, pairs, 2})
+                   .transpose(1, 2));
+  };
+  if (whole > 0) pack(0, whole, kTile);
+  if (whole < tiles) pack(whole, 1, rows_ - whole * kTile);
+}
+
+at::Tensor PackedWeight::Product(const at::Tensor& x) const {
+  const at::Tensor left = x.contiguous();
+  const int64_t rows = left.size(0), inner = left.size(1);
+  at::Tensor result = at::empty({rows, rows_}, left.options().dtype(at::kFloat));
+  const auto* a = left.const_data_ptr<at::BFloat16>();
+  const auto* b = tiles_.const_data_ptr<at::BFloat16>();
+  auto* c = result.mutable_data_ptr<float>();
+  ForEachOnTorchThreads(tiles_.size(0), [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t width = std::min(kTile, rows_ - tile * kTile);
+      for (int64_t row = 0; row < rows; row += kRows) {
+        at::native::cpublas::brgemm(std::min(kRows, rows - row), width, inner, inner, kTile, rows_,
+                                    /*add_C=*/false, a + row * inner, b + tile * kTile * inner,
+                                    c + row * rows_ + tile * kTile);
+      }
+    }
+  });
+  return result;
+}
+
+at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight) {
+  if (x.scalar_type() != at::kBFloat16) return at::mm(x, weight.t());
+  if (x.is_cuda()) return at::mm(x, weight.t(), at::kFloat);
+  if (const PackedWeight packed(weight); packed.defined()) return packed.Product(x);
+  const at::Tensor wide = x.to(at::kFloat);
+  at::Tensor result = at::empty({x.size(0), weight.size(0)}, wide.options());
+  for (int64_t begin = 0; begin < weight.size(0); begin += kPiece) {
+    const int64_t count = std::min(kPiece, weight.size(0) - begin);
+    at::Tensor piece = result.narrow(1, begin, count);
+    piece.copy_(at::mm(wide, weight.narrow(0, begin, count).to(at::kFloat).t()));
+  }
+  return result;
+}
+
+}  // namespace graft
