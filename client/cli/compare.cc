@@ -125,7 +125,7 @@ absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(
             : "they scored different references";
     if (!difference.not_comparable.empty()) continue;
     difference.note =
-        UnequalFields(ours, theirs, {"decoding", "max_new_tokens", "max_source_tokens"});
+        UnequalDecoding(ours, theirs, {"decoding", "max_new_tokens", "max_source_tokens"});
     RETURN_IF_ERROR(Compare(scores[i], scores[0], difference));
   }
   return differences;

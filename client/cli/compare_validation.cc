@@ -70,7 +70,7 @@ std::string UnequalScoring(const v1::Job& our_job, const v1::Job& their_job) {
   const v1::ScoringFingerprint& ours = our_job.result().fingerprint();
   const v1::ScoringFingerprint& theirs = their_job.result().fingerprint();
   if (ours.num_samples() == 0 || theirs.num_samples() == 0) return "";
-  return UnequalFields(
+  return UnequalDecoding(
       ours, theirs,
       {"num_samples", "use_stemmer", "sentence_splitter", "decoding", "max_new_tokens"});
 }
@@ -91,6 +91,17 @@ std::string UnequalFields(const google::protobuf::Message& ours,
     unequal.push_back(absl::StrCat(name, " is ", our_value, ", not ", their_value));
   }
   return absl::StrJoin(unequal, "; ");
+}
+
+std::string UnequalDecoding(const v1::ScoringFingerprint& ours,
+                            const v1::ScoringFingerprint& theirs,
+                            std::initializer_list<const char*> names) {
+  std::vector<std::string> parts;
+  Add(parts, UnequalFields(ours, theirs, names));
+  if (!ours.precision().empty() && !theirs.precision().empty()) {
+    Add(parts, UnequalFields(ours, theirs, {"precision"}));
+  }
+  return absl::StrJoin(parts, "; ");
 }
 
 std::vector<ValidationDifference> ValidationDifferences(const std::vector<ComparedJob>& jobs) {

@@ -39,4 +39,9 @@ std::string UnequalFields(const google::protobuf::Message& ours,
                           const google::protobuf::Message& theirs,
                           std::initializer_list<const char*> names);
 
+// The same, and the precision where both jobs tell it: those of earlier releases do not.
+std::string UnequalDecoding(const v1::ScoringFingerprint& ours,
+                            const v1::ScoringFingerprint& theirs,
+                            std::initializer_list<const char*> names);
+
 }  // namespace graft

@@ -61,6 +61,7 @@ struct EvaluationEvent {
   bool use_stemmer = true;
   std::string sentence_splitter;
   std::string decoding;
+  std::string precision;
   int64_t max_new_tokens = 0;
   int64_t max_source_tokens = 0;
   std::string samples_sha256;

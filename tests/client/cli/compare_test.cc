@@ -83,6 +83,15 @@ TEST(CompareTest, AnotherDecodingIsComparedAndNoted) {
               HasSubstr("+0.100 (1 rows; decoding is \"greedy\", not \"\")"));
 }
 
+TEST(CompareTest, AnotherPrecisionIsNotedWhereBothTellTheirs) {
+  std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
+  jobs[1].job.mutable_result()->mutable_fingerprint()->set_precision("bf16");
+  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}), HasSubstr("(1 rows)"));
+  jobs[0].job.mutable_result()->mutable_fingerprint()->set_precision("fp32");
+  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
+              HasSubstr("(1 rows; precision is \"bf16\", not \"fp32\")"));
+}
+
 TEST(CompareTest, TheTableHasTrainingFiguresAndBaselines) {
   v1::Job training;
   training.mutable_result()->set_trainable_parameters(24576);

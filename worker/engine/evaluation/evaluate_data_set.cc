@@ -18,6 +18,7 @@
 #include "worker/engine/evaluation/row_counter.h"
 #include "worker/engine/evaluation/sample_text.h"
 #include "worker/engine/evaluation/summaries.h"
+#include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/validation_loss.h"
 
 namespace graft {
@@ -91,7 +92,7 @@ class EvaluationRun {
     lead3_table_.Summarise("lead3/", &event_.values);
     oracle_table_.Summarise("oracle/", &event_.values);
     untuned_table_.Summarise("untuned/", &event_.values);
-    SetScoringSettings(options_.config.data, evaluation_, &event_);
+    SetScoringSettings(options_.config.data, evaluation_, PrecisionName(network_.dtype()), &event_);
     event_.num_samples = table_.size();
     event_.samples_sha256 = hash_.Hex();
     return absl::OkStatus();

@@ -38,10 +38,11 @@ std::string DecodingName(const GenerationConfig& config) {
 }
 
 void SetScoringSettings(const DataConfig& data, const EvaluationConfig& evaluation,
-                        EvaluationEvent* event) {
+                        const std::string& precision, EvaluationEvent* event) {
   event->use_stemmer = evaluation.use_stemmer;
   event->sentence_splitter = "newline";
   event->decoding = DecodingName(evaluation.generation);
+  event->precision = precision;
   event->max_new_tokens = evaluation.max_new_tokens;
   event->max_source_tokens = data.max_source_tokens;
 }

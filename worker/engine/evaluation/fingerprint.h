@@ -14,6 +14,6 @@ std::string DecodingName(const GenerationConfig& config);
 
 // Fills the settings of the fingerprint part of `event`; counts and hash are the caller's.
 void SetScoringSettings(const DataConfig& data, const EvaluationConfig& evaluation,
-                        EvaluationEvent* event);
+                        const std::string& precision, EvaluationEvent* event);
 
 }  // namespace graft

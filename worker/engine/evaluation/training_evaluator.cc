@@ -9,6 +9,7 @@
 #include "worker/engine/evaluation/fingerprint.h"
 #include "worker/engine/evaluation/sample_text.h"
 #include "worker/engine/evaluation/summaries.h"
+#include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/validation_loss.h"
 
 namespace graft {
@@ -52,7 +53,7 @@ absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& n
 absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t step,
                                          RowCounter& counter, StopToken& stop,
                                          EvaluationEvent* event) {
-  SetScoringSettings(options_.data, options_.evaluation, event);
+  SetScoringSettings(options_.data, options_.evaluation, PrecisionName(network.dtype()), event);
   counter.BeginPass(static_cast<int64_t>(rows_.size()));
   const SummaryOptions options = {options_.tokenizer, options_.data, options_.evaluation,
                                   [&](int64_t rows) { counter.Add(rows); }};

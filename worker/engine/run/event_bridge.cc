@@ -69,6 +69,7 @@ v1::ScoringFingerprint FingerprintOf(const EvaluationEvent& event) {
   fingerprint.set_use_stemmer(event.use_stemmer);
   fingerprint.set_sentence_splitter(event.sentence_splitter);
   fingerprint.set_decoding(event.decoding);
+  fingerprint.set_precision(event.precision);
   fingerprint.set_max_new_tokens(static_cast<int32_t>(event.max_new_tokens));
   fingerprint.set_max_source_tokens(static_cast<int32_t>(event.max_source_tokens));
   fingerprint.set_num_samples(event.num_samples);

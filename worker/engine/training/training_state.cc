@@ -65,6 +65,7 @@ Json FromEvaluation(const EvaluationEvent& event) {
           {"use_stemmer", event.use_stemmer},
           {"sentence_splitter", event.sentence_splitter},
           {"decoding", event.decoding},
+          {"precision", event.precision},
           {"max_new_tokens", event.max_new_tokens},
           {"max_source_tokens", event.max_source_tokens},
           {"samples_sha256", event.samples_sha256},
@@ -83,6 +84,7 @@ EvaluationEvent ToEvaluation(const Json& json) {
   event.use_stemmer = json.at("use_stemmer");
   event.sentence_splitter = json.at("sentence_splitter");
   event.decoding = json.at("decoding");
+  event.precision = json.value("precision", "");  // Earlier releases did not tell.
   event.max_new_tokens = json.at("max_new_tokens");
   event.max_source_tokens = json.at("max_source_tokens");
   event.samples_sha256 = json.at("samples_sha256");

@@ -34,6 +34,7 @@ TEST_F(FineTuneTest, FineTuningTellsWhatHappensAndLeavesAnAdapter) {
   }
   EXPECT_EQ(recorder_.evaluations[1].num_samples, 3);
   EXPECT_EQ(recorder_.evaluations[1].decoding, "greedy");
+  EXPECT_EQ(recorder_.evaluations[1].precision, "fp32");
   EXPECT_EQ(recorder_.evaluations[1].samples_sha256.size(), 64u);
   ASSERT_EQ(recorder_.samples.size(), 2u);
   EXPECT_EQ(recorder_.samples[1].reference, "cats 1");

@@ -29,6 +29,7 @@ TrainingState SomeState() {
   state.best.step = 5;
   state.best.values = {{"eval/loss", 1.0 / 3}, {"eval/rouge1", std::nan("")}};
   state.best.decoding = "greedy";
+  state.best.precision = "bf16";
   state.names = {"h.0.attn.c_attn.lora_A", "soft_prompt"};
   for (auto* list : {&state.trained, &state.exp_avgs, &state.exp_avg_sqs, &state.best_tensors}) {
     *list = {at::randn({2, 3}), at::randn({4}, at::kDouble)};
@@ -74,6 +75,7 @@ TEST(TrainingStateTest, EverythingComesBackBitForBit) {
   EXPECT_EQ(loaded->best.values.at("eval/loss"), 1.0 / 3);
   EXPECT_TRUE(std::isnan(loaded->best.values.at("eval/rouge1")));
   EXPECT_EQ(loaded->best.decoding, "greedy");
+  EXPECT_EQ(loaded->best.precision, "bf16");
   EXPECT_EQ(loaded->last.step, 0);
   EXPECT_EQ(loaded->names, state.names);
   for (size_t i = 0; i < 2; ++i) {
