@@ -1,7 +1,6 @@
 """A whole evaluate job, from the start of the process to its end: loss, greedy texts and ROUGE of full-length articles."""
 
 import jobs
-from parts.jobs_in_turn import in_turn
 
 
 def run(bench):
@@ -9,5 +8,5 @@ def run(bench):
     rows = 4 if bench.inputs.tiny else 32
     validation = bench.inputs.articles_file("valid", rows)
     what = f"{rows} articles, {bench.inputs.target} new tokens each"
-    return in_turn(bench, what, lambda name, precision: jobs.run(bench, "evaluate", name, jobs.evaluation(bench, validation, precision)),
-                   {"validation": str(validation)})
+    return jobs.in_turn(bench, what, lambda name, precision: jobs.run(bench, "evaluate", name, jobs.evaluation(bench, validation, precision)),
+                        {"validation": str(validation)})

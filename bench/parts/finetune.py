@@ -1,7 +1,6 @@
 """A whole fine-tune job, from the start of the process to its end: LoRA steps, then loss, greedy texts and ROUGE of a validation set."""
 
 import jobs
-from parts.jobs_in_turn import in_turn
 
 BATCH = 4
 
@@ -16,4 +15,4 @@ def run(bench):
         return jobs.run(bench, "run", name, jobs.fine_tune(bench, train, validation, steps, precision, BATCH))
 
     what = f"LoRA, {steps} steps of {BATCH} articles, then {rows} articles with {bench.inputs.target} new tokens each"
-    return in_turn(bench, what, graft, {"validation": str(validation), "train": str(train), "steps": steps, "batch_size": BATCH})
+    return jobs.in_turn(bench, what, graft, {"validation": str(validation), "train": str(train), "steps": steps, "batch_size": BATCH})
