@@ -31,7 +31,8 @@ class Watcher(threading.Thread):
         while not (self.seen and self.seen[-1].get("state_change", {}).get("to") in FINAL):
             after = int(self.seen[-1]["sequence"]) if self.seen else 0
             watch = self.graft.popen("--json", "watch", self.job, "--after", after)
-            self.seen += [json.loads(line) for line in watch.stdout]
+            for line in watch.stdout:
+                self.seen.append(json.loads(line))
             watch.communicate()
 
 
