@@ -272,6 +272,12 @@ Gpt2Network AdapterSet::Bind() const {
     }
   }
   if (method_.full && base_.head_is_tied()) network.lm_head = network.wte;
+  for (size_t layer = 0; layer < network.blocks.size(); ++layer) {
+    for (int site = 0; site < kConv1dSites; ++site) {
+      Conv1dTensors& conv = network.blocks[layer].conv[site];
+      if (!conv.weight.is_same(base_.network().blocks[layer].conv[site].weight)) conv.packed = {};
+    }
+  }
   if (!network.lm_head.is_same(base_.network().lm_head)) {
     network.head_packed = PackedWeight(network.lm_head);
   }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <mutex>
 
@@ -22,6 +23,22 @@ at::Generator SeededGenerator(at::Device device, uint64_t key) {
   generator.set_current_seed(key);
   return generator;
 }
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// at::addmm with a weight that is laid out for its processor, and needs no gradient.
+class FrozenConv1d : public torch::autograd::Function<FrozenConv1d> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const Conv1dTensors& conv) {
+    context->save_for_backward({conv.weight});
+    return conv.packed.Linear(x, conv.bias);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    return {at::mm(grads[0], context->get_saved_variables()[0].t()), at::Tensor()};
+  }
+};
 
 // The stream with what a block adds to it, whose memory is used where it is of the same type.
 at::Tensor AddTo(const at::Tensor& stream, at::Tensor added) {
@@ -80,7 +97,8 @@ at::Tensor ApplyLayerNorm(const Gpt2Network& network, const at::Tensor& x,
 at::Tensor ApplyConv1d(const at::Tensor& x, const BlockTensors& block, int site, int64_t layer,
                        const Dropout& dropout) {
   const Conv1dTensors& conv = block.conv[site];
-  at::Tensor y = at::addmm(conv.bias, x, conv.weight);
+  at::Tensor y =
+      conv.packed.defined() ? FrozenConv1d::apply(x, conv) : at::addmm(conv.bias, x, conv.weight);
   if (const std::optional<LoraTensors>& lora = block.lora[site]; lora.has_value()) {
     at::Tensor down = at::mm(dropout.Lora(x, lora->dropout, layer, site), lora->a.t());
     // In place: the backward pass of addmm does not need its result, and y is wide.

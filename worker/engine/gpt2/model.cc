@@ -32,6 +32,9 @@ absl::StatusOr<at::Tensor> LoadTensor(const ModelFolder& folder, const std::stri
 Gpt2Model::Gpt2Model(Gpt2Config config, Gpt2Network network)
     : config_(std::move(config)), network_(std::move(network)) {
   network_.head_packed = PackedWeight(network_.lm_head);
+  for (BlockTensors& block : network_.blocks) {
+    for (Conv1dTensors& conv : block.conv) conv.packed = PackedWeight(conv.weight.t());
+  }
 }
 
 absl::StatusOr<std::unique_ptr<Gpt2Model>> Gpt2Model::Load(const std::string& directory,

@@ -21,7 +21,8 @@ struct LayerNormTensors {
 // A Conv1D as published: weight [in, out], y = x W + b.
 struct Conv1dTensors {
   at::Tensor weight;
-  at::Tensor bias;  // [out]
+  at::Tensor bias;      // [out]
+  PackedWeight packed;  // weight's while it is frozen, where that is faster.
 };
 
 // The four Conv1D layers of a block, in the order of the forward pass.

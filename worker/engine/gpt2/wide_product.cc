@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/native/CPUBlas.h>
 #include <c10/core/GradMode.h>
+#include <immintrin.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/gpt2/torch_threads.h"
@@ -29,6 +31,19 @@ bool HasSmallProduct() {
   return has;
 }
 
+// out = sums + bias, rounded to nearest, ties to even, as LibTorch rounds. Only where the processor
+// multiplies bf16.
+__attribute__((target("avx512f,avx512bf16"))) void RoundSums(const float* sums, const float* bias,
+                                                             int64_t count, at::BFloat16* out) {
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const __m512 sum = _mm512_add_ps(_mm512_loadu_ps(sums + i), _mm512_loadu_ps(bias + i));
+    const __m256bh rounded = _mm512_cvtneps_pbh(sum);
+    std::memcpy(out + i, &rounded, sizeof(rounded));
+  }
+  for (; i < count; ++i) out[i] = at::BFloat16(sums[i] + bias[i]);
+}
+
 bool CanPack(const at::Tensor& weight) {
   return weight.scalar_type() == at::kBFloat16 && weight.is_cpu() && weight.size(1) % 2 == 0 &&
          HasSmallProduct();
@@ -39,6 +54,7 @@ bool CanPack(const at::Tensor& weight) {
 PackedWeight::PackedWeight(const at::Tensor& weight) {
   if (!CanPack(weight)) return;
   c10::NoGradGuard no_grad;
+  const at::Tensor rows = weight.contiguous();
   rows_ = weight.size(0);
   const int64_t tiles = (rows_ + kTile - 1) / kTile, pairs = weight.size(1) / 2;
   tiles_ = at::empty({tiles, pairs, kTile, 2}, weight.options().requires_grad(false));
@@ -46,7 +62,7 @@ PackedWeight::PackedWeight(const at::Tensor& weight) {
   const auto pack = [&](int64_t begin, int64_t count, int64_t width) {
     tiles_.narrow(0, begin, count)
         .narrow(2, 0, width)
-        .copy_(weight.narrow(0, begin * kTile, count * width)
+        .copy_(rows.narrow(0, begin * kTile, count * width)
                    .view({count, width, pairs, 2})
                    .transpose(1, 2));
   };
@@ -54,21 +70,46 @@ PackedWeight::PackedWeight(const at::Tensor& weight) {
   if (whole < tiles) pack(whole, 1, rows_ - whole * kTile);
 }
 
-at::Tensor PackedWeight::Product(const at::Tensor& x) const {
-  const at::Tensor left = x.contiguous();
-  const int64_t rows = left.size(0), inner = left.size(1);
-  at::Tensor result = at::empty({rows, rows_}, left.options().dtype(at::kFloat));
-  const auto* a = left.const_data_ptr<at::BFloat16>();
+template <typename Finish>
+void PackedWeight::ForEachTile(const at::Tensor& x, const Finish& finish) const {
+  const int64_t rows = x.size(0), inner = x.size(1);
+  const auto* a = x.const_data_ptr<at::BFloat16>();
   const auto* b = tiles_.const_data_ptr<at::BFloat16>();
-  auto* c = result.mutable_data_ptr<float>();
   ForEachOnTorchThreads(tiles_.size(0), [&](int64_t begin, int64_t end) {
+    alignas(64) float sums[kRows * kTile];
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t width = std::min(kTile, rows_ - tile * kTile);
       for (int64_t row = 0; row < rows; row += kRows) {
-        at::native::cpublas::brgemm(std::min(kRows, rows - row), width, inner, inner, kTile, rows_,
-                                    /*add_C=*/false, a + row * inner, b + tile * kTile * inner,
-                                    c + row * rows_ + tile * kTile);
+        const int64_t height = std::min(kRows, rows - row);
+        at::native::cpublas::brgemm(height, width, inner, inner, kTile, kTile, /*add_C=*/false,
+                                    a + row * inner, b + tile * kTile * inner, sums);
+        finish(sums, row, height, tile * kTile, width);
       }
+    }
+  });
+}
+
+at::Tensor PackedWeight::Product(const at::Tensor& x) const {
+  at::Tensor result = at::empty({x.size(0), rows_}, x.options().dtype(at::kFloat));
+  auto* out = result.mutable_data_ptr<float>();
+  ForEachTile(x.contiguous(),
+              [&](const float* sums, int64_t row, int64_t height, int64_t column, int64_t width) {
+                for (int64_t i = 0; i < height; ++i) {
+                  std::copy_n(sums + i * kTile, width, out + (row + i) * rows_ + column);
+                }
+              });
+  return result;
+}
+
+at::Tensor PackedWeight::Linear(const at::Tensor& x, const at::Tensor& bias) const {
+  at::Tensor result = at::empty({x.size(0), rows_}, x.options());
+  auto* out = result.mutable_data_ptr<at::BFloat16>();
+  const at::Tensor wide_bias = bias.to(at::kFloat).contiguous();
+  const auto* added = wide_bias.const_data_ptr<float>();
+  ForEachTile(x.contiguous(), [&](const float* sums, int64_t row, int64_t height, int64_t column,
+                                  int64_t width) {
+    for (int64_t i = 0; i < height; ++i) {
+      RoundSums(sums + i * kTile, added + column, width, out + (row + i) * rows_ + column);
     }
   });
   return result;

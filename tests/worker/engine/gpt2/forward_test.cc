@@ -39,6 +39,21 @@ TEST(ForwardTest, Fp32AndBf16StayCloseToDoublePrecision) {
   }
 }
 
+TEST(ForwardTest, GradientsInBf16StayCloseToFp32) {
+  const auto gradient = [](at::ScalarType dtype) {
+    const std::unique_ptr<Gpt2Model> model = GoldenModel(dtype);
+    Gpt2Network network = model->network();
+    at::manual_seed(3);
+    network.soft_prompt = at::randn({2, network.width()}).requires_grad_(true);
+    const at::Tensor hidden =
+        HiddenStates(network, GoldenIds().narrow(0, 2, 1), AllPositions(14), nullptr);
+    LabelLoss(network, hidden, at::arange(14, at::kLong), 1.0 / 14).backward();
+    return network.soft_prompt.grad();
+  };
+  const at::Tensor exact = gradient(at::kFloat), rounded = gradient(at::kBFloat16);
+  EXPECT_LT((rounded - exact).norm().item<double>(), 0.03 * exact.norm().item<double>());
+}
+
 TEST(ForwardTest, SelectedPositionsAreThoseOfTheWholePass) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel();
   const at::Tensor positions = at::tensor(std::vector<int64_t>{3, 17, 30}, at::kLong);

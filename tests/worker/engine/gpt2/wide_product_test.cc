@@ -46,6 +46,21 @@ TEST_P(WideProductTest, ARowIsWhatItIsAlone) {
   }
 }
 
+TEST_P(WideProductTest, AndWithABiasItIsRoundedOnce) {
+  const auto [rows, outputs, inner] = GetParam();
+  const at::Tensor x = at::randn({rows, inner}).to(at::kBFloat16);
+  const at::Tensor weight = at::randn({outputs, inner}).to(at::kBFloat16);
+  const at::Tensor bias = at::randn({outputs}).to(at::kBFloat16);
+  const PackedWeight packed(weight);
+  if (!packed.defined()) GTEST_SKIP() << "this processor has no product for it";
+  const at::Tensor linear = packed.Linear(x, bias);
+  EXPECT_EQ(linear.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(at::equal(linear, (packed.Product(x) + bias.to(at::kFloat)).to(at::kBFloat16)));
+  // A frozen Conv1D's weight comes transposed.
+  const at::Tensor conv = weight.t().contiguous();
+  EXPECT_TRUE(at::equal(PackedWeight(conv.t()).Linear(x, bias), linear));
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, WideProductTest,
                          testing::Values(std::tuple(1, 64, 16), std::tuple(3, 63, 32),
                                          std::tuple(65, 200, 768), std::tuple(130, 1, 64),
