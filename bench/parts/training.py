@@ -60,12 +60,12 @@ def measure(bench, name, method):
     """Rows of one method, one for each precision."""
     steps = 1 if bench.device == "cpu" else STEPS_ON_GPU
     rows = bench.inputs.token_rows(BATCH * (steps * (bench.rounds + 1) + 1))  # A first turn warms up; the last step is never begun.
-    rates, peaks = {}, {precision: [] for precision in bench.precisions}
+    rates, peaks = {}, {precision: [] for precision in {*bench.precisions, "fp32"}}  # A is fp32 whatever is asked for.
     with Processes() as processes:
         turn = Turn(bench, processes, method, rows)
         check_same_work(name, method, turn.steps(steps))
         for _ in range(bench.rounds):
-            for precision in bench.precisions:
+            for precision in peaks:
                 peaks[precision].append(bench.gemm(precision))
             answers = turn.steps(steps)
             tokens = total(answers["A", "fp32"], "tokens")
