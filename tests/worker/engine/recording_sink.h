@@ -13,6 +13,7 @@ class RecordingSink : public EventSink {
  public:
   void OnStage(const StageEvent& event) override { stages.push_back(event); }
   void OnStep(const StepEvent& event) override { steps.push_back(event); }
+  void OnRows(const RowsEvent& event) override { rows.push_back(event); }
   void OnEvaluation(const EvaluationEvent& event) override { evaluations.push_back(event); }
   void OnCheckpoint(const CheckpointEvent& event) override { checkpoints.push_back(event); }
   void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override {
@@ -24,6 +25,7 @@ class RecordingSink : public EventSink {
 
   std::vector<StageEvent> stages;
   std::vector<StepEvent> steps;
+  std::vector<RowsEvent> rows;
   std::vector<EvaluationEvent> evaluations;
   std::vector<CheckpointEvent> checkpoints;
   std::vector<std::pair<int64_t, std::vector<SampleTextEvent>>> samples;

@@ -16,6 +16,7 @@
 #include "common/base/process_lock.h"
 #include "common/base/sha256.h"
 #include "tests/common/text/test_files.h"
+#include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/tiny_model.h"
 #include "worker/engine/run/result_files.h"
 
@@ -123,22 +124,11 @@ std::vector<nlohmann::json> RowsOf(const std::string& path) {
   return rows;
 }
 
-class StopAfter : public StopToken {
- public:
-  explicit StopAfter(int polls) : left_(polls) {}
-  absl::Status Poll() override {
-    return left_-- > 0 ? absl::OkStatus() : absl::CancelledError("stop");
-  }
-
- private:
-  int left_;
-};
-
 TEST_F(StandaloneTest, AResumedRunLeavesTheMetricsOfAnUninterruptedOne) {
   ASSERT_EQ(Run(Options("whole")).status().code(), 0);
   StandaloneOptions options = Options("cut", R"({"fine_tune": {"output_name": "whole"}})");
   for (const int polls : {22, 6, 2}) {
-    StopAfter stop(polls);
+    StopAtPoll stop(polls + 1);
     EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
     options.resume = true;
   }
@@ -181,7 +171,7 @@ TEST_F(StandaloneTest, AnEvaluationThatIsDoneAgainCountsOnce) {
 
 TEST_F(StandaloneTest, ResumesAfterItWasStopped) {
   ASSERT_EQ(Run(Options("whole")).status().code(), 0);
-  StopAfter stop(22);  // In the third epoch.
+  StopAtPoll stop(23);  // In the third epoch.
   StandaloneOptions options = Options("cut", R"({"fine_tune": {"output_name": "whole"}})");
   EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
   EXPECT_EQ(events_.back().state_change().to(), v1::JOB_STATE_CANCELLED);
@@ -425,7 +415,7 @@ TEST_F(StandaloneTest, EvaluatesWhatItTrained) {
   options.output = Path("scores");
   options.threads = 1;
   // One that was ended does not stand in the way.
-  StopAfter stop(3);
+  StopAtPoll stop(4);
   EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
   const engine::v1::Finished finished = Run(options);
   ASSERT_EQ(finished.status().code(), 0) << finished.status().message();

@@ -30,9 +30,10 @@ TEST_F(EvaluateTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   EXPECT_GE(values.at("oracle/rouge1"), values.at("lead3/rouge1"));
   EXPECT_THAT(values, Contains(Key("untuned/rouge1_low")));
   EXPECT_EQ(outcome->result.num_samples, 5);
-  ASSERT_EQ(recorder_.samples.size(), 3u);
-  EXPECT_EQ(recorder_.samples[2].row, 2);
-  EXPECT_EQ(recorder_.samples[2].reference, "cats 2");
+  const std::vector<SampleTextEvent>& samples = recorder_.samples.back().second;
+  ASSERT_EQ(samples.size(), 3u);
+  EXPECT_EQ(samples[2].row, 2);
+  EXPECT_EQ(samples[2].reference, "cats 2");
 
   std::vector<std::string> lines =
       absl::StrSplit(ReadWhole(Path("artifacts/predictions.jsonl")), '\n', absl::SkipEmpty());

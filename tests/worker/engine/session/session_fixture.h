@@ -1,4 +1,4 @@
-// What the tests of an engine's session share: one session on a tiny model, and what it told.
+// What the tests of an engine's session share: one session on a tiny model, with what it tells.
 #pragma once
 
 #include <string>
@@ -9,46 +9,16 @@
 #include "common/base/file.h"
 #include "gtest/gtest.h"
 #include "tests/common/text/test_files.h"
+#include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/tiny_model.h"
 #include "worker/engine/session/session.h"
 
 namespace graft {
 
-// Keeps what it is told.
-class Recorder : public EventSink {
- public:
-  void OnStage(const StageEvent& event) override { stages.push_back(event); }
-  void OnStep(const StepEvent& event) override { steps.push_back(event); }
-  void OnRows(const RowsEvent& event) override { rows.push_back(event); }
-  void OnEvaluation(const EvaluationEvent& event) override { evaluations.push_back(event); }
-  void OnCheckpoint(const CheckpointEvent& event) override { checkpoints.push_back(event); }
-  void OnSamples(int64_t, const std::vector<SampleTextEvent>& texts) override { samples = texts; }
-  void OnWarning(const std::string& code, const std::string&) override { warnings.push_back(code); }
-
-  std::vector<StageEvent> stages;
-  std::vector<StepEvent> steps;
-  std::vector<RowsEvent> rows;
-  std::vector<EvaluationEvent> evaluations;
-  std::vector<CheckpointEvent> checkpoints;
-  std::vector<SampleTextEvent> samples;
-  std::vector<std::string> warnings;
-};
-
-class StopAfter : public StopToken {
- public:
-  explicit StopAfter(int polls) : left_(polls) {}
-  absl::Status Poll() override {
-    return left_-- > 0 ? absl::OkStatus() : absl::CancelledError("stop");
-  }
-
- private:
-  int left_;
-};
-
 // Removes files once the job has come to a stage, as a worker's cache may.
 class RemoveAtStage : public StopToken {
  public:
-  RemoveAtStage(const Recorder& recorder, Stage stage, std::vector<std::string> paths)
+  RemoveAtStage(const RecordingSink& recorder, Stage stage, std::vector<std::string> paths)
       : recorder_(recorder), stage_(stage), paths_(std::move(paths)) {}
   absl::Status Poll() override {
     if (recorder_.stages.empty() || recorder_.stages.back().stage != stage_) {
@@ -59,7 +29,7 @@ class RemoveAtStage : public StopToken {
   }
 
  private:
-  const Recorder& recorder_;
+  const RecordingSink& recorder_;
   const Stage stage_;
   const std::vector<std::string> paths_;
 };
@@ -142,7 +112,7 @@ class SessionTest : public testing::Test {
   inline static TemporaryFolder* shared_ = nullptr;
   inline static EngineSession* session_ = nullptr;
   const TemporaryFolder folder_;
-  Recorder recorder_;
+  RecordingSink recorder_;
   NoStop stop_;
 };
 

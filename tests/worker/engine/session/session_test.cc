@@ -13,11 +13,11 @@ using testing::Contains;
 using testing::HasSubstr;
 
 // Keeps how far the pulse had come whenever a stage began.
-class PulseAtStages : public Recorder {
+class PulseAtStages : public RecordingSink {
  public:
   explicit PulseAtStages(Pulse& pulse) : pulse_(pulse) {}
   void OnStage(const StageEvent& event) override {
-    Recorder::OnStage(event);
+    RecordingSink::OnStage(event);
     counts.push_back(pulse_.count());
   }
   std::vector<int64_t> counts;
