@@ -25,7 +25,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/base/status_macros.h"
-#include "tests/parity/line_tool.h"
+#include "tests/parity/engine_lines.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/generation/generator.h"
 #include "worker/engine/gpt2/runtime.h"
@@ -37,19 +37,6 @@ namespace {
 using Json = nlohmann::json;
 
 absl::Duration BoottimeNow() { return Clock::Real().Boottime(); }
-
-class JsonRows : public ExampleSource {
- public:
-  explicit JsonRows(const Json& rows)
-      : rows_(rows.get<std::vector<std::pair<std::vector<int32_t>, int64_t>>>()) {}
-  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
-  Example Get(int64_t index) const override {
-    return {rows_.at(index).first, rows_.at(index).second};
-  }
-
- private:
-  std::vector<std::pair<std::vector<int32_t>, int64_t>> rows_;
-};
 
 // Lets the trainer do one step for each command, and times it: from the command to the end of what
 // it left the device to do.
@@ -169,12 +156,5 @@ class Tool {
 
 int main() {
   graft::Tool tool;
-  return graft::AnswerLines([&](const graft::Json& command) {
-    absl::StatusOr<graft::Json> result = graft::Json();
-    const absl::Status status = graft::CatchTorchErrors([&] {
-      result = tool.Run(command);
-      return result.status();
-    });
-    return status.ok() ? result : status;
-  });
+  return graft::AnswerEngineLines([&](const graft::Json& command) { return tool.Run(command); });
 }

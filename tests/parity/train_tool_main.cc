@@ -36,7 +36,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/safetensors.h"
-#include "tests/parity/line_tool.h"
+#include "tests/parity/engine_lines.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/generation/generator.h"
 #include "worker/engine/generation/logits_rules.h"
@@ -52,19 +52,6 @@ namespace {
 
 using Json = nlohmann::json;
 using Named = std::vector<std::pair<std::string, at::Tensor>>;
-
-class JsonRows : public ExampleSource {
- public:
-  explicit JsonRows(const Json& rows)
-      : rows_(rows.get<std::vector<std::pair<std::vector<int32_t>, int64_t>>>()) {}
-  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
-  Example Get(int64_t index) const override {
-    return {rows_.at(index).first, rows_.at(index).second};
-  }
-
- private:
-  std::vector<std::pair<std::vector<int32_t>, int64_t>> rows_;
-};
 
 absl::Status WriteTensors(const Named& tensors, const std::string& path) {
   std::vector<TensorView> views;
@@ -343,12 +330,5 @@ class Tool {
 
 int main() {
   graft::Tool tool;
-  return graft::AnswerLines([&](const graft::Json& command) {
-    absl::StatusOr<graft::Json> result = graft::Json();
-    const absl::Status status = graft::CatchTorchErrors([&] {
-      result = tool.Run(command);
-      return result.status();
-    });
-    return status.ok() ? result : status;
-  });
+  return graft::AnswerEngineLines([&](const graft::Json& command) { return tool.Run(command); });
 }
