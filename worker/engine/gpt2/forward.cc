@@ -32,8 +32,7 @@ at::Tensor HiddenStates(const Gpt2Network& network, const at::Tensor& ids,
 
 at::Tensor Logits(const Gpt2Network& network, const at::Tensor& hidden) {
   const at::Tensor normed = ApplyLayerNorm(network, hidden, network.ln_f);
-  return network.head_packed.defined() ? network.head_packed.Product(normed)
-                                       : WideProduct(normed, network.lm_head);
+  return WideProduct(normed, network.lm_head, network.head_packed);
 }
 
 }  // namespace graft

@@ -39,8 +39,7 @@ Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
     const int64_t rows = std::min(rows_per_piece, hidden.size(0) - begin);
     at::Tensor piece = hidden.narrow(0, begin, rows);
     at::Tensor target = targets.narrow(0, begin, rows).unsqueeze(1);
-    const at::Tensor logits = packed.defined() ? packed.Product(piece) : WideProduct(piece, head);
-    at::Tensor log_probs = at::log_softmax(logits, 1);
+    at::Tensor log_probs = at::log_softmax(WideProduct(piece, head, packed), 1);
     pieces.loss.sub_(log_probs.gather(1, target).sum(), scale);
     if (!need_hidden && !need_head) continue;
     // d loss / d logits = scale * (softmax - onehot)

@@ -115,10 +115,10 @@ at::Tensor PackedWeight::Linear(const at::Tensor& x, const at::Tensor& bias) con
   return result;
 }
 
-at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight) {
+at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight, const PackedWeight& packed) {
   if (x.scalar_type() != at::kBFloat16) return at::mm(x, weight.t());
   if (x.is_cuda()) return at::mm(x, weight.t(), at::kFloat);
-  if (const PackedWeight packed(weight); packed.defined()) return packed.Product(x);
+  if (packed.defined()) return packed.Product(x);
   const at::Tensor wide = x.to(at::kFloat);
   at::Tensor result = at::empty({x.size(0), weight.size(0)}, wide.options());
   for (int64_t begin = 0; begin < weight.size(0); begin += kPiece) {

@@ -6,16 +6,6 @@
 
 namespace graft {
 
-// x [M, K] times weight^T [N, K], whose results are not rounded to bf16 where the factors are:
-// GPT-2's logits lie at -35 to -110, where neighbours in bf16 are 0.25 to 0.5 apart. Both of one
-// type; the result is fp32 [M, N] (fp64 for fp64).
-//
-// For bf16 on a CPU it is oneDNN's small product (at::native::cpublas::brgemm) over tiles of the
-// weight: a row's results depend on this row alone then, not on the rows beside it nor on the
-// number of threads. Where the processor has no such product it is one in fp32 over pieces of the
-// weight; on a GPU, cuBLAS with an output in fp32.
-at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight);
-
 // A bf16 weight [N, K] that was laid out once for oneDNN's small product. Undefined where the
 // processor has none, and for other types. The products require defined().
 class PackedWeight {
@@ -38,5 +28,15 @@ class PackedWeight {
   int64_t rows_ = 0;  // N.
   at::Tensor tiles_;  // [ceil(N / tile), K / 2, tile, 2]: pairs along K beside each other.
 };
+
+// x [M, K] times weight^T [N, K], whose results are not rounded to bf16 where the factors are:
+// GPT-2's logits lie at -35 to -110, where neighbours in bf16 are 0.25 to 0.5 apart. Both of one
+// type; the result is fp32 [M, N] (fp64 for fp64).
+//
+// For bf16 on a CPU it is oneDNN's small product (at::native::cpublas::brgemm) over tiles of the
+// weight: a row's results depend on this row alone then, not on the rows beside it nor on the
+// number of threads; `packed` is the weight. Where that is undefined it is one in fp32 over pieces
+// of the weight; on a GPU, cuBLAS with an output in fp32.
+at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight, const PackedWeight& packed);
 
 }  // namespace graft
