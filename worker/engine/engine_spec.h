@@ -6,6 +6,7 @@
 // proto/graft/v1/spec.proto says.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,12 +59,6 @@ struct MethodConfig {
 };
 
 struct TrainingConfig {
-  struct LearningRates {  // Peak values, a part each.
-    double lora = 2e-4;
-    double soft_prompt = 3e-2;
-    double last_layers = 1e-4;
-    double full = 5e-5;
-  };
   struct EarlyStopping {
     std::string metric = "eval/loss";
     int64_t patience = 2;  // 0: never stop early.
@@ -73,7 +68,9 @@ struct TrainingConfig {
   int64_t max_steps = 0;  // > 0: overrides epochs.
   int64_t batch_size = 8;
   int64_t gradient_accumulation_steps = 1;
-  LearningRates learning_rates;
+  // Peak values, by the method's name.
+  std::map<std::string, double> learning_rates = {
+      {"lora", 2e-4}, {"soft_prompt", 3e-2}, {"last_layers", 1e-4}, {"full", 5e-5}};
   Schedule schedule = Schedule::kLinear;
   int64_t warmup_steps = 0;
   double warmup_ratio = 0;  // Used when warmup_steps is 0: ceil(ratio * total steps).

@@ -25,8 +25,8 @@ absl::StatusOr<int> SiteOf(const LoraModule& module) {
   return absl::UnimplementedError(absl::StrCat("LoRA on ", module.name, " is not supported"));
 }
 
-AdapterPart PartOf(const std::string& name) {
-  return name == kSoftPromptTensor ? AdapterPart::kSoftPrompt : AdapterPart::kLastLayers;
+const char* MethodOfTensor(const std::string& name) {
+  return name == kSoftPromptTensor ? "soft_prompt" : "last_layers";
 }
 
 MethodConfig MethodOf(const AdapterParts& parts, const Gpt2Config& config) {
@@ -122,7 +122,7 @@ absl::StatusOr<std::unique_ptr<AdapterSet>> AdapterSet::Load(const Gpt2Model& ba
   for (const TensorView& view : folder.tensors()) {
     if (absl::EndsWith(view.name, ".lora_A") || absl::EndsWith(view.name, ".lora_B")) continue;
     ASSIGN_OR_RETURN(const at::Tensor value, tensor(view.name));
-    set->AddTensor(view.name, value, PartOf(view.name));
+    set->AddTensor(view.name, value, MethodOfTensor(view.name));
   }
   return set;
 }

@@ -168,7 +168,7 @@ absl::Status AdapterSet::CreateSoftPrompt(uint64_t seed) {
     ASSIGN_OR_RETURN(const at::Tensor words, base_.Unrounded("wte.weight", network.wte));
     values = words.index_select(0, rows.to(network.device()));
   }
-  AddTensor("soft_prompt", values, AdapterPart::kSoftPrompt);
+  AddTensor("soft_prompt", values, "soft_prompt");
   return absl::OkStatus();
 }
 
@@ -187,16 +187,16 @@ absl::Status AdapterSet::AddBaseTensors() {
   Gpt2Network network = base_.network();
   // A tied head that last_layers trains becomes a copy of its own; full keeps it tied.
   const bool with_head = !method_.full || !base_.head_is_tied();
-  const AdapterPart part = method_.full ? AdapterPart::kFull : AdapterPart::kLastLayers;
+  const char* const method = method_.full ? "full" : "last_layers";
   for (const NamedTensor& named : NamedTensors(network, with_head)) {
     if (!TrainsBaseTensor(named.name)) continue;
     ASSIGN_OR_RETURN(const at::Tensor initial, base_.Unrounded(named.name, *named.tensor));
-    AddTensor(named.name, initial, part);
+    AddTensor(named.name, initial, method);
   }
   return absl::OkStatus();
 }
 
-void AdapterSet::AddTensor(std::string name, const at::Tensor& initial, AdapterPart part) {
+void AdapterSet::AddTensor(std::string name, const at::Tensor& initial, absl::string_view method) {
   const at::ScalarType type = base_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
   TrainedTensor trained;
   trained.decays = Decays(name);
@@ -204,15 +204,15 @@ void AdapterSet::AddTensor(std::string name, const at::Tensor& initial, AdapterP
   trained.tensor = initial.to(base_.device(), type, /*non_blocking=*/false,
                               /*copy=*/true, at::MemoryFormat::Contiguous);
   trained.tensor.requires_grad_(true);
-  trained.part = part;
+  trained.method = std::string(method);
   tensors_.push_back(std::move(trained));
 }
 
 void AdapterSet::AddLora(LoraPlace place, const at::Tensor& a, const at::Tensor& b) {
   const std::string path = ModulePath(place.layer, place.site);
   place.index_a = tensors_.size();
-  AddTensor(path + ".lora_A", a, AdapterPart::kLora);
-  AddTensor(path + ".lora_B", b, AdapterPart::kLora);
+  AddTensor(path + ".lora_A", a, "lora");
+  AddTensor(path + ".lora_B", b, "lora");
   lora_places_.push_back(place);
 }
 
@@ -220,6 +220,10 @@ int64_t AdapterSet::num_trained_parameters() const {
   int64_t count = 0;
   for (const TrainedTensor& trained : tensors_) count += trained.tensor.numel();
   return count;
+}
+
+int64_t AdapterSet::num_virtual_tokens() const {
+  return method_.soft_prompt ? method_.soft_prompt->num_virtual_tokens : 0;
 }
 
 int64_t AdapterSet::first_trained_block() const {

@@ -7,14 +7,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "worker/engine/engine_spec.h"
 #include "worker/engine/gpt2/model.h"
 #include "worker/engine/run_hooks.h"
 
 namespace graft {
-
-// The part of the method a trained tensor belongs to; it decides about the learning rate.
-enum class AdapterPart { kLora, kSoftPrompt, kLastLayers, kFull };
 
 // One trained tensor: a leaf that requires its gradient, in fp32 (fp64 with an fp64 base) on the
 // base's device. Names are the base model's paths without prefix: "h.3.attn.c_attn.lora_A",
@@ -22,7 +20,7 @@ enum class AdapterPart { kLora, kSoftPrompt, kLastLayers, kFull };
 struct TrainedTensor {
   std::string name;
   at::Tensor tensor;
-  AdapterPart part = AdapterPart::kLora;
+  std::string method;  // That it belongs to: "lora". It decides about the learning rate.
   bool decays = true;  // Weight decay applies: not to biases and LayerNorm's parameters.
 };
 
@@ -56,6 +54,8 @@ class AdapterSet {
   const MethodConfig& method() const { return method_; }
   const std::vector<TrainedTensor>& tensors() const { return tensors_; }
   int64_t num_trained_parameters() const;
+  // That stand before each text: network().num_virtual_tokens() of what Bind returns.
+  int64_t num_virtual_tokens() const;
 
   // Takes over the other's values (init_from). INVALID_ARGUMENT when names, shapes or LoRA's scales
   // differ, naming the first that does.
@@ -68,6 +68,8 @@ class AdapterSet {
 
   // The lowest block with trained base weights; num_layers when there is none.
   int64_t first_trained_block() const;
+  // Does any block's own weight train?
+  bool base_blocks_train() const { return first_trained_block() < base_.network().num_layers(); }
 
   struct SaveOptions {
     std::string base_model_name;      // base_model_name_or_path of adapter_config.json.
@@ -85,7 +87,7 @@ class AdapterSet {
   AdapterSet(const Gpt2Model& base, MethodConfig method)
       : base_(base), method_(std::move(method)) {}
 
-  void AddTensor(std::string name, const at::Tensor& initial, AdapterPart part);
+  void AddTensor(std::string name, const at::Tensor& initial, absl::string_view method);
   void AddLora(LoraPlace place, const at::Tensor& a, const at::Tensor& b);
   // The base tensors that last_layers or full trains, as leaves with the base's values.
   absl::Status AddBaseTensors();

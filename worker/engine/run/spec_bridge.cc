@@ -96,8 +96,7 @@ TrainingConfig ToConfig(const v1::TrainingSpec& spec) {
   GRAFT_TAKE(spec, batch_size, config.batch_size);
   GRAFT_TAKE(spec, gradient_accumulation_steps, config.gradient_accumulation_steps);
   if (spec.has_learning_rate()) {
-    const double rate = spec.learning_rate();
-    config.learning_rates = {rate, rate, rate, rate};
+    for (auto& [method, rate] : config.learning_rates) rate = spec.learning_rate();
   }
   config.schedule = ToSchedule(spec.schedule());
   GRAFT_TAKE(spec, warmup_steps, config.warmup_steps);
@@ -155,12 +154,12 @@ DataConfig ToDataConfig(const v1::DataSpec& spec) {
 FineTuneConfig ToConfig(const v1::FineTuneSpec& resolved) {
   FineTuneConfig config = {ToDataConfig(resolved.data()), ToConfig(resolved.method()),
                            ToConfig(resolved.training()), ToConfig(resolved.evaluation())};
-  TrainingConfig::LearningRates& rates = config.training.learning_rates;
+  std::map<std::string, double>& rates = config.training.learning_rates;
   const v1::Method& method = resolved.method();
-  GRAFT_TAKE(method.lora(), learning_rate, rates.lora);
-  GRAFT_TAKE(method.soft_prompt(), learning_rate, rates.soft_prompt);
-  GRAFT_TAKE(method.last_layers(), learning_rate, rates.last_layers);
-  GRAFT_TAKE(method.full(), learning_rate, rates.full);
+  GRAFT_TAKE(method.lora(), learning_rate, rates["lora"]);
+  GRAFT_TAKE(method.soft_prompt(), learning_rate, rates["soft_prompt"]);
+  GRAFT_TAKE(method.last_layers(), learning_rate, rates["last_layers"]);
+  GRAFT_TAKE(method.full(), learning_rate, rates["full"]);
   return config;
 }
 

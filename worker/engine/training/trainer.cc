@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -29,20 +30,6 @@ namespace {
 
 // Rows that an error names at the most.
 constexpr size_t kMaxRowsInError = 16;
-
-double PeakRate(const TrainingConfig::LearningRates& rates, AdapterPart part) {
-  switch (part) {
-    case AdapterPart::kLora:
-      return rates.lora;
-    case AdapterPart::kSoftPrompt:
-      return rates.soft_prompt;
-    case AdapterPart::kLastLayers:
-      return rates.last_layers;
-    case AdapterPart::kFull:
-      break;
-  }
-  return rates.full;
-}
 
 struct StepNumbers {
   double loss = 0;
@@ -110,6 +97,11 @@ class TrainerRun {
 
 absl::StatusOr<TrainingResult> TrainerRun::Run() {
   if (train_.size() == 0) return absl::InvalidArgumentError("the training set has no rows");
+  for (const TrainedTensor& trained : adapter_.tensors()) {
+    if (config_.learning_rates.contains(trained.method)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("training.learning_rates: has none for ", trained.method));
+  }
   RETURN_IF_ERROR(CheckRows());
   plan_ = MakeStepPlan(config_, train_.size());
   StartState();
@@ -231,7 +223,7 @@ absl::Status TrainerRun::Step() {
   event.total_steps = plan_.total_steps;
   event.loss = numbers.loss;
   event.grad_norm = numbers.grad_norm;
-  event.learning_rate = PeakRate(config_.learning_rates, adapter_.tensors()[0].part) *
+  event.learning_rate = config_.learning_rates.at(adapter_.tensors()[0].method) *
                         ScheduleFactor(config_.schedule, step, plan_);
   event.tokens_per_second =
       static_cast<double>(numbers.tokens) / absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
@@ -241,8 +233,7 @@ absl::Status TrainerRun::Step() {
 
 // The loss is the mean over all label tokens of the step, whatever micro-batch they are in.
 absl::StatusOr<StepNumbers> TrainerRun::AccumulateGradients(std::span<const int64_t> rows) {
-  const int64_t virtual_tokens =
-      adapter_.method().soft_prompt ? adapter_.method().soft_prompt->num_virtual_tokens : 0;
+  const int64_t virtual_tokens = adapter_.num_virtual_tokens();
   const int64_t labels = CountLabels(train_, rows, virtual_tokens);
   if (labels == 0) {
     return absl::InvalidArgumentError(absl::StrCat("step ", state_.step + 1, " has no label: in ",
@@ -281,10 +272,7 @@ DropoutPlan TrainerRun::MakeDropoutPlan(int64_t micro_batch) const {
   plan.embedding = config_.embedding_dropout;
   plan.attention = config_.attention_dropout;
   plan.residual = config_.residual_dropout;
-  const bool base_trains =
-      adapter_.method().full ||
-      (adapter_.method().last_layers && adapter_.method().last_layers->num_layers > 0);
-  plan.first_block = base_trains ? adapter_.first_trained_block() : 0;
+  plan.first_block = adapter_.base_blocks_train() ? adapter_.first_trained_block() : 0;
   plan.seed = config_.seed;
   plan.step = state_.step;
   plan.micro_batch = micro_batch;
@@ -324,22 +312,18 @@ bool TrainerRun::IsHopeless() const {
 void TrainerRun::ApplyAdamW(double factor) {
   ++state_.updates;
   const AdamWOptions adamw{config_.beta1, config_.beta2, config_.eps};
-  for (AdapterPart part : {AdapterPart::kLora, AdapterPart::kSoftPrompt, AdapterPart::kLastLayers,
-                           AdapterPart::kFull}) {
-    for (bool decays : {true, false}) {
-      AdamWGroup group;
-      group.learning_rate = PeakRate(config_.learning_rates, part) * factor;
-      group.weight_decay = decays ? config_.weight_decay : 0;
-      for (size_t i = 0; i < state_.trained.size(); ++i) {
-        const TrainedTensor& trained = adapter_.tensors()[i];
-        if (trained.part != part || trained.decays != decays) continue;
-        group.tensors.push_back(state_.trained[i]);
-        group.exp_avgs.push_back(state_.exp_avgs[i]);
-        group.exp_avg_sqs.push_back(state_.exp_avg_sqs[i]);
-      }
-      AdamWStep(adamw, state_.updates, group);
-    }
+  // By method, and whether it decays.
+  std::map<std::pair<std::string, bool>, AdamWGroup> groups;
+  for (size_t i = 0; i < state_.trained.size(); ++i) {
+    const TrainedTensor& trained = adapter_.tensors()[i];
+    AdamWGroup& group = groups[{trained.method, trained.decays}];
+    group.learning_rate = config_.learning_rates.at(trained.method) * factor;
+    group.weight_decay = trained.decays ? config_.weight_decay : 0;
+    group.tensors.push_back(state_.trained[i]);
+    group.exp_avgs.push_back(state_.exp_avgs[i]);
+    group.exp_avg_sqs.push_back(state_.exp_avg_sqs[i]);
   }
+  for (auto& [key, group] : groups) AdamWStep(adamw, state_.updates, group);
 }
 
 void TrainerRun::ClearGradients() {

@@ -22,7 +22,7 @@ TEST(SpecBridgeTest, WhatASpecDoesNotSetIsTheDocumentedDefault) {
   EXPECT_TRUE(config.method.last_layers->include_final_norm);
   EXPECT_FALSE(config.method.full);
   EXPECT_EQ(config.training.seed, 42u);
-  EXPECT_EQ(config.training.learning_rates.soft_prompt, 3e-2);
+  EXPECT_EQ(config.training.learning_rates.at("soft_prompt"), 3e-2);
   EXPECT_EQ(config.training.early_stopping.metric, "eval/loss");
   EXPECT_FALSE(ToDropoutChoice(spec.training()).residual.has_value());
 }
@@ -111,7 +111,7 @@ TEST(SpecBridgeTest, EveryFieldOfAFullSpecArrives) {
   EXPECT_THAT(config.method.lora->target_modules, ElementsAre("mlp.c_fc"));
   EXPECT_THAT(config.method.lora->layers, ElementsAre(1));
   EXPECT_TRUE(config.method.lora->use_rslora);
-  EXPECT_EQ(config.training.learning_rates.lora, 0.125);
+  EXPECT_EQ(config.training.learning_rates.at("lora"), 0.125);
   EXPECT_EQ(config.method.soft_prompt->init, MethodConfig::SoftPrompt::Init::kText);
   EXPECT_EQ(config.method.soft_prompt->init_text, "hello");
   EXPECT_EQ(config.training.max_steps, 9);

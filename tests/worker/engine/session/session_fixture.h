@@ -69,7 +69,7 @@ class SessionTest : public testing::Test {
     training.batch_size = 4;
     training.threads = 1;
     training.precision = Precision::kFp32;
-    training.learning_rates.lora = 1e-2;
+    training.learning_rates["lora"] = 1e-2;
     request.config.evaluation.max_samples = 3;
     request.config.evaluation.max_new_tokens = 5;
     request.base_model_directory = Model();

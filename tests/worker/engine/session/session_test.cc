@@ -65,7 +65,7 @@ TEST_F(SessionTest, FailuresCarryTheirClass) {
   EXPECT_THAT(std::string(config.message()), HasSubstr("rank"));
 
   FineTuneRequest diverging = LoraRequest("diverging");
-  diverging.config.training.learning_rates.lora = 1e30;
+  diverging.config.training.learning_rates["lora"] = 1e30;
   const absl::Status diverged = FineTuneError(diverging);
   EXPECT_EQ(FailureClassOf(diverged), FailureClass::kDiverged) << diverged;
   EXPECT_FALSE(FileExists(Path("diverging/adapter_model.safetensors")));

@@ -259,7 +259,7 @@ TEST_P(KilledRunTest, ItEndsThoughNobodyLivesLongerThanAnEvaluation) {
 TEST(ResumptionTest, SkippedUpdatesAreCountedOverAResumption) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
-  options.config.learning_rates.lora = 1e30;  // After the first update no loss is finite.
+  options.config.learning_rates["lora"] = 1e30;  // After the first update no loss is finite.
   options.config.max_steps = 30;
   options.config.on_divergence = DivergencePolicy::kSkip;
   options.config.checkpoint_every_steps = 1;

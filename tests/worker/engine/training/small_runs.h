@@ -38,7 +38,8 @@ inline TrainerOptions SmallOptions() {
   TrainerOptions options;
   options.config.epochs = 3;
   options.config.batch_size = 2;
-  options.config.learning_rates = {1e-2, 1e-2, 1e-2, 1e-2};
+  options.config.learning_rates = {
+      {"lora", 1e-2}, {"soft_prompt", 1e-2}, {"last_layers", 1e-2}, {"full", 1e-2}};
   return options;
 }
 

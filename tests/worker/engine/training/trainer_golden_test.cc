@@ -21,7 +21,8 @@ TrainerOptions GoldenOptions() {
   options.config.warmup_steps = 2;
   options.config.weight_decay = 0.1;
   options.config.max_grad_norm = 0.5;
-  options.config.learning_rates = {2e-2, 3e-2, 1e-2, 5e-3};
+  options.config.learning_rates = {
+      {"lora", 2e-2}, {"soft_prompt", 3e-2}, {"last_layers", 1e-2}, {"full", 5e-3}};
   return options;
 }
 

@@ -143,7 +143,7 @@ TEST(TrainerTest, TheLastStepIsEvaluatedWhateverTheInterval) {
 TEST(TrainerTest, DivergenceStopsTheRunAndNamesTheStep) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
-  options.config.learning_rates.lora = 1e30;
+  options.config.learning_rates["lora"] = 1e30;
   RecordingSink sink;
   NoStop stop;
   const absl::Status status =
@@ -162,7 +162,7 @@ TEST(TrainerTest, DivergenceNamesTheLinesOfTheFile) {
   const auto all = std::make_shared<LaterRows>();
   TrainerOptions options = SmallOptions();
   options.config.batch_size = 3;
-  options.config.learning_rates.lora = 1e30;
+  options.config.learning_rates["lora"] = 1e30;
   RecordingSink sink;
   NoStop stop;
   const absl::Status status = Train(options, RowSubset(all, {2, 3, 4}),
@@ -175,7 +175,7 @@ TEST(TrainerTest, DivergenceNamesTheLinesOfTheFile) {
 TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
-  options.config.learning_rates.lora = 1e30;
+  options.config.learning_rates["lora"] = 1e30;
   options.config.max_steps = 3;
   options.config.eval_every_steps = 1;
   options.config.on_divergence = DivergencePolicy::kSkip;
@@ -195,7 +195,7 @@ TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
 TEST(TrainerTest, WithNothingFiniteToPublishTheRunFailsWhateverThePolicy) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
-  options.config.learning_rates.lora = 1e30;
+  options.config.learning_rates["lora"] = 1e30;
   options.config.on_divergence = DivergencePolicy::kSkip;
   const auto expect_failure = [&](int max_steps, Evaluator* evaluator, const std::string& text) {
     options.config.max_steps = max_steps;
@@ -221,7 +221,7 @@ TEST(TrainerTest, WithNothingFiniteToPublishTheRunFailsWhateverThePolicy) {
 TEST(TrainerTest, TensorsThatCannotBePublishedAreNamed) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel();  // fp64: published as F32.
   TrainerOptions options = SmallOptions();
-  options.config.learning_rates.lora = 1e50;
+  options.config.learning_rates["lora"] = 1e50;
   options.config.max_steps = 1;
   ScriptedEvaluator evaluator({1});
   RecordingSink sink;
