@@ -53,11 +53,11 @@ ServerLink::Options WithIdentity(ServerLink::Options options,
 Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLauncher& launcher,
              Clock& clock, MetricRegistry& metrics)
     : options_(std::move(options)),
-      launcher_(launcher),
       clock_(clock),
       link_(std::move(channel), WithIdentity(options_.link, options_.identity)),
       inputs_(JoinPath(options_.state_directory, "cache"), link_),
       cache_limit_(JoinPath(options_.state_directory, "cache"), clock),
+      engines_({options_.engine_idle}, launcher, clock),
       stop_(clock),
       attempts_(clock),
       attempts_total_(metrics.AddCounter("graft_worker_attempts_total",
@@ -81,7 +81,7 @@ absl::Status Agent::Start() {
   for (Slot& slot : slots_) {
     const std::string log =
         JoinPath(work, absl::StrCat("generate-", &slot - slots_.data(), ".log"));
-    slot.generator = std::make_unique<Generator>(log, link_, inputs_, launcher_);
+    slot.generator = std::make_unique<Generator>(log, link_, inputs_, engines_);
   }
   command_thread_ = std::thread([this] { FollowCommands(); });
   pthread_setname_np(command_thread_.native_handle(), "commands");
@@ -101,7 +101,7 @@ void Agent::Stop() {
     woken_.NotifyAll();
   }
   for (const auto& attempt : attempts_.All()) EndOfWorker(*attempt);
-  for (Slot& slot : slots_) slot.generator->Interrupt();
+  engines_.Stop();
   for (Slot& slot : slots_) {
     if (slot.thread.joinable()) slot.thread.join();
   }
@@ -284,18 +284,12 @@ int64_t Agent::WaitForWakeUp(int64_t seen, absl::Duration interval) {
 
 void Agent::RunSlot(Slot& slot) {
   int64_t seen = 0;
-  absl::Duration last_work = clock_.Boottime();
   while (!stop_.stopped()) {
     // A lease needs the margin that Welcome brings.
-    if (welcomed() && Work(slot)) {
-      last_work = clock_.Boottime();
-      continue;
-    }
-    if (clock_.Boottime() - last_work > options_.generator_idle) slot.generator->Release();
+    if (welcomed() && Work(slot)) continue;
     // The interval is for a wake-up that was lost with its stream.
     seen = WaitForWakeUp(seen, heartbeat_interval());
   }
-  slot.generator->Release();
 }
 
 bool Agent::Work(Slot& slot) {
@@ -305,10 +299,10 @@ bool Agent::Work(Slot& slot) {
     busy_slots_gauge_.Set({}, --busy_slots_);
     return true;
   }
-  return RunNextJob(slot);
+  return RunNextJob();
 }
 
-bool Agent::RunNextJob(Slot& slot) {
+bool Agent::RunNextJob() {
   const std::string request_id = NewRequestId();
   worker::v1::LeaseJobResponse response;
   const std::optional<worker::v1::Capabilities> able = capabilities();
@@ -328,12 +322,11 @@ bool Agent::RunNextJob(Slot& slot) {
     MutexLock lock(mutex_);
     margin = FromProto(welcome_.lease_margin());
   }
-  slot.generator->Release();  // The job needs the memory.
   busy_slots_gauge_.Set({}, ++busy_slots_);
   ++running_jobs_;
   RefuseTextsBehindJobs();
   const auto attempt =
-      std::make_shared<Attempt>(AttemptOptions(), Attempt::Parts{link_, inputs_, launcher_, clock_},
+      std::make_shared<Attempt>(AttemptOptions(), Attempt::Parts{link_, inputs_, engines_, clock_},
                                 lease, sent + FromProto(lease.lease_duration()) - margin);
   attempts_.Add(attempt);
   const absl::Cleanup done = [&] {

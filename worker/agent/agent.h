@@ -8,7 +8,7 @@
 //          └─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or wait
 //
 // It outlives engines that crash and servers that are away: an engine works on until its fence,
-// events wait in the outbox.
+// events wait in the outbox. Engines outlive jobs and texts (EnginePool).
 
 #include <atomic>
 #include <memory>
@@ -27,6 +27,7 @@
 #include "worker/agent/attempts.h"
 #include "worker/agent/cache_limit.h"
 #include "worker/agent/engine_launcher.h"
+#include "worker/agent/engine_pool.h"
 #include "worker/agent/generator.h"
 #include "worker/agent/input_cache.h"
 #include "worker/agent/server_link.h"
@@ -49,8 +50,8 @@ class Agent {
     // one that does nothing is taken to hang.
     absl::Duration cancel_patience = absl::Seconds(30);
     absl::Duration least_hang_time = absl::Minutes(5);
-    // A warm engine for texts is ended after this long without one.
-    absl::Duration generator_idle = absl::Minutes(2);
+    // An engine that has nothing to do is ended after so long.
+    absl::Duration engine_idle = absl::Minutes(5);
   };
   // `launcher`, `clock` and `metrics` must outlive it.
   Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLauncher& launcher,
@@ -80,7 +81,7 @@ class Agent {
   void RunSlot(Slot& slot);
   // Serves a text or a job, if there is one. False: there was nothing to do.
   bool Work(Slot& slot);
-  bool RunNextJob(Slot& slot);
+  bool RunNextJob();
   void TrimInputs();
   void WakeSlots() ABSL_LOCKS_EXCLUDED(mutex_);
   // Returns after a wake-up that came after `seen`, or the interval; the wake-ups so far.
@@ -94,11 +95,11 @@ class Agent {
   bool welcomed() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
-  EngineLauncher& launcher_;
   Clock& clock_;
   ServerLink link_;
   InputCache inputs_;
   CacheLimit cache_limit_;
+  EnginePool engines_;
   GenerationQueue generations_;
   StopSignal stop_;
   Attempts attempts_;

@@ -29,6 +29,16 @@ std::string ResultOf(const worker::v1::FinishAttemptRequest& request) {
   return request.has_returned() ? "returned" : "failed";
 }
 
+// It can do the next job: nothing broke in it. An error of CUDA stays with its process, and after
+// one of memory it holds what the next job needs.
+bool LeavesEngineSound(const engine::v1::Finished& finished) {
+  const auto code = static_cast<absl::StatusCode>(finished.status().code());
+  if (code == absl::StatusCode::kOk || code == absl::StatusCode::kCancelled) return true;
+  const v1::FailureClass failure = finished.failure_class();
+  return failure == v1::FAILURE_CLASS_DATA || failure == v1::FAILURE_CLASS_CONFIG ||
+         failure == v1::FAILURE_CLASS_DIVERGED;
+}
+
 std::string DirectoryName(const worker::v1::Lease& lease) {
   return absl::StrCat(absl::StrReplaceAll(lease.job(), {{"/", "-"}}), "-", lease.attempt());
 }
@@ -92,6 +102,7 @@ absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
   run.set_base_model_name(lease_.base_model_name());
   run.set_display_name(lease_.display_name());
   run.set_attempt(lease_.attempt());
+  run.set_base_model_sha256(lease_.base_model().sha256());
   run.set_work_directory(directory_);
   run.set_cache_directory(options_.cache_directory);
   ASSIGN_OR_RETURN(*run.mutable_base_model_directory(), inputs.Folder(lease_.base_model(), work_));
@@ -132,20 +143,30 @@ worker::v1::FinishAttemptRequest Attempt::EndOfEngine(const engine::v1::Finished
 }
 
 worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, Outbox& outbox) {
-  auto launched = parts_.launcher.Launch(engine_log_);
+  EnginePool::Borrower borrower;
+  // A job's attempts are told apart: a command that is late must not meet the next one.
+  borrower.subject = absl::StrCat(job(), "@", lease_epoch());
+  borrower.base = lease_.base_model().sha256();
+  borrower.log_path = engine_log_;
+  const auto borrowed = parts_.engines.Borrow(borrower);
   // No job can run here.
-  if (!launched.ok()) return ReturnedEnd(launched.status(), /*worker_fault=*/true);
-  EngineProcess& engine = **launched;
+  if (!borrowed.ok()) return ReturnedEnd(borrowed.status(), /*worker_fault=*/true);
+  EngineLoan& engine = **borrowed;
   engine::v1::EngineCommand command;
-  command.set_job(job());
+  command.set_log_file(engine_log_);
   *command.mutable_run() = run;
   engine.Send(command).IgnoreError();  // A dead engine shows itself when it is read.
   Attach(&engine);
   const absl::StatusOr<engine::v1::Finished> finished = ReadEngine(engine, outbox);
-  Detach();
-  if (finished.ok()) return EndOfEngine(*finished);
+  const bool untouched = Detach();
+  if (!finished.ok()) return EndOfCrash(engine, finished.status());
+  if (untouched && LeavesEngineSound(*finished)) engine.GiveBack();
+  return EndOfEngine(*finished);
+}
+
+worker::v1::FinishAttemptRequest Attempt::EndOfCrash(EngineLoan& engine, const absl::Status& read) {
   // What said something that is no event may live on.
-  const bool garbled = !absl::IsOutOfRange(finished.status());
+  const bool garbled = !absl::IsOutOfRange(read);
   if (garbled) engine.Kill();
   const EngineProcess::End end = engine.WaitForEnd();
   outcome_.engine_crashed = ended() == EndReason::kNone && !cancelled();
@@ -154,15 +175,15 @@ worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, 
          {{"end", end.text}, {"out_of_memory", end.out_of_memory ? "true" : ""}});
   if (cancelled()) return CancelledEnd();
   if (garbled) {
-    return FailureOf(absl::UnavailableError(absl::StrCat(
-                         "what the engine said cannot be read: ", finished.status().message(),
-                         "; it ended by ", end.text)),
-                     v1::FAILURE_CLASS_INFRASTRUCTURE, "garbled");
+    return FailureOf(
+        absl::UnavailableError(absl::StrCat("what the engine said cannot be read: ", read.message(),
+                                            "; it ended by ", end.text)),
+        v1::FAILURE_CLASS_INFRASTRUCTURE, "garbled");
   }
   return CrashOf(end, engine_log_);
 }
 
-absl::StatusOr<engine::v1::Finished> Attempt::ReadEngine(EngineProcess& engine, Outbox& outbox) {
+absl::StatusOr<engine::v1::Finished> Attempt::ReadEngine(EngineLoan& engine, Outbox& outbox) {
   for (;;) {
     SetReading(true);
     ASSIGN_OR_RETURN(engine::v1::EngineEvent event, engine.Read());
@@ -266,19 +287,26 @@ void Attempt::LogEnd(const worker::v1::FinishAttemptRequest& request) {
   }
 }
 
-void Attempt::Attach(EngineProcess* engine) {
+void Attempt::Attach(EngineLoan* engine) {
   MutexLock lock(mutex_);
   engine_ = engine;
   SendFence();
   if (cancelled_) SendCancel();
-  if (ended_ != EndReason::kNone) engine_->Kill();
+  if (ended_ != EndReason::kNone) KillEngine();
 }
 
-void Attempt::Detach() {
+bool Attempt::Detach() {
   MutexLock lock(mutex_);
   engine_ = nullptr;
   // From here on there is no engine that could heed it.
   if (cancelled_) work_.Stop();
+  return !suspended_ && !killed_;
+}
+
+void Attempt::KillEngine() {
+  if (engine_ == nullptr) return;
+  engine_->Kill();
+  killed_ = true;
 }
 
 void Attempt::Renew(absl::Duration deadline) {
@@ -312,7 +340,7 @@ void Attempt::EndLocked(EndReason reason, absl::Status why) {
   if (ended_ >= reason) return;
   ended_ = reason;
   why_ = std::move(why);
-  if (engine_ != nullptr) engine_->Kill();
+  KillEngine();
   work_.Stop();
   reports_.Stop();
 }
@@ -321,7 +349,7 @@ void Attempt::Enforce() {
   const absl::Duration now = parts_.clock.Boottime();
   MutexLock lock(mutex_);
   if (engine_ == nullptr) return;
-  if (now >= kill_at_) engine_->Kill();
+  if (now >= kill_at_) KillEngine();
   if (now >= deadline_ + kSuspendAfter && !suspended_) {
     engine_->Suspend(true);
     suspended_ = true;
@@ -383,14 +411,12 @@ bool Attempt::cancelled() const {
 // itself, the latter ends it as hung.
 void Attempt::SendFence() {
   engine::v1::EngineCommand command;
-  command.set_job(job());
   command.mutable_fence()->set_boottime_ns(absl::ToInt64Nanoseconds(deadline_));
   engine_->Send(command).IgnoreError();
 }
 
 void Attempt::SendCancel() {
   engine::v1::EngineCommand command;
-  command.set_job(job());
   command.mutable_cancel();
   engine_->Send(command).IgnoreError();
 }

@@ -13,6 +13,9 @@
 // the retries and the uploads obey, and kills the engine. What the server is told then follows from
 // why it ended, in one place (Settle).
 //
+// The engine is borrowed. It goes back to the pool after a clean end only: it said that it has
+// finished, by no fault of its own, and was neither suspended nor killed.
+//
 // Self-fencing: a renewal moves the engine's deadline to (sending time of the heartbeat + lease -
 // margin) on CLOCK_BOOTTIME. The engine blocks itself there; one that does not is suspended by
 // signal.
@@ -28,7 +31,7 @@
 #include "common/base/mutex.h"
 #include "common/base/stop_signal.h"
 #include "graft/worker/v1/worker.pb.h"
-#include "worker/agent/engine_launcher.h"
+#include "worker/agent/engine_pool.h"
 #include "worker/agent/input_cache.h"
 #include "worker/agent/pulse_watch.h"
 #include "worker/agent/server_link.h"
@@ -49,13 +52,13 @@ class Attempt {
     absl::Duration cancel_patience = absl::Seconds(30);
     // An engine that does nothing is never killed for it earlier than this.
     absl::Duration least_hang_time = absl::Minutes(5);
-    // What the engine says of itself, on the slot's thread. Optional.
+    // What an engine that was started for it says of itself, on the slot's thread. Optional.
     std::function<void(const engine::v1::Hello&)> on_hello;
   };
   struct Parts {
     ServerLink& link;
     InputCache& inputs;
-    EngineLauncher& launcher;
+    EnginePool& engines;
     Clock& clock;
   };
   // Why it ends before its engine has. A greater one takes the place of a smaller one.
@@ -98,7 +101,9 @@ class Attempt {
   worker::v1::FinishAttemptRequest Work(Outbox& outbox);
   worker::v1::FinishAttemptRequest RunEngine(const engine::v1::Run& run, Outbox& outbox);
   // Reads the engine until it has finished. OUT_OF_RANGE and its like: it is gone.
-  absl::StatusOr<engine::v1::Finished> ReadEngine(EngineProcess& engine, Outbox& outbox);
+  absl::StatusOr<engine::v1::Finished> ReadEngine(EngineLoan& engine, Outbox& outbox);
+  // Of an engine that ended before it said that it has finished.
+  worker::v1::FinishAttemptRequest EndOfCrash(EngineLoan& engine, const absl::Status& read);
   // Into the outbox, which may block.
   void Pass(const engine::v1::EngineEvent& event, Outbox& outbox);
   // Files of the result, to the server.
@@ -114,10 +119,13 @@ class Attempt {
   void LogEnd(const worker::v1::FinishAttemptRequest& request);
 
   void EndLocked(EndReason reason, absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Attach(EngineProcess* engine) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Detach() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Attach(EngineLoan* engine) ABSL_LOCKS_EXCLUDED(mutex_);
+  // From here on nothing acts on the engine any more. False: something has, of which the next job
+  // on it must not know.
+  bool Detach() ABSL_LOCKS_EXCLUDED(mutex_);
   void SetReading(bool reading) ABSL_LOCKS_EXCLUDED(mutex_);
   void Observe(const engine::v1::EngineEvent& event) ABSL_LOCKS_EXCLUDED(mutex_);
+  void KillEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EndReason ended() const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status why() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool cancelled() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -138,10 +146,11 @@ class Attempt {
   StopSignal reports_;
 
   mutable Mutex mutex_;
-  EngineProcess* engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  EngineLoan* engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
   absl::Duration deadline_ ABSL_GUARDED_BY(mutex_);
   absl::Duration kill_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
   bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool killed_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   EndReason ended_ ABSL_GUARDED_BY(mutex_) = EndReason::kNone;
   absl::Status why_ ABSL_GUARDED_BY(mutex_);

@@ -1,5 +1,6 @@
 #include "worker/agent/engine_launcher.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -122,6 +123,11 @@ class ChildEngine : public EngineProcess {
       return absl::DataLossError("the engine sent a message that is no EngineEvent");
     }
     return event;
+  }
+
+  bool IsAlive() override {
+    pollfd socket = {socket_.get(), 0, 0};
+    return poll(&socket, 1, 0) == 0;  // What it may tell without having been asked is its end.
   }
 
   void Kill() override { child_.Signal(SIGKILL); }

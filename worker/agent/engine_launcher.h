@@ -22,6 +22,8 @@ class EngineProcess {
   // Blocks for the next event. OUT_OF_RANGE: the engine has ended; DATA_LOSS: what it wrote is no
   // event.
   virtual absl::StatusOr<engine::v1::EngineEvent> Read() = 0;
+  // False: it has ended, or closed its socket.
+  virtual bool IsAlive() = 0;
   // SIGKILL. Read() then ends.
   virtual void Kill() = 0;
   // Takes the processor from the engine, or gives it back: the backstop for an engine that does not

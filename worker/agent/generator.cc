@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
@@ -47,102 +48,89 @@ bool IsTheRequests(const google::rpc::Status& status) {
 }  // namespace
 
 Generator::Generator(std::string log_path, ServerLink& link, InputCache& inputs,
-                     EngineLauncher& launcher)
-    : log_path_(std::move(log_path)), link_(link), inputs_(inputs), launcher_(launcher) {}
+                     EnginePool& engines)
+    : log_path_(std::move(log_path)), link_(link), inputs_(inputs), engines_(engines) {}
 
-absl::Status Generator::Begin(const worker::v1::Command::Generate& request, StopSignal& stop) {
+absl::StatusOr<std::unique_ptr<EngineLoan>> Generator::Begin(
+    const worker::v1::Command::Generate& request, StopSignal& stop) {
   engine::v1::EngineCommand command;
-  command.set_job(request.id());
-  *command.mutable_generate()->mutable_request() = request.request();
-  ASSIGN_OR_RETURN(*command.mutable_generate()->mutable_base_model_directory(),
+  command.set_log_file(log_path_);
+  engine::v1::Generate& generate = *command.mutable_generate();
+  *generate.mutable_request() = request.request();
+  generate.set_base_model_sha256(request.base_model().sha256());
+  ASSIGN_OR_RETURN(*generate.mutable_base_model_directory(),
                    inputs_.Folder(request.base_model(), stop));
   if (!request.adapter().files().empty()) {
-    ASSIGN_OR_RETURN(*command.mutable_generate()->mutable_adapter_directory(),
+    ASSIGN_OR_RETURN(*generate.mutable_adapter_directory(),
                      inputs_.Folder(request.adapter(), stop));
   }
-  MutexLock lock(mutex_);
-  if (engine_ == nullptr) {
-    ASSIGN_OR_RETURN(engine_, launcher_.Launch(log_path_));
-  }
-  current_id_ = request.id();
-  return engine_->Send(command);
+  EnginePool::Borrower borrower;
+  borrower.subject = request.id();
+  borrower.kind = SharedEngine::Kind::kText;
+  borrower.base = request.base_model().sha256();
+  borrower.log_path = log_path_;
+  ASSIGN_OR_RETURN(std::unique_ptr<EngineLoan> engine, engines_.Borrow(borrower));
+  engine->Send(command).IgnoreError();  // A dead engine shows itself when it is read.
+  return engine;
 }
 
 void Generator::Serve(const worker::v1::Command::Generate& request, StopSignal& stop) {
-  const absl::Status begun = Begin(request, stop);
-  bool over = false;
+  const absl::StatusOr<std::unique_ptr<EngineLoan>> begun = Begin(request, stop);
+  if (begun.ok()) SetCurrent(begun->get(), request.id());
+  Answer answer = Answer::kMore;
   const absl::Status reported =
       link_.ReportGeneration(request.id(), [&](worker::v1::ReportGenerationRequest& message) {
-        if (over) return false;
+        if (answer != Answer::kMore) return false;
         if (begun.ok()) {
-          over = Next(message);
+          answer = Next(**begun, message);
         } else {
-          *message.mutable_error() = ToRpcStatus(begun);
-          over = true;
+          *message.mutable_error() = ToRpcStatus(begun.status());
+          answer = Answer::kBroken;
         }
         return true;
       });
-  // The user went away in the middle: the engine must not go on talking into the next request.
-  if (!over) Release();
-  if (!begun.ok() || !reported.ok()) {
-    Release();
-    Log(LogLevel::kWarning, "generation failed",
-        {{"id", request.id()},
-         {"error", std::string(begun.ok() ? reported.message() : begun.message())}});
-  }
-  MutexLock lock(mutex_);
-  current_id_.clear();
+  SetCurrent(nullptr, "");
+  // Where the user went away in the middle the engine would go on: it is ended with the loan.
+  if (answer == Answer::kLast) (*begun)->GiveBack();
+  if (begun.ok() && reported.ok()) return;
+  Log(LogLevel::kWarning, "generation failed",
+      {{"id", request.id()},
+       {"error", std::string(begun.ok() ? reported.message() : begun.status().message())}});
 }
 
-bool Generator::Next(worker::v1::ReportGenerationRequest& message) {
-  EngineProcess* engine;
-  std::string id;
-  {
-    MutexLock lock(mutex_);
-    engine = engine_.get();
-    id = current_id_;
-  }
+Generator::Answer Generator::Next(EngineLoan& engine,
+                                  worker::v1::ReportGenerationRequest& message) {
   for (;;) {
-    const absl::StatusOr<engine::v1::EngineEvent> event = engine->Read();
+    const absl::StatusOr<engine::v1::EngineEvent> event = engine.Read();
     if (!event.ok()) {
-      engine->Kill();
-      const EngineProcess::End end = engine->WaitForEnd();
-      Release();
-      *message.mutable_error() =
-          ToRpcStatus(absl::UnavailableError(absl::StrCat("the engine ended by ", end.text)));
-      return true;
+      engine.Kill();
+      *message.mutable_error() = ToRpcStatus(
+          absl::UnavailableError(absl::StrCat("the engine ended by ", engine.WaitForEnd().text)));
+      return Answer::kBroken;
     }
-    if (event->job() != id) continue;
     if (event->has_generated()) {
       *message.mutable_response() = event->generated();
-      return event->generated().done();
+      return event->generated().done() ? Answer::kLast : Answer::kMore;
     }
     if (event->has_finished()) {
       *message.mutable_error() = event->finished().status();
-      if (!IsTheRequests(event->finished().status())) Release();
-      return true;
+      return IsTheRequests(event->finished().status()) ? Answer::kLast : Answer::kBroken;
     }
   }
 }
 
-void Generator::Release() {
-  std::unique_ptr<EngineProcess> engine;
+void Generator::SetCurrent(EngineLoan* engine, const std::string& id) {
   MutexLock lock(mutex_);
-  engine.swap(engine_);
+  engine_ = engine;
+  current_id_ = id;
 }
 
 void Generator::Cancel(const std::string& id) {
   MutexLock lock(mutex_);
   if (engine_ == nullptr || current_id_ != id) return;
   engine::v1::EngineCommand command;
-  command.set_job(id);
   command.mutable_cancel();
   engine_->Send(command).IgnoreError();
-}
-
-void Generator::Interrupt() {
-  MutexLock lock(mutex_);
-  if (engine_ != nullptr) engine_->Kill();
 }
 
 }  // namespace graft

@@ -1,6 +1,6 @@
 #pragma once
 
-// Serves Generate commands: text from an engine that stays warm between requests.
+// Serves Generate commands: text from an engine of the pool.
 
 #include <deque>
 #include <memory>
@@ -11,7 +11,7 @@
 #include "common/base/mutex.h"
 #include "common/base/stop_signal.h"
 #include "graft/worker/v1/worker.pb.h"
-#include "worker/agent/engine_launcher.h"
+#include "worker/agent/engine_pool.h"
 #include "worker/agent/input_cache.h"
 #include "worker/agent/server_link.h"
 
@@ -32,34 +32,36 @@ class GenerationQueue {
   std::deque<worker::v1::Command::Generate> waiting_ ABSL_GUARDED_BY(mutex_);
 };
 
-// One for a slot. Serve and Release belong to the slot's thread; Cancel and Interrupt may be called
-// from any.
+// One for a slot. Serve belongs to the slot's thread; Cancel may be called from any. What kills the
+// engine in the middle (EnginePool::Stop) ends the text.
 class Generator {
  public:
-  Generator(std::string log_path, ServerLink& link, InputCache& inputs, EngineLauncher& launcher);
+  Generator(std::string log_path, ServerLink& link, InputCache& inputs, EnginePool& engines);
 
   // Blocks until the text is complete and the user has it, or the failure.
-  void Serve(const worker::v1::Command::Generate& request, StopSignal& stop);
-  // Ends the engine, and gives back its memory. Nothing happens without one.
-  void Release();
+  void Serve(const worker::v1::Command::Generate& request, StopSignal& stop)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Stops the request if it is being served.
   void Cancel(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Kills the engine, whatever it does.
-  void Interrupt() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  // Starts the engine, if none is warm, and hands it the request.
-  absl::Status Begin(const worker::v1::Command::Generate& request, StopSignal& stop);
-  // The engine's next answer; true when it was the last one.
-  bool Next(worker::v1::ReportGenerationRequest& message);
+  // How far an engine is with the text.
+  enum class Answer { kMore, kLast, kBroken };
+
+  // Borrows an engine and hands it the request.
+  absl::StatusOr<std::unique_ptr<EngineLoan>> Begin(const worker::v1::Command::Generate& request,
+                                                    StopSignal& stop);
+  // The engine's next words. kBroken: the last ones, and the engine is not to be used again.
+  static Answer Next(EngineLoan& engine, worker::v1::ReportGenerationRequest& message);
+  void SetCurrent(EngineLoan* engine, const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::string log_path_;
   ServerLink& link_;
   InputCache& inputs_;
-  EngineLauncher& launcher_;
+  EnginePool& engines_;
   Mutex mutex_;
-  std::unique_ptr<EngineProcess> engine_ ABSL_GUARDED_BY(mutex_);
+  EngineLoan* engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::string current_id_ ABSL_GUARDED_BY(mutex_);
 };
 

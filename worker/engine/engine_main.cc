@@ -272,7 +272,7 @@ void AddDecodingFlags(CLI::App* app, GenerationConfig* config) {
 CLI::App* AddGenerate(CLI::App& app, Arguments* arguments) {
   GenerateRequest& request = arguments->generation;
   CLI::App* generate = app.add_subcommand("generate", "Continues a text, token by token");
-  generate->add_option("--model", request.base_model_directory, "Base model's folder")->required();
+  generate->add_option("--model", request.base_model.directory, "Base model's folder")->required();
   generate->add_option("--adapter", request.adapter_directory, "Adapter's directory");
   generate->add_option("--prompt", request.prompt, "What to continue")->required();
   generate->add_flag("--template", arguments->use_template,
@@ -293,7 +293,7 @@ CLI::App* AddGenerate(CLI::App& app, Arguments* arguments) {
 // For developers: not listed.
 CLI::App* AddLogits(CLI::App& app, Arguments* arguments) {
   CLI::App* logits = app.add_subcommand("logits", "Writes the logits of given ids")->group("");
-  logits->add_option("--model", arguments->logits.base_model_directory)->required();
+  logits->add_option("--model", arguments->logits.base_model.directory)->required();
   logits->add_option("--adapter", arguments->logits.adapter_directory);
   logits->add_option("--ids-file", arguments->ids_file, "JSON: a list of lists of ids")->required();
   logits->add_option("--out", arguments->logits.output_file, "safetensors file")->required();

@@ -76,7 +76,7 @@ TEST_F(AgentTest, WhatAnEngineSaysOfItselfGoesWithTheNextLease) {
   launcher_.Script(0)->Finish();
   server_.WaitForFinish("a");
   server_.AddJob("b");
-  launcher_.Script(1)->Finish();
+  launcher_.Script(0)->Finish();
   server_.WaitForFinish("b");
   EXPECT_TRUE(server_.capabilities().front().devices().empty());
   const worker::v1::Capabilities able = server_.capabilities().back();

@@ -51,6 +51,22 @@ TEST_F(AgentTextTest, TextsAreStreamedAndTheEngineStaysWarm) {
   }
 }
 
+TEST_F(AgentTextTest, JobsAndTextsFollowEachOtherOnOneEngine) {
+  StartAgent();
+  EngineScript& engine = *launcher_.Script(0);
+  Answer(engine, "g1");
+  Ask("g1");
+  ExpectHello("g1");
+  for (const char* job : {"a", "b"}) {
+    server_.AddJob(job);
+    engine.WaitForCommand(EngineCommand::kRun);
+    engine.Finish();
+    EXPECT_TRUE(server_.WaitForFinish(job).has_succeeded());
+    engine.ForgetCommands();
+  }
+  EXPECT_EQ(launcher_.launched(), 1);
+}
+
 TEST_F(AgentTextTest, ATextDoesNotWaitBehindAJob) {
   StartAgent();
   server_.AddJob("a");

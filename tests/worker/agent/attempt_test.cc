@@ -28,12 +28,13 @@ class AttemptTest : public ::testing::Test {
       : directory_(testing::TempDir() + "/attempt_test_" + std::to_string(getpid())),
         server_(Made(directory_) + "/server.sock"),
         link_(grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()), Fast()),
-        inputs_(directory_ + "/cache", link_) {
+        inputs_(directory_ + "/cache", link_),
+        engines_({}, launcher_, clock_) {
     server_.AddJob("a", /*lease_epoch=*/1, std::move(lease));
     worker::v1::LeaseJobResponse leased = link_.LeaseJob("r").value();
     Attempt::Options options;
     options.work_directory = directory_ + "/work";
-    attempt_ = std::make_unique<Attempt>(options, Attempt::Parts{link_, inputs_, launcher_, clock_},
+    attempt_ = std::make_unique<Attempt>(options, Attempt::Parts{link_, inputs_, engines_, clock_},
                                          leased.lease(), clock_.Boottime() + absl::Seconds(55));
   }
   ~AttemptTest() override {
@@ -83,6 +84,7 @@ class AttemptTest : public ::testing::Test {
   ServerLink link_;
   InputCache inputs_;
   ScriptedLauncher launcher_;
+  EnginePool engines_;
   std::unique_ptr<Attempt> attempt_;
   Attempt::Outcome outcome_;
   std::thread thread_;
@@ -250,6 +252,70 @@ TEST_F(AttemptTest, AnEngineThatDoesNotStartIsTheWorkersFault) {
   const auto finish = server_.WaitForFinish("a");
   EXPECT_TRUE(finish.returned().worker_fault());
   EXPECT_THAT(finish.returned().reason().message(), HasSubstr("is no program"));
+}
+
+// Whether the engine is there for the next job, once this one has ended with `finished`.
+class EngineAfterAttemptTest : public AttemptTest {
+ protected:
+  bool Stays(int code, v1::FailureClass failure_class = v1::FAILURE_CLASS_UNSPECIFIED) {
+    EngineEvent finished;
+    finished.mutable_finished()->mutable_status()->set_code(code);
+    finished.mutable_finished()->set_failure_class(failure_class);
+    engine().Say(finished);
+    Join();
+    return !engine().dead();
+  }
+};
+
+TEST_F(EngineAfterAttemptTest, ItStaysAfterAResult) {
+  BeginAndRun();
+  EXPECT_TRUE(Stays(0));
+}
+
+TEST_F(EngineAfterAttemptTest, ItStaysAfterACancelThatItHeeded) {
+  BeginAndRun();
+  attempt_->Cancel();
+  EXPECT_TRUE(Stays(1 /* CANCELLED */));
+}
+
+TEST_F(EngineAfterAttemptTest, ItStaysAfterAFailureOfTheJob) {
+  BeginAndRun();
+  EXPECT_TRUE(Stays(3 /* INVALID_ARGUMENT */, v1::FAILURE_CLASS_DATA));
+}
+
+TEST_F(EngineAfterAttemptTest, ItEndsAfterAFailureOfItsOwn) {
+  BeginAndRun();
+  EXPECT_FALSE(Stays(13 /* INTERNAL */, v1::FAILURE_CLASS_INTERNAL));
+}
+
+TEST_F(EngineAfterAttemptTest, ItEndsWhenMemoryRanOut) {
+  BeginAndRun();
+  EXPECT_FALSE(Stays(8 /* RESOURCE_EXHAUSTED */, v1::FAILURE_CLASS_OUT_OF_MEMORY));
+}
+
+TEST_F(EngineAfterAttemptTest, ItEndsWhenItWasSuspendedLast) {
+  BeginAndRun();
+  Pass(absl::Seconds(57));
+  ASSERT_TRUE(engine().suspended());
+  EXPECT_FALSE(Stays(0));
+}
+
+TEST_F(AttemptTest, TheNextAttemptOnAnEngineIsAnothersFromItsNameOn) {
+  const EngineCommand first = BeginAndRun();
+  engine().Finish();
+  Join();
+  server_.AddJob("a", /*lease_epoch=*/2);
+  worker::v1::LeaseJobResponse leased = link_.LeaseJob("s").value();
+  Attempt::Options options;
+  options.work_directory = directory_ + "/work";
+  engine().ForgetCommands();
+  attempt_ = std::make_unique<Attempt>(options, Attempt::Parts{link_, inputs_, engines_, clock_},
+                                       leased.lease(), clock_.Boottime() + absl::Seconds(55));
+  const EngineCommand second = BeginAndRun();
+  EXPECT_EQ(launcher_.launched(), 1);
+  EXPECT_NE(first.job(), second.job());
+  EXPECT_EQ(first.run().base_model_sha256(), second.run().base_model_sha256());
+  EXPECT_EQ(second.log_file(), second.run().work_directory() + ".log");
 }
 
 TEST_F(AttemptTest, AJobThatThisMachineCannotGoOnWithIsHandedBack) {

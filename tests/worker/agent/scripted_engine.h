@@ -56,6 +56,20 @@ class EngineScript {
       changed_.Wait(mutex_);
     }
   }
+  // The latest command; an empty one before the first.
+  engine::v1::EngineCommand LastCommand() {
+    MutexLock lock(mutex_);
+    return commands_.empty() ? engine::v1::EngineCommand() : commands_.back();
+  }
+  // Forgets the commands so far, for the next WaitForCommand.
+  void ForgetCommands() {
+    MutexLock lock(mutex_);
+    commands_.clear();
+  }
+  void WaitForDeath() {
+    MutexLock lock(mutex_);
+    while (!dead_) changed_.Wait(mutex_);
+  }
   bool dead() {
     MutexLock lock(mutex_);
     return dead_;
@@ -77,6 +91,7 @@ class EngineScript {
   absl::Status Command(const engine::v1::EngineCommand& command) {
     MutexLock lock(mutex_);
     commands_.push_back(command);
+    if (command.has_run()) job_ = command.job();
     changed_.NotifyAll();
     return absl::OkStatus();
   }
@@ -90,6 +105,7 @@ class EngineScript {
     if (events_.empty()) return absl::OutOfRangeError("end");
     engine::v1::EngineEvent event = events_.front();
     events_.pop_front();
+    if (event.job().empty() && !event.has_hello()) event.set_job(job_);
     return event;
   }
 
@@ -99,6 +115,7 @@ class EngineScript {
   std::deque<engine::v1::EngineEvent> events_ ABSL_GUARDED_BY(mutex_);
   std::vector<engine::v1::EngineCommand> commands_ ABSL_GUARDED_BY(mutex_);
   bool dead_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string job_ ABSL_GUARDED_BY(mutex_);  // The latest: what is said is about it.
   bool garbled_ ABSL_GUARDED_BY(mutex_) = false;
   bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
   bool listening_ ABSL_GUARDED_BY(mutex_) = false;
@@ -107,10 +124,12 @@ class EngineScript {
 class ScriptedEngine : public EngineProcess {
  public:
   explicit ScriptedEngine(std::shared_ptr<EngineScript> script) : script_(std::move(script)) {}
+  ~ScriptedEngine() override { script_->Crash(); }
   absl::Status Send(const engine::v1::EngineCommand& command) override {
     return script_->Command(command);
   }
   absl::StatusOr<engine::v1::EngineEvent> Read() override { return script_->Next(); }
+  bool IsAlive() override { return !script_->dead(); }
   void Kill() override { script_->Crash(); }
   void Suspend(bool suspended) override { script_->Suspend(suspended); }
   End WaitForEnd() override { return {"signal 9 (Killed)", false}; }
@@ -126,6 +145,10 @@ class ScriptedLauncher : public EngineLauncher {
     MutexLock lock(mutex_);
     while (scripts_.size() <= n) scripts_.push_back(std::make_shared<EngineScript>());
     return scripts_[n];
+  }
+  size_t launched() {
+    MutexLock lock(mutex_);
+    return launched_;
   }
   // No engine starts any more.
   void FailWith(absl::Status status) {

@@ -54,7 +54,7 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   FineTuneRequest request;
   request.config = ToConfig(spec);
   request.dropout = ToDropoutChoice(spec.training());
-  request.base_model_directory = run.base_model_directory();
+  request.base_model = {run.base_model_directory(), run.base_model_sha256()};
   request.base_model_name =
       run.base_model_name().empty() ? run.base_model_directory() : run.base_model_name();
   request.init_from_directory = run.adapter_directory();
@@ -103,7 +103,7 @@ absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoE
   const v1::EvaluateSpec& spec = run.resolved_spec().evaluate();
   EvaluateRequest request;
   request.config = ToConfig(spec);
-  request.base_model_directory = run.base_model_directory();
+  request.base_model = {run.base_model_directory(), run.base_model_sha256()};
   request.adapter_directory = run.adapter_directory();
   request.data = {run.validation_file(), spec.data().validation_sha256(), spec.data().validation()};
   request.cache_directory = run.cache_directory();

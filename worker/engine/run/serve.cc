@@ -1,8 +1,11 @@
 #include "worker/engine/run/serve.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <deque>
 #include <map>
 #include <memory>
@@ -12,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/delimited_stream.h"
+#include "common/base/file.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
@@ -116,6 +120,22 @@ void ReadCommands(int fd, CommandQueue& queue) {
   }
 }
 
+// Standard output and error go to the end of this file from here on. A file that cannot be opened
+// changes nothing: words are no work.
+void AppendWordsTo(const std::string& path) {
+  const absl::StatusOr<UniqueFd> file = OpenFile(path, O_WRONLY | O_CREAT | O_APPEND);
+  if (!file.ok()) return;
+  std::fflush(nullptr);
+  dup2(file->get(), STDOUT_FILENO);
+  dup2(file->get(), STDERR_FILENO);
+}
+
+bool GoesTo(int fd, const std::string& path) {
+  struct stat now, named;
+  return fstat(fd, &now) == 0 && stat(path.c_str(), &named) == 0 && now.st_dev == named.st_dev &&
+         now.st_ino == named.st_ino;
+}
+
 class Server {
  public:
   Server(int fd, std::unique_ptr<EngineSession> session)
@@ -198,7 +218,7 @@ class Server {
 
   static absl::StatusOr<GenerateRequest> ToRequest(const engine::v1::Generate& command) {
     GenerateRequest request;
-    request.base_model_directory = command.base_model_directory();
+    request.base_model = {command.base_model_directory(), command.base_model_sha256()};
     request.adapter_directory = command.adapter_directory();
     request.prompt = command.request().prompt();
     if (command.request().apply_template()) {
@@ -227,14 +247,18 @@ int Serve(int fd, const SessionOptions& options) {
   }
   Server server(fd, *std::move(session));
   server.SayHello();
-  const std::string begun =
+  const std::string name =
       absl::StrCat("graft-engine ", kVersion, " on ", options.device, ", process ", getpid(), "\n");
-  (void)!write(STDERR_FILENO, begun.data(), begun.size());
+  (void)!write(STDERR_FILENO, name.data(), name.size());
   CommandQueue queue;
   std::thread reader([&] { ReadCommands(fd, queue); });
   pthread_setname_np(reader.native_handle(), "commands");
   while (std::optional<CommandQueue::Work> work = queue.Next()) {
     const engine::v1::EngineCommand& command = work->command;
+    if (!command.log_file().empty() && !GoesTo(STDERR_FILENO, command.log_file())) {
+      AppendWordsTo(command.log_file());
+      (void)!write(STDERR_FILENO, name.data(), name.size());
+    }
     if (command.has_run()) server.Run(command.job(), command.run(), *work->control);
     if (command.has_generate()) server.Generate(command.job(), command.generate(), *work->control);
     queue.Finish(command.job());

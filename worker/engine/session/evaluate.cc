@@ -25,7 +25,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   sink.OnStage(stage);
   RETURN_IF_ERROR(CreateDirectories(request.artifacts_directory));
   ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base,
-                   Load(request.base_model_directory, config.precision, stop.pulse()));
+                   Load(request.base_model, config.precision, stop.pulse()));
   ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network untuned = base->model->network();

@@ -108,7 +108,7 @@ struct EngineSession::Impl::FineTuneRun {
   absl::Status ReadTokenizerFiles() {
     if (!config.method.full) return absl::OkStatus();
     for (const char* name : kTokenizerFiles) {
-      const std::string path = JoinPath(request.base_model_directory, name);
+      const std::string path = JoinPath(request.base_model.directory, name);
       if (!FileExists(path)) continue;
       ASSIGN_OR_RETURN(tokenizer_files[name], ReadFile(path, kMaxTokenizerFileBytes));
     }
@@ -170,7 +170,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   run.EnterStage(Stage::kLoading);
   RETURN_IF_ERROR(MakeEmptyDirectory(request.output_directory));
   RETURN_IF_ERROR(CreateDirectories(request.checkpoint_directory));
-  ASSIGN_OR_RETURN(run.base, Load(request.base_model_directory, training.precision, stop.pulse()));
+  ASSIGN_OR_RETURN(run.base, Load(request.base_model, training.precision, stop.pulse()));
   ResolveDropout(request.dropout, run.base->model->config(), run.config.method, &training);
   RETURN_IF_ERROR(run.ReadTokenizerFiles());
   RETURN_IF_ERROR(run.MakeAdapter());

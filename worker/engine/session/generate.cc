@@ -54,7 +54,7 @@ absl::Status EngineSession::Impl::Generate(const GenerateRequest& request,
   const c10::NoGradGuard no_grad;
   UseThreads(0);
   ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base,
-                   Load(request.base_model_directory, request.precision, stop.pulse()));
+                   Load(request.base_model, request.precision, stop.pulse()));
   ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network network = adapter ? adapter->Bind() : base->model->network();
@@ -91,7 +91,7 @@ absl::Status EngineSession::Impl::DumpLogits(const LogitsRequest& request, StopT
   const c10::NoGradGuard no_grad;
   UseThreads(0);
   ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base,
-                   Load(request.base_model_directory, request.precision, stop.pulse()));
+                   Load(request.base_model, request.precision, stop.pulse()));
   ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network network = adapter ? adapter->Bind() : base->model->network();

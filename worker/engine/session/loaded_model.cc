@@ -24,10 +24,11 @@ absl::StatusOr<std::string> TokenizerSha256(const std::string& directory) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(const std::string& directory,
+absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(const BaseModel& source,
                                                              const Gpt2Model::Options& options) {
   auto loaded = std::make_shared<LoadedModel>();
-  loaded->directory = directory;
+  const std::string& directory = source.directory;
+  loaded->source = source;
   absl::StatusOr<BpeTokenizer> tokenizer = BpeTokenizer::Load(directory);
   if (!tokenizer.ok()) return Annotate(tokenizer.status(), directory);
   loaded->tokenizer = std::make_unique<BpeTokenizer>(*std::move(tokenizer));

@@ -17,6 +17,14 @@
 
 namespace graft {
 
+namespace {
+
+bool SameContent(const BaseModel& a, const BaseModel& b) {
+  return a.sha256.empty() || b.sha256.empty() ? a.directory == b.directory : a.sha256 == b.sha256;
+}
+
+}  // namespace
+
 EngineSession::EngineSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 EngineSession::~EngineSession() = default;
 
@@ -83,18 +91,19 @@ absl::Status EngineSession::DumpLogits(const LogitsRequest& request, StopToken& 
   return impl_->Guarded([&] { return impl_->DumpLogits(request, stop); });
 }
 
-absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(
-    const std::string& directory, Precision precision, Pulse& pulse) {
+absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(const BaseModel& base,
+                                                                             Precision precision,
+                                                                             Pulse& pulse) {
   Gpt2Model::Options options;
   options.device = device_;
   options.dtype = ResolvePrecision(precision, device_);
   options.pulse = &pulse;
-  if (model_ != nullptr && model_->directory == directory &&
+  if (model_ != nullptr && SameContent(model_->source, base) &&
       model_->model->dtype() == options.dtype) {
     return model_;
   }
   model_.reset();  // Before, so that two models are never in memory.
-  ASSIGN_OR_RETURN(model_, LoadModel(directory, options));
+  ASSIGN_OR_RETURN(model_, LoadModel(base, options));
   return model_;
 }
 

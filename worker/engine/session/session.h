@@ -28,10 +28,17 @@ struct DropoutChoice {
   std::optional<double> residual;
 };
 
+// A folder with a base model. What a session holds of one it knows again by its content where that
+// has a name, else by the folder, which must not change then while the session lasts.
+struct BaseModel {
+  std::string directory;
+  std::string sha256;  // Of all its files; empty: not known.
+};
+
 struct FineTuneRequest {
   FineTuneConfig config;
   DropoutChoice dropout;
-  std::string base_model_directory;
+  BaseModel base_model;
   std::string base_model_name;      // For PEFT's base_model_name_or_path.
   std::string init_from_directory;  // An adapter's; empty: none.
   DataSetFile train;
@@ -63,7 +70,7 @@ struct FineTuneOutcome {
 
 struct EvaluateRequest {
   EvaluateConfig config;
-  std::string base_model_directory;
+  BaseModel base_model;
   std::string adapter_directory;  // Empty: the untuned model.
   DataSetFile data;
   std::string cache_directory;
@@ -83,7 +90,7 @@ struct EvaluateOutcome {
 inline constexpr int64_t kDefaultNewTokens = 128;
 
 struct GenerateRequest {
-  std::string base_model_directory;
+  BaseModel base_model;
   std::string adapter_directory;
   std::string prompt;
   // Puts the prompt as {source} into this template; empty: the prompt is taken as it is.
@@ -105,7 +112,7 @@ struct GenerateOutcome {
 using TextCallback = std::function<void(int32_t id, const std::string& text)>;
 
 struct LogitsRequest {
-  std::string base_model_directory;
+  BaseModel base_model;
   std::string adapter_directory;
   std::vector<std::vector<int32_t>> rows;
   Precision precision = Precision::kFp32;

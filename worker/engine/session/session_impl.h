@@ -36,7 +36,7 @@ class EngineSession::Impl {
   struct FineTuneRun;
 
   // The model of the last request again, if it is the same one.
-  absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& directory,
+  absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const BaseModel& base,
                                                           Precision precision, Pulse& pulse);
   std::string DeviceName() const { return device_.str(); }
   int UseThreads(int threads);

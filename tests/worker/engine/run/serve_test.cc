@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -256,6 +257,27 @@ TEST_F(ServeTest, ThePulseStandsStillAtTheFenceAndSaysThatItWaits) {
   }
   EXPECT_FALSE(last.waiting());
   EXPECT_GT(last.pulse(), waiting.pulse());
+}
+
+// Each job's words go where its worker wants them, from the engine's name on.
+TEST_F(ServeTest, WordsGoToTheFileOfTheJob) {
+  const int out = dup(STDOUT_FILENO), error = dup(STDERR_FILENO);
+  for (const char* job : {"a", "b"}) {
+    EngineCommand command = RunCommand(job, 1);
+    command.set_log_file(Path(absl::StrCat(job, ".log")));
+    Send(command);
+    EXPECT_EQ(ReadToEnd(job).back().finished().status().code(), 0);
+    (void)!write(STDERR_FILENO, job, 1);
+  }
+  dup2(out, STDOUT_FILENO);
+  dup2(error, STDERR_FILENO);
+  close(out);
+  close(error);
+  for (const char* job : {"a", "b"}) {
+    const std::string words = ReadWhole(Path(absl::StrCat(job, ".log")));
+    EXPECT_THAT(words, testing::StartsWith("graft-engine "));
+    EXPECT_THAT(words, testing::EndsWith(absl::StrCat("\n", job)));
+  }
 }
 
 TEST_F(ServeTest, FailuresNameTheirClass) {

@@ -131,7 +131,7 @@ TEST_F(FineTuneTest, ATextJobTrainsTheWholeModelIntoAFolder) {
   ASSERT_FALSE(recorder_.evaluations.empty());
   // What came out is a base model again.
   GenerateRequest generate;
-  generate.base_model_directory = Path("out");
+  generate.base_model.directory = Path("out");
   generate.prompt = "the";
   generate.max_new_tokens = 4;
   generate.precision = Precision::kFp32;

@@ -13,7 +13,7 @@ using GenerateTest = SessionTest;
 
 TEST_F(GenerateTest, GenerateGivesTextTokenByToken) {
   GenerateRequest request;
-  request.base_model_directory = Model();
+  request.base_model.directory = Model();
   request.prompt = "the cats sat there and then the cats sat there again";
   request.max_new_tokens = 30;
   request.precision = Precision::kFp32;
@@ -43,7 +43,7 @@ TEST_F(GenerateTest, GenerateGivesTextTokenByToken) {
 
 TEST_F(GenerateTest, AShortModelGeneratesHalfOfWhatItHasRoomFor) {
   GenerateRequest request;
-  request.base_model_directory = Model();
+  request.base_model.directory = Model();
   request.prompt = "the cats sat there and then the cats sat there again and then they sat";
   request.precision = Precision::kFp32;
   const auto generate = [&] {
@@ -69,7 +69,7 @@ TEST_F(GenerateTest, AnErrorOfAnAdapterNamesItsFileOnce) {
   FineTune(LoraRequest());
   ASSERT_TRUE(WriteFileAtomically(Path("out/adapter_config.json"), "no JSON").ok());
   LogitsRequest request;
-  request.base_model_directory = Model();
+  request.base_model.directory = Model();
   request.adapter_directory = Path("out");
   const std::string error(session_->DumpLogits(request, stop_).message());
   EXPECT_EQ(error.find(Path("out/adapter_config.json")), 0u) << error;
@@ -79,7 +79,7 @@ TEST_F(GenerateTest, AnErrorOfAnAdapterNamesItsFileOnce) {
 TEST_F(GenerateTest, LogitsOfATrainedAdapterDifferFromTheBase) {
   FineTune(LoraRequest());
   LogitsRequest request;
-  request.base_model_directory = Model();
+  request.base_model.directory = Model();
   request.rows = {{1, 2, 3}, {5}};
   request.output_file = Path("base.safetensors");
   ASSERT_TRUE(session_->DumpLogits(request, stop_).ok());

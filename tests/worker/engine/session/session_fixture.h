@@ -72,7 +72,7 @@ class SessionTest : public testing::Test {
     training.learning_rates["lora"] = 1e-2;
     request.config.evaluation.max_samples = 3;
     request.config.evaluation.max_new_tokens = 5;
-    request.base_model_directory = Model();
+    request.base_model.directory = Model();
     request.base_model_name = "tiny";
     request.train = WriteRows("train.jsonl", 10);
     request.validation = WriteRows("valid.jsonl", 5);
@@ -101,7 +101,7 @@ class SessionTest : public testing::Test {
     request.config.evaluation.generation_batch_size = 2;
     request.config.precision = Precision::kFp32;
     request.config.threads = 1;
-    request.base_model_directory = Model();
+    request.base_model.directory = Model();
     request.adapter_directory = adapter;
     request.data = tune.validation;
     request.cache_directory = Path("cache");

@@ -71,8 +71,31 @@ TEST_F(SessionTest, FailuresCarryTheirClass) {
   EXPECT_FALSE(FileExists(Path("diverging/adapter_model.safetensors")));
 
   FineTuneRequest missing = LoraRequest("missing");
-  missing.base_model_directory = Path("nowhere");
+  missing.base_model.directory = Path("nowhere");
   EXPECT_EQ(FineTuneError(missing).code(), absl::StatusCode::kNotFound);
+}
+
+// The folder says where a model is to be read, its content which one it is.
+TEST_F(SessionTest, AModelThatIsHeldIsKnownByItsContent) {
+  const auto session = EngineSession::Create({"cpu", 1}).value();
+  const auto text_of = [&](const BaseModel& base) -> std::string {
+    GenerateRequest request;
+    request.base_model = base;
+    request.prompt = "the cats";
+    std::string text;
+    const absl::Status status =
+        session
+            ->Generate(
+                request, [&](int32_t, const std::string& piece) { text += piece; }, stop_)
+            .status();
+    return status.ok() ? text : std::string(status.message());
+  };
+  const std::string text = text_of({Model(), "one"});
+  EXPECT_EQ(text_of({Path("elsewhere"), "one"}), text);
+  EXPECT_EQ(text_of({Model(), "one"}), text);
+  WriteTinyModel(Path("other"));
+  EXPECT_THAT(text_of({Path("nowhere"), "two"}), HasSubstr("nowhere")) << "another content";
+  EXPECT_EQ(text_of({Path("other"), "one"}), text);
 }
 
 TEST_F(SessionTest, InputsMayVanishOnceTheWorkHasBegun) {
@@ -94,7 +117,7 @@ TEST_F(SessionTest, InputsMayVanishOnceTheWorkHasBegun) {
 
   WriteTinyModel(Path("base"));
   request = LoraRequest("full");
-  request.base_model_directory = Path("base");
+  request.base_model.directory = Path("base");
   request.config.method = MethodConfig();
   request.config.method.full = true;
   RemoveAtStage writing(recorder_, Stage::kTraining, {Path("base")});

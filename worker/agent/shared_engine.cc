@@ -1,0 +1,64 @@
+#include "worker/agent/shared_engine.h"
+
+#include <utility>
+
+namespace graft {
+
+void SharedEngine::Open(const std::string& subject, Kind kind) {
+  MutexLock lock(mutex_);
+  mailboxes_[subject].kind = kind;
+}
+
+void SharedEngine::Close(const std::string& subject) {
+  MutexLock lock(mutex_);
+  mailboxes_.erase(subject);
+  changed_.NotifyAll();
+}
+
+absl::StatusOr<engine::v1::EngineEvent> SharedEngine::Read(const std::string& subject) {
+  MutexLock lock(mutex_);
+  for (;;) {
+    Mailbox& mailbox = mailboxes_[subject];
+    if (!mailbox.events.empty()) {
+      engine::v1::EngineEvent event = std::move(mailbox.events.front());
+      mailbox.events.pop_front();
+      changed_.NotifyAll();
+      return event;
+    }
+    if (!broken_.ok()) return broken_;
+    if (reading_) {
+      changed_.Wait(mutex_);
+      continue;
+    }
+    reading_ = true;
+    mutex_.Unlock();
+    absl::StatusOr<engine::v1::EngineEvent> event = process_->Read();
+    mutex_.Lock();
+    const bool is_ours = event.ok() && (event->job() == subject || event->job().empty());
+    if (!event.ok()) broken_ = event.status();
+    if (event.ok() && !is_ours) Deliver(*std::move(event));
+    reading_ = false;
+    changed_.NotifyAll();
+    if (is_ours) return event;
+  }
+}
+
+void SharedEngine::Deliver(engine::v1::EngineEvent event) {
+  for (;;) {
+    const auto it = mailboxes_.find(event.job());
+    if (it == mailboxes_.end()) return;
+    if (it->second.kind == Kind::kText || it->second.events.size() < kMaxWaiting) {
+      it->second.events.push_back(std::move(event));
+      return;
+    }
+    changed_.Wait(mutex_);
+  }
+}
+
+EngineProcess::End SharedEngine::WaitForEnd() {
+  MutexLock lock(end_mutex_);
+  if (!end_.has_value()) end_ = process_->WaitForEnd();
+  return *end_;
+}
+
+}  // namespace graft

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/base/mutex.h"
+#include "graft/engine/v1/engine.pb.h"
+#include "worker/agent/engine_launcher.h"
+
+namespace graft {
+
+// One engine that several threads talk to, each about a job or text of its own: what it says goes
+// to whom it is about. It has no thread: whoever waits for news reads for the others too, and who
+// reads nothing holds up the engine, as it would alone. Thread-safe.
+class SharedEngine {
+ public:
+  // Events of one subject that wait for its thread, at the most; then the others wait for it. A
+  // text's are not counted: the model's positions bound them, and it must not hold up a job.
+  static constexpr size_t kMaxWaiting = 64;
+  enum class Kind { kJob, kText };
+
+  explicit SharedEngine(std::unique_ptr<EngineProcess> process) : process_(std::move(process)) {}
+
+  // Between the two, events about `subject` are kept for Read. A subject's name is never used
+  // again, so that nothing of an earlier one is taken for its own.
+  void Open(const std::string& subject, Kind kind) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Close(const std::string& subject) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::Status Send(const engine::v1::EngineCommand& command) { return process_->Send(command); }
+  // Blocks for the next event about the subject, or about no one (Hello). As EngineProcess::Read;
+  // for one thread a subject.
+  absl::StatusOr<engine::v1::EngineEvent> Read(const std::string& subject)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void Kill() { process_->Kill(); }
+  void Suspend(bool suspended) { process_->Suspend(suspended); }
+  bool IsAlive() { return process_->IsAlive(); }
+  EngineProcess::End WaitForEnd() ABSL_LOCKS_EXCLUDED(end_mutex_);
+
+ private:
+  struct Mailbox {
+    Kind kind = Kind::kJob;
+    std::deque<engine::v1::EngineEvent> events;
+  };
+
+  // To whom it is about, if it is still there.
+  void Deliver(engine::v1::EngineEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::unique_ptr<EngineProcess> process_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, Mailbox> mailboxes_ ABSL_GUARDED_BY(mutex_);
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status broken_ ABSL_GUARDED_BY(mutex_);  // Why nothing more can be read.
+  Mutex end_mutex_;
+  std::optional<EngineProcess::End> end_ ABSL_GUARDED_BY(end_mutex_);
+};
+
+}  // namespace graft
