@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/adapters/lora_projection.h"
 
 namespace graft {
 namespace {
@@ -110,7 +111,7 @@ absl::Status AdapterSet::CreateLora(uint64_t seed) {
     for (int site = 0; site < kConv1dSites; ++site) {
       const auto matches = [&](const std::string& t) { return MatchesTarget(layer, site, t); };
       if (std::none_of(lora.target_modules.begin(), lora.target_modules.end(), matches)) continue;
-      const at::Tensor& weight = network.blocks[layer].conv[site].weight;
+      const at::Tensor& weight = network.blocks[layer].projections[site].weight;
       const int64_t largest = std::min(weight.size(0), weight.size(1));
       if (lora.rank < 1 || lora.rank > largest) {
         return absl::InvalidArgumentError(absl::StrCat(
@@ -266,9 +267,9 @@ Gpt2Network AdapterSet::Bind() const {
     cast[trained.name] = trained.tensor.to(TypeInNetwork(trained.name, base_.dtype()));
   }
   for (const LoraPlace& place : lora_places_) {
-    network.blocks[place.layer].lora[place.site] =
-        LoraTensors{cast.at(tensors_[place.index_a].name),
-                    cast.at(tensors_[place.index_a + 1].name), place.scale, place.dropout};
+    network.blocks[place.layer].projections[place.site].adapter = std::make_shared<LoraProjection>(
+        cast.at(tensors_[place.index_a].name), cast.at(tensors_[place.index_a + 1].name),
+        place.scale, place.dropout);
   }
   for (const NamedTensor& named : NamedTensors(network, /*with_lm_head=*/true)) {
     if (const auto found = cast.find(named.name); found != cast.end()) {
@@ -278,8 +279,9 @@ Gpt2Network AdapterSet::Bind() const {
   if (method_.full && base_.head_is_tied()) network.lm_head = network.wte;
   for (size_t layer = 0; layer < network.blocks.size(); ++layer) {
     for (int site = 0; site < kConv1dSites; ++site) {
-      Conv1dTensors& conv = network.blocks[layer].conv[site];
-      if (!conv.weight.is_same(base_.network().blocks[layer].conv[site].weight)) conv.packed = {};
+      Projection& projection = network.blocks[layer].projections[site];
+      const Projection& frozen = base_.network().blocks[layer].projections[site];
+      if (!projection.weight.is_same(frozen.weight)) projection.packed = {};
     }
   }
   if (!network.lm_head.is_same(base_.network().lm_head)) {

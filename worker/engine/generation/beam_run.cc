@@ -8,41 +8,45 @@
 
 #include "common/base/status_macros.h"
 #include "worker/engine/generation/beam_search.h"
+#include "worker/engine/generation/generation_run.h"
 #include "worker/engine/generation/logits_rules.h"
-#include "worker/engine/generation/prompt_batch.h"
 
 namespace graft {
 namespace {
 
 class BeamRun {
  public:
-  explicit BeamRun(PromptBatch batch)
-      : batch_(std::move(batch)),
-        beams_(batch_.options.generation.num_beams),
-        rules_(batch_.options.generation) {}
+  BeamRun(const GenerationRun& run, std::vector<int64_t> rows)
+      : run_(run),
+        rows_(std::move(rows)),
+        beams_(run.options.generation.num_beams),
+        rules_(run.options.generation) {}
 
   absl::Status Run() {
-    const GenerationConfig& config = batch_.options.generation;
+    const GenerationConfig& config = run_.options.generation;
+    const Gpt2Network& network = *run_.prompts[static_cast<size_t>(rows_[0])].network;
+    int64_t capacity = 0;
+    for (const int64_t row : rows_) capacity = std::max(capacity, run_.Capacity(row));
+    KvCache cache(network, static_cast<int64_t>(rows_.size()) * beams_, capacity);
+    RETURN_IF_ERROR(run_.stop.Poll());
+    at::Tensor logits = run_.Prefill(rows_, cache);
     std::vector<int64_t> places;  // Rows of the cache: prompt i's beams are at i * beams_ and on.
-    for (size_t i = 0; i < batch_.rows.size(); ++i) {
+    for (size_t i = 0; i < rows_.size(); ++i) {
       searches_.emplace_back(
           BeamSearch::Options{beams_, config.length_penalty, config.early_stopping,
-                              batch_.options.max_new_tokens, batch_.options.end_of_text_id},
-          batch_.Beginning(i));
+                              run_.options.max_new_tokens, run_.options.end_of_text_id},
+          run_.Beginning(rows_[i]));
       places.insert(places.end(), static_cast<size_t>(beams_), static_cast<int64_t>(i));
     }
-    KvCache cache(batch_.network, static_cast<int64_t>(places.size()), batch_.Capacity());
-    RETURN_IF_ERROR(batch_.stop.Poll());
-    at::Tensor logits = batch_.Prefill(cache);
     cache.Select(places);
     logits = logits.index_select(0, at::tensor(places, at::kLong).to(logits.device()));
     for (;;) {
       Advance(logits);
       auto [parents, next] = Settle();
       if (next.empty()) return absl::OkStatus();
-      RETURN_IF_ERROR(batch_.stop.Poll());
+      RETURN_IF_ERROR(run_.stop.Poll());
       cache.Select(parents);
-      logits = DecodeStep(batch_.network, at::tensor(next, at::kLong).to(logits.device()), cache);
+      logits = DecodeStep(at::tensor(next, at::kLong).to(logits.device()), cache);
     }
   }
 
@@ -83,39 +87,42 @@ class BeamRun {
     std::vector<BeamSearch> staying;
     for (size_t i = 0; i < searches_.size(); ++i) {
       if (searches_[i].done()) {
-        Record(searches_[i].best().ids, batch_.rows[i]);
+        Record(searches_[i].best().ids, rows_[i]);
         continue;
       }
       for (size_t beam = 0; beam < static_cast<size_t>(beams_); ++beam) {
         parents.push_back(static_cast<int64_t>(i) * beams_ + searches_[i].parents()[beam]);
         next.push_back(searches_[i].sequences()[beam].back());
       }
-      rows.push_back(batch_.rows[i]);
+      rows.push_back(rows_[i]);
       staying.push_back(std::move(searches_[i]));
     }
     searches_ = std::move(staying);
-    batch_.TellDone(batch_.rows.size() - rows.size());
-    batch_.rows = std::move(rows);
+    run_.TellDone(rows_.size() - rows.size());
+    rows_ = std::move(rows);
     return {std::move(parents), std::move(next)};
   }
 
   void Record(std::vector<int32_t> ids, int64_t row) const {
-    Generated& result = batch_.results[static_cast<size_t>(row)];
-    result.ended = !ids.empty() && ids.back() == batch_.options.end_of_text_id;
+    Generated& result = run_.results[static_cast<size_t>(row)];
+    result.ended = !ids.empty() && ids.back() == run_.options.end_of_text_id;
     if (result.ended) ids.pop_back();
     result.ids = std::move(ids);
-    if (!batch_.on_token) return;
-    for (const int32_t id : result.ids) batch_.on_token(row, id);
+    if (!run_.on_token) return;
+    for (const int32_t id : result.ids) run_.on_token(row, id);
   }
 
-  PromptBatch batch_;
+  const GenerationRun& run_;
+  std::vector<int64_t> rows_;
   const int64_t beams_;
   const LogitsRules rules_;
-  std::vector<BeamSearch> searches_;  // Of batch_.rows.
+  std::vector<BeamSearch> searches_;  // Of rows_.
 };
 
 }  // namespace
 
-absl::Status RunBeams(PromptBatch batch) { return BeamRun(std::move(batch)).Run(); }
+absl::Status RunBeams(const GenerationRun& run, std::vector<int64_t> rows) {
+  return BeamRun(run, std::move(rows)).Run();
+}
 
 }  // namespace graft

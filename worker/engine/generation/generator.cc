@@ -9,14 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
-#include "worker/engine/generation/prompt_batch.h"
+#include "worker/engine/generation/generation_run.h"
 
 namespace graft {
 namespace {
 
-absl::Status CheckPrompt(const Gpt2Network& network, const std::vector<int32_t>& prompt,
-                         int64_t index, int64_t max_new_tokens) {
-  const int64_t length = std::max<int64_t>(1, static_cast<int64_t>(prompt.size()));
+absl::Status CheckPrompt(const Prompt& prompt, int64_t index, int64_t max_new_tokens) {
+  const Gpt2Network& network = *prompt.network;
+  const int64_t length = std::max<int64_t>(1, static_cast<int64_t>(prompt.ids.size()));
   const int64_t virtual_tokens = network.num_virtual_tokens();
   if (virtual_tokens + length + max_new_tokens > network.n_positions()) {
     return absl::InvalidArgumentError(
@@ -24,7 +24,7 @@ absl::Status CheckPrompt(const Gpt2Network& network, const std::vector<int32_t>&
                      " of the prompt and max_new_tokens ", max_new_tokens, " exceed the model's ",
                      network.n_positions(), " positions"));
   }
-  for (const int32_t id : prompt) {
+  for (const int32_t id : prompt.ids) {
     if (id < 0 || id >= network.vocab_size()) {
       return absl::InvalidArgumentError(absl::StrCat("prompt ", index, ": id ", id,
                                                      " is not below the model's vocabulary of ",
@@ -54,37 +54,41 @@ absl::Status CheckOptions(const GeneratorOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
-                                                std::span<const std::vector<int32_t>> prompts,
+absl::StatusOr<std::vector<Generated>> Generate(std::span<const Prompt> prompts,
                                                 const GeneratorOptions& options, StopToken& stop,
                                                 const TokenCallback& on_token) {
   RETURN_IF_ERROR(CheckOptions(options));
   for (size_t i = 0; i < prompts.size(); ++i) {
-    RETURN_IF_ERROR(
-        CheckPrompt(network, prompts[i], static_cast<int64_t>(i), options.max_new_tokens));
+    RETURN_IF_ERROR(CheckPrompt(prompts[i], static_cast<int64_t>(i), options.max_new_tokens));
   }
   const c10::NoGradGuard no_grad;
   std::vector<int64_t> order(prompts.size());
   std::iota(order.begin(), order.end(), int64_t{0});
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return prompts[static_cast<size_t>(a)].size() > prompts[static_cast<size_t>(b)].size();
+    return prompts[static_cast<size_t>(a)].ids.size() > prompts[static_cast<size_t>(b)].ids.size();
   });
   std::vector<Generated> results(prompts.size());
-  const size_t batch = static_cast<size_t>(std::max<int64_t>(1, options.batch_size));
-  for (size_t begin = 0; begin < order.size(); begin += batch) {
-    const size_t end = std::min(order.size(), begin + batch);
-    PromptBatch together{
-        network,
-        options,
-        prompts,
-        {order.begin() + static_cast<int64_t>(begin), order.begin() + static_cast<int64_t>(end)},
-        stop,
-        on_token,
-        results};
-    RETURN_IF_ERROR(options.generation.num_beams > 1 ? RunBeams(std::move(together))
-                                                     : RunTokens(std::move(together)));
+  const GenerationRun run{prompts, options, stop, on_token, results};
+  if (options.generation.num_beams == 1) {
+    RETURN_IF_ERROR(RunTokens(run, std::move(order)));
+    return results;
+  }
+  const auto batch = std::max<int64_t>(1, options.batch_size);
+  for (auto begin = order.begin(); begin != order.end();) {
+    const auto end = begin + std::min<int64_t>(batch, order.end() - begin);
+    RETURN_IF_ERROR(RunBeams(run, {begin, end}));
+    begin = end;
   }
   return results;
+}
+
+absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
+                                                std::span<const std::vector<int32_t>> prompts,
+                                                const GeneratorOptions& options, StopToken& stop,
+                                                const TokenCallback& on_token) {
+  std::vector<Prompt> of_network;
+  for (const std::vector<int32_t>& ids : prompts) of_network.push_back({&network, ids});
+  return Generate(of_network, options, stop, on_token);
 }
 
 }  // namespace graft

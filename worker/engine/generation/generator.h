@@ -15,7 +15,7 @@ namespace graft {
 struct GeneratorOptions {
   GenerationConfig generation;
   int64_t max_new_tokens = 128;
-  int64_t batch_size = 16;  // Prompts; with beam search num_beams rows each.
+  int64_t batch_size = 16;  // Prompts at once; with beam search num_beams rows each.
   int32_t end_of_text_id = 0;
   // Index of the first prompt, for sampling: prompt i draws as row first_row + i.
   int64_t first_row = 0;
@@ -23,24 +23,33 @@ struct GeneratorOptions {
   std::function<void(int64_t)> on_done;
 };
 
+struct Prompt {
+  const Gpt2Network* network = nullptr;  // That continues it. All of a call are on one base.
+  std::span<const int32_t> ids;
+};
+
 struct Generated {
   std::vector<int32_t> ids;  // New tokens, without <|endoftext|>.
   bool ended = false;        // By <|endoftext|>, else by max_new_tokens.
 };
 
-// Told of every new token, rows of a batch in turn; `id` is never <|endoftext|>. With beam search
-// it is told a prompt's tokens together, when its best beam is known.
+// Told of every new token, the rows of a step in turn; `id` is never <|endoftext|>. With beam
+// search it is told a prompt's tokens together, when its best beam is known.
 using TokenCallback = std::function<void(int64_t prompt, int32_t id)>;
 
 // Continues every prompt, greedily, sampled or by beam search, until <|endoftext|> or
-// max_new_tokens. Prompts of similar length go through the network together, finished ones leave
-// the batch, and each gets what it would get alone; results are in the order of the prompts. An
-// empty prompt begins with <|endoftext|> (as transformers begins with bos) unless there is a soft
-// prompt.
-//   INVALID_ARGUMENT  a prompt, the soft prompt and max_new_tokens exceed n_positions together, an
+// max_new_tokens. Prompts of similar length go through their networks together; where one is done,
+// the next takes its place (with beam search, where all of a batch are). Each gets what it would
+// get alone, up to rounding; results are in the order of the prompts. An empty prompt begins with
+// <|endoftext|> (as transformers begins with bos) unless there are virtual tokens.
+//   INVALID_ARGUMENT  a prompt, virtual tokens and max_new_tokens exceed n_positions together, an
 //                     id is outside the vocabulary, or num_beams is below 1 or above 1 with
 //                     do_sample
 //   CANCELLED         by `stop`, which is asked before every decode step
+absl::StatusOr<std::vector<Generated>> Generate(std::span<const Prompt> prompts,
+                                                const GeneratorOptions& options, StopToken& stop,
+                                                const TokenCallback& on_token = nullptr);
+// All by one network.
 absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
                                                 std::span<const std::vector<int32_t>> prompts,
                                                 const GeneratorOptions& options, StopToken& stop,

@@ -1,4 +1,4 @@
-// Greedy decoding and sampling of a batch, token by token.
+// Greedy decoding and sampling, token by token.
 
 #include <ATen/ATen.h>
 
@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "worker/engine/generation/generation_run.h"
 #include "worker/engine/generation/logits_rules.h"
-#include "worker/engine/generation/prompt_batch.h"
 #include "worker/engine/generation/sampler.h"
 
 namespace graft {
@@ -15,92 +15,135 @@ namespace {
 
 class TokenRun {
  public:
-  explicit TokenRun(PromptBatch batch)
-      : batch_(std::move(batch)),
-        rules_(batch_.options.generation),
-        sampler_(batch_.options.generation) {}
+  TokenRun(const GenerationRun& run, std::vector<int64_t> rows)
+      : run_(run),
+        waiting_(std::move(rows)),
+        rules_(run.options.generation),
+        sampler_(run.options.generation) {}
 
   absl::Status Run() {
-    for (size_t i = 0; i < batch_.rows.size(); ++i) sequences_.push_back(batch_.Beginning(i));
-    KvCache cache(batch_.network, static_cast<int64_t>(batch_.rows.size()), batch_.Capacity());
-    RETURN_IF_ERROR(batch_.stop.Poll());
-    at::Tensor logits = batch_.Prefill(cache);
-    for (int64_t position = 0;; ++position) {
-      std::vector<int64_t> next = Choose(logits, position);
-      const std::vector<int64_t> staying = Record(next);
-      batch_.TellDone(batch_.rows.size() - staying.size());
-      if (staying.empty()) return absl::OkStatus();
-      RETURN_IF_ERROR(batch_.stop.Poll());
-      if (staying.size() < batch_.rows.size()) Leave(staying, next, cache);
-      logits = DecodeStep(batch_.network, at::tensor(next, at::kLong).to(logits.device()), cache);
+    const size_t slots = std::min(
+        waiting_.size(), static_cast<size_t>(std::max<int64_t>(1, run_.options.batch_size)));
+    int64_t capacity = 0;
+    for (const int64_t row : waiting_) capacity = std::max(capacity, run_.Capacity(row));
+    KvCache cache(*run_.prompts[static_cast<size_t>(waiting_[0])].network,
+                  static_cast<int64_t>(slots), capacity);
+    for (;;) {
+      const size_t count = std::min(waiting_.size() - begun_, slots - active_.size());
+      if (count > 0 &&
+          (active_.empty() || 4 * count >= slots || begun_ + count == waiting_.size())) {
+        RETURN_IF_ERROR(run_.stop.Poll());
+        Begin(count, cache);
+      }
+      if (active_.empty()) {
+        if (begun_ == waiting_.size()) return absl::OkStatus();
+        continue;
+      }
+      RETURN_IF_ERROR(run_.stop.Poll());
+      std::vector<int64_t> next;
+      for (const ActiveRow& row : active_) next.push_back(row.sequence.back());
+      const at::Tensor ids = at::tensor(next, at::kLong).to(run_.prompts[0].network->device());
+      Take(DecodeStep(ids, cache), 0, cache);
     }
   }
 
  private:
-  std::vector<int64_t> Choose(at::Tensor logits, int64_t position) const {
-    if (rules_.active()) {
-      logits = logits.to(at::kFloat).contiguous();
-      rules_.Apply(sequences_, logits);
+  struct ActiveRow {
+    int64_t row = 0;
+    std::vector<int32_t> sequence;  // Its beginning and its new tokens.
+  };
+
+  // The next rows come into the cache, and get their first token.
+  void Begin(size_t count, KvCache& cache) {
+    const auto from = waiting_.begin() + static_cast<int64_t>(begun_);
+    std::vector<int64_t> rows(from, from + static_cast<int64_t>(count));
+    begun_ += count;
+    const at::Tensor logits = run_.Prefill(rows, cache);
+    const size_t first = active_.size();
+    for (const int64_t row : rows) active_.push_back({row, run_.Beginning(row)});
+    Take(logits, first, cache);
+  }
+
+  // Gives the rows from the `first` one on a token each, by logits [rows, V]; those that are done
+  // leave.
+  void Take(const at::Tensor& logits, size_t first, KvCache& cache) {
+    const std::vector<int64_t> next = Choose(logits, first);
+    std::vector<bool> stays(active_.size(), true);
+    size_t done = 0;
+    for (size_t i = 0; i < next.size(); ++i) {
+      stays[first + i] = Record(active_[first + i], static_cast<int32_t>(next[i]));
+      done += !stays[first + i];
     }
-    const int64_t batch = logits.size(0);
-    std::vector<int64_t> next(static_cast<size_t>(batch));
-    if (!batch_.options.generation.do_sample) {
+    if (done == 0) return;
+    run_.TellDone(done);
+    // The last ones take the places of those that leave.
+    std::vector<int64_t> order;
+    size_t end = active_.size();
+    for (size_t i = 0; i < end; ++i) {
+      if (stays[i]) {
+        order.push_back(static_cast<int64_t>(i));
+        continue;
+      }
+      while (end > i + 1 && !stays[end - 1]) --end;
+      if (--end == i) break;
+      order.push_back(static_cast<int64_t>(end));
+      active_[i] = std::move(active_[end]);
+    }
+    active_.resize(order.size());
+    cache.Select(order);
+  }
+
+  std::vector<int64_t> Choose(at::Tensor logits, size_t first) const {
+    if (rules_.active()) {
+      std::vector<std::vector<int32_t>> sequences;
+      for (size_t i = first; i < active_.size(); ++i) sequences.push_back(active_[i].sequence);
+      logits = logits.to(at::kFloat).contiguous();
+      rules_.Apply(sequences, logits);
+    }
+    const int64_t count = logits.size(0);
+    std::vector<int64_t> next(static_cast<size_t>(count));
+    if (!run_.options.generation.do_sample) {
       const at::Tensor best = logits.argmax(1).to(at::kCPU).contiguous();
-      std::copy_n(best.const_data_ptr<int64_t>(), batch, next.begin());
+      std::copy_n(best.const_data_ptr<int64_t>(), count, next.begin());
       return next;
     }
     const at::Tensor host = logits.to(at::kCPU, at::kFloat).contiguous();
     const size_t vocabulary = static_cast<size_t>(host.size(1));
     for (size_t i = 0; i < next.size(); ++i) {
+      const int64_t row = active_[first + i].row;
+      const auto position = static_cast<int64_t>(run_.results[static_cast<size_t>(row)].ids.size());
       next[i] = sampler_.Sample({host.const_data_ptr<float>() + i * vocabulary, vocabulary},
-                                batch_.options.first_row + batch_.rows[i], position);
+                                run_.options.first_row + row, position);
     }
     return next;
   }
 
-  // Notes each row's new token; returns the places in the batch of the rows that go on.
-  std::vector<int64_t> Record(const std::vector<int64_t>& next) {
-    std::vector<int64_t> staying;
-    for (size_t i = 0; i < batch_.rows.size(); ++i) {
-      Generated& result = batch_.results[static_cast<size_t>(batch_.rows[i])];
-      const auto id = static_cast<int32_t>(next[i]);
-      if (id == batch_.options.end_of_text_id) {
-        result.ended = true;
-        continue;
-      }
-      result.ids.push_back(id);
-      sequences_[i].push_back(id);
-      if (batch_.on_token) batch_.on_token(batch_.rows[i], id);
-      if (static_cast<int64_t>(result.ids.size()) < batch_.options.max_new_tokens) {
-        staying.push_back(static_cast<int64_t>(i));
-      }
+  // Notes the row's new token; does it go on?
+  bool Record(ActiveRow& row, int32_t id) const {
+    Generated& result = run_.results[static_cast<size_t>(row.row)];
+    if (id == run_.options.end_of_text_id) {
+      result.ended = true;
+      return false;
     }
-    return staying;
+    result.ids.push_back(id);
+    row.sequence.push_back(id);
+    if (run_.on_token) run_.on_token(row.row, id);
+    return static_cast<int64_t>(result.ids.size()) < run_.options.max_new_tokens;
   }
 
-  void Leave(const std::vector<int64_t>& staying, std::vector<int64_t>& next, KvCache& cache) {
-    size_t place = 0;
-    for (const int64_t i : staying) {  // In ascending order: nothing is overwritten too early.
-      const auto from = static_cast<size_t>(i);
-      batch_.rows[place] = batch_.rows[from];
-      next[place] = next[from];
-      if (place != from) sequences_[place] = std::move(sequences_[from]);
-      ++place;
-    }
-    batch_.rows.resize(place);
-    next.resize(place);
-    sequences_.resize(place);
-    cache.Select(staying);
-  }
-
-  PromptBatch batch_;
+  const GenerationRun& run_;
+  const std::vector<int64_t> waiting_;
+  size_t begun_ = 0;  // Of waiting_.
   const LogitsRules rules_;
   const Sampler sampler_;
-  std::vector<std::vector<int32_t>> sequences_;  // Prompts and new tokens of batch_.rows.
+  std::vector<ActiveRow> active_;  // Those of the cache, in its order.
 };
 
 }  // namespace
 
-absl::Status RunTokens(PromptBatch batch) { return TokenRun(std::move(batch)).Run(); }
+absl::Status RunTokens(const GenerationRun& run, std::vector<int64_t> rows) {
+  if (rows.empty()) return absl::OkStatus();
+  return TokenRun(run, std::move(rows)).Run();
+}
 
 }  // namespace graft

@@ -1,10 +1,12 @@
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <vector>
 
+#include "worker/engine/gpt2/blocks.h"
 #include "worker/engine/gpt2/forward.h"
-#include "worker/engine/gpt2/layers.h"
 
 namespace graft {
 namespace {
@@ -19,28 +21,50 @@ at::ScalarType LossType(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+// The labels of rows that share a head.
+struct LabelRows {
+  at::Tensor targets;  // [N] int64
+  at::Tensor scales;   // [N, 1] in the loss's type.
+  std::vector<int64_t> counts;
+};
+
+LabelRows JoinLabels(std::span<const Labels> labels, at::TensorOptions options) {
+  std::vector<at::Tensor> targets, scales;
+  LabelRows joined;
+  for (const Labels& part : labels) {
+    const int64_t count = part.targets.size(0);
+    targets.push_back(part.targets);
+    scales.push_back(at::full({count, 1}, part.scale, options));
+    joined.counts.push_back(count);
+  }
+  joined.targets = labels.size() == 1 ? targets[0] : at::cat(targets);
+  joined.scales = labels.size() == 1 ? scales[0] : at::cat(scales);
+  return joined;
+}
+
 struct Pieces {
-  at::Tensor loss;
+  at::Tensor of_rows;      // [N, 1]: what each row adds to the loss.
   at::Tensor grad_hidden;  // Undefined unless asked for.
   at::Tensor grad_head;    // Likewise; in the loss's dtype.
 };
 
-// Sum of cross-entropies times scale, and its gradients, over pieces of rows.
+// Cross-entropies times their scale, and the gradients of their sum, over pieces of rows.
 Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
-                           const PackedWeight& packed, const at::Tensor& targets, double scale,
-                           bool need_hidden, bool need_head) {
+                           const PackedWeight& packed, const LabelRows& labels, bool need_hidden,
+                           bool need_head) {
   const at::ScalarType type = LossType(hidden.scalar_type());
   Pieces pieces;
-  pieces.loss = at::zeros({}, hidden.options().dtype(type));
+  pieces.of_rows = at::empty({hidden.size(0), 1}, hidden.options().dtype(type));
   if (need_hidden) pieces.grad_hidden = at::empty_like(hidden);
   if (need_head) pieces.grad_head = at::zeros(head.sizes(), head.options().dtype(type));
   const int64_t rows_per_piece = std::max<int64_t>(1, kMaxLogits / head.size(0));
   for (int64_t begin = 0; begin < hidden.size(0); begin += rows_per_piece) {
     const int64_t rows = std::min(rows_per_piece, hidden.size(0) - begin);
-    at::Tensor piece = hidden.narrow(0, begin, rows);
-    at::Tensor target = targets.narrow(0, begin, rows).unsqueeze(1);
-    at::Tensor log_probs = at::log_softmax(WideProduct(piece, head, packed), 1);
-    pieces.loss.sub_(log_probs.gather(1, target).sum(), scale);
+    const at::Tensor piece = hidden.narrow(0, begin, rows);
+    const at::Tensor target = labels.targets.narrow(0, begin, rows).unsqueeze(1);
+    const at::Tensor scale = labels.scales.narrow(0, begin, rows);
+    const at::Tensor log_probs = at::log_softmax(WideProduct(piece, head, packed), 1);
+    pieces.of_rows.narrow(0, begin, rows).copy_(log_probs.gather(1, target).mul_(scale).neg_());
     if (!need_hidden && !need_head) continue;
     // d loss / d logits = scale * (softmax - onehot)
     at::Tensor grad = log_probs.exp_();
@@ -52,38 +76,77 @@ Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
   return pieces;
 }
 
+// The sums of the rows of each of `counts`: [K].
+at::Tensor Sums(const at::Tensor& of_rows, const std::vector<int64_t>& counts) {
+  if (counts.size() == 1) return of_rows.sum().view({1});
+  std::vector<at::Tensor> sums;
+  int64_t begin = 0;
+  for (const int64_t count : counts) {
+    sums.push_back(of_rows.narrow(0, begin, count).sum());
+    begin += count;
+  }
+  return at::stack(sums);
+}
+
 class CrossEntropyOfHead : public torch::autograd::Function<CrossEntropyOfHead> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
                             const at::Tensor& head, const PackedWeight& packed,
-                            const at::Tensor& targets, double scale) {
-    Pieces pieces = ChunkedCrossEntropy(hidden, head, packed, targets, scale,
-                                        hidden.requires_grad(), head.requires_grad());
+                            const LabelRows& labels) {
+    TORCH_INTERNAL_ASSERT(!head.requires_grad() || labels.counts.size() == 1,
+                          "several networks train one head");
+    Pieces pieces = ChunkedCrossEntropy(hidden, head, packed, labels, hidden.requires_grad(),
+                                        head.requires_grad());
     context->save_for_backward({pieces.grad_hidden, pieces.grad_head});
-    return pieces.loss;
+    context->saved_data["counts"] = labels.counts;
+    return Sums(pieces.of_rows, labels.counts);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
-    variable_list saved = context->get_saved_variables();
-    variable_list result(5);
-    for (int i = 0; i < 2; ++i) {
-      if (saved[i].defined()) result[i] = saved[i] * grads[0].to(saved[i].scalar_type());
+    const variable_list saved = context->get_saved_variables();
+    const std::vector<int64_t> counts = context->saved_data["counts"].toIntVector();
+    variable_list result(4);
+    if (saved[0].defined()) {
+      at::Tensor factor = grads[0];
+      if (counts.size() > 1) {
+        const at::Tensor repeats = at::tensor(counts, at::kLong).to(factor.device());
+        factor = factor.repeat_interleave(repeats).unsqueeze(1);
+      }
+      result[0] = saved[0] * factor.to(saved[0].scalar_type());
     }
+    if (saved[1].defined()) result[1] = saved[1] * grads[0].to(saved[1].scalar_type());
     return result;
   }
 };
 
 }  // namespace
 
+at::Tensor LabelLosses(std::span<const Labels> labels, const at::Tensor& hidden) {
+  std::vector<NetworkRows> rows;
+  for (const Labels& part : labels) rows.push_back({part.network, part.targets.size(0), {}});
+  size_t first = 0;
+  return ForEachSharing(
+      rows, FinalNorm(rows, hidden), [](const Gpt2Network& network) { return network.lm_head; },
+      [&](std::span<const NetworkRows> same, const at::Tensor& part) {
+        const Gpt2Network& network = *same[0].network;
+        const LabelRows joined =
+            JoinLabels(labels.subspan(first, same.size()),
+                       at::TensorOptions(LossType(part.scalar_type())).device(part.device()));
+        first += same.size();
+        if (c10::GradMode::is_enabled()) {
+          return CrossEntropyOfHead::apply(part, network.lm_head, network.head_packed, joined);
+        }
+        return Sums(
+            ChunkedCrossEntropy(part, network.lm_head, network.head_packed, joined, false, false)
+                .of_rows,
+            joined.counts);
+      });
+}
+
 at::Tensor LabelLoss(const Gpt2Network& network, const at::Tensor& hidden,
                      const at::Tensor& targets, double scale) {
-  at::Tensor normed = ApplyLayerNorm(network, hidden, network.ln_f);
-  if (c10::GradMode::is_enabled()) {
-    return CrossEntropyOfHead::apply(normed, network.lm_head, network.head_packed, targets, scale);
-  }
-  return ChunkedCrossEntropy(normed, network.lm_head, network.head_packed, targets, scale, false,
-                             false)
-      .loss;
+  const Labels labels[] = {{&network, targets, scale}};
+  return LabelLosses(labels, hidden).squeeze(0);
 }
 
 }  // namespace graft

@@ -33,7 +33,9 @@ Gpt2Model::Gpt2Model(Gpt2Config config, Gpt2Network network)
     : config_(std::move(config)), network_(std::move(network)) {
   network_.head_packed = PackedWeight(network_.lm_head);
   for (BlockTensors& block : network_.blocks) {
-    for (Conv1dTensors& conv : block.conv) conv.packed = PackedWeight(conv.weight.t());
+    for (Projection& projection : block.projections) {
+      projection.packed = PackedWeight(projection.weight.t());
+    }
   }
 }
 

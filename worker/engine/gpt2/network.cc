@@ -24,18 +24,18 @@ std::vector<NamedTensor> NamedTensors(Gpt2Network& network, bool with_lm_head) {
     result.push_back({module + ".weight", &weight});
     result.push_back({module + ".bias", &bias});
   };
-  const auto add_site = [&](const std::string& block, Conv1dTensors& conv, int site) {
-    add(absl::StrCat(block, ".", Conv1dSiteName(site)), conv.weight, conv.bias);
+  const auto add_site = [&](const std::string& block, Projection& projection, int site) {
+    add(absl::StrCat(block, ".", Conv1dSiteName(site)), projection.weight, projection.bias);
   };
   for (int64_t layer = 0; layer < network.num_layers(); ++layer) {
     BlockTensors& block = network.blocks[layer];
     const std::string name = absl::StrCat("h.", layer);
     add(name + ".ln_1", block.ln_1.weight, block.ln_1.bias);
-    add_site(name, block.conv[kAttnCAttn], kAttnCAttn);
-    add_site(name, block.conv[kAttnCProj], kAttnCProj);
+    add_site(name, block.projections[kAttnCAttn], kAttnCAttn);
+    add_site(name, block.projections[kAttnCProj], kAttnCProj);
     add(name + ".ln_2", block.ln_2.weight, block.ln_2.bias);
-    add_site(name, block.conv[kMlpCFc], kMlpCFc);
-    add_site(name, block.conv[kMlpCProj], kMlpCProj);
+    add_site(name, block.projections[kMlpCFc], kMlpCFc);
+    add_site(name, block.projections[kMlpCProj], kMlpCProj);
   }
   add("ln_f", network.ln_f.weight, network.ln_f.bias);
   if (with_lm_head) result.push_back({"lm_head.weight", &network.lm_head});

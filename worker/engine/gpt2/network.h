@@ -4,11 +4,11 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "worker/engine/gpt2/projection.h"
 #include "worker/engine/gpt2/wide_product.h"
 
 namespace graft {
@@ -18,31 +18,23 @@ struct LayerNormTensors {
   at::Tensor bias;    // [C]
 };
 
-// A Conv1D as published: weight [in, out], y = x W + b.
-struct Conv1dTensors {
-  at::Tensor weight;
-  at::Tensor bias;      // [out]
-  PackedWeight packed;  // weight's while it is frozen, where that is faster.
-};
-
-// The four Conv1D layers of a block, in the order of the forward pass.
+// The four projections of a block, in the order of the forward pass.
 enum Conv1dSite { kAttnCAttn = 0, kAttnCProj = 1, kMlpCFc = 2, kMlpCProj = 3, kConv1dSites = 4 };
 // "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj".
 const char* Conv1dSiteName(int site);
 
-// y += scale * dropout(x) A^T B^T (Hu et al. 2021), in the dtype of the network.
-struct LoraTensors {
-  at::Tensor a;  // [r, in]
-  at::Tensor b;  // [out, r]
-  double scale = 1;
-  double dropout = 0;  // In training only.
+// Keys and values that stand before those of every row (Li and Liang 2021), each [H, P, C / H] in
+// the network's type. Undefined: none.
+struct AttentionPrefix {
+  at::Tensor keys;
+  at::Tensor values;
 };
 
 struct BlockTensors {
   LayerNormTensors ln_1;
   LayerNormTensors ln_2;
-  std::array<Conv1dTensors, kConv1dSites> conv;
-  std::array<std::optional<LoraTensors>, kConv1dSites> lora;
+  std::array<Projection, kConv1dSites> projections;
+  AttentionPrefix prefix;  // In all blocks alike, or in none.
 };
 
 // In a network of bf16 the products have factors in bf16; the residual stream and what acts on it
@@ -71,7 +63,14 @@ struct Gpt2Network {
   int64_t vocab_size() const { return wte.size(0); }
   int64_t n_positions() const { return wpe.size(0); }
   int64_t width() const { return wte.size(1); }
-  int64_t num_virtual_tokens() const { return soft_prompt.defined() ? soft_prompt.size(0) : 0; }
+  // Rows of the soft prompt, which go through the network before a text's own.
+  int64_t num_prompt_rows() const { return soft_prompt.defined() ? soft_prompt.size(0) : 0; }
+  // Positions that a prefix takes from a text: it has keys and values there, but no rows.
+  int64_t prefix_length() const {
+    return !blocks.empty() && blocks[0].prefix.keys.defined() ? blocks[0].prefix.keys.size(1) : 0;
+  }
+  // Positions that are not a text's.
+  int64_t num_virtual_tokens() const { return prefix_length() + num_prompt_rows(); }
   at::Device device() const { return wte.device(); }
   at::ScalarType dtype() const { return wte.scalar_type(); }
   // Of the residual stream.

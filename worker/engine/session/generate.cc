@@ -101,11 +101,11 @@ absl::Status EngineSession::Impl::DumpLogits(const LogitsRequest& request, StopT
     RETURN_IF_ERROR(stop.Poll());
     const std::vector<int32_t>& row = request.rows[i];
     const int64_t length = static_cast<int64_t>(row.size());
-    const int64_t first = network.num_virtual_tokens();
-    if (length == 0 || first + length > network.n_positions()) {
-      return absl::InvalidArgumentError(absl::StrCat("row ", i, ": has ", length, " ids; 1 to ",
-                                                     network.n_positions() - first,
-                                                     " fit the model"));
+    const int64_t first = network.num_prompt_rows();
+    const int64_t room = network.n_positions() - network.num_virtual_tokens();
+    if (length == 0 || length > room) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", i, ": has ", length, " ids; 1 to ", room, " fit the model"));
     }
     const at::Tensor ids =
         at::tensor(at::IntArrayRef(std::vector<int64_t>(row.begin(), row.end())), at::kLong)

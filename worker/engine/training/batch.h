@@ -18,13 +18,13 @@ struct Batch {
   int64_t num_labels() const { return positions.numel(); }
 };
 
-// A batch of the given rows of `source`. With num_virtual_tokens > 0 the last virtual token
-// predicts a row's first token when that is a label; without, a first token cannot be a label.
-Batch MakeBatch(const ExampleSource& source, std::span<const int64_t> rows,
-                int64_t num_virtual_tokens, at::Device device);
+// A batch of the given rows of `source`. With num_prompt_rows > 0 the last of these predicts a
+// row's first token when that is a label; without, a first token cannot be a label.
+Batch MakeBatch(const ExampleSource& source, std::span<const int64_t> rows, int64_t num_prompt_rows,
+                at::Device device);
 
 // Labels that MakeBatch would find in these rows.
 int64_t CountLabels(const ExampleSource& source, std::span<const int64_t> rows,
-                    int64_t num_virtual_tokens);
+                    int64_t num_prompt_rows);
 
 }  // namespace graft

@@ -233,8 +233,8 @@ absl::Status TrainerRun::Step() {
 
 // The loss is the mean over all label tokens of the step, whatever micro-batch they are in.
 absl::StatusOr<StepNumbers> TrainerRun::AccumulateGradients(std::span<const int64_t> rows) {
-  const int64_t virtual_tokens = adapter_.num_virtual_tokens();
-  const int64_t labels = CountLabels(train_, rows, virtual_tokens);
+  const int64_t prompt_rows = adapter_.Bind().num_prompt_rows();
+  const int64_t labels = CountLabels(train_, rows, prompt_rows);
   if (labels == 0) {
     return absl::InvalidArgumentError(absl::StrCat("step ", state_.step + 1, " has no label: in ",
                                                    Places(rows),
@@ -249,7 +249,7 @@ absl::StatusOr<StepNumbers> TrainerRun::AccumulateGradients(std::span<const int6
     const std::span<const int64_t> part =
         rows.subspan(begin, std::min(batch_size, rows.size() - begin));
     const Gpt2Network network = adapter_.Bind();
-    const Batch batch = MakeBatch(train_, part, virtual_tokens, network.device());
+    const Batch batch = MakeBatch(train_, part, prompt_rows, network.device());
     numbers.tokens += batch.num_tokens;
     if (batch.num_labels() == 0) continue;
     const DropoutPlan dropout = MakeDropoutPlan(static_cast<int64_t>(begin / batch_size));
@@ -420,7 +420,7 @@ double TrainerRun::LossOfLastTensors() {
   for (size_t begin = 0; begin < order.size(); begin += batch_size) {
     const Batch batch =
         MakeBatch(train_, order.subspan(begin, std::min(batch_size, order.size() - begin)),
-                  network.num_virtual_tokens(), network.device());
+                  network.num_prompt_rows(), network.device());
     if (batch.num_labels() == 0) continue;
     const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
     return LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(batch.num_labels()))

@@ -23,7 +23,7 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
     return source.Get(a).ids.size() < source.Get(b).ids.size();
   });
-  const int64_t prompt = network.num_virtual_tokens();
+  const int64_t prompt = network.num_prompt_rows();
   ValidationLoss result;
   double sum = 0;
   for (size_t begin = 0; begin < order.size(); begin += batch_size) {

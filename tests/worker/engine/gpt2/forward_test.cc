@@ -6,6 +6,7 @@
 
 #include "common/base/file.h"
 #include "tests/worker/engine/golden.h"
+#include "tests/worker/engine/gpt2/several_networks.h"
 
 namespace graft {
 namespace {
@@ -62,6 +63,106 @@ TEST(ForwardTest, SelectedPositionsAreThoseOfTheWholePass) {
   EXPECT_LT(RelativeDifference(some, all.index_select(0, positions)), 1e-13);
 }
 
+// Of one network each: their ids, what is read, and the labels.
+struct SeveralTexts {
+  std::vector<TextBatch> texts;
+  std::vector<Labels> labels;
+};
+
+// Different numbers of texts of different lengths for each network; no row has the last one's
+// label.
+SeveralTexts TextsFor(const std::vector<Gpt2Network>& networks, const DropoutPlan* plans) {
+  SeveralTexts several;
+  for (size_t i = 0; i < networks.size(); ++i) {
+    const auto batch = static_cast<int64_t>(i % 3) + 1, length = 12 - static_cast<int64_t>(i % 2);
+    const int64_t rows = batch * (networks[i].num_prompt_rows() + length);
+    const at::Tensor positions = at::arange(static_cast<int64_t>(i), rows, 2, at::kLong);
+    several.texts.push_back({&networks[i], GoldenIds().narrow(0, 0, batch).narrow(1, 0, length),
+                             positions, plans == nullptr ? nullptr : &plans[i]});
+    several.labels.push_back({&networks[i], (positions * 5 + 1) % 48, 1.0 / (1 + i)});
+  }
+  return several;
+}
+
+TEST(SeveralNetworksTest, EachGetsInOnePassWhatItGetsAlone) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  const std::vector<Gpt2Network> networks = NetworksOfAllKinds(*model);
+  DropoutPlan plans[5];
+  for (int i = 0; i < 5; ++i) {
+    plans[i] = {.embedding = 0.1, .attention = i % 2 * 0.2, .residual = i % 3 * 0.2, .step = i};
+  }
+  for (const DropoutPlan* plan : std::initializer_list<const DropoutPlan*>{nullptr, plans}) {
+    const SeveralTexts several = TextsFor(networks, plan);
+    const at::Tensor hidden = HiddenStates(several.texts);
+    const at::Tensor losses = LabelLosses(several.labels, hidden);
+    ASSERT_EQ(losses.sizes(), at::IntArrayRef({5}));
+    int64_t begin = 0;
+    for (size_t i = 0; i < networks.size(); ++i) {
+      const TextBatch& text = several.texts[i];
+      const Labels& labels = several.labels[i];
+      const at::Tensor alone = HiddenStates(networks[i], text.ids, text.positions, text.dropout);
+      EXPECT_LT(RelativeDifference(hidden.narrow(0, begin, alone.size(0)), alone), 1e-12) << i;
+      EXPECT_LT(RelativeDifference(losses[static_cast<int64_t>(i)],
+                                   LabelLoss(networks[i], alone, labels.targets, labels.scale)),
+                1e-12)
+          << i;
+      begin += alone.size(0);
+    }
+  }
+}
+
+TEST(SeveralNetworksTest, GradientsStayWithTheirNetwork) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  std::vector<Gpt2Network> networks = NetworksOfAllKinds(*model);
+  std::vector<at::Tensor> leaves = {networks[1].soft_prompt, networks[2].soft_prompt,
+                                    networks[3].blocks.back().projections[kMlpCFc].weight,
+                                    networks[3].lm_head, networks[4].blocks[0].prefix.keys};
+  networks[3].head_packed = {};
+  for (at::Tensor& leaf : leaves) leaf.requires_grad_(true);
+  const SeveralTexts several = TextsFor(networks, nullptr);
+  std::vector<at::Tensor> alone;
+  for (size_t i = 0; i < networks.size(); ++i) {
+    const TextBatch& text = several.texts[i];
+    const at::Tensor hidden = HiddenStates(networks[i], text.ids, text.positions, nullptr);
+    const Labels& labels = several.labels[i];
+    const at::Tensor loss = LabelLoss(networks[i], hidden, labels.targets, labels.scale);
+    if (loss.requires_grad()) loss.backward();
+  }
+  for (at::Tensor& leaf : leaves) {
+    alone.push_back(leaf.grad().clone());
+    leaf.mutable_grad().reset();
+  }
+  LabelLosses(several.labels, HiddenStates(several.texts)).sum().backward();
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    EXPECT_LT(RelativeDifference(leaves[i].grad(), alone[i]), 1e-12) << i;
+    EXPECT_GT(alone[i].abs().max().item<double>(), 1e-4) << i;
+  }
+}
+
+// As GPT-2 computes a text whose first tokens' keys and values are given: PREFIX_TUNING in PEFT.
+TEST(ForwardTest, APrefixOfATextsOwnKeysAndValuesStandsForItsBeginning) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  Gpt2Network network = model->network();
+  network.blocks.resize(1);  // Deeper blocks' keys are a function of the block before.
+  const at::Tensor ids = GoldenIds().narrow(0, 2, 1);
+  const at::Tensor whole = HiddenStates(network, ids, AllPositions(12), nullptr);
+  const int64_t heads = network.num_heads, width = network.width();
+  const at::Tensor stream = Embed(network, ids, Dropout()).narrow(0, 0, 5);
+  const BlockTensors& block = network.blocks[0];
+  const at::Tensor qkv = block.projections[kAttnCAttn].Forward(
+      at::layer_norm(stream, {width}, block.ln_1.weight, block.ln_1.bias,
+                     network.layer_norm_epsilon),
+      {}, 0, kAttnCAttn);
+  const auto heads_of = [&](int64_t part) {
+    return qkv.narrow(1, part * width, width).view({5, heads, width / heads}).transpose(0, 1);
+  };
+  network.blocks[0].prefix = {heads_of(1), heads_of(2)};
+  ASSERT_EQ(network.num_virtual_tokens(), 5);
+  ASSERT_EQ(network.num_prompt_rows(), 0);
+  const at::Tensor rest = HiddenStates(network, ids.narrow(1, 5, 7), AllPositions(7), nullptr);
+  EXPECT_LT(RelativeDifference(rest, whole.narrow(0, 5, 7)), 1e-12);
+}
+
 TEST(LabelLossTest, ValueAndGradientsAreThoseOfPlainCrossEntropy) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel();
   Gpt2Network network = model->network();
@@ -113,7 +214,7 @@ TEST(ForwardTest, TrainedModelGivesItsPublishedActivations) {
   };
   Gpt2Network network = (*model)->network();
   network.blocks.resize(1);
-  Conv1dTensors& c_attn = network.blocks[0].conv[kAttnCAttn];
+  Projection& c_attn = network.blocks[0].projections[kAttnCAttn];
   c_attn.bias = (published("qkv") - at::matmul(published("ln1"), c_attn.weight))[0][0].clone();
   const at::Tensor hidden =
       HiddenStates(network, published("idx").to(at::kLong), AllPositions(33), nullptr);

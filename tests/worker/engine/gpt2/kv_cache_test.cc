@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include "tests/worker/engine/golden.h"
+#include "tests/worker/engine/gpt2/several_networks.h"
 #include "worker/engine/gpt2/forward.h"
 
 namespace graft {
@@ -26,9 +27,14 @@ Prompts GoldenPrompts() {
   return prompts;
 }
 
+at::Tensor PrefillOf(const Gpt2Network& network, const Prompts& prompts, KvCache& cache) {
+  const PromptRows rows[] = {{&network, prompts.ids, prompts.lengths}};
+  return Prefill(rows, cache);
+}
+
 // The last position's logits of one row without a cache.
 at::Tensor LogitsAlone(const Gpt2Network& network, const std::vector<int64_t>& ids) {
-  const int64_t last = network.num_virtual_tokens() + static_cast<int64_t>(ids.size()) - 1;
+  const int64_t last = network.num_prompt_rows() + static_cast<int64_t>(ids.size()) - 1;
   return Logits(network, HiddenStates(network, at::tensor(ids, at::kLong).unsqueeze(0),
                                       at::full({1}, last, at::kLong), nullptr))[0];
 }
@@ -38,14 +44,14 @@ TEST(KvCacheTest, BatchedGreedyTokensAreThoseOfTransformersRowByRow) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel();
   const Prompts prompts = GoldenPrompts();
   KvCache cache(model->network(), 3, 12);
-  at::Tensor next = Prefill(model->network(), prompts.ids, prompts.lengths, cache).argmax(1);
+  at::Tensor next = PrefillOf(model->network(), prompts, cache).argmax(1);
   for (int64_t step = 0; step < 6; ++step) {
     for (int64_t row = 0; row < 3; ++row) {
       EXPECT_EQ(next[row].item<int64_t>(),
                 GoldenTensor("base/greedy/" + std::to_string(row))[step].item<int64_t>())
           << "row " << row << ", token " << step;
     }
-    if (step < 5) next = DecodeStep(model->network(), next, cache).argmax(1);
+    if (step < 5) next = DecodeStep(next, cache).argmax(1);
   }
 }
 
@@ -57,7 +63,7 @@ TEST(KvCacheTest, EveryRowGetsWhatItWouldGetAlone) {
     if (virtual_tokens > 0) network.soft_prompt = at::randn({virtual_tokens, 16}, at::kDouble);
     const Prompts prompts = GoldenPrompts();
     KvCache cache(network, 3, virtual_tokens + 9);
-    at::Tensor logits = Prefill(network, prompts.ids, prompts.lengths, cache);
+    at::Tensor logits = PrefillOf(network, prompts, cache);
     std::vector<std::vector<int64_t>> texts(3);
     for (int64_t row = 0; row < 3; ++row) {
       const int64_t* ids = prompts.ids[row].const_data_ptr<int64_t>();
@@ -71,7 +77,7 @@ TEST(KvCacheTest, EveryRowGetsWhatItWouldGetAlone) {
         next.push_back((11 * row + step) % 48);
         texts[row].push_back(next.back());
       }
-      logits = DecodeStep(network, at::tensor(next, at::kLong), cache);
+      logits = DecodeStep(at::tensor(next, at::kLong), cache);
     }
   }
 }
@@ -90,9 +96,9 @@ TEST(KvCacheTest, ShorterRowsDoNotSeeWhatTheMemoryHeldBefore) {
   ASSERT_TRUE(at::empty({4}).isnan().all().item<bool>());
   const Prompts prompts = GoldenPrompts();
   KvCache cache(model->network(), 3, 12);
-  at::Tensor logits = Prefill(model->network(), prompts.ids, prompts.lengths, cache);
+  at::Tensor logits = PrefillOf(model->network(), prompts, cache);
   for (int step = 0; step < 6; ++step) {
-    logits = DecodeStep(model->network(), logits.argmax(1), cache);
+    logits = DecodeStep(logits.argmax(1), cache);
     EXPECT_FALSE(logits.isnan().any().item<bool>()) << "step " << step;
   }
 }
@@ -104,11 +110,11 @@ TEST(KvCacheTest, RowsLeaveAndAreReordered) {
   for (const std::vector<int64_t>& rows :
        std::vector<std::vector<int64_t>>{{1, 2}, {2}, {0, 2}, {2, 0, 1}, {1, 1, 1}, {0, 1, 2}}) {
     KvCache cache(model->network(), 3, 9);
-    Prefill(model->network(), prompts.ids, prompts.lengths, cache);
+    PrefillOf(model->network(), prompts, cache);
     cache.Select(rows);
-    ASSERT_EQ(cache.batch(), static_cast<int64_t>(rows.size()));
-    const at::Tensor next = at::full({cache.batch()}, 9, at::kLong);
-    const at::Tensor logits = DecodeStep(model->network(), next, cache);
+    ASSERT_EQ(cache.num_rows(), static_cast<int64_t>(rows.size()));
+    const at::Tensor next = at::full({cache.num_rows()}, 9, at::kLong);
+    const at::Tensor logits = DecodeStep(next, cache);
     for (size_t i = 0; i < rows.size(); ++i) {
       const int64_t* ids = prompts.ids[rows[i]].const_data_ptr<int64_t>();
       std::vector<int64_t> text(ids, ids + prompts.lengths[rows[i]]);
@@ -117,6 +123,74 @@ TEST(KvCacheTest, RowsLeaveAndAreReordered) {
       EXPECT_EQ(cache.length(i), static_cast<int64_t>(text.size()));
     }
   }
+}
+
+TEST(KvCacheTest, RowsOfAllKindsComeAndGoAndGetWhatTheyWouldGetAlone) {
+  c10::NoGradGuard no_grad;
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  const std::vector<Gpt2Network> networks = NetworksOfAllKinds(*model);
+  KvCache cache(networks[0], 6, 24);
+  struct Row {
+    const Gpt2Network* network;
+    std::vector<int64_t> text;
+  };
+  std::vector<Row> rows;
+  at::Tensor logits;
+  int64_t made = 0;
+  // One row of each network of `indices`, in the batches that follow each other.
+  const auto come = [&](const std::vector<size_t>& indices) {
+    std::vector<PromptRows> prompts;
+    for (const size_t index : indices) {
+      Row row{&networks[index], {}};
+      for (int64_t t = 0; t <= made % 4; ++t) row.text.push_back((13 * made + 5 * t) % 48);
+      ++made;
+      prompts.push_back({row.network,
+                         at::tensor(row.text, at::kLong).unsqueeze(0),
+                         {static_cast<int64_t>(row.text.size())}});
+      rows.push_back(std::move(row));
+    }
+    const at::Tensor first = Prefill(prompts, cache);
+    logits = logits.defined() ? at::cat({logits, first}) : first;
+  };
+  const auto check = [&](const char* when) {
+    ASSERT_EQ(cache.num_rows(), static_cast<int64_t>(rows.size()));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_LT(RelativeDifference(logits[static_cast<int64_t>(i)],
+                                   LogitsAlone(*rows[i].network, rows[i].text)),
+                1e-12)
+          << when << ", row " << i;
+    }
+  };
+  const auto step = [&] {
+    std::vector<int64_t> next;
+    for (Row& row : rows) {
+      next.push_back((7 * static_cast<int64_t>(row.text.size()) + 3) % 48);
+      row.text.push_back(next.back());
+    }
+    logits = DecodeStep(at::tensor(next, at::kLong), cache);
+  };
+  const auto select = [&](const std::vector<int64_t>& order) {
+    std::vector<Row> selected;
+    for (const int64_t i : order) selected.push_back(rows[static_cast<size_t>(i)]);
+    rows = std::move(selected);
+    cache.Select(order);
+    logits = logits.index_select(0, at::tensor(order, at::kLong));
+  };
+  come({3, 0, 4});
+  check("at first");
+  step();
+  check("after a step");
+  come({1, 0, 2});
+  check("when others have come");
+  step();
+  step();
+  check("after steps together");
+  select({0, 5, 2, 4});
+  step();
+  check("when some have left");
+  come({3, 1});
+  step();
+  check("when their slots are taken");
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ class ScriptedEvaluator : public Evaluator {
     EvaluationEvent event;
     event.values["eval/loss"] = losses_.at(steps.size());
     steps.push_back(step);
-    seen.push_back(network.blocks[0].lora[kAttnCAttn]->a.clone());
+    seen.push_back(network.blocks[0].projections[kAttnCAttn].adapter->tensors()[0].clone());
     return event;
   }
   std::vector<int64_t> steps;
