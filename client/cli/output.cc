@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/terminal.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace graft {

@@ -3,7 +3,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/utf8.h"
-#include "common/jobs/field_checks.h"
+#include "common/errors/field_checks.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/spec_checks.h"
 

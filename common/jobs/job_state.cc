@@ -3,7 +3,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/timestamps.h"
 
 namespace graft {

@@ -2,7 +2,7 @@
 
 // The checks of a spec without and with facts, for job_spec.h's functions to put together.
 
-#include "common/jobs/field_checks.h"
+#include "common/errors/field_checks.h"
 #include "common/jobs/job_spec.h"
 
 namespace graft {

@@ -6,7 +6,7 @@
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "server/catalogue/file_chunks.h"
 
 namespace graft {

@@ -7,8 +7,8 @@
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/names.h"
-#include "common/jobs/status_details.h"
 
 namespace graft {
 namespace {

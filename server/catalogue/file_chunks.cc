@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 namespace graft {
 

@@ -1,7 +1,7 @@
 #include "server/rpc/admission.h"
 
 #include "absl/strings/str_cat.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 namespace graft {
 namespace {

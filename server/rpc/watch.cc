@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
-#include "common/jobs/status_details.h"
 
 namespace graft {
 

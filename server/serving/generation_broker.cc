@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 namespace graft {
 

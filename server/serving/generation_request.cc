@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/names.h"
 #include "common/jobs/spec_checks.h"
-#include "common/jobs/status_details.h"
 #include "server/catalogue/lease_inputs.h"
 #include "server/catalogue/lookup.h"
 

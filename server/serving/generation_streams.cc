@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 
 namespace graft {

@@ -6,7 +6,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "server/store/lease_verbs.h"
 #include "server/store/needs.h"
 

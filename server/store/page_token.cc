@@ -8,7 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 namespace graft {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/names.h"
-#include "common/jobs/status_details.h"
 #include "server/store/catalogue_verbs.h"
 #include "server/store/job_verbs.h"
 #include "server/store/lease_verbs.h"

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/names.h"
-#include "common/jobs/status_details.h"
 #include "common/jobs/timestamps.h"
 
 namespace graft {

@@ -1,5 +1,5 @@
 #include "server/workers/worker_hub.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 #include <algorithm>
 #include <utility>

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 #include "worker/agent/attempt_logs.h"
 

@@ -10,7 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
 

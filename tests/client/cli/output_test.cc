@@ -1,7 +1,7 @@
 #include "client/cli/output.h"
 
 #include "absl/status/status.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "graft/v1/job.pb.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/locale.h"

@@ -4,7 +4,7 @@
 
 #include "client/cli/output.h"
 #include "client/cli/usage.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/locale.h"

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -8,7 +8,7 @@
 
 #include "common/base/file.h"
 #include "common/base/sha256.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/method.h"
-#include "common/jobs/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

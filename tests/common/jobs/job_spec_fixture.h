@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "common/errors/status_details.h"
 #include "common/jobs/job_spec.h"
-#include "common/jobs/status_details.h"
 #include "gtest/gtest.h"
 
 namespace graft {

@@ -3,8 +3,8 @@
 #include <set>
 #include <utility>
 
+#include "common/errors/status_details.h"
 #include "common/jobs/names.h"
-#include "common/jobs/status_details.h"
 #include "common/jobs/timestamps.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,6 +1,6 @@
 #include "server/catalogue/upload_room.h"
 
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"

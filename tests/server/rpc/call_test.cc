@@ -1,7 +1,7 @@
 #include "server/rpc/call.h"
 
 #include "common/base/file.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/telemetry/log.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/descriptor_limit.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 #include "graft/v1/adapter.grpc.pb.h"
 #include "graft/v1/dataset.grpc.pb.h"

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "gtest/gtest.h"
 
 namespace graft {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/store/job_store.h"

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "common/base/file.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"

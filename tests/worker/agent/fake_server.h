@@ -15,7 +15,7 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/sha256.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 #include "graft/worker/v1/worker.grpc.pb.h"
 #include "grpcpp/server.h"

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 namespace graft {
 

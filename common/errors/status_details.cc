@@ -1,4 +1,4 @@
-#include "common/jobs/status_details.h"
+#include "common/errors/status_details.h"
 
 #include <algorithm>
 #include <utility>

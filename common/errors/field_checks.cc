@@ -1,4 +1,4 @@
-#include "common/jobs/field_checks.h"
+#include "common/errors/field_checks.h"
 
 #include <cmath>
 
