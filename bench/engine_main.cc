@@ -25,6 +25,10 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/base/status_macros.h"
+#include "common/methods/full.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/parity/engine_lines.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/generation/generator.h"
@@ -79,13 +83,14 @@ class OneByOne : public EventSink, public StopToken {
 
 MethodConfig MethodOf(const Json& json) {
   MethodConfig method;
-  method.full = json.contains("full");
-  if (json.contains("lora")) method.lora.emplace().rank = json["lora"].at("rank");
+  if (json.contains("full")) method.Set(FullConfig());
+  if (json.contains("lora")) method.Get<LoraConfig>().rank = json["lora"].at("rank");
   if (json.contains("soft_prompt")) {
-    method.soft_prompt.emplace().num_virtual_tokens = json["soft_prompt"].at("num_virtual_tokens");
+    method.Get<SoftPromptConfig>().num_virtual_tokens =
+        json["soft_prompt"].at("num_virtual_tokens");
   }
   if (json.contains("last_layers")) {
-    method.last_layers.emplace().num_layers = json["last_layers"].at("num_layers");
+    method.Get<LastLayersConfig>().num_layers = json["last_layers"].at("num_layers");
   }
   return method;
 }

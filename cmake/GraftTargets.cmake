@@ -88,7 +88,7 @@ function(graft_tests)
     target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR})
     target_compile_definitions(${name}_test PRIVATE
       GRAFT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" GRAFT_BINARY_DIR="${CMAKE_BINARY_DIR}")
-    if(folder MATCHES "^worker/engine/(gpt2|adapters|training|generation|evaluation)$")
+    if(folder MATCHES "^worker/engine/(gpt2|methods|adapters|training|generation|evaluation)$")
       graft_use_torch_headers(${name}_test)
     elseif(NOT GRAFT_SANITIZE)
       # A test's own code need not be fast; compiling it should be. All share macros, so that they can share headers.

@@ -12,7 +12,7 @@
 #include "client/cli/suggest.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
-#include "common/jobs/method.h"
+#include "common/methods/method_spec.h"
 
 namespace graft {
 namespace {
@@ -206,27 +206,28 @@ std::vector<std::string> ValuesOf(const JobFlag& flag, const std::string& text) 
   return absl::StrSplit(text, ',', absl::SkipWhitespace());
 }
 
+absl::Status NoSuchMethod(absl::string_view given) {
+  std::vector<std::string> names;
+  for (const Method* method : Methods()) names.push_back(method->name());
+  const std::string suggestion = DidYouMean(given, names);
+  const std::string last = names.back();
+  names.pop_back();
+  return absl::InvalidArgumentError(absl::StrCat("\"", given, "\" is none of ",
+                                                 absl::StrJoin(names, ", "), " and ", last,
+                                                 " (a hybrid: lora+soft_prompt)", suggestion));
+}
+
 // The method becomes these parts and no others; those that it had keep their settings.
 absl::Status SetMethod(v1::Job& job, absl::string_view parts) {
   v1::Method& method = *job.mutable_spec()->mutable_fine_tune()->mutable_method();
   const v1::Method before = method;
   method.Clear();
   for (absl::string_view given : absl::StrSplit(parts, '+')) {
-    const std::string part = Folded(given);
-    if (part == "lora") {
-      *method.mutable_lora() = before.lora();
-    } else if (part == "soft-prompt") {
-      *method.mutable_soft_prompt() = before.soft_prompt();
-    } else if (part == "last-layers") {
-      *method.mutable_last_layers() = before.last_layers();
-    } else if (part == "full") {
-      *method.mutable_full() = before.full();
-    } else {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "\"", given,
-          "\" is none of lora, soft_prompt, last_layers and full (a hybrid: lora+soft_prompt)",
-          DidYouMean(given, {"lora", "soft_prompt", "last_layers", "full"})));
-    }
+    const auto named = std::find_if(Methods().begin(), Methods().end(), [&](const Method* known) {
+      return Folded(known->name()) == Folded(given);
+    });
+    if (named == Methods().end()) return NoSuchMethod(given);
+    (*named)->AddTo(before, method);
   }
   return absl::OkStatus();
 }
@@ -237,18 +238,10 @@ struct Superseded {
   const char* path;
 };
 constexpr Superseded kSuperseded[] = {
-    {"--epochs", "training.max_steps"},
-    {"--learning-rate", "method.lora.learning_rate"},
-    {"--learning-rate", "method.soft_prompt.learning_rate"},
-    {"--learning-rate", "method.last_layers.learning_rate"},
-    {"--learning-rate", "method.full.learning_rate"},
-    {"--warmup-steps", "training.warmup_ratio"},
-    {"--warmup-ratio", "training.warmup_steps"},
-    {"--text-field", "data.source_field"},
-    {"--text-field", "data.target_field"},
-    {"--text-field", "data.prompt_template"},
-    {"--source-field", "data.text_field"},
-    {"--target-field", "data.text_field"},
+    {"--epochs", "training.max_steps"},          {"--warmup-steps", "training.warmup_ratio"},
+    {"--warmup-ratio", "training.warmup_steps"}, {"--text-field", "data.source_field"},
+    {"--text-field", "data.target_field"},       {"--text-field", "data.prompt_template"},
+    {"--source-field", "data.text_field"},       {"--target-field", "data.text_field"},
     {"--prompt-template", "data.text_field"},
 };
 
@@ -259,6 +252,11 @@ void ClearSuperseded(const JobFlagValues& values, v1::Job& job) {
     if (given == values.values.end() || given->second.empty()) continue;
     for (absl::string_view task : kTaskPaths) ClearField(job, absl::StrCat(task, superseded.path));
   }
+  const auto rate = values.values.find("--learning-rate");
+  if (rate == values.values.end() || rate->second.empty()) return;
+  for (const std::string& part : MethodFields()) {
+    ClearField(job, absl::StrCat(kMethodPath, ".", part, ".learning_rate"));
+  }
 }
 
 // Does the flag concern this job? Flags of a method's part do not where --method names other parts.
@@ -267,9 +265,7 @@ bool Applies(const JobFlag& flag, const v1::Job& job) {
   const v1::Method& method = job.spec().fine_tune().method();
   if (!absl::StartsWith(path, kMethodPath) || MethodName(method).empty()) return true;
   const absl::string_view part = path.substr(kMethodPath.size() + 1);
-  return (method.has_lora() && absl::StartsWith(part, "lora.")) ||
-         (method.has_soft_prompt() && absl::StartsWith(part, "soft_prompt.")) ||
-         (method.has_last_layers() && absl::StartsWith(part, "last_layers."));
+  return HasPart(method, part.substr(0, part.find('.')));
 }
 
 // Every job that the flag concerns once for each of its values.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/methods/method_spec.h"
 
 namespace graft {
 namespace {
@@ -110,11 +111,9 @@ class Steps {
     const v1::Method& method = fine_tune().method();
     double rate = 0;
     int parts = 0;
-    for (const double part :
-         {method.lora().learning_rate(), method.soft_prompt().learning_rate(),
-          method.last_layers().learning_rate(), method.full().learning_rate()}) {
-      if (part <= 0) continue;
-      rate = part;
+    for (const Method* part : MethodsOf(method)) {
+      if (LearningRateOf(*part, method) <= 0) continue;
+      rate = LearningRateOf(*part, method);
       ++parts;
     }
     // --learning-rate would give all parts the same one.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "client/cli/proto_fields.h"
 #include "common/jobs/job_spec.h"
+#include "common/methods/method_spec.h"
 #include "google/protobuf/descriptor.h"
 
 namespace graft {
@@ -37,10 +38,9 @@ v1::JobSpec NamesOf(const v1::JobSpec& submitted) {
   spec.set_init_from(from.init_from());
   spec.set_output_name(from.output_name());
   name_data(from.data(), *spec.mutable_data());
-  if (from.method().has_lora()) spec.mutable_method()->mutable_lora();
-  if (from.method().has_soft_prompt()) spec.mutable_method()->mutable_soft_prompt();
-  if (from.method().has_last_layers()) spec.mutable_method()->mutable_last_layers();
-  if (from.method().has_full()) spec.mutable_method()->mutable_full();
+  for (const Method* part : MethodsOf(from.method())) {
+    part->AddTo(v1::Method(), *spec.mutable_method());
+  }
   return names;
 }
 

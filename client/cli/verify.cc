@@ -10,10 +10,10 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/formats/adapter_parts.h"
 #include "common/formats/graft_json.h"
 #include "common/formats/json_util.h"
 #include "common/formats/model_folder.h"
+#include "common/methods/adapter_files.h"
 
 namespace graft {
 namespace {

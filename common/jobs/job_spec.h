@@ -78,14 +78,4 @@ absl::Status ValidateCreateJob(const v1::CreateJobRequest& request);
 // A request_id: at most 128 bytes of printable ASCII; empty is allowed.
 absl::Status ValidateRequestId(absl::string_view request_id);
 
-// Number of virtual tokens that the method puts before the text; 0 without a soft prompt. The spec
-// (or an adapter's method) must be resolved.
-int NumVirtualTokens(const v1::Method& resolved);
-
-// Layers that LoRA can target; names in target_modules match a suffix of these.
-inline constexpr const char* kTargetModules[] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc",
-                                                 "mlp.c_proj"};
-// Does `target` name `module` (one of the above)? Equal, or a suffix after a dot, as in PEFT.
-bool TargetMatches(absl::string_view target, absl::string_view module);
-
 }  // namespace graft

@@ -4,6 +4,7 @@
 
 #include "common/errors/field_checks.h"
 #include "common/jobs/job_spec.h"
+#include "common/methods/method_spec.h"
 
 namespace graft {
 
@@ -14,11 +15,6 @@ void CheckSpec(const v1::JobSpec& spec, const FieldScope& scope);
 void CheckTemplate(const v1::DataSpec& data, const FieldScope& scope);
 
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope);
-
-// Fills the defaults of a method and checks it against the model. `adapter`, if any, is init_from:
-// what the method leaves open is taken from it, and what it says must agree.
-void ResolveMethod(const v1::TrainingSpec& training, const v1::Model& model,
-                   const v1::Adapter* adapter, v1::Method& method, const FieldScope& scope);
 
 // Where the texts of a spec must fit: what the model has, and what the soft prompt takes of it.
 struct Room {

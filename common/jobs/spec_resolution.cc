@@ -76,8 +76,7 @@ void ResolveEarlyStopping(bool validates, v1::EarlyStopping& stopping) {
   if (!stopping.has_min_delta()) stopping.set_min_delta(0);
 }
 
-void ResolveTraining(const SpecDefaults& defaults, const v1::Method& method,
-                     v1::TrainingSpec& training) {
+void ResolveTraining(const SpecDefaults& defaults, bool trunk_trains, v1::TrainingSpec& training) {
   if (!training.has_epochs() && !training.has_max_steps()) training.set_epochs(10);
   if (training.has_max_steps()) training.clear_epochs();
   if (!training.has_batch_size()) training.set_batch_size(8);
@@ -94,7 +93,6 @@ void ResolveTraining(const SpecDefaults& defaults, const v1::Method& method,
     training.set_precision(v1::PRECISION_AUTO);
   }
   if (!training.has_threads() && defaults.threads > 0) training.set_threads(defaults.threads);
-  const bool trunk_trains = method.has_full() || method.last_layers().num_layers() > 0;
   if (!trunk_trains) {
     if (!training.has_embedding_dropout()) training.set_embedding_dropout(0);
     if (!training.has_attention_dropout()) training.set_attention_dropout(0);
@@ -146,7 +144,7 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
   if (initial != nullptr && !initial->init_from_error().empty()) {
     scope.Add("init_from", absl::StrCat("a job cannot begin with ", initial->name(), ": ",
                                         initial->init_from_error(),
-                                        initial->method().has_soft_prompt()
+                                        NumVirtualTokens(initial->method()) > 0
                                             ? ""
                                             : "; merge it into its base model, and train that"));
     initial = nullptr;
@@ -156,7 +154,8 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
   const Room room = {model.n_positions(),
                      std::min(NumVirtualTokens(spec.method()), model.n_positions() - 2)};
   ResolveData(facts, room, *spec.mutable_data(), scope.At("data"));
-  ResolveTraining(defaults, spec.method(), *spec.mutable_training());
+  ResolveTraining(defaults, NumWholeBlocks(spec.method(), model.n_layer()) > 0,
+                  *spec.mutable_training());
   const bool validates = spec.data().validation_source_case() != 0;
   ResolveEarlyStopping(validates, *spec.mutable_training()->mutable_early_stopping());
   ResolveEvaluation(room, spec.data(), validates ? kFineTuneSamples : 0, *spec.mutable_evaluation(),

@@ -2,9 +2,7 @@
 #include <set>
 #include <string>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "common/base/limits.h"
 #include "common/jobs/spec_checks.h"
 
@@ -54,71 +52,6 @@ void CheckData(const v1::DataSpec& data, bool evaluate, const FieldScope& scope)
   scope.Require(data.max_train_rows() >= 0, "max_train_rows", "must be 0 (all) or greater");
   scope.Require(data.max_validation_rows() >= 0, "max_validation_rows",
                 "must be 0 (all) or greater");
-}
-
-bool IsTargetModule(absl::string_view target) {
-  for (const char* module : kTargetModules) {
-    if (TargetMatches(target, module)) return true;
-  }
-  return false;
-}
-
-void CheckLora(const v1::Lora& lora, const FieldScope& scope) {
-  if (lora.has_rank()) scope.AtLeast("rank", lora.rank(), 1);
-  if (lora.has_alpha()) scope.Positive("alpha", lora.alpha());
-  if (lora.has_dropout()) scope.Share("dropout", lora.dropout());
-  if (lora.has_learning_rate()) scope.Positive("learning_rate", lora.learning_rate());
-  for (int i = 0; i < lora.target_modules_size() && i < kMaxListEntries; ++i) {
-    scope.Require(IsTargetModule(lora.target_modules(i)), absl::StrCat("target_modules[", i, "]"),
-                  absl::StrCat("no such layer: \"", lora.target_modules(i),
-                               "\"; there are c_attn, c_proj (both), c_fc, ",
-                               absl::StrJoin(kTargetModules, ", ")));
-  }
-  scope.Require(lora.target_modules_size() <= kMaxListEntries, "target_modules", "is too long");
-  std::set<int32_t> seen;
-  for (int i = 0; i < lora.layers_size() && i < kMaxListEntries; ++i) {
-    const std::string field = absl::StrCat("layers[", i, "]");
-    scope.Require(lora.layers(i) >= 0, field, "must be 0 or greater");
-    scope.Require(seen.insert(lora.layers(i)).second, field,
-                  absl::StrCat(lora.layers(i), " is named twice"));
-  }
-  scope.Require(lora.layers_size() <= kMaxListEntries, "layers", "is too long");
-}
-
-void CheckSoftPrompt(const v1::SoftPrompt& prompt, const FieldScope& scope) {
-  if (prompt.has_num_virtual_tokens()) {
-    scope.AtLeast("num_virtual_tokens", prompt.num_virtual_tokens(), 1);
-  }
-  if (prompt.has_learning_rate()) scope.Positive("learning_rate", prompt.learning_rate());
-  scope.Require(v1::SoftPrompt::Init_IsValid(prompt.init()), "init", "no such initialisation");
-  const bool from_text = prompt.init() == v1::SoftPrompt::INIT_TEXT;
-  scope.Require(from_text || prompt.init_text().empty(), "init_text", "needs init = INIT_TEXT");
-  scope.Require(!from_text || !prompt.init_text().empty(), "init_text",
-                "is required with init = INIT_TEXT");
-  scope.AtMostBytes("init_text", prompt.init_text(), kMaxInitTextBytes);
-}
-
-void CheckLastLayers(const v1::LastLayers& last, const FieldScope& scope) {
-  if (last.has_num_layers()) scope.AtLeast("num_layers", last.num_layers(), 0);
-  if (last.has_learning_rate()) scope.Positive("learning_rate", last.learning_rate());
-  const bool norm = !last.has_include_final_norm() || last.include_final_norm();
-  const bool blocks = !last.has_num_layers() || last.num_layers() > 0;
-  scope.Require(blocks || norm || last.include_lm_head(), "num_layers",
-                "is 0 and neither the final norm nor the head is included: nothing would train");
-}
-
-void CheckMethod(const v1::Method& method, const FieldScope& scope) {
-  const bool parts = method.has_lora() || method.has_soft_prompt() || method.has_last_layers();
-  if (!parts && !method.has_full()) {
-    return scope.AddHere("is required: at least one of lora, soft_prompt, last_layers, full");
-  }
-  scope.Require(!parts || !method.has_full(), "full", "stands alone: it trains all parameters");
-  if (method.has_lora()) CheckLora(method.lora(), scope.At("lora"));
-  if (method.has_soft_prompt()) CheckSoftPrompt(method.soft_prompt(), scope.At("soft_prompt"));
-  if (method.has_last_layers()) CheckLastLayers(method.last_layers(), scope.At("last_layers"));
-  if (method.full().has_learning_rate()) {
-    scope.At("full").Positive("learning_rate", method.full().learning_rate());
-  }
 }
 
 void CheckEarlyStopping(const v1::FineTuneSpec& spec, const FieldScope& scope) {
@@ -224,7 +157,7 @@ void CheckFineTune(const v1::FineTuneSpec& spec, const FieldScope& scope) {
                      "belongs to evaluate jobs");
   if (!spec.init_from().empty()) {
     scope.Name("init_from", spec.init_from());
-    scope.Require(!spec.method().has_full(), "init_from",
+    scope.Require(!MakesModel(spec.method()), "init_from",
                   "names an adapter, which a full job does not have");
   }
   if (!spec.output_name().empty()) scope.Name("output_name", spec.output_name());
@@ -291,10 +224,6 @@ absl::Status ValidateSpec(const v1::JobSpec& spec, absl::string_view path) {
   Violations violations;
   CheckSpec(spec, FieldScope(violations, path));
   return violations.ToStatus();
-}
-
-bool TargetMatches(absl::string_view target, absl::string_view module) {
-  return target == module || (absl::ConsumeSuffix(&module, target) && absl::EndsWith(module, "."));
 }
 
 }  // namespace graft

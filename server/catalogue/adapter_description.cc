@@ -4,12 +4,12 @@
 
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/formats/adapter_parts.h"
 #include "common/formats/gpt2_config.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/artifacts.h"
 #include "common/jobs/method.h"
 #include "common/jobs/trained_with.h"
+#include "common/methods/adapter_files.h"
 
 namespace graft {
 
@@ -19,7 +19,7 @@ absl::StatusOr<v1::Adapter> DescribeAdapter(const std::string& folder,
   ASSIGN_OR_RETURN(const Gpt2Config gpt2, ReadGpt2Config(model_folder));
   ASSIGN_OR_RETURN(const AdapterFolder opened, AdapterFolder::Open(folder, gpt2));
   v1::Adapter adapter;
-  AdapterMethod method = MethodOfAdapter(opened.parts(), opened.lora_modules(), gpt2);
+  AdapterMethod method = MethodOfAdapter(opened.parts(), gpt2);
   *adapter.mutable_method() = std::move(method.method);
   adapter.set_init_from_error(std::move(method.init_from_error));
   ASSIGN_OR_RETURN(*adapter.mutable_trained_with(), ReadTrainedWith(JoinPath(folder, kGraftJson)));

@@ -9,11 +9,11 @@
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/errors/status_details.h"
-#include "common/formats/adapter_export.h"
 #include "common/formats/gpt2_config.h"
-#include "common/formats/merge_adapter.h"
 #include "common/jobs/artifacts.h"
 #include "common/jobs/names.h"
+#include "common/methods/adapter_export.h"
+#include "common/methods/merge_adapter.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/lookup.h"
 

@@ -15,6 +15,7 @@
 #include "common/formats/safetensors.h"
 #include "common/jobs/artifacts.h"
 #include "common/jobs/names.h"
+#include "common/methods/method_spec.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
 #include "server/catalogue/event_files.h"
@@ -149,7 +150,7 @@ absl::StatusOr<AttemptSucceeded> Publisher::Prepare(
   if (output.empty()) return absl::InvalidArgumentError("the job left no files");
   RETURN_IF_ERROR(CheckSafetensors(output));
   RETURN_IF_ERROR(CheckWanted(gone));
-  if (job.resolved_spec().fine_tune().method().has_full()) {
+  if (MakesModel(job.resolved_spec().fine_tune().method())) {
     RETURN_IF_ERROR(WithFolder(output, [&](const std::string& folder) -> absl::Status {
       ASSIGN_OR_RETURN(outcome.model, DescribeModel(folder, output));
       return absl::OkStatus();

@@ -57,7 +57,7 @@ std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
 std::optional<ResourceRef> OutputOf(const v1::JobSpec& resolved) {
   if (!resolved.has_fine_tune()) return std::nullopt;
   const v1::FineTuneSpec& spec = resolved.fine_tune();
-  return ResourceRef{spec.method().has_full() ? ResourceKind::kModel : ResourceKind::kAdapter,
+  return ResourceRef{MakesModel(spec.method()) ? ResourceKind::kModel : ResourceKind::kAdapter,
                      spec.output_name()};
 }
 

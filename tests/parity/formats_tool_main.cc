@@ -31,15 +31,19 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/formats/adapter_export.h"
-#include "common/formats/adapter_parts.h"
-#include "common/formats/merge_adapter.h"
 #include "common/formats/metrics_jsonl.h"
 #include "common/formats/model_folder.h"
-#include "common/formats/peft_config.h"
 #include "common/formats/safetensors.h"
 #include "common/formats/tensorboard.h"
 #include "common/formats/trainer_state.h"
+#include "common/methods/adapter_export.h"
+#include "common/methods/adapter_files.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/merge_adapter.h"
+#include "common/methods/peft_fields.h"
+#include "common/methods/peft_lora.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/parity/line_tool.h"
 
 namespace graft {
@@ -56,20 +60,19 @@ Json Hashes(const std::vector<TensorView>& tensors) {
   return hashes;
 }
 
-AdapterParts PartsOf(const Json& json) {
-  AdapterParts parts;
+MethodConfig PartsOf(const Json& json) {
+  MethodConfig parts;
   if (json.contains("lora")) {
     const Json& lora = json["lora"];
-    parts.lora =
-        AdapterParts::Lora{lora.value("rank", int64_t{8}),
-                           lora.value("alpha", 16.0),
-                           lora.value("dropout", 0.0),
-                           lora.value("use_rslora", false),
-                           lora.value("target_modules", std::vector<std::string>{"c_attn"}),
-                           lora.value("layers", std::vector<int64_t>())};
+    parts.Set(LoraConfig{lora.value("rank", int64_t{8}), lora.value("alpha", 16.0),
+                         lora.value("dropout", 0.0), lora.value("use_rslora", false),
+                         lora.value("target_modules", std::vector<std::string>{"c_attn"}),
+                         lora.value("layers", std::vector<int64_t>())});
   }
-  parts.num_virtual_tokens = json.value("num_virtual_tokens", int64_t{0});
-  parts.saved_modules = json.value("saved_modules", std::vector<std::string>());
+  const int64_t tokens = json.value("num_virtual_tokens", int64_t{0});
+  if (tokens > 0) parts.Set(SoftPromptConfig{.num_virtual_tokens = tokens});
+  auto saved = json.value("saved_modules", std::vector<std::string>());
+  if (!saved.empty()) parts.Set(LastLayersConfig{0, false, false, std::move(saved)});
   return parts;
 }
 
@@ -108,20 +111,20 @@ absl::StatusOr<Json> WriteModel(const Json& command) {
 
 absl::StatusOr<Json> AdapterShapes(const Json& command) {
   ASSIGN_OR_RETURN(const ModelFolder model, ModelFolder::Open(command.at("model")));
-  const AdapterParts parts = PartsOf(command.at("parts"));
-  std::vector<LoraModule> modules;
-  if (parts.lora.has_value()) {
+  MethodConfig parts = PartsOf(command.at("parts"));
+  if (parts.Has(LoraConfig::kMethod)) {
+    LoraConfig& lora = parts.Get<LoraConfig>();
     PeftLoraConfig peft;
-    peft.rank = parts.lora->rank;
-    peft.target_modules = parts.lora->target_modules;
-    peft.layers_to_transform = parts.lora->layers;
-    for (const std::string& saved : parts.saved_modules) {
+    peft.rank = lora.rank;
+    peft.target_modules = lora.target_modules;
+    peft.layers_to_transform = lora.layers;
+    for (const std::string& saved : SavedModules(parts, model.config().n_layer)) {
       peft.modules_to_save.push_back(PeftModulePath(saved));
     }
-    ASSIGN_OR_RETURN(modules, ResolveLoraModules(peft, model.config()));
+    ASSIGN_OR_RETURN(lora.modules, ResolveLoraModules(peft, model.config()));
   }
   Json shapes = Json::object();
-  for (const TensorShape& tensor : AdapterTensorShapes(modules, parts, model.config())) {
+  for (const TensorShape& tensor : AdapterTensorShapes(parts, model.config())) {
     shapes[tensor.name] = tensor.shape;
   }
   return shapes;
@@ -134,7 +137,7 @@ absl::StatusOr<Json> WriteAdapterFiles(const Json& command) {
   AdapterWriteOptions options;
   options.base_model_name = command.at("model");
   options.peft_version = command.value("peft_version", std::string(kDefaultPeftVersion));
-  const AdapterParts parts = PartsOf(command.at("parts"));
+  const MethodConfig parts = PartsOf(command.at("parts"));
   ASSIGN_OR_RETURN(const std::vector<std::string> files,
                    WriteAdapter(
                        command.at("folder"), model.config(), parts, infos,
@@ -151,13 +154,15 @@ absl::StatusOr<Json> OpenAdapter(const Json& command) {
   ASSIGN_OR_RETURN(const AdapterFolder adapter,
                    AdapterFolder::Open(command.at("folder"), model.config()));
   Json modules = Json::object();
-  for (const LoraModule& module : adapter.lora_modules()) {
-    modules[module.name] = {module.rank, module.scaling};
+  if (const LoraConfig* lora = adapter.parts().Find<LoraConfig>(); lora != nullptr) {
+    for (const LoraModule& module : lora->modules) {
+      modules[module.name] = {module.rank, module.scaling};
+    }
   }
   return Json{{"tensors", Hashes(adapter.tensors())},
               {"modules", modules},
-              {"saved", adapter.parts().saved_modules},
-              {"prompt", adapter.parts().num_virtual_tokens}};
+              {"saved", SavedModules(adapter.parts(), model.config().n_layer)},
+              {"prompt", NumVirtualTokens(adapter.parts())}};
 }
 
 absl::Status WriteStream(const std::string& path, absl::StatusOr<SafetensorsStream> stream) {

@@ -36,6 +36,10 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/safetensors.h"
+#include "common/methods/full.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/parity/engine_lines.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/generation/generator.h"
@@ -120,10 +124,10 @@ class Steps : public EventSink, public StopToken {
 
 MethodConfig MethodOf(const Json& json) {
   MethodConfig method;
-  method.full = json.contains("full");
+  if (json.contains("full")) method.Set(FullConfig());
   if (json.contains("lora")) {
     const Json& from = json["lora"];
-    MethodConfig::Lora& lora = method.lora.emplace();
+    LoraConfig& lora = method.Get<LoraConfig>();
     lora.rank = from.value("rank", lora.rank);
     lora.alpha = from.value("alpha", lora.alpha);
     lora.target_modules = from.value("target_modules", lora.target_modules);
@@ -131,18 +135,18 @@ MethodConfig MethodOf(const Json& json) {
     lora.use_rslora = from.value("use_rslora", lora.use_rslora);
   }
   if (json.contains("soft_prompt")) {
-    using Init = MethodConfig::SoftPrompt::Init;
+    using Init = SoftPromptConfig::Init;
     static const auto& inits = *new std::map<std::string, Init>{
         {"random", Init::kRandom}, {"vocabulary", Init::kVocabulary}, {"text", Init::kText}};
     const Json& from = json["soft_prompt"];
-    MethodConfig::SoftPrompt& prompt = method.soft_prompt.emplace();
+    SoftPromptConfig& prompt = method.Get<SoftPromptConfig>();
     prompt.num_virtual_tokens = from.value("num_virtual_tokens", prompt.num_virtual_tokens);
     prompt.init = inits.at(from.value("init", "vocabulary"));
     prompt.init_text_ids = from.value("init_text_ids", prompt.init_text_ids);
   }
   if (json.contains("last_layers")) {
     const Json& from = json["last_layers"];
-    MethodConfig::LastLayers& last = method.last_layers.emplace();
+    LastLayersConfig& last = method.Get<LastLayersConfig>();
     last.num_layers = from.value("num_layers", last.num_layers);
     last.include_final_norm = from.value("include_final_norm", last.include_final_norm);
     last.include_lm_head = from.value("include_lm_head", last.include_lm_head);

@@ -3,9 +3,9 @@
 import re
 
 # A folder may use proto, itself, and the folders listed for it. A nested folder without an entry of its own has its parent's.
-COMMON = ["base", "errors", "rpc", "text", "formats", "jobs", "blobs", "telemetry"]
+COMMON = ["base", "errors", "rpc", "text", "formats", "methods", "jobs", "blobs", "telemetry"]
 SERVER = ["store", "scheduler", "streams", "workers", "catalogue", "serving", "rpc", "process"]
-ENGINE = ["gpt2", "adapters", "data", "training", "generation", "evaluation", "session", "run"]
+ENGINE = ["gpt2", "methods", "adapters", "data", "training", "generation", "evaluation", "session", "run"]
 
 
 def _chain(prefix, names, below):

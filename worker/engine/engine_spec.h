@@ -7,9 +7,10 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
-#include <vector>
+
+#include "common/methods/method.h"
+#include "common/methods/method_config.h"
 
 namespace graft {
 
@@ -30,34 +31,6 @@ struct DataConfig {
   int64_t max_validation_rows = 0;
 };
 
-// A set of parts; `full` stands alone.
-struct MethodConfig {
-  struct Lora {
-    int64_t rank = 8;
-    double alpha = 16;
-    double dropout = 0;
-    std::vector<std::string> target_modules = {"c_attn"};
-    std::vector<int64_t> layers;  // Empty: all that last_layers does not train whole.
-    bool use_rslora = false;
-  };
-  struct SoftPrompt {
-    enum class Init { kRandom, kVocabulary, kText, kRandomUnit };
-    int64_t num_virtual_tokens = 20;
-    Init init = Init::kVocabulary;
-    std::string init_text;
-    std::vector<int32_t> init_text_ids;  // init_text's tokens; the data part fills them.
-  };
-  struct LastLayers {
-    int64_t num_layers = 2;
-    bool include_final_norm = true;
-    bool include_lm_head = false;
-  };
-  std::optional<Lora> lora;
-  std::optional<SoftPrompt> soft_prompt;
-  std::optional<LastLayers> last_layers;
-  bool full = false;
-};
-
 struct TrainingConfig {
   struct EarlyStopping {
     std::string metric = "eval/loss";
@@ -69,8 +42,7 @@ struct TrainingConfig {
   int64_t batch_size = 8;
   int64_t gradient_accumulation_steps = 1;
   // Peak values, by the method's name.
-  std::map<std::string, double> learning_rates = {
-      {"lora", 2e-4}, {"soft_prompt", 3e-2}, {"last_layers", 1e-4}, {"full", 5e-5}};
+  std::map<std::string, double> learning_rates = DefaultLearningRates();
   Schedule schedule = Schedule::kLinear;
   int64_t warmup_steps = 0;
   double warmup_ratio = 0;  // Used when warmup_steps is 0: ceil(ratio * total steps).

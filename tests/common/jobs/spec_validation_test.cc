@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/jobs/job_spec.h"
+#include "common/methods/lora.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/jobs/job_spec_fixture.h"

@@ -12,7 +12,10 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/formats/adapter_parts.h"
+#include "common/methods/adapter_files.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/server/rpc/test_server.h"
@@ -23,14 +26,15 @@ namespace graft {
 // modules that the names mean saved whole.
 inline std::string WriteLora(const TempDir& directory, int64_t width,
                              const std::vector<std::string>& saved = {}) {
-  AdapterParts parts;
-  parts.lora = AdapterParts::Lora{.rank = 2};
+  MethodConfig parts;
+  parts.Set(LoraConfig{.rank = 2});
   Gpt2Config gpt2 = TinyConfig();
   gpt2.n_embd = width;
   gpt2.n_inner = 4 * width;
-  parts.saved_modules = *ResolveSavedModules(saved, gpt2);
+  const std::vector<std::string> whole = *ResolveSavedModules(saved, gpt2);
+  if (!whole.empty()) parts.Set(LastLayersOf(whole, gpt2));
   std::vector<TensorInfo> tensors;
-  for (TensorShape& tensor : SavedModuleTensors(parts.saved_modules, gpt2)) {
+  for (TensorShape& tensor : SavedModuleTensors(whole, gpt2)) {
     tensors.push_back({std::move(tensor.name), DType::kF32, std::move(tensor.shape)});
   }
   for (int layer = 0; layer < 2; ++layer) {
@@ -52,8 +56,8 @@ inline std::string WriteLora(const TempDir& directory, int64_t width,
 
 // And of a soft prompt.
 inline std::string WritePrompt(const TempDir& directory, int64_t tokens = 2) {
-  AdapterParts parts;
-  parts.num_virtual_tokens = tokens;
+  MethodConfig parts;
+  parts.Set(SoftPromptConfig{.num_virtual_tokens = tokens});
   const std::vector<std::byte> zeros(tokens * 8 * sizeof(float));
   const std::string folder = directory.Path(absl::StrCat("prompt", tokens));
   const auto written = WriteAdapter(

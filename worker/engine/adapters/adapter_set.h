@@ -7,36 +7,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "worker/engine/engine_spec.h"
+#include "common/methods/method.h"
+#include "common/methods/method_config.h"
 #include "worker/engine/gpt2/model.h"
+#include "worker/engine/methods/trained_method.h"
 #include "worker/engine/run_hooks.h"
 
 namespace graft {
 
-// One trained tensor: a leaf that requires its gradient, in fp32 (fp64 with an fp64 base) on the
-// base's device. Names are the base model's paths without prefix: "h.3.attn.c_attn.lora_A",
-// "h.11.mlp.c_fc.weight", "soft_prompt".
-struct TrainedTensor {
-  std::string name;
-  at::Tensor tensor;
-  std::string method;  // That it belongs to: "lora". It decides about the learning rate.
-  bool decays = true;  // Weight decay applies: not to biases and LayerNorm's parameters.
-};
-
-// A LoRA pair on one Conv1D. Loaded adapters may have a rank and scale of their own per layer.
-struct LoraPlace {
-  int64_t layer = 0;
-  int site = kAttnCAttn;
-  int64_t rank = 0;
-  double alpha = 0;
-  double scale = 0;
-  double dropout = 0;
-  size_t index_a = 0;  // In AdapterSet::tensors(); lora_B follows.
-};
-
-// What trains on top of a base model: any combination of lora, soft_prompt and last_layers, or
-// full. It owns the trained tensors; the base model must outlive it. One thread.
+// What trains on top of a base model: parts of methods that may stand beside each other. It owns
+// the trained tensors; how they are made and bound its methods say. The base model must outlive it.
+// One thread.
 class AdapterSet {
  public:
   // Fresh tensors as the method says; random ones follow from the seed alone. INVALID_ARGUMENT
@@ -52,10 +33,10 @@ class AdapterSet {
                                                           const std::string& directory);
 
   const MethodConfig& method() const { return method_; }
-  const std::vector<TrainedTensor>& tensors() const { return tensors_; }
+  const std::vector<TrainedTensor>& tensors() const { return tensors_.all(); }
   int64_t num_trained_parameters() const;
   // That stand before each text: network().num_virtual_tokens() of what Bind returns.
-  int64_t num_virtual_tokens() const;
+  int64_t num_virtual_tokens() const { return NumVirtualTokens(method_); }
 
   // Takes over the other's values (init_from). INVALID_ARGUMENT when names, shapes or LoRA's scales
   // differ, naming the first that does.
@@ -85,21 +66,12 @@ class AdapterSet {
 
  private:
   AdapterSet(const Gpt2Model& base, MethodConfig method)
-      : base_(base), method_(std::move(method)) {}
-
-  void AddTensor(std::string name, const at::Tensor& initial, absl::string_view method);
-  void AddLora(LoraPlace place, const at::Tensor& a, const at::Tensor& b);
-  // The base tensors that last_layers or full trains, as leaves with the base's values.
-  absl::Status AddBaseTensors();
-  absl::Status CreateLora(uint64_t seed);
-  absl::Status CreateSoftPrompt(uint64_t seed);
-  absl::Status CheckLastLayers() const;
-  bool TrainsBaseTensor(const std::string& name) const;
+      : base_(base), method_(std::move(method)), tensors_(base) {}
 
   const Gpt2Model& base_;
   MethodConfig method_;
-  std::vector<TrainedTensor> tensors_;
-  std::vector<LoraPlace> lora_places_;
+  TrainedTensors tensors_;
+  std::vector<std::unique_ptr<TrainedPart>> parts_;  // In the order of TrainedMethods().
 };
 
 }  // namespace graft

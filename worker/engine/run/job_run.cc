@@ -8,10 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/formats/adapter_parts.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/artifacts.h"
 #include "common/jobs/job_spec.h"
+#include "common/methods/adapter_files.h"
+#include "common/methods/method_spec.h"
 #include "worker/engine/run/build_info.h"
 #include "worker/engine/run/result_files.h"
 #include "worker/engine/run/spec_bridge.h"
@@ -37,17 +38,6 @@ absl::Status AddArtifacts(const std::string& directory, const std::vector<std::s
     *artifacts->Add() = ToArtifact(file);
   }
   return absl::OkStatus();
-}
-
-// Which parts there are decides how PEFT loads them.
-absl::StatusOr<std::string> Snippet(const v1::FineTuneSpec& spec, const std::string& base) {
-  AdapterParts parts;
-  if (spec.method().has_lora()) parts.lora = AdapterParts::Lora();
-  if (spec.method().has_last_layers()) parts.saved_modules = {"ln_f"};
-  parts.num_virtual_tokens = NumVirtualTokens(spec.method());
-  AdapterWriteOptions options;
-  options.base_model_name = base;
-  return PeftSnippet(parts, options, spec.output_name());
 }
 
 FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& spec) {
@@ -77,7 +67,7 @@ absl::Status FineTune(const engine::v1::Run& run, EngineSession& session, ProtoE
   const FineTuneRequest request = MakeRequest(run, spec);
   ASSIGN_OR_RETURN(FineTuneOutcome outcome, session.FineTune(request, sink, stop));
   v1::JobResult& result = *finished->mutable_result();
-  (spec.method().has_full() ? *result.mutable_model() : *result.mutable_adapter()) =
+  (MakesModel(spec.method()) ? *result.mutable_model() : *result.mutable_adapter()) =
       spec.output_name();
   result.set_best_step(outcome.best_step);
   result.mutable_metrics()->insert(outcome.best.values.begin(), outcome.best.values.end());
@@ -90,8 +80,11 @@ absl::Status FineTune(const engine::v1::Run& run, EngineSession& session, ProtoE
   int64_t size_bytes = 0;
   for (const v1::Artifact& file : finished->output()) size_bytes += file.size_bytes();
   result.set_adapter_size_bytes(size_bytes);
-  if (!spec.method().has_full()) {
-    ASSIGN_OR_RETURN(*finished->mutable_peft_snippet(), Snippet(spec, request.base_model_name));
+  if (!MakesModel(spec.method())) {
+    AdapterWriteOptions options;
+    options.base_model_name = request.base_model_name;
+    ASSIGN_OR_RETURN(*finished->mutable_peft_snippet(),
+                     PeftSnippet(ToMethodConfig(spec.method()), options, spec.output_name()));
   }
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(request.output_directory, kGraftJson),
                                       GraftJson(run, outcome, *finished)));

@@ -11,7 +11,6 @@
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/formats/adapter_parts.h"
 #include "common/formats/graft_json.h"
 #include "common/formats/manifest.h"
 #include "common/formats/model_folder.h"
@@ -19,6 +18,7 @@
 #include "common/jobs/method.h"
 #include "common/jobs/model_shape.h"
 #include "common/jobs/trained_with.h"
+#include "common/methods/adapter_files.h"
 #include "worker/engine/data/row_stream.h"
 #include "worker/engine/run/result_files.h"
 #include "worker/engine/run/spec_bridge.h"
@@ -88,7 +88,9 @@ absl::StatusOr<v1::Dataset> DatasetFacts(const std::string& path, const std::str
 
 absl::StatusOr<std::string> DirectorySha256(const std::string& directory) {
   std::vector<ManifestFile> files;
-  for (const char* part : {"", "lora/", "soft_prompt/"}) {
+  std::vector<std::string> parts = {""};
+  for (const char* part : kAdapterDirectories) parts.push_back(absl::StrCat(part, "/"));
+  for (const std::string& part : parts) {
     for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
       const std::string path = absl::StrCat(part, name);
       if (!FileExists(JoinPath(directory, path))) continue;
@@ -110,7 +112,7 @@ absl::StatusOr<v1::Adapter> AdapterFacts(const std::string& directory, const std
   adapter.set_base_model(model.name());
   adapter.set_base_model_sha256(model.sha256());
   ASSIGN_OR_RETURN(const AdapterFolder folder, AdapterFolder::Open(directory, gpt2));
-  AdapterMethod method = MethodOfAdapter(folder.parts(), folder.lora_modules(), gpt2);
+  AdapterMethod method = MethodOfAdapter(folder.parts(), gpt2);
   *adapter.mutable_method() = std::move(method.method);
   adapter.set_init_from_error(std::move(method.init_from_error));
   ASSIGN_OR_RETURN(*adapter.mutable_trained_with(),

@@ -11,6 +11,8 @@
 #include "common/base/version.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/trained_with.h"
+#include "common/methods/adapter_files.h"
+#include "common/methods/method_spec.h"
 #include "worker/engine/run/build_info.h"
 #include "worker/engine/run/spec_bridge.h"
 
@@ -65,13 +67,14 @@ Json FilesJson(const engine::v1::Finished& finished) {
 
 std::vector<std::string> PeftDirectories(const engine::v1::Finished& finished) {
   std::vector<std::string> directories;
-  for (const char* directory : {"", "lora", "soft_prompt"}) {
-    const std::string path = JoinPath(directory, kPeftConfig);
+  const auto add = [&](const std::string& directory, const std::string& config) {
     for (const v1::Artifact& file : finished.output()) {
-      if (file.path() == (*directory == '\0' ? kPeftConfig : path))
-        directories.push_back(directory);
+      if (file.path() == config) directories.push_back(directory);
     }
-  }
+  };
+  add("", kPeftConfig);
+  for (const char* directory : kAdapterDirectories)
+    add(directory, JoinPath(directory, kPeftConfig));
   return directories;
 }
 
@@ -80,7 +83,7 @@ std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome
   const v1::FineTuneSpec& spec = run.resolved_spec().fine_tune();
   Json json;
   json["graft_format"] = 1;
-  json["kind"] = spec.method().has_full() ? "model" : "adapter";
+  json["kind"] = MakesModel(spec.method()) ? "model" : "adapter";
   json["name"] = spec.output_name();
   json["display_name"] = run.display_name();
   json["engine_version"] = std::string(kVersion);
@@ -102,7 +105,7 @@ std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome
   if (outcome.best.num_samples > 0) {
     json["result"]["fingerprint"] = MessageJson(FingerprintOf(outcome.best));
   }
-  if (!spec.method().has_full()) json["load_order"] = PeftDirectories(finished);
+  if (!MakesModel(spec.method())) json["load_order"] = PeftDirectories(finished);
   json["files"] = FilesJson(finished);
   json["resolved_spec"] = MessageJson(run.resolved_spec());
   return json.dump(kIndent) + "\n";

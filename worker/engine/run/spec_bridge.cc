@@ -1,5 +1,7 @@
 #include "worker/engine/run/spec_bridge.h"
 
+#include "common/methods/method_spec.h"
+
 namespace graft {
 namespace {
 
@@ -43,50 +45,6 @@ BeamEarlyStopping ToEarlyStopping(v1::BeamEarlyStopping stopping) {
     default:
       return BeamEarlyStopping::kFalse;
   }
-}
-
-MethodConfig::SoftPrompt::Init ToInit(v1::SoftPrompt::Init init) {
-  using Init = MethodConfig::SoftPrompt::Init;
-  switch (init) {
-    case v1::SoftPrompt::INIT_RANDOM:
-      return Init::kRandom;
-    case v1::SoftPrompt::INIT_TEXT:
-      return Init::kText;
-    case v1::SoftPrompt::INIT_RANDOM_UNIT:
-      return Init::kRandomUnit;
-    default:
-      return Init::kVocabulary;
-  }
-}
-
-MethodConfig ToConfig(const v1::Method& spec) {
-  MethodConfig config;
-  if (spec.has_lora()) {
-    MethodConfig::Lora& lora = config.lora.emplace(MethodConfig::Lora());
-    GRAFT_TAKE(spec.lora(), rank, lora.rank);
-    GRAFT_TAKE(spec.lora(), alpha, lora.alpha);
-    GRAFT_TAKE(spec.lora(), dropout, lora.dropout);
-    if (spec.lora().target_modules_size() > 0) {
-      lora.target_modules = {spec.lora().target_modules().begin(),
-                             spec.lora().target_modules().end()};
-    }
-    lora.layers = {spec.lora().layers().begin(), spec.lora().layers().end()};
-    lora.use_rslora = spec.lora().use_rslora();
-  }
-  if (spec.has_soft_prompt()) {
-    MethodConfig::SoftPrompt& prompt = config.soft_prompt.emplace(MethodConfig::SoftPrompt());
-    GRAFT_TAKE(spec.soft_prompt(), num_virtual_tokens, prompt.num_virtual_tokens);
-    prompt.init = ToInit(spec.soft_prompt().init());
-    prompt.init_text = spec.soft_prompt().init_text();
-  }
-  if (spec.has_last_layers()) {
-    MethodConfig::LastLayers& layers = config.last_layers.emplace(MethodConfig::LastLayers());
-    GRAFT_TAKE(spec.last_layers(), num_layers, layers.num_layers);
-    GRAFT_TAKE(spec.last_layers(), include_final_norm, layers.include_final_norm);
-    GRAFT_TAKE(spec.last_layers(), include_lm_head, layers.include_lm_head);
-  }
-  config.full = spec.has_full();
-  return config;
 }
 
 TrainingConfig ToConfig(const v1::TrainingSpec& spec) {
@@ -152,14 +110,12 @@ DataConfig ToDataConfig(const v1::DataSpec& spec) {
 }
 
 FineTuneConfig ToConfig(const v1::FineTuneSpec& resolved) {
-  FineTuneConfig config = {ToDataConfig(resolved.data()), ToConfig(resolved.method()),
+  FineTuneConfig config = {ToDataConfig(resolved.data()), ToMethodConfig(resolved.method()),
                            ToConfig(resolved.training()), ToConfig(resolved.evaluation())};
-  std::map<std::string, double>& rates = config.training.learning_rates;
-  const v1::Method& method = resolved.method();
-  GRAFT_TAKE(method.lora(), learning_rate, rates["lora"]);
-  GRAFT_TAKE(method.soft_prompt(), learning_rate, rates["soft_prompt"]);
-  GRAFT_TAKE(method.last_layers(), learning_rate, rates["last_layers"]);
-  GRAFT_TAKE(method.full(), learning_rate, rates["full"]);
+  for (const Method* method : MethodsOf(resolved.method())) {
+    const double rate = LearningRateOf(*method, resolved.method());
+    if (rate > 0) config.training.learning_rates[method->name()] = rate;
+  }
   return config;
 }
 

@@ -19,6 +19,7 @@
 #include "common/base/status_macros.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/timestamps.h"
+#include "common/methods/method_spec.h"
 #include "worker/engine/failure.h"
 #include "worker/engine/run/job_run.h"
 #include "worker/engine/run/local_facts.h"
@@ -35,7 +36,7 @@ constexpr char kLockName[] = "engine.lock";
 
 std::string ResultName(const v1::JobSpec& spec) {
   if (spec.has_evaluate()) return "artifacts";
-  return spec.fine_tune().method().has_full() ? "model" : "adapter";
+  return MakesModel(spec.fine_tune().method()) ? "model" : "adapter";
 }
 
 absl::Status ResultInTheWay(const std::string& message) {
@@ -172,7 +173,7 @@ engine::v1::Finished TellResult(const std::string& output, const v1::JobSpec& re
   engine::v1::Finished finished = FailedToRun(absl::OkStatus());
   const v1::FineTuneSpec& spec = resolved.fine_tune();
   v1::JobResult& result = *finished.mutable_result();
-  (spec.method().has_full() ? *result.mutable_model() : *result.mutable_adapter()) =
+  (MakesModel(spec.method()) ? *result.mutable_model() : *result.mutable_adapter()) =
       spec.output_name();
   // Removed by hand, perhaps: the result is whole without it.
   const std::optional<v1::JobEvent> best = BestEvaluationIn(KeptMetricsOf(output));

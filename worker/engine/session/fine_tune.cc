@@ -17,10 +17,6 @@ namespace {
 
 constexpr int64_t kMaxTokenizerFileBytes = int64_t{256} << 20;
 
-int64_t NumVirtualTokens(const MethodConfig& method) {
-  return method.soft_prompt ? method.soft_prompt->num_virtual_tokens : 0;
-}
-
 bool Validates(const FineTuneRequest& request) {
   return request.config.data.validation_fraction > 0 || !request.validation.path.empty();
 }
@@ -29,9 +25,9 @@ bool Validates(const FineTuneRequest& request) {
 // `full`, attention and residuals with trained blocks.
 void ResolveDropout(const DropoutChoice& choice, const Gpt2Config& model,
                     const MethodConfig& method, TrainingConfig* training) {
-  const bool blocks_train =
-      method.full || (method.last_layers && method.last_layers->num_layers > 0);
-  training->embedding_dropout = choice.embedding.value_or(method.full ? model.embd_pdrop : 0);
+  const bool blocks_train = NumWholeBlocks(method, model.n_layer) > 0;
+  training->embedding_dropout =
+      choice.embedding.value_or(MakesModel(method) ? model.embd_pdrop : 0);
   training->attention_dropout = choice.attention.value_or(blocks_train ? model.attn_pdrop : 0);
   training->residual_dropout = choice.residual.value_or(blocks_train ? model.resid_pdrop : 0);
 }
@@ -91,12 +87,8 @@ struct EngineSession::Impl::FineTuneRun {
   }
 
   absl::Status MakeAdapter() {
-    if (config.method.soft_prompt) {
-      MethodConfig::SoftPrompt& prompt = *config.method.soft_prompt;
-      absl::StatusOr<std::vector<int32_t>> ids = base->tokenizer->Encode(prompt.init_text);
-      if (!ids.ok()) return Annotate(ids.status(), "method.soft_prompt.init_text");
-      prompt.init_text_ids = *std::move(ids);
-    }
+    RETURN_IF_ERROR(ReadMethodTexts(
+        [this](const std::string& text) { return base->tokenizer->Encode(text); }, config.method));
     ASSIGN_OR_RETURN(adapter,
                      AdapterSet::Create(*base->model, config.method, config.training.seed));
     if (request.init_from_directory.empty()) return absl::OkStatus();
@@ -106,7 +98,7 @@ struct EngineSession::Impl::FineTuneRun {
   }
 
   absl::Status ReadTokenizerFiles() {
-    if (!config.method.full) return absl::OkStatus();
+    if (!MakesModel(config.method)) return absl::OkStatus();
     for (const char* name : kTokenizerFiles) {
       const std::string path = JoinPath(request.base_model.directory, name);
       if (!FileExists(path)) continue;

@@ -5,6 +5,10 @@
 #include <gmock/gmock.h>
 
 #include "common/base/file.h"
+#include "common/methods/full.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/engine/golden.h"
 #include "worker/engine/gpt2/forward.h"
@@ -27,21 +31,21 @@ absl::Status CreationError(const MethodConfig& method) {
   return AdapterSet::Create(*model, method, 1).status();
 }
 
-MethodConfig Lora(MethodConfig::Lora lora) {
+MethodConfig Lora(LoraConfig lora) {
   MethodConfig method;
-  method.lora = std::move(lora);
+  method.Set(std::move(lora));
   return method;
 }
 
-MethodConfig Prompt(MethodConfig::SoftPrompt prompt) {
+MethodConfig Prompt(SoftPromptConfig prompt) {
   MethodConfig method;
-  method.soft_prompt = std::move(prompt);
+  method.Set(std::move(prompt));
   return method;
 }
 
-MethodConfig LastLayers(MethodConfig::LastLayers layers) {
+MethodConfig LastLayers(LastLayersConfig layers) {
   MethodConfig method;
-  method.last_layers = layers;
+  method.Set(std::move(layers));
   return method;
 }
 
@@ -55,7 +59,7 @@ TEST(AdapterSetTest, InBf16TrainingBeginsWithTheFilesOwnValues) {
   const std::unique_ptr<Gpt2Model> exact = GoldenModel(at::kFloat);
   const std::unique_ptr<Gpt2Model> rounded = GoldenModel(at::kBFloat16);
   MethodConfig full;
-  full.full = true;
+  full.Set(FullConfig());
   MethodConfig prompt = Prompt({.num_virtual_tokens = 3});
   for (const MethodConfig& method :
        {LastLayers({.num_layers = 1, .include_lm_head = true}), full, prompt}) {
@@ -88,7 +92,7 @@ TEST(AdapterSetTest, LoraTargetsMatchBySuffixAndStartAsNoChange) {
 TEST(AdapterSetTest, TheSeedDecidesAndOtherPartsDoNot) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   MethodConfig both = Lora({.rank = 2});
-  both.soft_prompt = MethodConfig::SoftPrompt{.num_virtual_tokens = 3};
+  both.Set(SoftPromptConfig{.num_virtual_tokens = 3});
   const auto first = *AdapterSet::Create(*model, both, 5);
   const auto other_seed = *AdapterSet::Create(*model, both, 6);
   const auto prompt_alone = *AdapterSet::Create(*model, Prompt({.num_virtual_tokens = 3}), 5);
@@ -98,8 +102,8 @@ TEST(AdapterSetTest, TheSeedDecidesAndOtherPartsDoNot) {
 
 TEST(AdapterSetTest, SoftPromptsBeginAsTheInitSays) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
-  using Init = MethodConfig::SoftPrompt::Init;
-  const auto values = [&](MethodConfig::SoftPrompt prompt) {
+  using Init = SoftPromptConfig::Init;
+  const auto values = [&](SoftPromptConfig prompt) {
     return (*AdapterSet::Create(*model, Prompt(std::move(prompt)), 3))->tensors()[0].tensor;
   };
   const at::Tensor text =
@@ -121,7 +125,7 @@ TEST(AdapterSetTest, SoftPromptsBeginAsTheInitSays) {
 TEST(AdapterSetTest, LoraSkipsTheBlocksThatTrainWhole) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   MethodConfig method = Lora({.rank = 1});
-  method.last_layers = MethodConfig::LastLayers{.num_layers = 2, .include_final_norm = false};
+  method.Set(LastLayersConfig{.num_layers = 2, .include_final_norm = false});
   const auto set = *AdapterSet::Create(*model, method, 1);
   EXPECT_EQ(set->first_trained_block(), 1);
   EXPECT_EQ(Names(*set).size(), 2u + 2 * 12);
@@ -146,7 +150,7 @@ TEST(AdapterSetTest, TheHeadAloneIsAnUntiedCopy) {
 
 TEST(AdapterSetTest, FullTrainsEverythingAndKeepsTheHeadTied) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
-  const auto set = *AdapterSet::Create(*model, {.full = true}, 1);
+  const auto set = *AdapterSet::Create(*model, MethodConfig().Set(FullConfig()), 1);
   EXPECT_EQ(set->num_trained_parameters(), model->num_parameters());
   const Gpt2Network network = set->Bind();
   EXPECT_TRUE(network.lm_head.is_same(network.wte));
@@ -156,7 +160,7 @@ TEST(AdapterSetTest, FullTrainsEverythingAndKeepsTheHeadTied) {
 TEST(AdapterSetTest, MethodsThatCannotBeAreRefusedByField) {
   const std::vector<std::pair<MethodConfig, std::string>> cases = {
       {{}, "method: at least one"},
-      {{.lora = MethodConfig::Lora{}, .full = true}, "method.full"},
+      {Lora({}).Set(FullConfig()), "method.full"},
       {Lora({.rank = 0}), "method.lora.rank: 0 is not in 1..16"},
       {Lora({.rank = 17}), "method.lora.rank: 17 is not in 1..16"},
       {Lora({.target_modules = {"q_proj"}}), "no layer \"q_proj\""},
@@ -164,11 +168,10 @@ TEST(AdapterSetTest, MethodsThatCannotBeAreRefusedByField) {
       {Lora({.layers = {3}}), "method.lora.layers: 3 is not in 0..2"},
       {Prompt({.num_virtual_tokens = 0}), "method.soft_prompt.num_virtual_tokens: 0"},
       {Prompt({.num_virtual_tokens = 23}), "is not in 1..22"},
-      {Prompt({.init = MethodConfig::SoftPrompt::Init::kText}), "method.soft_prompt.init_text"},
+      {Prompt({.init = SoftPromptConfig::Init::kText}), "method.soft_prompt.init_text"},
       {LastLayers({.num_layers = 4}), "method.last_layers.num_layers: 4 is not in 0..3"},
       {LastLayers({.num_layers = 0, .include_final_norm = false}), "nothing trains"},
-      {{.lora = MethodConfig::Lora{}, .last_layers = MethodConfig::LastLayers{.num_layers = 3}},
-       "last_layers trains all"},
+      {Lora({}).Set(LastLayersConfig{.num_layers = 3}), "last_layers trains all"},
   };
   for (const auto& [method, text] : cases) {
     const absl::Status status = CreationError(method);
@@ -193,10 +196,9 @@ TEST(AdapterSetTest, EveryCombinationSurvivesSaveAndLoad) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   for (int parts = 1; parts < 8; ++parts) {
     MethodConfig method;
-    if (parts & 1) method.lora = MethodConfig::Lora{.rank = 3, .alpha = 5, .use_rslora = true};
-    if (parts & 2) method.soft_prompt = MethodConfig::SoftPrompt{.num_virtual_tokens = 4};
-    if (parts & 4)
-      method.last_layers = MethodConfig::LastLayers{.num_layers = 1, .include_lm_head = true};
+    if (parts & 1) method.Set(LoraConfig{.rank = 3, .alpha = 5, .use_rslora = true});
+    if (parts & 2) method.Set(SoftPromptConfig{.num_virtual_tokens = 4});
+    if (parts & 4) method.Set(LastLayersConfig{.num_layers = 1, .include_lm_head = true});
     const std::unique_ptr<AdapterSet> set = RandomSet(*model, method);
     const TempDir parent;
     const std::string directory = parent.Path("adapter");
@@ -216,7 +218,7 @@ TEST(AdapterSetTest, EveryCombinationSurvivesSaveAndLoad) {
 
 TEST(AdapterSetTest, FullIsSavedAsAModel) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
-  const std::unique_ptr<AdapterSet> set = RandomSet(*model, {.full = true});
+  const std::unique_ptr<AdapterSet> set = RandomSet(*model, MethodConfig().Set(FullConfig()));
   const TempDir parent;
   const std::string directory = parent.Path("model");
   const auto files = set->Save(directory, {.tokenizer_directory = GoldenPath("model")});

@@ -1,4 +1,7 @@
 #include "worker/engine/run/spec_bridge.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 
 #include <gmock/gmock.h>
 
@@ -13,14 +16,14 @@ TEST(SpecBridgeTest, WhatASpecDoesNotSetIsTheDocumentedDefault) {
   spec.mutable_method()->mutable_soft_prompt();
   spec.mutable_method()->mutable_last_layers();
   const FineTuneConfig config = ToConfig(spec);
-  EXPECT_EQ(config.method.lora->rank, 8);
-  EXPECT_EQ(config.method.lora->alpha, 16);
-  EXPECT_THAT(config.method.lora->target_modules, ElementsAre("c_attn"));
-  EXPECT_EQ(config.method.soft_prompt->num_virtual_tokens, 20);
-  EXPECT_EQ(config.method.soft_prompt->init, MethodConfig::SoftPrompt::Init::kVocabulary);
-  EXPECT_EQ(config.method.last_layers->num_layers, 2);
-  EXPECT_TRUE(config.method.last_layers->include_final_norm);
-  EXPECT_FALSE(config.method.full);
+  EXPECT_EQ(config.method.Find<LoraConfig>()->rank, 8);
+  EXPECT_EQ(config.method.Find<LoraConfig>()->alpha, 16);
+  EXPECT_THAT(config.method.Find<LoraConfig>()->target_modules, ElementsAre("c_attn"));
+  EXPECT_EQ(config.method.Find<SoftPromptConfig>()->num_virtual_tokens, 20);
+  EXPECT_EQ(config.method.Find<SoftPromptConfig>()->init, SoftPromptConfig::Init::kVocabulary);
+  EXPECT_EQ(config.method.Find<LastLayersConfig>()->num_layers, 2);
+  EXPECT_TRUE(config.method.Find<LastLayersConfig>()->include_final_norm);
+  EXPECT_FALSE(config.method.Has("full"));
   EXPECT_EQ(config.training.seed, 42u);
   EXPECT_EQ(config.training.learning_rates.at("soft_prompt"), 3e-2);
   EXPECT_EQ(config.training.early_stopping.metric, "eval/loss");
@@ -37,8 +40,8 @@ TEST(SpecBridgeTest, ZeroIsNotTheSameAsUnset) {
   spec.mutable_evaluation()->set_max_samples(0);
   spec.mutable_evaluation()->set_use_stemmer(false);
   const FineTuneConfig config = ToConfig(spec);
-  EXPECT_EQ(config.method.last_layers->num_layers, 0);
-  EXPECT_FALSE(config.method.last_layers->include_final_norm);
+  EXPECT_EQ(config.method.Find<LastLayersConfig>()->num_layers, 0);
+  EXPECT_FALSE(config.method.Find<LastLayersConfig>()->include_final_norm);
   EXPECT_EQ(config.training.max_grad_norm, 0);
   EXPECT_EQ(config.training.early_stopping.patience, 0);
   EXPECT_EQ(config.evaluation.max_samples, 0);
@@ -105,15 +108,15 @@ TEST(SpecBridgeTest, EveryFieldOfAFullSpecArrives) {
   EXPECT_EQ(config.data.validation_fraction, 0.25);
   EXPECT_EQ(config.data.max_train_rows, 5);
   EXPECT_EQ(config.data.max_validation_rows, 4);
-  EXPECT_EQ(config.method.lora->rank, 3);
-  EXPECT_EQ(config.method.lora->alpha, 4);
-  EXPECT_EQ(config.method.lora->dropout, 0.5);
-  EXPECT_THAT(config.method.lora->target_modules, ElementsAre("mlp.c_fc"));
-  EXPECT_THAT(config.method.lora->layers, ElementsAre(1));
-  EXPECT_TRUE(config.method.lora->use_rslora);
+  EXPECT_EQ(config.method.Find<LoraConfig>()->rank, 3);
+  EXPECT_EQ(config.method.Find<LoraConfig>()->alpha, 4);
+  EXPECT_EQ(config.method.Find<LoraConfig>()->dropout, 0.5);
+  EXPECT_THAT(config.method.Find<LoraConfig>()->target_modules, ElementsAre("mlp.c_fc"));
+  EXPECT_THAT(config.method.Find<LoraConfig>()->layers, ElementsAre(1));
+  EXPECT_TRUE(config.method.Find<LoraConfig>()->use_rslora);
   EXPECT_EQ(config.training.learning_rates.at("lora"), 0.125);
-  EXPECT_EQ(config.method.soft_prompt->init, MethodConfig::SoftPrompt::Init::kText);
-  EXPECT_EQ(config.method.soft_prompt->init_text, "hello");
+  EXPECT_EQ(config.method.Find<SoftPromptConfig>()->init, SoftPromptConfig::Init::kText);
+  EXPECT_EQ(config.method.Find<SoftPromptConfig>()->init_text, "hello");
   EXPECT_EQ(config.training.max_steps, 9);
   EXPECT_EQ(config.training.batch_size, 2);
   EXPECT_EQ(config.training.gradient_accumulation_steps, 3);

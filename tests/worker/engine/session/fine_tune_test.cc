@@ -3,6 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/methods/full.h"
+#include "common/methods/lora.h"
 #include "tests/worker/engine/session/session_fixture.h"
 #include "worker/engine/failure.h"
 
@@ -120,7 +122,7 @@ TEST_F(FineTuneTest, AutomaticPrecisionIsThatOfTheCheckpointWhereItCanBeHad) {
 TEST_F(FineTuneTest, ATextJobTrainsTheWholeModelIntoAFolder) {
   FineTuneRequest request = LoraRequest();
   request.config.method = MethodConfig();
-  request.config.method.full = true;
+  request.config.method.Set(FullConfig());
   request.config.data.text_field = "document";
   request.config.data.validation_fraction = 0.3;
   request.config.evaluation.max_samples = 0;
@@ -145,7 +147,7 @@ TEST_F(FineTuneTest, AnInitialAdapterOfAnotherScaleIsRefusedByItsField) {
   FineTune(LoraRequest());
   FineTuneRequest request = LoraRequest("next");
   request.init_from_directory = Path("out");
-  request.config.method.lora->alpha = 17;
+  request.config.method.Get<LoraConfig>().alpha = 17;
   const absl::Status status = FineTuneError(request);
   EXPECT_EQ(FailureClassOf(status), FailureClass::kConfig) << status;
   EXPECT_THAT(std::string(status.message()), testing::StartsWith("init_from: alpha/rank of "));

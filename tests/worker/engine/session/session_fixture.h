@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/methods/lora.h"
 #include "gtest/gtest.h"
 #include "tests/common/text/test_files.h"
 #include "tests/worker/engine/recording_sink.h"
@@ -63,7 +64,7 @@ class SessionTest : public testing::Test {
     FineTuneRequest request;
     request.config.data.max_source_tokens = 24;
     request.config.data.max_target_tokens = 12;
-    request.config.method.lora.emplace(MethodConfig::Lora()).rank = 2;
+    request.config.method.Get<LoraConfig>().rank = 2;
     TrainingConfig& training = request.config.training;
     training.epochs = 2;
     training.batch_size = 4;

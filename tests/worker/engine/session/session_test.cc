@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 
 #include "common/base/file.h"
+#include "common/methods/full.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/worker/engine/session/session_fixture.h"
 #include "worker/engine/failure.h"
 
@@ -59,7 +62,7 @@ TEST_F(SessionTest, FailuresCarryTheirClass) {
   EXPECT_THAT(std::string(data.message()), HasSubstr("line 2"));
 
   FineTuneRequest rank = LoraRequest("rank");
-  rank.config.method.lora->rank = 17;
+  rank.config.method.Get<LoraConfig>().rank = 17;
   const absl::Status config = FineTuneError(rank);
   EXPECT_EQ(FailureClassOf(config), FailureClass::kConfig) << config;
   EXPECT_THAT(std::string(config.message()), HasSubstr("rank"));
@@ -119,7 +122,7 @@ TEST_F(SessionTest, InputsMayVanishOnceTheWorkHasBegun) {
   request = LoraRequest("full");
   request.base_model.directory = Path("base");
   request.config.method = MethodConfig();
-  request.config.method.full = true;
+  request.config.method.Set(FullConfig());
   RemoveAtStage writing(recorder_, Stage::kTraining, {Path("base")});
   recorder_.stages.clear();
   const auto full = session_->FineTune(request, recorder_, writing);
@@ -130,7 +133,7 @@ TEST_F(SessionTest, InputsMayVanishOnceTheWorkHasBegun) {
 
 TEST_F(SessionTest, LengthsThatLeaveNoRoomForAPromptAreRefusedBeforeAnyWork) {
   FineTuneRequest request = LoraRequest();
-  request.config.method.soft_prompt.emplace(MethodConfig::SoftPrompt()).num_virtual_tokens = 4;
+  request.config.method.Get<SoftPromptConfig>().num_virtual_tokens = 4;
   request.config.evaluation.max_new_tokens = 43;  // Of the 44 positions that are left.
   const absl::Status tuning = FineTuneError(request);
   EXPECT_EQ(FailureClassOf(tuning), FailureClass::kConfig) << tuning;

@@ -13,6 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/lora.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/worker/engine/golden.h"
 #include "worker/engine/training/trainer.h"
 #include "worker/engine/training/validation_loss.h"
@@ -21,15 +24,15 @@ namespace graft {
 
 inline MethodConfig AllParts() {
   MethodConfig method;
-  method.lora = MethodConfig::Lora{.rank = 2, .dropout = 0.2, .target_modules = {"c_attn", "c_fc"}};
-  method.soft_prompt = MethodConfig::SoftPrompt{.num_virtual_tokens = 3};
-  method.last_layers = MethodConfig::LastLayers{.num_layers = 1, .include_lm_head = true};
+  method.Set(LoraConfig{.rank = 2, .dropout = 0.2, .target_modules = {"c_attn", "c_fc"}});
+  method.Set(SoftPromptConfig{.num_virtual_tokens = 3});
+  method.Set(LastLayersConfig{.num_layers = 1, .include_lm_head = true});
   return method;
 }
 
 inline MethodConfig OnlyLora() {
   MethodConfig method;
-  method.lora = MethodConfig::Lora{.rank = 2};
+  method.Set(LoraConfig{.rank = 2});
   return method;
 }
 

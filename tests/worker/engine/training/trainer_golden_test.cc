@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
+#include "common/methods/full.h"
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "worker/engine/gpt2/forward.h"
@@ -28,7 +29,7 @@ TrainerOptions GoldenOptions() {
 
 std::unique_ptr<AdapterSet> GoldenAdapter(const Gpt2Model& model, const std::string& name) {
   absl::StatusOr<std::unique_ptr<AdapterSet>> adapter =
-      name == "full" ? AdapterSet::Create(model, {.full = true}, 1)
+      name == "full" ? AdapterSet::Create(model, MethodConfig().Set(FullConfig()), 1)
                      : AdapterSet::Load(model, GoldenPath("adapters/" + name));
   EXPECT_TRUE(adapter.ok()) << adapter.status();
   return *std::move(adapter);

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "common/base/file.h"
+#include "common/methods/lora.h"
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/training/small_runs.h"
@@ -47,7 +48,7 @@ TEST(TrainerTest, AccumulationOnlyChangesHowTheStepIsCut) {
     options.config.batch_size = batch_size;
     options.config.gradient_accumulation_steps = accumulation;
     MethodConfig method = AllParts();
-    method.lora->dropout = 0;  // A mask belongs to a micro-batch.
+    method.Get<LoraConfig>().dropout = 0;  // A mask belongs to a micro-batch.
     adapters.push_back(MakeAdapter(*model, method));
     RecordingSink sink;
     NoStop stop;

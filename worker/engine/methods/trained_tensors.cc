@@ -1,0 +1,42 @@
+#include "worker/engine/methods/trained_tensors.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <utility>
+
+#include "absl/strings/match.h"
+
+namespace graft {
+namespace {
+
+bool Decays(absl::string_view name) {
+  return !absl::EndsWith(name, ".bias") && !absl::StrContains(name, "ln_");
+}
+
+}  // namespace
+
+void TrainedTensors::Add(std::string name, const at::Tensor& initial, absl::string_view method) {
+  const at::ScalarType type = base_.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+  TrainedTensor trained;
+  trained.decays = Decays(name);
+  trained.name = std::move(name);
+  trained.tensor = initial.to(base_.device(), type, /*non_blocking=*/false,
+                              /*copy=*/true, at::MemoryFormat::Contiguous);
+  trained.tensor.requires_grad_(true);
+  trained.method = std::string(method);
+  index_[trained.name] = tensors_.size();
+  tensors_.push_back(std::move(trained));
+}
+
+at::Tensor TrainedTensors::InNetwork(absl::string_view name) const {
+  const auto found = index_.find(name);
+  if (found == index_.end()) return {};
+  return tensors_[found->second].tensor.to(TypeInNetwork(name, base_.dtype()));
+}
+
+at::Generator InitGenerator(uint64_t seed, uint64_t stream) {
+  return at::detail::createCPUGenerator(seed * 0x9e3779b97f4a7c15 + stream);
+}
+
+}  // namespace graft
