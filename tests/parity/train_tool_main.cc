@@ -260,7 +260,7 @@ class Tool {
     std::vector<int64_t> rows(source.size());
     std::iota(rows.begin(), rows.end(), 0);
     const Gpt2Network network = adapter->Bind();
-    const Batch batch = MakeBatch(source, rows, network.num_virtual_tokens(), at::kCPU);
+    const Batch batch = MakeBatch(source, rows, network.num_prompt_rows(), at::kCPU);
     const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
     const at::Tensor loss =
         LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(batch.num_labels()));
@@ -311,7 +311,7 @@ class Tool {
     std::vector<at::Tensor> ids;
     for (const std::vector<int64_t>& row : rows) ids.push_back(at::tensor(row, at::kLong));
     const at::Tensor batch = at::stack(ids);
-    const int64_t total = network.num_virtual_tokens() + batch.size(1);
+    const int64_t total = network.num_prompt_rows() + batch.size(1);
     const at::Tensor positions = at::arange(batch.size(0) * total, at::kLong);
     Named tensors;
     at::Tensor state;

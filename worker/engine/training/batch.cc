@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 namespace graft {
@@ -46,14 +47,17 @@ Batch MakeBatch(const ExampleSource& source, std::span<const int64_t> rows, int6
       positions.push_back(static_cast<int64_t>(i) * stride + num_prompt_rows + t - 1);
       targets.push_back(example.ids[t]);
     }
-    batch.num_tokens += length;
   }
-  const auto to_device = [&](const std::vector<int64_t>& values) {
-    return at::tensor(values, at::kLong).to(device);
-  };
-  batch.ids = to_device(ids).view({static_cast<int64_t>(rows.size()), longest});
-  batch.positions = to_device(positions);
-  batch.targets = to_device(targets);
+  // One copy to the device for all of it.
+  std::vector<int64_t> all = std::move(ids);
+  const auto num_ids = static_cast<int64_t>(all.size());
+  const auto num_labels = static_cast<int64_t>(targets.size());
+  all.insert(all.end(), positions.begin(), positions.end());
+  all.insert(all.end(), targets.begin(), targets.end());
+  const at::Tensor there = at::tensor(all, at::kLong).to(device);
+  batch.ids = there.narrow(0, 0, num_ids).view({static_cast<int64_t>(rows.size()), longest});
+  batch.positions = there.narrow(0, num_ids, num_labels);
+  batch.targets = there.narrow(0, num_ids + num_labels, num_labels);
   return batch;
 }
 

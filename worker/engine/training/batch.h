@@ -11,10 +11,9 @@ namespace graft {
 
 // Rows side by side, padded on the right, with the positions whose next token is a label.
 struct Batch {
-  at::Tensor ids;          // [B, T] int64
-  at::Tensor positions;    // [M] int64 into the flattened [B, P + T]: where label m is predicted.
-  at::Tensor targets;      // [M] int64: the labels.
-  int64_t num_tokens = 0;  // Real tokens: no pads, no virtual ones.
+  at::Tensor ids;        // [B, T] int64
+  at::Tensor positions;  // [M] int64 into the flattened [B, P + T]: where label m is predicted.
+  at::Tensor targets;    // [M] int64: the labels.
   int64_t num_labels() const { return positions.numel(); }
 };
 

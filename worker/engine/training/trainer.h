@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,23 @@ struct TrainingResult {
 absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
                                      AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
                                      StopToken& stop);
+
+// One of several trainings.
+struct TrialParts {
+  const TrainerOptions& options;
+  const ExampleSource& train;
+  AdapterSet& adapter;
+  Evaluator* evaluator = nullptr;
+  EventSink& sink;
+  StopToken& stop;
+};
+
+// Trains several adapters of one base (the same Gpt2Model) at once: what is the base's own runs
+// once for the rows of all of them, and each has the numbers that Train alone would give it, up to
+// rounding. Other ranks, methods, rates, seeds, data and batch sizes may be mixed; whoever is done
+// leaves. While one evaluates, the others wait. The results are in the order of `trials`: what ends
+// one ends no other, but for what they share (out of memory).
+std::vector<absl::StatusOr<TrainingResult>> TrainTogether(std::span<const TrialParts> trials);
 
 // Optimiser steps of a run: what TrainingConfig and the number of rows give.
 int64_t TotalSteps(const TrainingConfig& config, int64_t num_rows);

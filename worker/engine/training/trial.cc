@@ -1,0 +1,423 @@
+#include "worker/engine/training/trial.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/gpt2/forward.h"
+#include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/training/adamw.h"
+#include "worker/engine/training/batch.h"
+#include "worker/engine/training/checkpoints.h"
+#include "worker/engine/training/divergence.h"
+#include "worker/engine/training/resumption.h"
+#include "worker/engine/training/schedule.h"
+#include "worker/engine/training/training_state.h"
+
+namespace graft {
+namespace {
+
+// Rows that an error names at the most.
+constexpr size_t kMaxRowsInError = 16;
+
+}  // namespace
+
+struct Trial::StepNumbers {
+  double loss = 0;
+  double grad_norm = 0;
+  bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
+};
+
+Trial::Trial(const TrialParts& parts)
+    : options_(parts.options),
+      config_(parts.options.config),
+      train_(parts.train),
+      adapter_(parts.adapter),
+      evaluator_(parts.evaluator),
+      sink_(parts.sink),
+      stop_(parts.stop) {}
+
+absl::Status Trial::Start() {
+  if (train_.size() == 0) return absl::InvalidArgumentError("the training set has no rows");
+  for (const TrainedTensor& trained : adapter_.tensors()) {
+    if (config_.learning_rates.contains(trained.method)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("training.learning_rates: has none for ", trained.method));
+  }
+  RETURN_IF_ERROR(CheckRows());
+  plan_ = MakeStepPlan(config_, train_.size());
+  StartState();
+  if (!options_.resume_from.empty()) RETURN_IF_ERROR(Resume());
+  if (!options_.checkpoint_directory.empty()) RETURN_IF_ERROR(RemoveOldCheckpoints());
+  // What a run was stopped in is an evaluation, perhaps.
+  if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
+  return absl::OkStatus();
+}
+
+absl::Status Trial::CheckRows() const {
+  const Gpt2Network network = adapter_.Bind();
+  const int64_t limit = network.n_positions() - network.num_virtual_tokens();
+  for (int64_t row = 0; row < train_.size(); ++row) {
+    stop_.pulse().Beat();
+    const int64_t length = static_cast<int64_t>(train_.Get(row).ids.size());
+    if (length > limit) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the row at line ", train_.Line(row), " of the training set has ", length, " tokens; ",
+          limit, " fit the model beside ", network.num_virtual_tokens(), " virtual ones"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Of rows, for errors, in the file that they came from.
+std::string Trial::Places(std::span<const int64_t> rows) const {
+  std::vector<int64_t> lines;
+  for (const int64_t row : rows.first(std::min(rows.size(), kMaxRowsInError))) {
+    lines.push_back(train_.Line(row));
+  }
+  return absl::StrCat("the rows at lines ", absl::StrJoin(lines, ", "),
+                      rows.size() > kMaxRowsInError ? ", ..." : "", " of the training set");
+}
+
+void Trial::StartState() {
+  state_.fingerprint = options_.fingerprint;
+  state_.execution = options_.execution;
+  state_.num_rows = train_.size();
+  c10::NoGradGuard no_grad;
+  for (const TrainedTensor& trained : adapter_.tensors()) {
+    state_.names.push_back(trained.name);
+    state_.trained.push_back(trained.tensor);
+    state_.exp_avgs.push_back(at::zeros_like(trained.tensor));
+    state_.exp_avg_sqs.push_back(at::zeros_like(trained.tensor));
+  }
+}
+
+absl::Status Trial::Resume() {
+  ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from, stop_.pulse()));
+  const absl::StatusOr<std::string> changed = CheckContinues(loaded, state_, plan_);
+  if (!changed.ok()) {
+    return Annotate(changed.status(), absl::StrCat("checkpoint ", options_.resume_from));
+  }
+  if (!changed->empty()) {
+    sink_.OnWarning("NOT_BIT_EXACT",
+                    absl::StrCat("goes on from step ", loaded.step, " with ", *changed,
+                                 ": the last bits may differ from those of a run without it"));
+  }
+  c10::NoGradGuard no_grad;
+  for (size_t i = 0; i < state_.names.size(); ++i) {
+    state_.trained[i].copy_(loaded.trained[i]);
+    loaded.trained[i] = state_.trained[i];
+    for (auto* list : {&loaded.exp_avgs, &loaded.exp_avg_sqs}) {
+      (*list)[i] = (*list)[i].to(state_.trained[i].device());
+    }
+    if (!loaded.best_tensors.empty()) {
+      loaded.best_tensors[i] = loaded.best_tensors[i].to(state_.trained[i].device());
+    }
+  }
+  loaded.execution = state_.execution;
+  state_ = std::move(loaded);
+  if (state_.evaluation_due && options_.resume_from == CheckpointDirectory()) {
+    ASSIGN_OR_RETURN(saved_, CheckTrainingState(options_.resume_from, stop_.pulse()));
+  }
+  // Follows from the step: an earlier version counted rows where micro-batches are counted now.
+  for (EvaluationEvent* event : {&state_.best, &state_.last}) {
+    event->epoch = plan_.epochs_done(event->step);
+  }
+  return absl::OkStatus();
+}
+
+// Per epoch a torch.randperm seeded with seed + epoch, as the reference (accelerate's seedable
+// sampler) has it.
+const std::vector<int64_t>& Trial::Order(int64_t epoch) {
+  if (epoch != order_epoch_) {
+    const at::Tensor permutation = at::randperm(
+        train_.size(), at::detail::createCPUGenerator(config_.seed + epoch), at::kLong);
+    const int64_t* values = permutation.const_data_ptr<int64_t>();
+    order_.assign(values, values + train_.size());
+    order_epoch_ = epoch;
+  }
+  return order_;
+}
+
+absl::Status Trial::BeginStep() {
+  step_.emplace();
+  step_->start = Clock::Real().Boottime();
+  step_->rows =
+      std::span(Order(plan_.epoch(state_.step)))
+          .subspan(plan_.begin(state_.step), plan_.end(state_.step) - plan_.begin(state_.step));
+  step_->network = adapter_.Bind();
+  step_->labels = CountLabels(train_, step_->rows, step_->network.num_prompt_rows());
+  if (step_->labels == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("step ", state_.step + 1, " has no label: in ",
+                                                   Places(step_->rows),
+                                                   " no target's token follows another token"));
+  }
+  ClearGradients();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MicroBatch> Trial::Next() {
+  // First of all: whoever is asked may change what trains.
+  RETURN_IF_ERROR(stop_.Poll());
+  if (!step_) RETURN_IF_ERROR(BeginStep());
+  const auto batch_size = static_cast<size_t>(config_.batch_size);
+  MicroBatch next;
+  do {  // There is one with labels: a step ends with its last ones.
+    const std::span<const int64_t> rows =
+        step_->rows.subspan(step_->begin, std::min(batch_size, step_->rows.size() - step_->begin));
+    next.batch = MakeBatch(train_, rows, step_->network.num_prompt_rows(), step_->network.device());
+    next.dropout = MakeDropoutPlan(static_cast<int64_t>(step_->begin / batch_size));
+    step_->begin += rows.size();
+  } while (next.batch.num_labels() == 0);
+  step_->labels_taken += next.batch.num_labels();
+  next.network = &step_->network;
+  next.scale = 1.0 / static_cast<double>(step_->labels);
+  return next;
+}
+
+absl::Status Trial::Take(const at::Tensor& loss) {
+  c10::NoGradGuard no_grad;
+  step_->loss = step_->loss.defined() ? step_->loss + loss : loss.clone();
+  if (step_->labels_taken < step_->labels) return absl::OkStatus();
+  RETURN_IF_ERROR(EndStep());
+  state_.evaluation_due = evaluator_ != nullptr && EvaluationIsDue();
+  // Before the evaluation: it may take longer than this process lives.
+  if (CheckpointIsDue()) RETURN_IF_ERROR(WriteCheckpoint());
+  if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
+  return absl::OkStatus();
+}
+
+absl::Status Trial::EndStep() {
+  const at::Tensor norm = GradientNorm(state_.trained);
+  if (config_.max_grad_norm > 0) ClipGradients(state_.trained, norm, config_.max_grad_norm);
+  // One wait for the device.
+  const at::Tensor both =
+      at::stack({step_->loss.to(at::kDouble), norm.to(at::kDouble)}).to(at::kCPU);
+  StepNumbers numbers;
+  numbers.loss = both[0].item<double>();
+  numbers.grad_norm = both[1].item<double>();
+  const StepUnderWay step = *std::exchange(step_, std::nullopt);
+  RETURN_IF_ERROR(Update(numbers, step.rows));
+  const double learning_rate = config_.learning_rates.at(adapter_.tensors()[0].method) *
+                               ScheduleFactor(config_.schedule, state_.step, plan_);
+  ++state_.step;
+  state_.epoch = plan_.epoch(state_.step);
+  state_.position = plan_.begin(state_.step);
+  if (!numbers.finite()) return absl::OkStatus();
+
+  StepEvent event;
+  event.step = state_.step;
+  event.epoch = plan_.epochs_done(state_.step);
+  event.total_steps = plan_.total_steps;
+  event.loss = numbers.loss;
+  event.grad_norm = numbers.grad_norm;
+  event.learning_rate = learning_rate;
+  int64_t tokens = 0;
+  for (const int64_t row : step.rows) tokens += static_cast<int64_t>(train_.Get(row).ids.size());
+  event.tokens_per_second =
+      static_cast<double>(tokens) / absl::ToDoubleSeconds(Clock::Real().Boottime() - step.start);
+  sink_.OnStep(event);
+  return absl::OkStatus();
+}
+
+DropoutPlan Trial::MakeDropoutPlan(int64_t micro_batch) const {
+  DropoutPlan plan;
+  plan.embedding = config_.embedding_dropout;
+  plan.attention = config_.attention_dropout;
+  plan.residual = config_.residual_dropout;
+  plan.first_block = adapter_.base_blocks_train() ? adapter_.first_trained_block() : 0;
+  plan.seed = config_.seed;
+  plan.step = state_.step;
+  plan.micro_batch = micro_batch;
+  return plan;
+}
+
+absl::Status Trial::Update(const StepNumbers& numbers, std::span<const int64_t> rows) {
+  if (!numbers.finite()) {
+    ClearGradients();
+    return Diverged(numbers, rows);
+  }
+  ApplyAdamW(ScheduleFactor(config_.schedule, state_.step, plan_));
+  ClearGradients();
+  state_.skipped_in_a_row = 0;
+  return absl::OkStatus();
+}
+
+absl::Status Trial::Diverged(const StepNumbers& numbers, std::span<const int64_t> rows) {
+  const std::string text =
+      absl::StrCat("step ", state_.step + 1, ": loss ", numbers.loss, ", gradient norm ",
+                   numbers.grad_norm, ", in ", Places(rows));
+  if (config_.on_divergence == DivergencePolicy::kStop) return DivergedAt(text);
+  sink_.OnWarning("UPDATE_SKIPPED", text);
+  ++state_.skipped_in_a_row;
+  if (!IsHopeless()) return absl::OkStatus();
+  return DivergedAt(
+      absl::StrCat(text, "; ", state_.skipped_in_a_row, " updates up to there were skipped"));
+}
+
+// Has nothing that could be published, and no later step would change that: no row gives a finite
+// update any more.
+bool Trial::IsHopeless() const {
+  if (!state_.best_tensors.empty()) return false;
+  return state_.skipped_in_a_row >= plan_.steps_per_epoch || !AllFinite(state_.trained);
+}
+
+void Trial::ApplyAdamW(double factor) {
+  ++state_.updates;
+  const AdamWOptions adamw{config_.beta1, config_.beta2, config_.eps};
+  // By method, and whether it decays.
+  std::map<std::pair<std::string, bool>, AdamWGroup> groups;
+  for (size_t i = 0; i < state_.trained.size(); ++i) {
+    const TrainedTensor& trained = adapter_.tensors()[i];
+    AdamWGroup& group = groups[{trained.method, trained.decays}];
+    group.learning_rate = config_.learning_rates.at(trained.method) * factor;
+    group.weight_decay = trained.decays ? config_.weight_decay : 0;
+    group.tensors.push_back(state_.trained[i]);
+    group.exp_avgs.push_back(state_.exp_avgs[i]);
+    group.exp_avg_sqs.push_back(state_.exp_avg_sqs[i]);
+  }
+  for (auto& [key, group] : groups) AdamWStep(adamw, state_.updates, group);
+}
+
+void Trial::ClearGradients() {
+  for (at::Tensor& tensor : state_.trained) tensor.mutable_grad().reset();
+}
+
+bool Trial::EvaluationIsDue() const {
+  if (state_.step >= plan_.total_steps) return true;
+  if (config_.eval_every_steps > 0) return state_.step % config_.eval_every_steps == 0;
+  return plan_.ends_epoch(state_.step - 1);
+}
+
+bool Trial::CheckpointIsDue() const {
+  if (options_.checkpoint_directory.empty()) return false;
+  if (config_.checkpoint_every_steps > 0) {
+    return state_.step % config_.checkpoint_every_steps == 0;
+  }
+  return EvaluationIsDue();
+}
+
+absl::Status Trial::Evaluate() {
+  const absl::Duration start = Clock::Real().Boottime();
+  absl::StatusOr<EvaluationEvent> evaluated = absl::InternalError("not evaluated");
+  {
+    c10::NoGradGuard no_grad;
+    const Gpt2Network network = adapter_.Bind();
+    evaluated = evaluator_->Evaluate(network, state_.step, stop_);
+  }
+  RETURN_IF_ERROR(evaluated.status());
+  EvaluationEvent event = *std::move(evaluated);
+  event.step = state_.step;
+  event.epoch = plan_.epochs_done(state_.step);
+  ASSIGN_OR_RETURN(event.is_best,
+                   UpdateEarlyStopping(config_.early_stopping, event, state_.early_stopping));
+  event.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
+  state_.last = event;
+  if (event.is_best) {
+    state_.best = event;
+    c10::NoGradGuard no_grad;
+    state_.best_tensors.resize(state_.trained.size());
+    for (size_t i = 0; i < state_.trained.size(); ++i) {
+      state_.best_tensors[i] = state_.trained[i].clone();
+    }
+  }
+  sink_.OnEvaluation(event);
+  state_.evaluation_due = false;
+  return CheckpointIsDue() ? WriteEvaluation() : absl::OkStatus();
+}
+
+std::string Trial::CheckpointDirectory() const {
+  return JoinPath(options_.checkpoint_directory, absl::StrCat(state_.step));
+}
+
+absl::Status Trial::WriteCheckpoint() {
+  ASSIGN_OR_RETURN(saved_, SaveTrainingState(state_, CheckpointDirectory(), stop_.pulse()));
+  RETURN_IF_ERROR(RemoveOldCheckpoints());
+  TellCheckpoint(/*again=*/false);
+  return absl::OkStatus();
+}
+
+// After it, the checkpoint is one that goes on behind the evaluation.
+absl::Status Trial::WriteEvaluation() {
+  // The run was resumed from a checkpoint that lies elsewhere.
+  if (saved_.empty()) return WriteCheckpoint();
+  ASSIGN_OR_RETURN(saved_,
+                   AddEvaluation(state_, CheckpointDirectory(), std::move(saved_), stop_.pulse()));
+  TellCheckpoint(/*again=*/true);
+  return absl::OkStatus();
+}
+
+void Trial::TellCheckpoint(bool again) {
+  CheckpointEvent event;
+  event.step = state_.step;
+  event.again = again;
+  event.directory = CheckpointDirectory();
+  event.files = saved_;
+  event.execution = state_.execution;
+  sink_.OnCheckpoint(event);
+}
+
+// The one that this run began from stays, too.
+absl::Status Trial::RemoveOldCheckpoints() {
+  return graft::RemoveOldCheckpoints(options_.checkpoint_directory, state_.step,
+                                     config_.checkpoint_keep_last, options_.resume_from);
+}
+
+// Of the tensors as the last update left them, on the first labels of their epoch: no more work
+// than a micro-batch, so that stop_ is not asked.
+double Trial::LossOfLastTensors() {
+  c10::NoGradGuard no_grad;
+  const Gpt2Network network = adapter_.Bind();
+  const std::span<const int64_t> order = Order(plan_.epoch(state_.step - 1));
+  const size_t batch_size = config_.batch_size;
+  for (size_t begin = 0; begin < order.size(); begin += batch_size) {
+    const Batch batch =
+        MakeBatch(train_, order.subspan(begin, std::min(batch_size, order.size() - begin)),
+                  network.num_prompt_rows(), network.device());
+    if (batch.num_labels() == 0) continue;
+    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
+    return LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(batch.num_labels()))
+        .item<double>();
+  }
+  return 0;  // Cannot be: every step has labels.
+}
+
+// The last tensors count when no evaluation was finite: because there was none, or because they
+// never gave one.
+absl::Status Trial::CheckLastTensors() {
+  if (evaluator_ != nullptr) {
+    return DivergedAt(absl::StrCat("step ", state_.step, ": no evaluation gave a finite loss"));
+  }
+  const double loss = LossOfLastTensors();
+  if (std::isfinite(loss)) return absl::OkStatus();
+  return DivergedAt(absl::StrCat("step ", state_.step, ": after its update the loss is ", loss));
+}
+
+absl::StatusOr<TrainingResult> Trial::Finish() {
+  if (state_.best_tensors.empty()) RETURN_IF_ERROR(CheckLastTensors());
+  TrainingResult result;
+  result.steps = state_.step;
+  result.best_step = state_.best.step > 0 ? state_.best.step : state_.step;
+  result.stopped_early = state_.early_stopping.stop && state_.step < plan_.total_steps;
+  result.best = state_.best;
+  result.last = state_.last;
+  c10::NoGradGuard no_grad;
+  for (size_t i = 0; i < state_.best_tensors.size(); ++i) {
+    state_.trained[i].copy_(state_.best_tensors[i]);
+  }
+  RETURN_IF_ERROR(CheckPublishable(state_.names, state_.trained, result.best_step));
+  return result;
+}
+
+}  // namespace graft

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "worker/engine/gpt2/dropout.h"
+#include "worker/engine/training/batch.h"
+#include "worker/engine/training/schedule.h"
+#include "worker/engine/training/trainer.h"
+#include "worker/engine/training/training_state.h"
+
+namespace graft {
+
+// What a trial wants of the next pass through the base: LabelLosses with this scale, and the
+// gradients of its own tensors.
+struct MicroBatch {
+  const Gpt2Network* network = nullptr;  // The trial's, until Take.
+  Batch batch;                           // With labels.
+  DropoutPlan dropout;
+  double scale = 0;
+};
+
+// One run: its plan, its state, whom it tells, who stops it. Whoever drives it computes the passes:
+//
+//   Start, then until Done: Next, the pass and its backward, Take; then Finish
+//
+// Codes of all of them: those of Train. After one that is not OK the trial is over.
+class Trial {
+ public:
+  // Of `parts` all outlive it.
+  explicit Trial(const TrialParts& parts);
+
+  // Checks what is given; resumes; makes up for the evaluation in which a run was stopped.
+  absl::Status Start();
+  bool Done() const { return state_.step >= plan_.total_steps || state_.early_stopping.stop; }
+  // Asks `stop` first.
+  absl::StatusOr<MicroBatch> Next();
+  // `loss` is the scalar of the batch that Next gave; its gradients are there. With a step's last
+  // one comes the update and what is due after it: checkpoint, evaluation.
+  absl::Status Take(const at::Tensor& loss);
+  // The best evaluation's tensors are in the adapter.
+  absl::StatusOr<TrainingResult> Finish();
+
+ private:
+  struct StepNumbers;
+  struct StepUnderWay {
+    absl::Duration start;
+    std::span<const int64_t> rows;
+    size_t begin = 0;  // The first of them that no micro-batch has had.
+    Gpt2Network network;
+    int64_t labels = 0;        // In all rows.
+    int64_t labels_taken = 0;  // In those that micro-batches have had.
+    at::Tensor loss;           // Of them; undefined: none yet.
+  };
+
+  absl::Status CheckRows() const;
+  std::string Places(std::span<const int64_t> rows) const;
+  void StartState();
+  absl::Status Resume();
+  const std::vector<int64_t>& Order(int64_t epoch);
+  absl::Status BeginStep();
+  absl::Status EndStep();
+  DropoutPlan MakeDropoutPlan(int64_t micro_batch) const;
+  absl::Status Update(const StepNumbers& numbers, std::span<const int64_t> rows);
+  absl::Status Diverged(const StepNumbers& numbers, std::span<const int64_t> rows);
+  bool IsHopeless() const;
+  void ApplyAdamW(double factor);
+  void ClearGradients();
+  bool EvaluationIsDue() const;
+  bool CheckpointIsDue() const;
+  absl::Status Evaluate();
+  std::string CheckpointDirectory() const;
+  absl::Status WriteCheckpoint();
+  absl::Status WriteEvaluation();
+  void TellCheckpoint(bool again);
+  absl::Status RemoveOldCheckpoints();
+  double LossOfLastTensors();
+  absl::Status CheckLastTensors();
+
+  const TrainerOptions& options_;
+  const TrainingConfig& config_;
+  const ExampleSource& train_;
+  AdapterSet& adapter_;
+  Evaluator* const evaluator_;
+  EventSink& sink_;
+  StopToken& stop_;
+
+  StepPlan plan_;
+  TrainingState state_;
+  std::vector<int64_t> order_;
+  int64_t order_epoch_ = -1;
+  std::optional<StepUnderWay> step_;
+  // Of the checkpoint that waits for the evaluation of its step; empty: there is none.
+  std::vector<CheckpointFile> saved_;
+};
+
+}  // namespace graft
