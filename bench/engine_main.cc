@@ -4,17 +4,23 @@
 //
 //   {"op": "load", "model": FOLDER, "device": D, "precision": "fp32"|"bf16", "threads": N}
 //       → {"bf16_native": BOOL}
-//   {"op": "train", "method": {…}, "rows": [[[ID…], PROMPT_TOKENS]…], "batch_size": N}
+//   {"op": "train", "method": {…}, "rows": [[[ID…], PROMPT_TOKENS]…], "batch_size": N, "trials": N}
 //       → {} when the first step could begin. Then, up to the last step but one, or {"op": "stop"}:
 //   {"op": "step"} → {"seconds": X, "loss": L}
-//   {"op": "generate", "prompts": [[ID…]…], "max_new_tokens": N}
+//     trials (1): so many trainings side by side, trial i of every trials-th row from the i-th on.
+//   {"op": "generate", "prompts": [[ID…]…], "max_new_tokens": N, "methods": [{…}…], "one_by_one":
+//   B}
 //       → {"prefill_seconds": X, "decode_seconds": X, "ids": [[ID…]…]}
-//     one batch, never ended by a token; decoding is from the first new tokens on.
+//     one batch, never ended by a token; decoding is from the first new tokens on. methods: prompt
+//     i is continued by the base with an adapter of the i-th, counted round and round, whose
+//     tensors are random; equal commands have equal ones. one_by_one: each adapter's prompts in a
+//     batch of their own.
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <deque>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -42,11 +48,11 @@ using Json = nlohmann::json;
 
 absl::Duration BoottimeNow() { return Clock::Real().Boottime(); }
 
-// Lets the trainer do one step for each command, and times it: from the command to the end of what
-// it left the device to do.
+// Lets the trainer do one step (of each of `trials`, which are in step) for each command, and times
+// it: from the command to the end of what it left the device to do.
 class OneByOne : public EventSink, public StopToken {
  public:
-  explicit OneByOne(at::Device device) : device_(device) {}
+  OneByOne(at::Device device, int64_t trials) : device_(device), trials_(trials) {}
 
   absl::Status Poll() override {
     if (is_stepping_) return absl::OkStatus();
@@ -56,10 +62,12 @@ class OneByOne : public EventSink, public StopToken {
       return absl::CancelledError("told to stop");
     }
     is_stepping_ = true;
+    done_ = 0;
     began_ = BoottimeNow();
     return absl::OkStatus();
   }
   void OnStep(const StepEvent& event) override {
+    if (++done_ < trials_) return;
     if (!device_.is_cpu()) {
       c10::impl::getDeviceGuardImpl(device_.type())->synchronizeDevice(device_.index());
     }
@@ -76,6 +84,8 @@ class OneByOne : public EventSink, public StopToken {
   static void Answer(const Json& answer) { std::cout << answer.dump() << std::endl; }
 
   const at::Device device_;
+  const int64_t trials_;
+  int64_t done_ = 0;  // Of the trials, with the step under way.
   bool is_stepping_ = false;
   absl::Duration began_;
   Json answer_ = Json::object();  // Of the step before; at first: ready.
@@ -111,6 +121,9 @@ class Tool {
     ConfigureRuntime(command.at("threads"));
     ASSIGN_OR_RETURN(const at::Device device, ResolveDevice(command.at("device")));
     const bool is_bf16 = command.at("precision") == "bf16";
+    networks_.clear();
+    adapters_.clear();
+    methods_ = Json::array();
     model_.reset();
     ASSIGN_OR_RETURN(model_, Gpt2Model::Load(command.at("model"),
                                              {device, is_bf16 ? at::kBFloat16 : at::kFloat}));
@@ -119,41 +132,90 @@ class Tool {
 
   // Ends when the steps of an epoch are done, or sooner by "stop".
   absl::StatusOr<Json> RunTraining(const Json& command) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
-                     AdapterSet::Create(*model_, MethodOf(command.at("method")), 42));
+    const int64_t trials = command.value("trials", int64_t{1});
     TrainerOptions options;
     options.config.epochs = 1;
     options.config.batch_size = command.at("batch_size");
-    OneByOne steps(model_->device());
-    const absl::Status ended =
-        Train(options, JsonRows(command.at("rows")), *adapter, nullptr, steps, steps).status();
-    if (!ended.ok() && !absl::IsCancelled(ended)) return ended;
+    OneByOne steps(model_->device(), trials);
+    std::vector<std::unique_ptr<AdapterSet>> adapters;
+    std::deque<JsonRows> rows;
+    std::vector<TrialParts> parts;
+    for (int64_t trial = 0; trial < trials; ++trial) {
+      ASSIGN_OR_RETURN(adapters.emplace_back(),
+                       AdapterSet::Create(*model_, MethodOf(command.at("method")), 42 + trial));
+      Json own = Json::array();
+      for (size_t i = trial; i < command.at("rows").size(); i += trials) {
+        own.push_back(command.at("rows")[i]);
+      }
+      parts.push_back({options, rows.emplace_back(own), *adapters.back(), nullptr, steps, steps});
+    }
+    for (const auto& result : TrainTogether(parts)) {
+      if (!result.ok() && !absl::IsCancelled(result.status())) return result.status();
+    }
     return Json::object();
   }
 
+  // The base with an adapter of each of `methods`, all of whose tensors are random.
+  absl::Status MakeNetworks(const Json& methods) {
+    if (methods == methods_) return absl::OkStatus();
+    networks_.clear();
+    adapters_.clear();
+    const c10::NoGradGuard no_grad;
+    for (const Json& method : methods) {
+      ASSIGN_OR_RETURN(std::unique_ptr<AdapterSet> adapter,
+                       AdapterSet::Create(*model_, MethodOf(method), 42 + adapters_.size()));
+      at::manual_seed(adapters_.size());
+      for (const TrainedTensor& trained : adapter->tensors()) {
+        trained.tensor.add_(at::randn_like(trained.tensor), 0.01);
+      }
+      networks_.push_back(adapter->Bind());
+      adapters_.push_back(std::move(adapter));
+    }
+    methods_ = methods;
+    return absl::OkStatus();
+  }
+
   absl::StatusOr<Json> RunGeneration(const Json& command) {
-    const auto prompts = command.at("prompts").get<std::vector<std::vector<int32_t>>>();
+    const auto ids = command.at("prompts").get<std::vector<std::vector<int32_t>>>();
+    RETURN_IF_ERROR(MakeNetworks(command.value("methods", Json::array())));
+    std::vector<std::vector<size_t>> batches(1);
+    const bool is_one_by_one = command.value("one_by_one", false);
+    if (is_one_by_one) batches.resize(networks_.size());
+    for (size_t i = 0; i < ids.size(); ++i) batches[i % batches.size()].push_back(i);
     GeneratorOptions options;
     options.max_new_tokens = command.at("max_new_tokens");
-    options.batch_size = static_cast<int64_t>(prompts.size());
+    options.batch_size = static_cast<int64_t>(ids.size());
     options.end_of_text_id = -1;
-    size_t tokens = 0;
-    absl::Duration first;
+    Json texts(ids.size(), Json::array());
+    absl::Duration prefill, decode;
     NoStop stop;
-    const absl::Duration begin = BoottimeNow();
-    ASSIGN_OR_RETURN(const std::vector<Generated> generated,
-                     Generate(model_->network(), prompts, options, stop, [&](int64_t, int32_t) {
-                       if (++tokens == prompts.size()) first = BoottimeNow();
-                     }));
-    const absl::Duration end = BoottimeNow();
-    Json ids = Json::array();
-    for (const Generated& row : generated) ids.push_back(row.ids);
-    return Json{{"prefill_seconds", absl::ToDoubleSeconds(first - begin)},
-                {"decode_seconds", absl::ToDoubleSeconds(end - first)},
-                {"ids", std::move(ids)}};
+    for (const std::vector<size_t>& batch : batches) {
+      std::vector<Prompt> prompts;
+      for (const size_t i : batch) {
+        const Gpt2Network& network =
+            networks_.empty() ? model_->network() : networks_[i % networks_.size()];
+        prompts.push_back({&network, ids[i]});
+      }
+      size_t tokens = 0;
+      absl::Duration first;
+      const absl::Duration begin = BoottimeNow();
+      ASSIGN_OR_RETURN(const std::vector<Generated> generated,
+                       Generate(prompts, options, stop, [&](int64_t, int32_t) {
+                         if (++tokens == prompts.size()) first = BoottimeNow();
+                       }));
+      prefill += first - begin;
+      decode += BoottimeNow() - first;
+      for (size_t i = 0; i < batch.size(); ++i) texts[batch[i]] = generated[i].ids;
+    }
+    return Json{{"prefill_seconds", absl::ToDoubleSeconds(prefill)},
+                {"decode_seconds", absl::ToDoubleSeconds(decode)},
+                {"ids", std::move(texts)}};
   }
 
   std::unique_ptr<Gpt2Model> model_;
+  Json methods_ = Json::array();  // Of the networks.
+  std::vector<std::unique_ptr<AdapterSet>> adapters_;
+  std::vector<Gpt2Network> networks_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 PARTS = {
     "training": "optimiser steps, five methods, 4 × 512 tokens",
     "generation": "greedy decoding and prefill, batch 1 to 32",
+    "sharing": "16 trainings side by side, and one batch over 8 adapters",
     "evaluate": "a whole evaluate job",
     "finetune": "a whole fine-tune job",
     "rouge": "ROUGE of 1,600 pairs",

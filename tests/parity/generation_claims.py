@@ -53,7 +53,7 @@ class Case:
 
     def __init__(self, what, model, prompts, end, folder, adapter=None):
         self.what, self.model, self.prompts, self.end = what, model.eval(), prompts, end
-        self._folder, self._adapter = folder, {} if adapter is None else {"adapter": str(adapter)}
+        self._folder, self.adapter = folder, "" if adapter is None else str(adapter)
 
     def load(self, tool):
         tool.ask("load", model=str(self._folder), precision="fp32")
@@ -61,7 +61,7 @@ class Case:
     def ours(self, tool, generation, batch_size=16, prompts=None, max_new_tokens=MAX_NEW):
         """New tokens of each prompt; <|endoftext|> is the last where it came."""
         answer = tool.ask("generate", prompts=prompts or self.prompts, generation=generation, max_new_tokens=max_new_tokens,
-                          batch_size=batch_size, end_of_text=self.end, **self._adapter)
+                          batch_size=batch_size, end_of_text=self.end, adapter=self.adapter)
         return [ids + [self.end] * ended for ids, ended in zip(answer["ids"], answer["ended"])]
 
     @torch.no_grad()
@@ -217,6 +217,27 @@ def claim_of_batches(tool, cases, searches):
     return gathered.claim(PART, "in batches of 7 and 16 and alone: tokens of a prompt, greedy, beam and sampled, unequal", 0)
 
 
+def claims_of_mixed_adapters(tool, cases, count):
+    """Each model's prompts in turn, all in one batch on one base, against the reference's models one at a time."""
+    cases[0].load(tool)
+    rows = [(case, prompt) for prompts in zip(*(case.prompts[:count] for case in cases)) for case, prompt in zip(cases, prompts)]
+    unexcused, share = Largest(), Largest()
+    for name in ("greedy", "greedy, both rules"):
+        generation = SEARCHES[name]
+        answer = tool.ask("generate", prompts=[prompt for _, prompt in rows], adapters=[case.adapter for case, _ in rows],
+                          generation=generation, max_new_tokens=MAX_NEW, batch_size=2 * len(cases) + 1, end_of_text=cases[0].end)
+        texts = [ids + [cases[0].end] * ended for ids, ended in zip(answer["ids"], answer["ended"])]
+        theirs = {case.what: iter(case.theirs(generation)[:count]) for case in cases}
+        for (case, prompt), ours in zip(rows, texts):
+            other = next(theirs[case.what])
+            is_unexcused = ours != other and not abs(preference(case, prompt, ours, other, generation)) < GAP
+            unexcused.add(unexcused.value + is_unexcused)
+            share.add(share.value + (ours != other) / len(rows) / 2)
+    what = f"{len(cases)} models' prompts in one batch, greedy with and without rules"
+    return [unexcused.claim(PART, f"{what}: prompts with other tokens where the scores are not closer than 1e-3", 0),
+            share.claim(PART, f"{what}: share of prompts with other tokens", SHARE)]
+
+
 def claim_of_evaluations(scratch, model, tokenizer, count):
     """The whole way: a spec's options, `graft-engine evaluate`, predictions.jsonl."""
     rows = [json.loads(line) for line in (ASSETS / "data/test.jsonl").read_text().splitlines()[:count]]
@@ -284,9 +305,12 @@ def claims(short):
         demo = Case("the demo's model", base, prompts, end, ASSETS / "model")
         lora, lora_folder = adapted(scratch, "lora", {"lora": {}}, ["lora_B"])
         soft, soft_folder = adapted(scratch, "soft", {"soft_prompt": {"num_virtual_tokens": 5}}, ["prompt"])
+        last, last_folder = adapted(scratch, "last", {"last_layers": {"num_layers": 1, "include_lm_head": True}}, ["modules_to_save"])
         cases = [demo, Case("with LoRA", lora, prompts, end, ASSETS / "model", lora_folder),
                  Case("with a soft prompt", soft, prompts, end, ASSETS / "model", soft_folder), random_case(scratch, count, lengths)]
         measured = claims_of_searches(tool, cases, short)
+        on_one_base = [*cases[:3], Case("with last layers", last, prompts, end, ASSETS / "model", last_folder)]
+        measured += claims_of_mixed_adapters(tool, on_one_base, 6 if short else count)
         demo.load(tool)
         measured += [claim_of_probabilities(tool, demo, 3 if short else 20),
                      claim_of_draws(tool, demo, 1 if short else 3, 1000 if short else 4000)]

@@ -9,12 +9,15 @@
 //     adapter: its values come first, before the first step. weights: {k}.safetensors in it
 //     replaces the trained tensors before step k. scratch: step/{k}/state.safetensors is left
 //     there for each step k from 1, and initial.safetensors.
+//   {"op": "train_together", "trials": [{…}…]} → {"trials": [{…}…]}
+//     side by side on the base; of each what "train" takes and answers.
 //   {"op": "gradients", "method", "rows", "adapter", "out": FILE} → {"loss": X}
 //     of the mean over all labels, rows in one batch.
 //   {"op": "hidden", "adapter", "ids": [[ID…]…], "out": FILE}
 //     hidden.{l} [B, P + T, C] after l blocks, logits [B, P + T, V]; P virtual tokens.
 //   {"op": "generate", "adapter", "prompts": [[ID…]…], "generation": {…}, "max_new_tokens": N,
 //    "batch_size": B, "end_of_text": ID} → {"ids": [[ID…]…], "ended": [BOOL…]}
+//     "adapters": [FOLDER…] instead: one for each prompt, "" for the base alone.
 //   {"op": "probabilities", "logits": [X…], "ids": [ID…], "generation": {…}}
 //       → {"probabilities": [P…]} of the next token, sampled, after `ids`
 // generation: graft.v1.GenerationOptions, early_stopping as false, true or "never".
@@ -23,6 +26,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -210,6 +214,7 @@ class Tool {
     if (op == "probabilities") return Probabilities(command);
     if (model_ == nullptr) return absl::FailedPreconditionError("no model is loaded");
     if (op == "train") return RunTraining(command);
+    if (op == "train_together") return RunTogether(command);
     if (op == "gradients") return Gradients(command);
     if (op == "hidden") return Hidden(command);
     if (op == "generate") return RunGeneration(command);
@@ -239,19 +244,36 @@ class Tool {
   }
 
   absl::StatusOr<Json> RunTraining(const Json& command) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter, MakeAdapter(command));
-    const std::string scratch = command.at("scratch");
-    RETURN_IF_ERROR(WriteTensors(Trained(*adapter), JoinPath(scratch, "initial.safetensors")));
-    TrainerOptions options;
-    options.config = TrainingOf(command.at("training"));
-    options.checkpoint_directory = JoinPath(scratch, "step");
-    RETURN_IF_ERROR(CreateDirectories(options.checkpoint_directory));
-    Steps steps(*adapter, command.value("weights", ""));
-    RETURN_IF_ERROR(
-        Train(options, JsonRows(command.at("rows")), *adapter, nullptr, steps, steps).status());
-    Json names = Json::array();
-    for (const TrainedTensor& trained : adapter->tensors()) names.push_back(trained.name);
-    return Json{{"steps", steps.numbers}, {"names", names}};
+    ASSIGN_OR_RETURN(const Json answer, RunTogether({{"trials", {command}}}));
+    return answer["trials"][0];
+  }
+
+  absl::StatusOr<Json> RunTogether(const Json& command) {
+    std::deque<std::unique_ptr<AdapterSet>> adapters;
+    std::deque<TrainerOptions> options;
+    std::deque<JsonRows> rows;
+    std::deque<Steps> steps;
+    std::vector<TrialParts> parts;
+    for (const Json& trial : command.at("trials")) {
+      ASSIGN_OR_RETURN(adapters.emplace_back(), MakeAdapter(trial));
+      AdapterSet& adapter = *adapters.back();
+      const std::string scratch = trial.at("scratch");
+      RETURN_IF_ERROR(WriteTensors(Trained(adapter), JoinPath(scratch, "initial.safetensors")));
+      options.emplace_back().config = TrainingOf(trial.at("training"));
+      options.back().checkpoint_directory = JoinPath(scratch, "step");
+      RETURN_IF_ERROR(CreateDirectories(options.back().checkpoint_directory));
+      steps.emplace_back(adapter, trial.value("weights", ""));
+      parts.push_back({options.back(), rows.emplace_back(trial.at("rows")), adapter, nullptr,
+                       steps.back(), steps.back()});
+    }
+    for (const auto& result : TrainTogether(parts)) RETURN_IF_ERROR(result.status());
+    Json answers = Json::array();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      Json names = Json::array();
+      for (const TrainedTensor& trained : adapters[i]->tensors()) names.push_back(trained.name);
+      answers.push_back({{"steps", steps[i].numbers}, {"names", names}});
+    }
+    return Json{{"trials", answers}};
   }
 
   absl::StatusOr<Json> Gradients(const Json& command) {
@@ -283,18 +305,30 @@ class Tool {
 
   absl::StatusOr<Json> RunGeneration(const Json& command) {
     c10::NoGradGuard no_grad;
-    std::unique_ptr<AdapterSet> adapter;
-    ASSIGN_OR_RETURN(const Gpt2Network network, Network(command, adapter));
+    const auto texts = command.at("prompts").get<std::vector<std::vector<int32_t>>>();
+    std::deque<std::unique_ptr<AdapterSet>> adapters;
+    std::map<std::string, Gpt2Network> networks;
+    std::vector<Prompt> prompts;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const std::string folder = command.contains("adapters")
+                                     ? command["adapters"][i].get<std::string>()
+                                     : command.value("adapter", "");
+      auto found = networks.find(folder);
+      if (found == networks.end()) {
+        Json own = Json::object();
+        if (!folder.empty()) own["adapter"] = folder;
+        ASSIGN_OR_RETURN(Gpt2Network network, Network(own, adapters.emplace_back()));
+        found = networks.emplace(folder, std::move(network)).first;
+      }
+      prompts.push_back({&found->second, texts[i]});
+    }
     GeneratorOptions options;
     options.generation = GenerationOf(command.at("generation"));
     options.max_new_tokens = command.at("max_new_tokens");
     options.batch_size = command.at("batch_size");
     options.end_of_text_id = command.at("end_of_text");
     NoStop stop;
-    ASSIGN_OR_RETURN(
-        const std::vector<Generated> generated,
-        Generate(network, command.at("prompts").get<std::vector<std::vector<int32_t>>>(), options,
-                 stop));
+    ASSIGN_OR_RETURN(const std::vector<Generated> generated, Generate(prompts, options, stop));
     Json ids = Json::array(), ended = Json::array();
     for (const Generated& row : generated) {
       ids.push_back(row.ids);

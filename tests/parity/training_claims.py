@@ -163,6 +163,29 @@ def claims_of_methods(tool, base, scratch, short):
     return claims
 
 
+TOGETHER = ("LoRA, rank 8 on c_attn", "LoRA, rank 4, alpha 10, on c_attn and mlp.c_proj", "soft prompt, vocabulary", "LoRA + last layers", "full")
+
+
+def claims_of_trials_together(tool, base, scratch):
+    """Trials of several methods, seeds, rates of warm-up and data side by side in one engine, each against the reference's run of it alone."""
+    tool.ask("load", model=str(base), precision="fp64")
+    runs = []
+    for index, name in enumerate(TOGETHER):
+        training = {**TRAINING, "seed": 40 + index, "warmup_steps": index, "batch_size": 2 + index % 3}
+        runs.append(Run(tool, base, scratch / f"together-{index}", METHODS[name], training, mixed_rows(27, seed=index), True, snapshots=False))
+    trials = []
+    for run in runs:
+        folder = run.scratch / "together"
+        folder.mkdir()
+        trials.append({"method": run.method, "training": run.training, "rows": run.rows, "scratch": str(folder)})
+    gathered = Largest()
+    for run, ours in zip(runs, tool.ask("train_together", trials=trials)["trials"]):
+        run.ours = ours
+        for difference in run.losses():
+            gathered.add(difference)
+    return [gathered.claim(PART, f"{len(runs)} trials side by side, float64, {STEPS} steps: loss of each, alone in the reference", EXACT)]
+
+
 def claims_of_schedules(tool, base, scratch):
     """Learning rate, gradient norm and tensors with every schedule, with and without warm-up, without decay or clipping."""
     gathered, numbers = Largest(), Largest()
@@ -214,5 +237,5 @@ def claims(short):
     with tempfile.TemporaryDirectory() as folder, TrainTool() as tool:
         scratch = Path(folder)
         base = make_base(scratch / "base")
-        return [*claims_of_methods(tool, base, scratch, short), *claims_of_schedules(tool, base, scratch),
+        return [*claims_of_methods(tool, base, scratch, short), *claims_of_trials_together(tool, base, scratch), *claims_of_schedules(tool, base, scratch),
                 *claims_of_accumulation(tool, base, scratch), *claims_of_epochs(tool, base, scratch), *small_job.claims(PART, scratch)]
