@@ -119,12 +119,10 @@ class EvaluationRun {
                                       texts += more;
                                       counter_.Add(texts / texts_a_row - before);
                                     }};
-    ASSIGN_OR_RETURN(const std::vector<Summary> summaries,
-                     Summarise(network_, options, rows, done_, stop_));
-    std::vector<Summary> untuned;
-    if (options_.untuned != nullptr) {
-      ASSIGN_OR_RETURN(untuned, Summarise(*options_.untuned, options, rows, done_, stop_));
-    }
+    std::vector<const Gpt2Network*> networks = {&network_};
+    if (options_.untuned != nullptr) networks.push_back(options_.untuned);
+    ASSIGN_OR_RETURN(const auto of_networks, Summarise(networks, options, rows, done_, stop_));
+    const std::vector<Summary>& summaries = of_networks[0];
     for (size_t i = 0; i < rows.size(); ++i) {
       stop_.pulse().Beat();
       Prediction prediction;
@@ -142,7 +140,9 @@ class EvaluationRun {
         std::string oracle = ExtractiveOracle(rows[i].source, rows[i].targets, 3, rouge_options_);
         prediction.oracle = Score(rows[i], std::move(oracle), oracle_table_);
       }
-      if (!untuned.empty()) prediction.untuned = Score(rows[i], untuned[i].text, untuned_table_);
+      if (options_.untuned != nullptr) {
+        prediction.untuned = Score(rows[i], of_networks[1][i].text, untuned_table_);
+      }
       if (prediction.index < evaluation_.sample_events) {
         samples_.push_back(MakeSampleText(prediction.index, rows[i], summaries[i].text));
       }

@@ -36,38 +36,48 @@ absl::Status CheckRoomForPrompts(const SummaryOptions& options, int64_t n_positi
                    " at least; at most ", most, " is possible"));
 }
 
-absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
-                                               const SummaryOptions& options,
-                                               std::span<const DataRow> rows, int64_t first_row,
-                                               StopToken& stop) {
-  const int64_t positions = network.n_positions() - network.num_virtual_tokens();
+absl::StatusOr<std::vector<std::vector<Summary>>> Summarise(
+    std::span<const Gpt2Network* const> networks, const SummaryOptions& options,
+    std::span<const DataRow> rows, int64_t first_row, StopToken& stop) {
   const int64_t max_new_tokens = options.evaluation.max_new_tokens;
-  ASSIGN_OR_RETURN(const ExampleBuilder builder, MakeBuilder(options, positions));
-  std::vector<Summary> summaries(rows.size());
-  std::vector<std::vector<int32_t>> prompts(rows.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    stop.pulse().Beat();
-    absl::StatusOr<TokenPrompt> prompt =
-        builder.BuildPrompt(rows[i].source, positions - max_new_tokens);
-    if (!prompt.ok()) return Annotate(prompt.status(), absl::StrCat("line ", rows[i].line));
-    summaries[i].prompt_tokens = static_cast<int64_t>(prompt->ids.size());
-    summaries[i].source_tokens_cut = prompt->source_tokens_cut;
-    prompts[i] = std::move(prompt->ids);
+  std::vector<std::vector<Summary>> summaries(networks.size());
+  std::vector<std::vector<int32_t>> ids;
+  for (size_t of = 0; of < networks.size(); ++of) {
+    const int64_t positions = networks[of]->n_positions() - networks[of]->num_virtual_tokens();
+    ASSIGN_OR_RETURN(const ExampleBuilder builder, MakeBuilder(options, positions));
+    for (const DataRow& row : rows) {
+      stop.pulse().Beat();
+      absl::StatusOr<TokenPrompt> prompt =
+          builder.BuildPrompt(row.source, positions - max_new_tokens);
+      if (!prompt.ok()) return Annotate(prompt.status(), absl::StrCat("line ", row.line));
+      Summary& summary = summaries[of].emplace_back();
+      summary.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
+      summary.source_tokens_cut = prompt->source_tokens_cut;
+      ids.push_back(std::move(prompt->ids));
+    }
+  }
+  std::vector<Prompt> prompts;
+  for (const std::vector<int32_t>& of_prompt : ids) {
+    const size_t row = prompts.size() % rows.size();
+    prompts.push_back(
+        {networks[prompts.size() / rows.size()], of_prompt, first_row + static_cast<int64_t>(row)});
   }
   GeneratorOptions generator;
   generator.generation = options.evaluation.generation;
   generator.max_new_tokens = max_new_tokens;
   generator.batch_size = options.evaluation.generation_batch_size;
   generator.end_of_text_id = options.tokenizer->end_of_text_id();
-  generator.first_row = first_row;
-  generator.on_done = options.on_rows;
-  ASSIGN_OR_RETURN(const std::vector<Generated> generated,
-                   Generate(network, prompts, generator, stop));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const std::string text = ToValidUtf8(options.tokenizer->DecodeWithoutSpecial(generated[i].ids));
-    summaries[i].text = std::string(absl::StripAsciiWhitespace(text));
-    summaries[i].new_tokens = static_cast<int64_t>(generated[i].ids.size());
-    summaries[i].ended = generated[i].ended;
+  generator.on_done = options.on_texts;
+  ASSIGN_OR_RETURN(const std::vector<Generated> generated, Generate(prompts, generator, stop));
+  auto from = generated.begin();
+  for (std::vector<Summary>& of_network : summaries) {
+    for (Summary& summary : of_network) {
+      const std::string text = ToValidUtf8(options.tokenizer->DecodeWithoutSpecial(from->ids));
+      summary.text = std::string(absl::StripAsciiWhitespace(text));
+      summary.new_tokens = static_cast<int64_t>(from->ids.size());
+      summary.ended = from->ended;
+      ++from;
+    }
   }
   return summaries;
 }

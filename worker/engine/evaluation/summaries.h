@@ -20,8 +20,8 @@ struct SummaryOptions {
   const BpeTokenizer* tokenizer = nullptr;
   DataConfig data;
   EvaluationConfig evaluation;
-  // Told how many more rows have their text. May be empty.
-  std::function<void(int64_t)> on_rows;
+  // Told how many more texts there are. May be empty.
+  std::function<void(int64_t)> on_texts;
 };
 
 // A text that the model made for a row.
@@ -39,12 +39,12 @@ struct Summary {
 absl::Status CheckRoomForPrompts(const SummaryOptions& options, int64_t n_positions,
                                  int64_t num_virtual_tokens);
 
-// Generates for every row, generation_batch_size at a time; `first_row` is the index of the first
-// of them in the evaluation (sampling depends on it). A prompt is cut to what the model has room
-// for beside the soft prompt and max_new_tokens. Codes of ExampleBuilder and Generate.
-absl::StatusOr<std::vector<Summary>> Summarise(const Gpt2Network& network,
-                                               const SummaryOptions& options,
-                                               std::span<const DataRow> rows, int64_t first_row,
-                                               StopToken& stop);
+// The texts of each network (they are on one base) for every row, generation_batch_size of them at
+// a time, whosever they are; `first_row` is the index of the first row in the evaluation (sampling
+// depends on it). A prompt is cut to what its network has room for beside virtual tokens and
+// max_new_tokens. Codes of ExampleBuilder and Generate.
+absl::StatusOr<std::vector<std::vector<Summary>>> Summarise(
+    std::span<const Gpt2Network* const> networks, const SummaryOptions& options,
+    std::span<const DataRow> rows, int64_t first_row, StopToken& stop);
 
 }  // namespace graft

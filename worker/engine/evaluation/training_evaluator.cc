@@ -41,7 +41,7 @@ absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& n
   counter.BeginPass(loss_rows);
   ASSIGN_OR_RETURN(const ValidationLoss loss,
                    ComputeValidationLoss(network, *options_.validation, options_.batch_size, stop,
-                                         [&](int64_t rows) { counter.Add(rows); }));
+                                         [&](int64_t texts) { counter.Add(texts); }));
   event.values["eval/loss"] = loss.loss;
   event.values["eval/perplexity"] = std::exp(loss.loss);
   event.num_loss_tokens = loss.num_tokens;
@@ -56,9 +56,10 @@ absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t ste
   SetScoringSettings(options_.data, options_.evaluation, PrecisionName(network.dtype()), event);
   counter.BeginPass(static_cast<int64_t>(rows_.size()));
   const SummaryOptions options = {options_.tokenizer, options_.data, options_.evaluation,
-                                  [&](int64_t rows) { counter.Add(rows); }};
-  ASSIGN_OR_RETURN(const std::vector<Summary> summaries,
-                   Summarise(network, options, rows_, 0, stop));
+                                  [&](int64_t texts) { counter.Add(texts); }};
+  const Gpt2Network* const networks[] = {&network};
+  ASSIGN_OR_RETURN(const auto of_networks, Summarise(networks, options, rows_, 0, stop));
+  const std::vector<Summary>& summaries = of_networks[0];
   RougeTable table;
   SamplesHash hash;
   std::vector<SampleTextEvent> texts;

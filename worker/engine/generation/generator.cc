@@ -87,7 +87,9 @@ absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
                                                 const GeneratorOptions& options, StopToken& stop,
                                                 const TokenCallback& on_token) {
   std::vector<Prompt> of_network;
-  for (const std::vector<int32_t>& ids : prompts) of_network.push_back({&network, ids});
+  for (const std::vector<int32_t>& ids : prompts) {
+    of_network.push_back({&network, ids, static_cast<int64_t>(of_network.size())});
+  }
   return Generate(of_network, options, stop, on_token);
 }
 

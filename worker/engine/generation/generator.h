@@ -17,8 +17,6 @@ struct GeneratorOptions {
   int64_t max_new_tokens = 128;
   int64_t batch_size = 16;  // Prompts at once; with beam search num_beams rows each.
   int32_t end_of_text_id = 0;
-  // Index of the first prompt, for sampling: prompt i draws as row first_row + i.
-  int64_t first_row = 0;
   // Told how many more prompts are done, as soon as they are. May be empty.
   std::function<void(int64_t)> on_done;
 };
@@ -26,6 +24,7 @@ struct GeneratorOptions {
 struct Prompt {
   const Gpt2Network* network = nullptr;  // That continues it. All of a call are on one base.
   std::span<const int32_t> ids;
+  int64_t row = 0;  // What is sampled depends on the seed, this and the token's place alone.
 };
 
 struct Generated {
@@ -49,7 +48,7 @@ using TokenCallback = std::function<void(int64_t prompt, int32_t id)>;
 absl::StatusOr<std::vector<Generated>> Generate(std::span<const Prompt> prompts,
                                                 const GeneratorOptions& options, StopToken& stop,
                                                 const TokenCallback& on_token = nullptr);
-// All by one network.
+// All by one network; prompt i is row i.
 absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,
                                                 std::span<const std::vector<int32_t>> prompts,
                                                 const GeneratorOptions& options, StopToken& stop,

@@ -113,7 +113,7 @@ class TokenRun {
       const int64_t row = active_[first + i].row;
       const auto position = static_cast<int64_t>(run_.results[static_cast<size_t>(row)].ids.size());
       next[i] = sampler_.Sample({host.const_data_ptr<float>() + i * vocabulary, vocabulary},
-                                run_.options.first_row + row, position);
+                                run_.prompts[static_cast<size_t>(row)].row, position);
     }
     return next;
   }

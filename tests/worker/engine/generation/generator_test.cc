@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/worker/engine/golden.h"
+#include "tests/worker/engine/gpt2/several_networks.h"
 
 namespace graft {
 namespace {
@@ -44,7 +45,7 @@ class GeneratorTest : public testing::Test {
 
   const std::unique_ptr<Gpt2Model> model_ = GoldenModel();
   NoStop stop_;
-  GeneratorOptions options_ = {{}, 6, 16, kNeverEnds, 0};
+  GeneratorOptions options_ = {{}, 6, 16, kNeverEnds};
 };
 
 TEST_F(GeneratorTest, GreedyTokensAreThoseOfTransformers) {
@@ -98,24 +99,46 @@ TEST_F(GeneratorTest, ABatchGivesEachRowWhatItGetsAlone) {
     options_.generation.num_beams = mode == kBeams ? 3 : 1;
     options_.generation.repetition_penalty = 1.1;
     options_.generation.no_repeat_ngram_size = 3;
-    options_.batch_size = 16;
-    options_.first_row = 0;
     // An id that comes up, so that rows end at different times.
     options_.end_of_text_id = kNeverEnds;
     options_.end_of_text_id = Run(prompts, options_)[1].ids[2];
     int64_t done = 0;
     options_.on_done = [&](int64_t more) { done += more; };
-    const std::vector<Generated> together = Run(prompts, options_);
-    EXPECT_EQ(done, 5);
-    bool one_ended = false;
+    std::vector<Generated> alone;
     for (size_t i = 0; i < prompts.size(); ++i) {
-      options_.first_row = static_cast<int64_t>(i);
-      const std::vector<Generated> alone = Run({prompts[i]}, options_);
-      EXPECT_EQ(alone[0].ids, together[i].ids) << "row " << i << ", mode " << mode;
-      EXPECT_EQ(alone[0].ended, together[i].ended);
-      one_ended = one_ended || alone[0].ended;
+      const Prompt prompt[] = {{&network(), prompts[i], static_cast<int64_t>(i)}};
+      alone.push_back((*Generate(prompt, options_, stop_))[0]);
     }
-    EXPECT_TRUE(one_ended);
+    EXPECT_TRUE(std::any_of(alone.begin(), alone.end(), [](const auto& row) { return row.ended; }));
+    // With 2 the rows that wait take the places of those that are done.
+    for (const int64_t batch_size : {16, 2}) {
+      options_.batch_size = batch_size;
+      done = 0;
+      const std::vector<Generated> together = Run(prompts, options_);
+      EXPECT_EQ(done, 5);
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        EXPECT_EQ(alone[i].ids, together[i].ids) << "row " << i << ", mode " << mode;
+        EXPECT_EQ(alone[i].ended, together[i].ended);
+      }
+    }
+  }
+}
+
+TEST_F(GeneratorTest, PromptsOfSeveralNetworksGetWhatTheyGetAlone) {
+  const std::vector<Gpt2Network> networks = NetworksOfAllKinds(*model_);
+  const std::vector<Ids> texts = {{1}, {5, 9, 2, 7}, {40, 3}, {}, {2, 4, 6}, {8, 8}, {11}};
+  for (const int64_t num_beams : {1, 2}) {
+    options_.generation.num_beams = num_beams;
+    options_.batch_size = 3;
+    std::vector<Prompt> prompts;
+    for (size_t i = 0; i < texts.size(); ++i) prompts.push_back({&networks[i % 5], texts[i]});
+    const auto together = Generate(prompts, options_, stop_);
+    ASSERT_TRUE(together.ok()) << together.status();
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const auto alone = Generate(std::span(&prompts[i], 1), options_, stop_);
+      ASSERT_TRUE(alone.ok()) << alone.status();
+      EXPECT_EQ((*together)[i].ids, (*alone)[0].ids) << "row " << i << ", beams " << num_beams;
+    }
   }
 }
 
