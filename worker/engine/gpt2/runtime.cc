@@ -165,9 +165,15 @@ absl::Status CatchTorchErrors(const std::function<absl::Status()>& body) {
     return OutOfMemory(absl::StrCat("out of GPU memory: ", error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     const absl::string_view text = error.what_without_backtrace();
-    // The CPU's allocator throws a plain c10::Error; its text is all there is to tell it by.
+    // The CPU's allocator, cuBLAS and cuDNN throw plain errors; the text is all there is to tell
+    // them by. cuBLAS cannot be initialised where there is no room for its workspace.
     if (absl::StrContains(text, "DefaultCPUAllocator")) {
       return OutOfMemory(absl::StrCat("out of memory: ", text));
+    }
+    for (const char* failure : {"CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED",
+                                "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory"}) {
+      if (!absl::StrContains(text, failure)) continue;
+      return OutOfMemory(absl::StrCat("out of GPU memory: ", text));
     }
     return absl::InternalError(absl::StrCat("LibTorch: ", text));
   } catch (const std::bad_alloc&) {

@@ -5,6 +5,7 @@
 
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/engine/golden.h"
+#include "worker/engine/failure.h"
 
 namespace graft {
 namespace {
@@ -52,6 +53,13 @@ TEST(RuntimeTest, WhatLibTorchThrowsBecomesAStatus) {
   EXPECT_EQ(memory.code(), absl::StatusCode::kResourceExhausted) << memory;
   EXPECT_EQ(CatchTorchErrors([] { return absl::NotFoundError("x"); }).code(),
             absl::StatusCode::kNotFound);
+  // As cuBLAS tells of it through LibTorch.
+  const absl::Status gpu_memory = CatchTorchErrors([]() -> absl::Status {
+    TORCH_CHECK(false,
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`");
+  });
+  EXPECT_EQ(gpu_memory.code(), absl::StatusCode::kResourceExhausted) << gpu_memory;
+  EXPECT_EQ(FailureClassOf(gpu_memory), FailureClass::kOutOfMemory);
 }
 
 TEST(ModelTest, ParametersAreCountedOnce) {
