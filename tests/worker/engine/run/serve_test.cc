@@ -304,9 +304,8 @@ TEST_F(ServeTest, GeneratesTokenByToken) {
   EXPECT_EQ(last.new_tokens(), ids);
   EXPECT_EQ(last.finish_reason(), ids == 6 ? "max_new_tokens" : "end_of_text");
 
-  command = About("g2");
-  *command.mutable_generate() = generate;
-  command.mutable_generate()->set_base_model_directory(Path("nowhere"));
+  command.set_job("g2");
+  generate.set_base_model_directory(Path("nowhere"));
   Send(command);
   EXPECT_EQ(ReadToEnd("g2").back().finished().status().code(),
             static_cast<int>(absl::StatusCode::kNotFound));
