@@ -53,6 +53,11 @@ class ModelFolder {
   // Weight files, relative to the folder.
   const std::vector<std::string>& weight_files() const { return weight_files_; }
 
+  // Gives back the memory that reading the weights has taken (MappedFile::ReleasePages).
+  void ReleasePages() const {
+    for (const auto& file : files_) file->ReleasePages();
+  }
+
  private:
   absl::Status OpenWeights(const std::string& folder);
   absl::Status Resolve();

@@ -69,6 +69,8 @@ class SafetensorsFile {
   const SafetensorsMetadata& metadata() const { return metadata_; }
   // nullptr when there is none of that name.
   const TensorView* Find(absl::string_view name) const;
+  // As MappedFile::ReleasePages; nothing happens after Parse.
+  void ReleasePages() const { mapping_.ReleasePages(); }
 
  private:
   MappedFile mapping_;

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,15 +15,11 @@ absl::StatusOr<at::Tensor> LoadTensor(const ModelFolder& folder, const std::stri
                                       const Gpt2Model::Options& options) {
   const TensorView* view = folder.Find(name);
   if (view == nullptr) return absl::InternalError(absl::StrCat("no tensor ", name));
-  ASSIGN_OR_RETURN(at::Tensor stored, TensorFromView(*view));
-  if (stored.numel() > 0) {
-    const auto [least, greatest] = at::aminmax(stored);
-    if (!std::isfinite(least.item<double>()) || !std::isfinite(greatest.item<double>())) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor ", name, " holds NaN or infinite values"));
-    }
-  }
-  return stored.to(options.device, TypeInNetwork(name, options.dtype));
+  return WeightFromView(*view, TypeInNetwork(name, options.dtype), options.device, [&] {
+    // What was read is in memory as the file's pages, too.
+    folder.ReleasePages();
+    if (options.pulse != nullptr) options.pulse->Beat();
+  });
 }
 
 }  // namespace
@@ -51,7 +46,6 @@ absl::StatusOr<std::unique_ptr<Gpt2Model>> Gpt2Model::Load(const std::string& di
     absl::StatusOr<at::Tensor> tensor = LoadTensor(folder, named.name, options);
     if (!tensor.ok()) return Annotate(tensor.status(), directory);
     *named.tensor = *std::move(tensor);
-    if (options.pulse != nullptr) options.pulse->Beat();
   }
   if (config.tie_word_embeddings) network.lm_head = network.wte;
   auto model = std::make_unique<Gpt2Model>(config, std::move(network));

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -19,6 +20,11 @@ absl::StatusOr<at::Tensor> TensorFromView(const TensorView& view, at::ScalarType
                                           at::Device device);
 // The same in the file's own element type, on the CPU.
 absl::StatusOr<at::Tensor> TensorFromView(const TensorView& view);
+
+// The same for a weight, of which every value must be finite (INVALID_ARGUMENT names the tensor).
+// Beside the result it needs memory for a piece of the file only; `on_piece` is called after each.
+absl::StatusOr<at::Tensor> WeightFromView(const TensorView& view, at::ScalarType dtype,
+                                          at::Device device, const std::function<void()>& on_piece);
 
 // Name, shape and element type as a file says them. The tensor must be of a type that
 // TensorFromView reads.
