@@ -141,7 +141,9 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
     answer->set_cancel(renewal.cancel);
   }
   ToProto(context_.options.lease_duration, response->mutable_lease_duration());
-  context_.hub.Seen(request.worker().id(), request.free_slots());
+  context_.hub.Seen(request.worker().id(), request.free_slots(),
+                    {{request.idle_base_models().begin(), request.idle_base_models().end()},
+                     {request.busy_base_models().begin(), request.busy_base_models().end()}});
   context_.telemetry.OnHeartbeat(request, context_.options.lease_duration);
   context_.broker.Dispatch();
   return absl::OkStatus();
@@ -252,7 +254,9 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
     case worker::v1::FinishAttemptRequest::kCancelled:
       break;
     case worker::v1::FinishAttemptRequest::kReturned:
-      outcome = AttemptReturned{request.returned().reason(), request.returned().worker_fault()};
+      outcome = AttemptReturned{.reason = request.returned().reason(),
+                                .worker_fault = request.returned().worker_fault(),
+                                .bystander = request.returned().bystander()};
       break;
     case worker::v1::FinishAttemptRequest::OUTCOME_NOT_SET:
       return FieldViolation("outcome", "one of succeeded, failed, cancelled, returned must be set");

@@ -49,26 +49,31 @@ absl::StatusOr<SourceState> GenerationBroker::Next(const Handle& generation,
 
 void GenerationBroker::Abandon(const Handle& generation) {
   Command command;
-  std::string worker;
+  WorkerHub::TextPlace place;
+  bool claimed = false;
   {
     MutexLock lock(mutex_);
     if (generation->ended_) return;
     command.mutable_cancel_generate()->set_id(generation->command_.id());
-    worker = generation->worker_;
-    // The slot comes back when the worker ends its report.
-    if (worker.empty() || !generation->claimed_) {
+    place = generation->place_;
+    claimed = generation->claimed_;
+    // The place comes back when the worker ends its report.
+    if (place.worker.empty() || !claimed) {
       std::erase(queue_, generation);
     }
     End(generation, absl::CancelledError("nobody waits for this text any more"));
   }
-  if (!worker.empty()) hub_.Send(worker, std::move(command));
+  if (place.worker.empty()) return;
+  hub_.Send(place.worker, std::move(command));
+  // Of what was not claimed no end is told; of slots heartbeats do.
+  if (!claimed && place.beside_job) Leave(generation, place, /*refused=*/false);
 }
 
 absl::StatusOr<GenerationBroker::Handle> GenerationBroker::Claim(const std::string& id,
                                                                  const std::string& worker) {
   MutexLock lock(mutex_);
   const auto it = running_.find(id);
-  if (it == running_.end() || it->second->worker_ != worker || it->second->claimed_) {
+  if (it == running_.end() || it->second->place_.worker != worker || it->second->claimed_) {
     return absl::NotFoundError(absl::StrCat("nobody waits for text ", id, " of ", worker));
   }
   it->second->claimed_ = true;
@@ -91,10 +96,10 @@ absl::Status GenerationBroker::Report(const Handle& generation, v1::GenerateResp
 }
 
 void GenerationBroker::Finish(const Handle& generation, const absl::Status& status) {
-  std::string worker;
+  WorkerHub::TextPlace place;
   {
     MutexLock lock(mutex_);
-    worker = generation->worker_;
+    place = generation->place_;
     if (!generation->ended_) {
       if (absl::IsUnavailable(status)) {
         MoveOrEnd(generation, status);
@@ -103,8 +108,7 @@ void GenerationBroker::Finish(const Handle& generation, const absl::Status& stat
       }
     }
   }
-  // A worker that was busy after all tells of its free slots with its next heartbeat.
-  if (!absl::IsUnavailable(status)) hub_.AdjustFreeSlots(worker, +1);
+  Leave(generation, place, absl::IsUnavailable(status));
   generation->waker_->Wake();
   Dispatch();
 }
@@ -118,7 +122,7 @@ void GenerationBroker::WorkerLost(const std::string& worker) {
     MutexLock lock(mutex_);
     for (const auto& [id, generation] : running_) {
       // What it reports on ends with that report.
-      if (generation->worker_ == worker && !generation->claimed_) lost.push_back(generation);
+      if (generation->place_.worker == worker && !generation->claimed_) lost.push_back(generation);
     }
     if (last) {
       lost.insert(lost.end(), queue_.begin(), queue_.end());
@@ -137,36 +141,56 @@ void GenerationBroker::WorkerLost(const std::string& worker) {
 }
 
 void GenerationBroker::Dispatch() {
-  while (true) {
-    {
-      MutexLock lock(mutex_);
-      if (queue_.empty()) return;
+  while (GiveFirst()) {
+  }
+}
+
+bool GenerationBroker::GiveFirst() {
+  std::vector<Handle> waiting;
+  {
+    MutexLock lock(mutex_);
+    waiting.assign(queue_.begin(), queue_.end());
+  }
+  for (const Handle& generation : waiting) {
+    const WorkerHub::TextPlace place =
+        hub_.TakePlaceForText(generation->command_.base_model().sha256());
+    if (place.worker.empty()) continue;
+    Give(generation, place);
+    return true;
+  }
+  return false;
+}
+
+void GenerationBroker::Give(const Handle& generation, const WorkerHub::TextPlace& place) {
+  Command command;
+  bool waits;
+  {
+    MutexLock lock(mutex_);
+    waits = std::erase(queue_, generation) > 0;
+    if (waits) {
+      generation->place_ = place;
+      running_[generation->command_.id()] = generation;
+      *command.mutable_generate() = generation->command_;
     }
-    const std::string worker = hub_.TakeIdleWorker();
-    if (worker.empty()) return;
-    Handle generation;
-    Command command;
-    {
-      MutexLock lock(mutex_);
-      if (!queue_.empty()) {
-        generation = queue_.front();
-        queue_.pop_front();
-        generation->worker_ = worker;
-        running_[generation->command_.id()] = generation;
-        *command.mutable_generate() = generation->command_;
-      }
-    }
-    if (generation == nullptr) {
-      hub_.AdjustFreeSlots(worker, +1);
-      return;
-    }
-    if (!hub_.Send(worker, std::move(command))) {
-      {
-        MutexLock lock(mutex_);
-        MoveOrEnd(generation, absl::UnavailableError(absl::StrCat("worker ", worker, " was lost")));
-      }
-      generation->waker_->Wake();
-    }
+  }
+  if (!waits) return Leave(generation, place, /*refused=*/false);
+  if (hub_.Send(place.worker, std::move(command))) return;
+  Leave(generation, place, /*refused=*/true);
+  {
+    MutexLock lock(mutex_);
+    MoveOrEnd(generation,
+              absl::UnavailableError(absl::StrCat("worker ", place.worker, " was lost")));
+  }
+  generation->waker_->Wake();
+}
+
+void GenerationBroker::Leave(const Handle& generation, const WorkerHub::TextPlace& place,
+                             bool refused) {
+  if (place.beside_job) {
+    hub_.LeavePlaceBesideJob(place.worker, generation->command_.base_model().sha256(), refused);
+  } else if (!refused) {
+    // A worker that was busy after all tells of its free slots with its next heartbeat.
+    hub_.AdjustFreeSlots(place.worker, +1);
   }
 }
 
@@ -189,7 +213,7 @@ void GenerationBroker::MoveOrEnd(const Handle& generation, const absl::Status& s
     End(generation, status);
     return;
   }
-  generation->worker_.clear();
+  generation->place_ = {};
   generation->claimed_ = false;
   queue_.push_front(generation);
 }

@@ -21,9 +21,9 @@ inline constexpr size_t kMaxGenerationMessages = 4096;
 // Times that a text is given to another worker after the first was lost or turned out busy.
 inline constexpr int kMaxGenerationMoves = 3;
 
-// Texts that users wait for: no stored jobs, a bounded queue in memory. Each is given to an idle
-// worker as a command and comes back through ReportGeneration. Thread-safe; calls the hub and
-// wakers outside its lock.
+// Texts that users wait for: no stored jobs, a bounded queue in memory. Each is given to a worker
+// that is idle, or runs a job on the same base model, as a command, and comes back through
+// ReportGeneration. Thread-safe; calls the hub and wakers outside its lock.
 class GenerationBroker {
  public:
   class Generation;
@@ -48,12 +48,18 @@ class GenerationBroker {
   // Gives what it had not begun to others and ends the rest.
   void WorkerLost(const std::string& worker);
 
-  // Gives queued texts to idle workers. Called whenever a slot may have become free.
+  // Gives queued texts to workers, the first first, but none waits behind one that finds no place.
+  // Called whenever a place may have become free.
   void Dispatch();
 
   size_t queued() const;
 
  private:
+  // Gives the first text that finds a place. False: none does.
+  bool GiveFirst();
+  void Give(const Handle& generation, const WorkerHub::TextPlace& place);
+  // Gives the place back to the hub.
+  void Leave(const Handle& generation, const WorkerHub::TextPlace& place, bool refused);
   void End(const Handle& generation, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Back into the queue if it had not begun and was not moved too often; else ended with `status`.
@@ -78,7 +84,7 @@ class GenerationBroker::Generation {
   friend class GenerationBroker;
   const worker::v1::Command::Generate command_;
   const std::shared_ptr<StreamWaker> waker_;
-  std::string worker_;  // Empty: queued.
+  WorkerHub::TextPlace place_;  // No worker: queued.
   bool claimed_ = false;
   bool begun_ = false;  // A message of it was reported.
   bool ended_ = false;

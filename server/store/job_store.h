@@ -194,6 +194,8 @@ struct AttemptReturned {
   // It was the server that could not go on: any worker may have it again. This counts as a failure
   // without progress, so that it ends.
   bool by_server = false;
+  // It was another's doing: the same worker may have it again.
+  bool bystander = false;
 };
 using AttemptOutcome =
     std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled, AttemptReturned>;

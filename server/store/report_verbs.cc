@@ -200,7 +200,7 @@ AttemptEnd EndOf(const AttemptOutcome& outcome) {
                                                                      : AttemptEnd::kOther;
   }
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
-    if (returned->by_server) return AttemptEnd::kOther;
+    if (returned->by_server || returned->bystander) return AttemptEnd::kOther;
     return returned->worker_fault ? AttemptEnd::kWorkerFault : AttemptEnd::kReturned;
   }
   return AttemptEnd::kOther;

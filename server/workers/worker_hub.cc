@@ -65,6 +65,7 @@ absl::StatusOr<std::shared_ptr<WorkerHub::Link>> WorkerHub::Connect(
     replaced = std::move(entry.link);
     entry.link = link;
     entry.free_slots = hello.slots();
+    entry.text_beside_job = false;
     entry.last_seen = clock_.Boottime();
   }
   if (replaced != nullptr) {
@@ -82,11 +83,12 @@ bool WorkerHub::Disconnect(const std::shared_ptr<Link>& link) {
   return true;
 }
 
-void WorkerHub::Seen(const std::string& worker, int free_slots) {
+void WorkerHub::Seen(const std::string& worker, int free_slots, Bases bases) {
   MutexLock lock(mutex_);
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return;
   it->second.free_slots = free_slots;
+  it->second.bases = std::move(bases);
   it->second.last_seen = clock_.Boottime();
 }
 
@@ -98,18 +100,35 @@ void WorkerHub::AdjustFreeSlots(const std::string& worker, int change) {
       std::clamp(it->second.free_slots + change, 0, it->second.link->hello().slots());
 }
 
-std::string WorkerHub::TakeIdleWorker() {
+WorkerHub::TextPlace WorkerHub::TakePlaceForText(const std::string& base) {
   MutexLock lock(mutex_);
   auto best = workers_.end();
+  const auto rank = [&](const Entry& entry) {
+    return std::pair(entry.bases.idle.contains(base), entry.free_slots);
+  };
   for (auto it = workers_.begin(); it != workers_.end(); ++it) {
-    if (it->second.free_slots > 0 &&
-        (best == workers_.end() || it->second.free_slots > best->second.free_slots)) {
-      best = it;
+    if (it->second.free_slots == 0) continue;
+    if (best == workers_.end() || rank(it->second) > rank(best->second)) best = it;
+  }
+  if (best == workers_.end() || !best->second.bases.idle.contains(base)) {
+    for (auto& [id, entry] : workers_) {
+      if (entry.text_beside_job || !entry.bases.busy.contains(base)) continue;
+      entry.text_beside_job = true;
+      return {id, /*beside_job=*/true};
     }
   }
-  if (best == workers_.end()) return "";
+  if (best == workers_.end()) return {};
   --best->second.free_slots;
-  return best->first;
+  return {best->first};
+}
+
+void WorkerHub::LeavePlaceBesideJob(const std::string& worker, const std::string& base,
+                                    bool refused) {
+  MutexLock lock(mutex_);
+  const auto it = workers_.find(worker);
+  if (it == workers_.end()) return;
+  it->second.text_beside_job = false;
+  if (refused) it->second.bases.busy.erase(base);
 }
 
 bool WorkerHub::Send(const std::string& worker, Command command) {

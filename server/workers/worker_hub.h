@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -68,12 +69,24 @@ class WorkerHub {
   // forgotten.
   bool Disconnect(const std::shared_ptr<Link>& link);
 
-  // A heartbeat's news.
-  void Seen(const std::string& worker, int free_slots);
+  // A heartbeat's news. Base models, by hash, that are held by engines without and with a job.
+  struct Bases {
+    std::set<std::string> idle;
+    std::set<std::string> busy;
+  };
+  void Seen(const std::string& worker, int free_slots, Bases bases = {});
   // A job or a text was given to it (-1) or is over (+1); the next heartbeat corrects it.
   void AdjustFreeSlots(const std::string& worker, int change);
-  // Takes a slot of the connected worker that has most of them free; empty when all are busy.
-  std::string TakeIdleWorker();
+  // Where a text on a base model is to be made: in a free slot of a worker that holds the model,
+  // else between two steps of a job on it (one text a worker), else in a slot of the connected
+  // worker that has most of them free. The place is taken. No worker: there is none now.
+  struct TextPlace {
+    std::string worker;
+    bool beside_job = false;
+  };
+  TextPlace TakePlaceForText(const std::string& base);
+  // The text is over. `refused`: there was no such place; until the next heartbeat there is none.
+  void LeavePlaceBesideJob(const std::string& worker, const std::string& base, bool refused);
 
   // False: not connected, or it reads nothing. Nothing that must arrive goes this way alone.
   bool Send(const std::string& worker, worker::v1::Command command);
@@ -87,6 +100,8 @@ class WorkerHub {
   struct Entry {
     std::shared_ptr<Link> link;
     int free_slots = 0;
+    Bases bases;
+    bool text_beside_job = false;
     absl::Duration last_seen;  // Boottime.
   };
 

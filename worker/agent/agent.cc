@@ -81,8 +81,11 @@ absl::Status Agent::Start() {
   for (Slot& slot : slots_) {
     const std::string log =
         JoinPath(work, absl::StrCat("generate-", &slot - slots_.data(), ".log"));
-    slot.generator = std::make_unique<Generator>(log, link_, inputs_, engines_);
+    slot.generator =
+        std::make_unique<Generator>(Generator::Place::kSlot, log, link_, inputs_, engines_);
   }
+  guest_.generator =
+      std::make_unique<Generator>(Generator::Place::kGuest, "", link_, inputs_, engines_);
   command_thread_ = std::thread([this] { FollowCommands(); });
   pthread_setname_np(command_thread_.native_handle(), "commands");
   heartbeat_thread_ = std::thread([this] { SendHeartbeats(); });
@@ -91,6 +94,8 @@ absl::Status Agent::Start() {
     slot.thread = std::thread([this, &slot] { RunSlot(slot); });
     pthread_setname_np(slot.thread.native_handle(), "slot");
   }
+  guest_.thread = std::thread([this] { ServeGuests(); });
+  pthread_setname_np(guest_.thread.native_handle(), "guest-texts");
   return absl::OkStatus();
 }
 
@@ -105,6 +110,7 @@ void Agent::Stop() {
   for (Slot& slot : slots_) {
     if (slot.thread.joinable()) slot.thread.join();
   }
+  if (guest_.thread.joinable()) guest_.thread.join();
   if (command_thread_.joinable()) command_thread_.join();
   if (heartbeat_thread_.joinable()) {
     heartbeat_thread_.join();
@@ -163,16 +169,35 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
   } else if (command.has_cancel_generate()) {
     if (generations_.Remove(command.cancel_generate().id())) return;
     for (Slot& slot : slots_) slot.generator->Cancel(command.cancel_generate().id());
+    guest_.generator->Cancel(command.cancel_generate().id());
   }
 }
 
 // The server gives them to another worker, or keeps them until a heartbeat tells of a free slot.
 void Agent::RefuseTextsBehindJobs() {
   while (running_jobs_ == options_.slots) {
-    const auto text = generations_.Pop();
+    const auto text = generations_.Pop([this](const auto& one) { return !HasRoomBesideJob(one); });
     if (!text.has_value()) return;
-    link_.ReportGenerationError(text->id(), absl::UnavailableError("every slot runs a job"))
+    link_
+        .ReportGenerationError(
+            text->id(), absl::UnavailableError("every slot runs a job, none on this base model"))
         .IgnoreError();
+  }
+}
+
+bool Agent::HasRoomBesideJob(const worker::v1::Command::Generate& text) {
+  return engines_.held().with_job.contains(text.base_model().sha256());
+}
+
+void Agent::ServeGuests() {
+  int64_t seen = 0;
+  while (!stop_.stopped()) {
+    const auto text = generations_.Pop([this](const auto& one) { return HasRoomBesideJob(one); });
+    if (text.has_value()) {
+      guest_.generator->Serve(*text, stop_);
+    } else {
+      seen = WaitForWakeUp(seen, heartbeat_interval());
+    }
   }
 }
 
@@ -234,6 +259,9 @@ void Agent::SendHeartbeat() {
     held.set_lease_epoch(attempt->lease_epoch());
   }
   request.set_free_slots(options_.slots - busy_slots_);
+  const EnginePool::Held held = engines_.held();
+  for (const std::string& base : held.idle) request.add_idle_base_models(base);
+  for (const std::string& base : held.with_job) request.add_busy_base_models(base);
   request.set_engine_restarts_total(engine_crashes_);
   request.set_engine_restarts_acknowledged(acknowledged_crashes_);
   const absl::Duration sent = clock_.Boottime();

@@ -5,7 +5,8 @@
 //   Agent ─┬─ command thread: follows Connect; wakes slots, cancels, queues texts to generate
 //          ├─ heartbeat thread: renews all leases, ends attempts that lost theirs
 //          ├─ fence timer: suspends engines beyond their deadline, ends those that hang
-//          └─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or wait
+//          ├─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or wait
+//          └─ guest thread: one text at once, between two steps of a job on the same base model
 //
 // It outlives engines that crash and servers that are away: an engine works on until its fence,
 // events wait in the outbox. Engines outlive jobs and texts (EnginePool).
@@ -72,13 +73,17 @@ class Agent {
 
   void FollowCommands();
   void HandleCommand(const worker::v1::Command& command);
-  // While every slot runs a job, a text would wait for hours.
+  // While every slot runs a job, a text would wait for hours, unless one of the jobs has room for
+  // it.
   void RefuseTextsBehindJobs();
   void SendHeartbeats();
   void SendHeartbeat();
   // Tells the server, if it is there, that nobody should miss this worker.
   void SayGoodbye();
   void RunSlot(Slot& slot);
+  void ServeGuests();
+  // Runs a job on the text's base model here?
+  bool HasRoomBesideJob(const worker::v1::Command::Generate& text);
   // Serves a text or a job, if there is one. False: there was nothing to do.
   bool Work(Slot& slot);
   bool RunNextJob();
@@ -120,6 +125,7 @@ class Agent {
   std::optional<worker::v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);
 
   std::vector<Slot> slots_;
+  Slot guest_;
   std::thread command_thread_;
   std::thread heartbeat_thread_;
 };

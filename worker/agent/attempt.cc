@@ -174,6 +174,7 @@ worker::v1::FinishAttemptRequest Attempt::EndOfCrash(EngineLoan& engine, const a
          outcome_.engine_crashed ? "the engine crashed" : "the engine was ended",
          {{"end", end.text}, {"out_of_memory", end.out_of_memory ? "true" : ""}});
   if (cancelled()) return CancelledEnd();
+  if (engine.WasEndedByText()) return BystanderEnd(end);
   if (garbled) {
     return FailureOf(
         absl::UnavailableError(absl::StrCat("what the engine said cannot be read: ", read.message(),

@@ -38,6 +38,15 @@ worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool wo
   return request;
 }
 
+worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end) {
+  worker::v1::FinishAttemptRequest request = ReturnedEnd(
+      absl::UnavailableError(absl::StrCat("the engine ended by ", end.text,
+                                          " while it made a text between two steps of the job")),
+      /*worker_fault=*/false);
+  request.mutable_returned()->set_bystander(true);
+  return request;
+}
+
 worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished) {
   const absl::Status status = FromRpcStatus(finished.status());
   if (absl::IsCancelled(status)) return CancelledEnd();

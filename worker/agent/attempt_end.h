@@ -18,6 +18,9 @@ worker::v1::FinishAttemptRequest CancelledEnd();
 // The job goes back as it is. `worker_fault`: this worker cannot do any job as it is.
 worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool worker_fault);
 
+// The engine ended by what somebody else did with it: the job goes back, and may come again.
+worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end);
+
 // What the engine said itself.
 worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished);
 // Of an engine that ended without a word; the end of its log stands in the error.

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,16 +13,23 @@
 namespace graft {
 
 EngineLoan::EngineLoan(EnginePool& pool, std::shared_ptr<SharedEngine> engine, std::string subject,
-                       SharedEngine::Kind kind)
-    : pool_(pool), engine_(std::move(engine)), subject_(std::move(subject)), kind_(kind) {
-  engine_->Open(subject_, kind_);
+                       Role role)
+    : pool_(pool), engine_(std::move(engine)), subject_(std::move(subject)), role_(role) {
+  engine_->Open(subject_,
+                role_ == Role::kJob ? SharedEngine::Kind::kJob : SharedEngine::Kind::kText);
 }
 
 EngineLoan::~EngineLoan() {
-  engine_->Close(subject_);
   if (given_back_) return;
-  engine_->Kill();
-  pool_.Return(*engine_, kind_, /*reusable=*/false);
+  if (role_ == Role::kGuest) {
+    engine::v1::EngineCommand cancel;
+    cancel.mutable_cancel();
+    Send(cancel).IgnoreError();
+  } else {
+    engine_->Kill();
+  }
+  engine_->Close(subject_);
+  pool_.Return(*engine_, role_, /*reusable=*/role_ == Role::kGuest);
 }
 
 absl::Status EngineLoan::Send(engine::v1::EngineCommand command) {
@@ -32,7 +40,7 @@ absl::Status EngineLoan::Send(engine::v1::EngineCommand command) {
 void EngineLoan::GiveBack() {
   engine_->Close(subject_);
   given_back_ = true;
-  pool_.Return(*engine_, kind_, /*reusable=*/true);
+  pool_.Return(*engine_, role_, /*reusable=*/true);
 }
 
 EnginePool::EnginePool(Options options, EngineLauncher& launcher, Clock& clock)
@@ -58,15 +66,14 @@ void EnginePool::Stop() {
 absl::StatusOr<std::unique_ptr<EngineLoan>> EnginePool::Borrow(const Borrower& borrower) {
   Engines dead;  // Destroyed when the lock is no longer held.
   MutexLock lock(mutex_);
-  for (auto it = engines_.begin(); it != engines_.end();) {
-    const auto next = std::next(it);
-    if (it->loans == 0 && !it->engine->IsAlive()) dead.splice(dead.end(), engines_, it);
-    it = next;
-  }
+  RemoveDead(dead);
   if (stopping_) return absl::CancelledError("the worker stops");
-  if (const auto idle = FindIdle(borrower.base); idle != engines_.end()) {
-    return Lend(*idle, borrower);
+  Entry* const free = FindFree(borrower.base);
+  if (borrower.is_text && (free == nullptr || free->base != borrower.base)) {
+    Entry* const with_job = FindWithJob(borrower.base);
+    if (with_job != nullptr) return AddGuest(*with_job, borrower);
   }
+  if (free != nullptr) return Lend(*free, borrower);
   ASSIGN_OR_RETURN(std::unique_ptr<EngineProcess> process, Launch(borrower.log_path));
   if (stopping_) return absl::CancelledError("the worker stops");
   Entry entry;
@@ -75,21 +82,65 @@ absl::StatusOr<std::unique_ptr<EngineLoan>> EnginePool::Borrow(const Borrower& b
   return Lend(engines_.back(), borrower);
 }
 
-EnginePool::Engines::iterator EnginePool::FindIdle(const std::string& base) {
-  auto best = engines_.end();
-  for (auto it = engines_.begin(); it != engines_.end(); ++it) {
-    if (it->loans > 0) continue;
-    if (it->base == base) return it;
-    if (best == engines_.end() || it->idle_since < best->idle_since) best = it;
+std::unique_ptr<EngineLoan> EnginePool::Join(const Borrower& borrower) {
+  MutexLock lock(mutex_);
+  Entry* const with_job = stopping_ ? nullptr : FindWithJob(borrower.base);
+  return with_job == nullptr ? nullptr : AddGuest(*with_job, borrower);
+}
+
+EnginePool::Held EnginePool::held() {
+  Held held;
+  MutexLock lock(mutex_);
+  for (const Entry& entry : engines_) {
+    if (entry.runs_job) held.with_job.insert(entry.base);
+    if (entry.idle()) held.idle.insert(entry.base);
+  }
+  return held;
+}
+
+void EnginePool::RemoveDead(Engines& dead) {
+  for (auto it = engines_.begin(); it != engines_.end();) {
+    const auto next = std::next(it);
+    if (!it->lent && !it->engine->IsAlive()) {
+      Log(LogLevel::kWarning, "an engine ended that had no job");
+      dead.splice(dead.end(), engines_, it);
+    }
+    it = next;
+  }
+}
+
+EnginePool::Entry* EnginePool::FindFree(const std::string& base) {
+  Entry* best = nullptr;
+  // The first that holds the base model; else without guests, and idle for long.
+  const auto rank = [&](const Entry& entry) {
+    return std::tuple(entry.base != base, entry.guests, entry.idle_since);
+  };
+  for (Entry& entry : engines_) {
+    if (!entry.lent && (best == nullptr || rank(entry) < rank(*best))) best = &entry;
   }
   return best;
 }
 
+EnginePool::Entry* EnginePool::FindWithJob(const std::string& base) {
+  for (Entry& entry : engines_) {
+    if (entry.runs_job && entry.base == base) return &entry;
+  }
+  return nullptr;
+}
+
 std::unique_ptr<EngineLoan> EnginePool::Lend(Entry& entry, const Borrower& borrower) {
-  ++entry.loans;
+  entry.lent = true;
+  entry.runs_job = !borrower.is_text;
   entry.base = borrower.base;
-  if (borrower.kind == SharedEngine::Kind::kJob) entry.runs_job = true;
-  return std::make_unique<EngineLoan>(*this, entry.engine, borrower.subject, borrower.kind);
+  return std::make_unique<EngineLoan>(
+      *this, entry.engine, borrower.subject,
+      borrower.is_text ? EngineLoan::Role::kText : EngineLoan::Role::kJob);
+}
+
+std::unique_ptr<EngineLoan> EnginePool::AddGuest(Entry& entry, const Borrower& borrower) {
+  ++entry.guests;
+  return std::make_unique<EngineLoan>(*this, entry.engine, borrower.subject,
+                                      EngineLoan::Role::kGuest);
 }
 
 absl::StatusOr<std::unique_ptr<EngineProcess>> EnginePool::Launch(const std::string& log_path) {
@@ -102,7 +153,7 @@ absl::StatusOr<std::unique_ptr<EngineProcess>> EnginePool::Launch(const std::str
   return std::move(start->process);
 }
 
-void EnginePool::Return(const SharedEngine& engine, SharedEngine::Kind kind, bool reusable) {
+void EnginePool::Return(const SharedEngine& engine, EngineLoan::Role role, bool reusable) {
   Engines ended;
   MutexLock lock(mutex_);
   const auto it = std::find_if(engines_.begin(), engines_.end(),
@@ -112,8 +163,11 @@ void EnginePool::Return(const SharedEngine& engine, SharedEngine::Kind kind, boo
     ended.splice(ended.end(), engines_, it);
     return;
   }
-  --it->loans;
-  if (kind == SharedEngine::Kind::kJob) it->runs_job = false;
+  if (role == EngineLoan::Role::kGuest) {
+    --it->guests;
+  } else {
+    it->lent = it->runs_job = false;
+  }
   it->idle_since = clock_.Boottime();
   changed_.NotifyAll();
 }
@@ -122,7 +176,7 @@ EnginePool::Engines EnginePool::TakeIdle(absl::Duration until) {
   Engines idle;
   for (auto it = engines_.begin(); it != engines_.end();) {
     const auto next = std::next(it);
-    if (it->loans == 0 && it->idle_since <= until) idle.splice(idle.end(), engines_, it);
+    if (it->idle() && it->idle_since <= until) idle.splice(idle.end(), engines_, it);
     it = next;
   }
   return idle;
@@ -131,7 +185,7 @@ EnginePool::Engines EnginePool::TakeIdle(absl::Duration until) {
 absl::Duration EnginePool::NextEnd() {
   absl::Duration next = absl::InfiniteDuration();
   for (const Entry& entry : engines_) {
-    if (entry.loans == 0) next = std::min(next, entry.idle_since + options_.idle);
+    if (entry.idle()) next = std::min(next, entry.idle_since + options_.idle);
   }
   return next;
 }

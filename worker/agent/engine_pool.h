@@ -8,12 +8,14 @@
 //   Generator ── EngineLoan ─┘
 //                              SharedEngine ─▶ EngineProcess      idle: ended after a while
 //
-// An engine runs one job at once. It comes back only after a clean end (GiveBack); every other end
-// of a loan ends the engine, and with it all that others do on it.
+// An engine runs one job at once, and between two of its steps a text on the same base model: that
+// is a guest. It comes back only after a clean end (GiveBack); every other end of a loan ends the
+// engine, and with it all that others do on it. Guests leave without a trace.
 
 #include <deque>
 #include <list>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -32,9 +34,10 @@ class EnginePool;
 // An engine, borrowed for one job or text. Read and GiveBack are for one thread, the rest for any.
 class EngineLoan {
  public:
+  enum class Role { kJob, kText, kGuest };
   EngineLoan(EnginePool& pool, std::shared_ptr<SharedEngine> engine, std::string subject,
-             SharedEngine::Kind kind);
-  // Ends the engine, unless it was given back.
+             Role role);
+  // Ends the engine, unless it was given back; a guest's text is merely cancelled.
   ~EngineLoan();
   EngineLoan(const EngineLoan&) = delete;
   EngineLoan& operator=(const EngineLoan&) = delete;
@@ -45,6 +48,12 @@ class EngineLoan {
   void Kill() { engine_->Kill(); }
   void Suspend(bool suspended) { engine_->Suspend(suspended); }
   EngineProcess::End WaitForEnd() { return engine_->WaitForEnd(); }
+  // The engine said that this text has broken it: nobody else is to blame.
+  void KillAsBroken() { engine_->KillBecauseOf(subject_); }
+  // Another has borrowed it, for a job.
+  bool is_guest() const { return role_ == Role::kGuest; }
+  // It ended by somebody else's text.
+  bool WasEndedByText() { return engine_->WasEndedByText(); }
 
   // The engine has said the last about this job or text, and may serve others. Nothing else is
   // called after it.
@@ -54,7 +63,7 @@ class EngineLoan {
   EnginePool& pool_;
   const std::shared_ptr<SharedEngine> engine_;
   const std::string subject_;
-  const SharedEngine::Kind kind_;
+  const Role role_;
   bool given_back_ = false;
 };
 
@@ -73,14 +82,25 @@ class EnginePool {
   // Who borrows, and what for.
   struct Borrower {
     std::string subject;  // The name of job or text towards the engine, never used before.
-    SharedEngine::Kind kind = SharedEngine::Kind::kJob;
+    bool is_text = false;
     std::string base;      // The base model's hash.
     std::string log_path;  // Standard error of an engine that has to be started.
   };
-  // An idle engine that holds the base model, else the one that was idle longest, else a new one.
-  // Blocks while that starts; its status is why it did not. CANCELLED after Stop.
+  // An idle engine that holds the base model, else (for a text) one that runs a job on it, else the
+  // one that was idle longest, else a new one. Blocks while that starts; its status is why it did
+  // not. CANCELLED after Stop.
   absl::StatusOr<std::unique_ptr<EngineLoan>> Borrow(const Borrower& borrower)
       ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Only one that runs a job on the base model, for a text beside it; nullptr: there is none.
+  std::unique_ptr<EngineLoan> Join(const Borrower& borrower) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Base models that engines hold, each once.
+  struct Held {
+    std::set<std::string> idle;
+    std::set<std::string> with_job;  // Join finds them.
+  };
+  Held held() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Ends all engines, those in use too, and starts none any more.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -90,9 +110,12 @@ class EnginePool {
   struct Entry {
     std::shared_ptr<SharedEngine> engine;
     std::string base;
-    int loans = 0;
-    bool runs_job = false;
+    bool lent = false;
+    bool runs_job = false;  // Lent for one.
+    int guests = 0;
     absl::Duration idle_since;
+
+    bool idle() const { return !lent && guests == 0; }
   };
   // A start that the pool's thread is asked for.
   struct Start {
@@ -105,10 +128,15 @@ class EnginePool {
   void Run();
   absl::StatusOr<std::unique_ptr<EngineProcess>> Launch(const std::string& log_path)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Engines::iterator FindIdle(const std::string& base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // One that is not lent; nullptr: there is none. Guests may still be there: their texts end first.
+  Entry* FindFree(const std::string& base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Entry* FindWithJob(const std::string& base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RemoveDead(Engines& dead) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::unique_ptr<EngineLoan> Lend(Entry& entry, const Borrower& borrower)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Return(const SharedEngine& engine, SharedEngine::Kind kind, bool reusable)
+  std::unique_ptr<EngineLoan> AddGuest(Entry& entry, const Borrower& borrower)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Return(const SharedEngine& engine, EngineLoan::Role role, bool reusable)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Takes out those that are idle since `until` or earlier.
   Engines TakeIdle(absl::Duration until) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

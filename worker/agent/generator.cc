@@ -1,6 +1,7 @@
 #include "worker/agent/generator.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -19,10 +20,15 @@ absl::Status GenerationQueue::Push(worker::v1::Command::Generate request) {
 }
 
 std::optional<worker::v1::Command::Generate> GenerationQueue::Pop() {
+  return Pop([](const auto&) { return true; });
+}
+
+std::optional<worker::v1::Command::Generate> GenerationQueue::Pop(const Wanted& wanted) {
   MutexLock lock(mutex_);
-  if (waiting_.empty()) return std::nullopt;
-  worker::v1::Command::Generate request = std::move(waiting_.front());
-  waiting_.pop_front();
+  const auto first = std::find_if(waiting_.begin(), waiting_.end(), wanted);
+  if (first == waiting_.end()) return std::nullopt;
+  worker::v1::Command::Generate request = std::move(*first);
+  waiting_.erase(first);
   return request;
 }
 
@@ -47,14 +53,17 @@ bool IsTheRequests(const google::rpc::Status& status) {
 
 }  // namespace
 
-Generator::Generator(std::string log_path, ServerLink& link, InputCache& inputs,
+Generator::Generator(Place place, std::string log_path, ServerLink& link, InputCache& inputs,
                      EnginePool& engines)
-    : log_path_(std::move(log_path)), link_(link), inputs_(inputs), engines_(engines) {}
+    : place_(place),
+      log_path_(std::move(log_path)),
+      link_(link),
+      inputs_(inputs),
+      engines_(engines) {}
 
 absl::StatusOr<std::unique_ptr<EngineLoan>> Generator::Begin(
     const worker::v1::Command::Generate& request, StopSignal& stop) {
   engine::v1::EngineCommand command;
-  command.set_log_file(log_path_);
   engine::v1::Generate& generate = *command.mutable_generate();
   *generate.mutable_request() = request.request();
   generate.set_base_model_sha256(request.base_model().sha256());
@@ -66,17 +75,28 @@ absl::StatusOr<std::unique_ptr<EngineLoan>> Generator::Begin(
   }
   EnginePool::Borrower borrower;
   borrower.subject = request.id();
-  borrower.kind = SharedEngine::Kind::kText;
+  borrower.is_text = true;
   borrower.base = request.base_model().sha256();
   borrower.log_path = log_path_;
-  ASSIGN_OR_RETURN(std::unique_ptr<EngineLoan> engine, engines_.Borrow(borrower));
+  std::unique_ptr<EngineLoan> engine;
+  if (place_ == Place::kGuest) {
+    engine = engines_.Join(borrower);
+    if (engine == nullptr) {
+      return absl::UnavailableError("no job runs on this base model any more");
+    }
+  } else {
+    ASSIGN_OR_RETURN(engine, engines_.Borrow(borrower));
+  }
+  // A guest's words stay with those of the job.
+  if (!engine->is_guest()) command.set_log_file(log_path_);
+  Attach(engine.get());
   engine->Send(command).IgnoreError();  // A dead engine shows itself when it is read.
   return engine;
 }
 
 void Generator::Serve(const worker::v1::Command::Generate& request, StopSignal& stop) {
+  SetCurrent(request.id());
   const absl::StatusOr<std::unique_ptr<EngineLoan>> begun = Begin(request, stop);
-  if (begun.ok()) SetCurrent(begun->get(), request.id());
   Answer answer = Answer::kMore;
   const absl::Status reported =
       link_.ReportGeneration(request.id(), [&](worker::v1::ReportGenerationRequest& message) {
@@ -89,8 +109,8 @@ void Generator::Serve(const worker::v1::Command::Generate& request, StopSignal& 
         }
         return true;
       });
-  SetCurrent(nullptr, "");
-  // Where the user went away in the middle the engine would go on: it is ended with the loan.
+  SetCurrent("");
+  // Where the user went away in the middle the engine would go on: the loan's end stops it.
   if (answer == Answer::kLast) (*begun)->GiveBack();
   if (begun.ok() && reported.ok()) return;
   Log(LogLevel::kWarning, "generation failed",
@@ -114,20 +134,33 @@ Generator::Answer Generator::Next(EngineLoan& engine,
     }
     if (event->has_finished()) {
       *message.mutable_error() = event->finished().status();
+      if (event->finished().engine_is_broken()) engine.KillAsBroken();
+      if (engine.is_guest()) return Answer::kLast;
       return IsTheRequests(event->finished().status()) ? Answer::kLast : Answer::kBroken;
     }
   }
 }
 
-void Generator::SetCurrent(EngineLoan* engine, const std::string& id) {
+void Generator::SetCurrent(const std::string& id) {
+  MutexLock lock(mutex_);
+  engine_ = nullptr;
+  current_id_ = id;
+  cancelled_ = false;
+}
+
+void Generator::Attach(EngineLoan* engine) {
   MutexLock lock(mutex_);
   engine_ = engine;
-  current_id_ = id;
+  if (cancelled_) SendCancel();
 }
 
 void Generator::Cancel(const std::string& id) {
   MutexLock lock(mutex_);
-  if (engine_ == nullptr || current_id_ != id) return;
+  if (current_id_ != id || std::exchange(cancelled_, true)) return;
+  if (engine_ != nullptr) SendCancel();
+}
+
+void Generator::SendCancel() {
   engine::v1::EngineCommand command;
   command.mutable_cancel();
   engine_->Send(command).IgnoreError();

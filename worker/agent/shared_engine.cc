@@ -7,6 +7,7 @@ namespace graft {
 void SharedEngine::Open(const std::string& subject, Kind kind) {
   MutexLock lock(mutex_);
   mailboxes_[subject].kind = kind;
+  if (kind == Kind::kText) texts_.insert(subject);
 }
 
 void SharedEngine::Close(const std::string& subject) {
@@ -35,12 +36,38 @@ absl::StatusOr<engine::v1::EngineEvent> SharedEngine::Read(const std::string& su
     absl::StatusOr<engine::v1::EngineEvent> event = process_->Read();
     mutex_.Lock();
     const bool is_ours = event.ok() && (event->job() == subject || event->job().empty());
-    if (!event.ok()) broken_ = event.status();
+    if (event.ok()) {
+      Note(*event);
+    } else {
+      broken_ = event.status();
+      if (!texts_at_work_.empty()) ended_by_text_ = true;
+    }
     if (event.ok() && !is_ours) Deliver(*std::move(event));
     reading_ = false;
     changed_.NotifyAll();
     if (is_ours) return event;
   }
+}
+
+void SharedEngine::Note(const engine::v1::EngineEvent& event) {
+  if (!texts_.contains(event.job())) return;
+  if (event.has_progress()) texts_at_work_.insert(event.job());
+  if (!event.has_finished() && !event.generated().done()) return;
+  texts_at_work_.erase(event.job());
+  texts_.erase(event.job());
+}
+
+void SharedEngine::KillBecauseOf(const std::string& text) {
+  {
+    MutexLock lock(mutex_);
+    texts_at_work_.insert(text);
+  }
+  process_->Kill();
+}
+
+bool SharedEngine::WasEndedByText() {
+  MutexLock lock(mutex_);
+  return ended_by_text_;
 }
 
 void SharedEngine::Deliver(engine::v1::EngineEvent event) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -37,6 +38,10 @@ class SharedEngine {
   absl::StatusOr<engine::v1::EngineEvent> Read(const std::string& subject)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Kill() { process_->Kill(); }
+  // The engine is no good any more, by what `text` did to it. Read() then ends for all.
+  void KillBecauseOf(const std::string& text) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Did it end in the middle of a text, or by one? Then by no fault of the job beside it.
+  bool WasEndedByText() ABSL_LOCKS_EXCLUDED(mutex_);
   void Suspend(bool suspended) { process_->Suspend(suspended); }
   bool IsAlive() { return process_->IsAlive(); }
   EngineProcess::End WaitForEnd() ABSL_LOCKS_EXCLUDED(end_mutex_);
@@ -47,6 +52,8 @@ class SharedEngine {
     std::deque<engine::v1::EngineEvent> events;
   };
 
+  // Notes which texts it works on: it says so when it begins, and when it ends.
+  void Note(const engine::v1::EngineEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // To whom it is about, if it is still there.
   void Deliver(engine::v1::EngineEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -56,6 +63,9 @@ class SharedEngine {
   std::map<std::string, Mailbox> mailboxes_ ABSL_GUARDED_BY(mutex_);
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);  // Why nothing more can be read.
+  std::set<std::string> texts_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> texts_at_work_ ABSL_GUARDED_BY(mutex_);
+  bool ended_by_text_ ABSL_GUARDED_BY(mutex_) = false;
   Mutex end_mutex_;
   std::optional<EngineProcess::End> end_ ABSL_GUARDED_BY(end_mutex_);
 };

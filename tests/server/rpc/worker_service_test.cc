@@ -73,6 +73,30 @@ TEST_F(WorkerServiceTest, AClaimGetsWhatItsWorkerCanDoAndAHandBackIsNoFailure) {
   EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_job_requeues_total 0"));
 }
 
+// What another's text did to the engine is no reason to keep the job from this worker.
+TEST_F(WorkerServiceTest, AHandBackOfABystanderSaysNothingOfItsWorker) {
+  Mutex mutex;
+  std::vector<AttemptEnd> ends;
+  const auto subscription = server_.store().Subscribe("", [&](const JobChange& change) {
+    MutexLock lock(mutex);
+    if (change.end != AttemptEnd::kNone) ends.push_back(change.end);
+  });
+  ChangesHeard changes(server_.store());
+  worker_.Connect();
+  for (const bool bystander : {true, false}) {
+    ASSERT_TRUE(server_.Create(LoraJob()).ok());
+    const auto lease = worker_.Lease(bystander ? "r1" : "r2");
+    ASSERT_TRUE(lease.ok());
+    worker::v1::FinishAttemptRequest end;
+    end.mutable_returned()->mutable_reason()->set_message("a text ended it");
+    end.mutable_returned()->set_bystander(bystander);
+    EXPECT_EQ(*worker_.Finish(*lease, 0, end), v1::JOB_STATE_QUEUED);
+    changes.WaitForAll();
+  }
+  MutexLock lock(mutex);
+  EXPECT_THAT(ends, testing::ElementsAre(AttemptEnd::kOther, AttemptEnd::kReturned));
+}
+
 // A worker fetches what is set: a field that was made by asking for it is a file without a hash.
 TEST_F(WorkerServiceTest, ALeaseHasNoInputThatTheSpecDoesNotName) {
   v1::CreateJobRequest trains = LoraJob();

@@ -23,7 +23,11 @@ class GenerationBrokerTest : public ::testing::Test {
     return std::make_shared<StreamWaker>([] {});
   }
 
-  absl::StatusOr<GenerationBroker::Handle> Submit() { return broker_.Submit({}, Waker()); }
+  absl::StatusOr<GenerationBroker::Handle> Submit(const std::string& base = "") {
+    Command::Generate command;
+    command.mutable_base_model()->set_sha256(base);
+    return broker_.Submit(std::move(command), Waker());
+  }
 
   // The id of the text that the worker was told to make; empty: none.
   static std::string Told(const std::shared_ptr<WorkerHub::Link>& link) {
@@ -83,6 +87,62 @@ TEST_F(GenerationBrokerTest, TheNextTextGoesOutWhenASlotIsFreeAgain) {
   const std::string id = Told(worker);
   EXPECT_EQ(Told(worker), "") << "the worker has one slot";
   broker_.Finish(*broker_.Claim(id, "w1"), absl::OkStatus());
+  EXPECT_NE(Told(worker), "");
+}
+
+TEST_F(GenerationBrokerTest, ATextGoesToTheIdleWorkerThatHoldsItsBaseModel) {
+  const auto most = Connect("w1", 2), holder = Connect("w2", 2), busy = Connect("w3");
+  hub_.Seen("w1", 2, {{"other"}, {}});
+  hub_.Seen("w2", 1, {{"base"}, {}});
+  hub_.Seen("w3", 0, {{}, {"base"}});
+  const auto first = Submit("base"), second = Submit("base"), third = Submit("base");
+  EXPECT_NE(Told(holder), "");
+  EXPECT_NE(Told(busy), "") << "a job on it is better than a worker that has to load it";
+  EXPECT_NE(Told(most), "");
+}
+
+TEST_F(GenerationBrokerTest, BesideAJobOneTextIsMadeAtOnce) {
+  const auto worker = Connect("w1");
+  hub_.Seen("w1", 0, {{}, {"base"}});
+  const auto first = Submit("base"), second = Submit("base");
+  const std::string id = Told(worker);
+  ASSERT_NE(id, "");
+  EXPECT_EQ(Told(worker), "");
+  broker_.Finish(*broker_.Claim(id, "w1"), absl::OkStatus());
+  EXPECT_NE(Told(worker), "");
+  EXPECT_EQ(hub_.workers()[0].free_slots, 0) << "no slot has become free by it";
+}
+
+TEST_F(GenerationBrokerTest, ATextWithoutAPlaceHoldsUpNoOther) {
+  const auto worker = Connect("w1");
+  hub_.Seen("w1", 0, {{}, {"base"}});
+  const auto other = Submit("other");
+  EXPECT_EQ(Told(worker), "");
+  const auto text = Submit("base");
+  EXPECT_NE(Told(worker), "");
+  EXPECT_EQ(broker_.queued(), 1u);
+}
+
+TEST_F(GenerationBrokerTest, ATextThatNobodyWaitsForLeavesItsPlaceBesideAJob) {
+  const auto worker = Connect("w1");
+  hub_.Seen("w1", 0, {{}, {"base"}});
+  const auto text = Submit("base");
+  ASSERT_NE(Told(worker), "");
+  broker_.Abandon(*text);
+  EXPECT_EQ(Told(worker), "");  // The cancel.
+  const auto next = Submit("base");
+  EXPECT_NE(Told(worker), "");
+}
+
+// The job was over when the text came.
+TEST_F(GenerationBrokerTest, ATextThatIsRefusedBesideAJobWaitsForNews) {
+  const auto worker = Connect("w1");
+  hub_.Seen("w1", 0, {{}, {"base"}});
+  const auto text = Submit("base");
+  broker_.Finish(*broker_.Claim(Told(worker), "w1"), absl::UnavailableError("over"));
+  EXPECT_EQ(Told(worker), "");
+  hub_.Seen("w1", 1, {{"base"}, {}});
+  broker_.Dispatch();
   EXPECT_NE(Told(worker), "");
 }
 

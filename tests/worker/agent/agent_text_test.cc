@@ -11,10 +11,10 @@ using ::testing::ElementsAre;
 
 class AgentTextTest : public AgentTest {
  protected:
-  void Ask(const std::string& id) {
+  void Ask(const std::string& id, const std::string& base = "base") {
     worker::v1::Command command;
     command.mutable_generate()->set_id(id);
-    command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex("base"));
+    command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex(base));
     server_.Command(command);
   }
   // The engine's whole answer to the request: "hello" and the end of it.
@@ -67,15 +67,97 @@ TEST_F(AgentTextTest, JobsAndTextsFollowEachOtherOnOneEngine) {
   EXPECT_EQ(launcher_.launched(), 1);
 }
 
-TEST_F(AgentTextTest, ATextDoesNotWaitBehindAJob) {
+TEST_F(AgentTextTest, ATextOnTheBaseModelOfAJobIsMadeBesideIt) {
+  StartAgent();
+  EngineScript& engine = *launcher_.Script(0);
+  server_.AddJob("a");
+  engine.WaitForCommand(EngineCommand::kRun);
+  for (const char* id : {"g1", "g2"}) {
+    engine.ForgetCommands();
+    Ask(id);
+    const EngineCommand asked = engine.WaitForCommand(EngineCommand::kGenerate);
+    EXPECT_TRUE(asked.log_file().empty()) << "its words are the job's";
+    Answer(engine, id);
+    ExpectHello(id);
+  }
+  engine.Finish();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
+  EXPECT_EQ(launcher_.launched(), 1);
+}
+
+TEST_F(AgentTextTest, ATextOnAnotherBaseModelDoesNotWaitBehindAJob) {
   StartAgent();
   server_.AddJob("a");
   launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
-  Ask("g1");
+  Ask("g1", "another");
   EXPECT_EQ(server_.WaitForText("g1").back().error().code(),
             static_cast<int>(absl::StatusCode::kUnavailable));
   launcher_.Script(0)->Finish();
   server_.WaitForFinish("a");
+}
+
+TEST_F(AgentTextTest, HeartbeatsNameTheBaseModelsThatAreHeld) {
+  StartAgent();
+  const std::string base = Sha256Hex("base");
+  server_.AddJob("a");
+  launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  server_.WaitForHeartbeat([&](const worker::v1::HeartbeatRequest& heartbeat) {
+    return heartbeat.busy_base_models_size() == 1 && heartbeat.busy_base_models(0) == base &&
+           heartbeat.idle_base_models().empty();
+  });
+  launcher_.Script(0)->Finish();
+  server_.WaitForHeartbeat([&](const worker::v1::HeartbeatRequest& heartbeat) {
+    return heartbeat.idle_base_models_size() == 1 && heartbeat.idle_base_models(0) == base &&
+           heartbeat.busy_base_models().empty();
+  });
+}
+
+TEST_F(AgentTextTest, ACancelReachesATextBesideAJobAndTheJobGoesOn) {
+  StartAgent();
+  EngineScript& engine = *launcher_.Script(0);
+  server_.AddJob("a");
+  engine.WaitForCommand(EngineCommand::kRun);
+  Ask("g1");
+  engine.WaitForCommand(EngineCommand::kGenerate);
+  worker::v1::Command cancel;
+  cancel.mutable_cancel_generate()->set_id("g1");
+  server_.Command(cancel);
+  EXPECT_EQ(engine.WaitForCommand(EngineCommand::kCancel).job(), "g1");
+  Fail(engine, "g1", absl::StatusCode::kCancelled);
+  server_.WaitForText("g1");
+  EXPECT_FALSE(engine.dead());
+  engine.Finish();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
+}
+
+// What is wrong with a text is not the job's fault.
+TEST_F(AgentTextTest, AJobWhoseEngineATextBreaksGoesBackUncounted) {
+  StartAgent();
+  for (const bool crashes : {true, false}) {
+    EngineScript& engine = *launcher_.Script(crashes ? 0 : 1);
+    const std::string job = crashes ? "a" : "b", id = crashes ? "g1" : "g2";
+    server_.AddJob(job);
+    engine.WaitForCommand(EngineCommand::kRun);
+    Ask(id);
+    engine.WaitForCommand(EngineCommand::kGenerate);
+    EngineEvent begins;
+    begins.set_job(id);
+    begins.mutable_progress();
+    engine.Say(begins);
+    engine.WaitUntilHeard();
+    if (!crashes) {
+      EngineEvent broken;
+      broken.set_job(id);
+      broken.mutable_finished()->mutable_status()->set_code(13 /* INTERNAL */);
+      broken.mutable_finished()->set_engine_is_broken(true);
+      engine.Say(broken);
+    }
+    if (crashes) engine.Crash();
+    const auto finish = server_.WaitForFinish(job);
+    EXPECT_TRUE(finish.returned().bystander()) << finish.DebugString();
+    EXPECT_FALSE(finish.returned().worker_fault());
+    EXPECT_EQ(server_.WaitForText(id).back().error().code(), crashes ? 14 : 13);
+  }
 }
 
 TEST_F(AgentTextTest, ARefusedRequestLeavesTheEngineWarm) {

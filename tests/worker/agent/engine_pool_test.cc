@@ -97,6 +97,43 @@ TEST_F(EnginePoolTest, AnEngineThatIsIdleForLongIsEnded) {
   busy->GiveBack();
 }
 
+TEST_F(EnginePoolTest, ATextJoinsTheJobOnItsBaseModel) {
+  const auto job = Borrow("a");
+  EnginePool::Borrower text;
+  text.is_text = true;
+  text.subject = "t1";
+  text.base = "b";
+  EXPECT_EQ(pool_.Join(text), nullptr);
+  text.base = "a";
+  const auto guest = pool_.Join(text);
+  ASSERT_NE(guest, nullptr);
+  EXPECT_EQ(Which(*guest), 0);
+  text.subject = "t2";
+  const auto from_slot = pool_.Borrow(text).value();
+  EXPECT_TRUE(from_slot->is_guest());
+  from_slot->GiveBack();
+  job->GiveBack();
+  EXPECT_TRUE(pool_.held().idle.empty()) << "the guest is still there";
+  EXPECT_EQ(Use("b"), 0) << "a job may come behind its text";
+  guest->GiveBack();
+  EXPECT_EQ(pool_.held().idle, std::set<std::string>{"b"});
+  EXPECT_EQ(launcher_.launched(), 1);
+}
+
+TEST_F(EnginePoolTest, AGuestThatLeavesInTheMiddleIsCancelledAndEndsNothing) {
+  const auto job = Borrow("a");
+  EnginePool::Borrower text;
+  text.is_text = true;
+  text.subject = "t";
+  text.base = "a";
+  pool_.Join(text).reset();
+  const EngineCommand last = launcher_.Script(0)->LastCommand();
+  EXPECT_TRUE(last.has_cancel());
+  EXPECT_EQ(last.job(), "t");
+  EXPECT_FALSE(launcher_.Script(0)->dead());
+  job->GiveBack();
+}
+
 TEST_F(EnginePoolTest, AnEngineThatDoesNotStartSaysWhy) {
   launcher_.FailWith(absl::NotFoundError("no program"));
   EXPECT_TRUE(absl::IsNotFound(pool_.Borrow({}).status()));

@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/util/Exception.h>
 #include <dlfcn.h>
 #include <malloc.h>
@@ -156,6 +157,19 @@ c10::ScalarType ResolvePrecision(Precision precision, c10::Device device) {
 const char* PrecisionName(c10::ScalarType dtype) {
   if (dtype == c10::ScalarType::Double) return "fp64";
   return dtype == c10::ScalarType::BFloat16 ? "bf16" : "fp32";
+}
+
+void ReleaseFreeMemory(c10::Device device) {
+  malloc_trim(0);
+  // Until CUDA has started, its allocator is none yet.
+  if (!device.is_cuda() || !at::globalContext().hasCUDA()) return;
+  auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
+  if (allocator == nullptr || !allocator->initialized()) return;
+  // It says nothing of use: an error of CUDA shows itself in the next request.
+  CatchTorchErrors([&] {
+    allocator->emptyCache();
+    return absl::OkStatus();
+  }).IgnoreError();
 }
 
 absl::Status CatchTorchErrors(const std::function<absl::Status()>& body) {

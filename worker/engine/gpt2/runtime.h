@@ -43,6 +43,10 @@ c10::ScalarType ResolvePrecision(Precision precision, c10::Device device);
 // "fp32", "bf16", "fp64".
 const char* PrecisionName(c10::ScalarType dtype);
 
+// Gives freed memory back to the system: what glibc keeps, and the blocks that a GPU's allocator
+// caches. Takes milliseconds for each GB.
+void ReleaseFreeMemory(c10::Device device);
+
 // Runs `body`; what LibTorch throws becomes a Status: RESOURCE_EXHAUSTED, marked
 // FailureClass kOutOfMemory, when memory ran out (the CPU's allocator too), INTERNAL for everything
 // else. After any other CUDA error the process must end: such errors stick.

@@ -17,6 +17,13 @@ void JobControl::SetFence(int64_t boottime_ns) {
 bool JobControl::Fenced() const { return absl::ToInt64Nanoseconds(clock_.Boottime()) >= fence_ns_; }
 
 absl::Status JobControl::Poll() {
+  const absl::Status checked = Check();
+  if (!checked.ok() || !between_) return checked;
+  between_();
+  return Check();
+}
+
+absl::Status JobControl::Check() {
   if (!cancelled_ && Fenced()) {
     MutexLock lock(mutex_);
     waiting_ = true;

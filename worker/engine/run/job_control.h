@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <utility>
 
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
@@ -20,8 +22,15 @@ class JobControl : public StopToken {
   // A moment of CLOCK_BOOTTIME; 0: no limit.
   void SetFence(int64_t boottime_ns) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // What the training thread does in each Poll that lets the job go on: something for others, which
+  // must leave the job's numbers alone. It may take long, as the fence and a cancel are looked at
+  // after it again; it asks with Check. Set by the training thread.
+  void SetBetween(std::function<void()> between) { between_ = std::move(between); }
+
   // CANCELLED after Cancel. Blocks from the fence on, until it is moved ahead or the job cancelled.
   absl::Status Poll() override ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same, but nothing is done for others.
+  absl::Status Check() ABSL_LOCKS_EXCLUDED(mutex_);
   // Is it blocked there now?
   bool waiting() const { return waiting_; }
 
@@ -29,6 +38,7 @@ class JobControl : public StopToken {
   bool Fenced() const;
 
   Clock& clock_;
+  std::function<void()> between_;
   // Written under the mutex, so that no wake-up is lost; read without, once a step.
   std::atomic<bool> cancelled_ = false;
   std::atomic<bool> waiting_ = false;

@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -21,6 +19,7 @@
 #include "common/base/version.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "worker/engine/run/build_info.h"
+#include "worker/engine/run/command_queue.h"
 #include "worker/engine/run/event_channel.h"
 #include "worker/engine/run/job_control.h"
 #include "worker/engine/run/job_run.h"
@@ -32,79 +31,6 @@
 
 namespace graft {
 namespace {
-
-constexpr size_t kMaxWaitingCommands = 64;
-constexpr size_t kMaxControls = 256;  // Jobs that commands have named and that have not finished.
-
-// The commands of the peer, sorted: what acts at once, and what waits for the main thread.
-class CommandQueue {
- public:
-  struct Work {
-    engine::v1::EngineCommand command;
-    std::shared_ptr<JobControl> control;
-  };
-
-  void Handle(engine::v1::EngineCommand command) ABSL_LOCKS_EXCLUDED(mutex_) {
-    MutexLock lock(mutex_);
-    std::shared_ptr<JobControl> control;
-    switch (command.command_case()) {
-      case engine::v1::EngineCommand::kCancel:
-        ControlOf(command.job())->Cancel();
-        return;
-      case engine::v1::EngineCommand::kFence:
-        ControlOf(command.job())->SetFence(command.fence().boottime_ns());
-        return;
-      case engine::v1::EngineCommand::kRun:
-      case engine::v1::EngineCommand::kGenerate:
-        control = ControlOf(command.job());
-        break;
-      case engine::v1::EngineCommand::kShutdown:
-        for (auto& [job, control] : controls_) control->Cancel();
-        break;
-      case engine::v1::EngineCommand::COMMAND_NOT_SET:
-        return;
-    }
-    // The reader waits rather than drop a command; the worker sends no more than a few.
-    while (waiting_.size() >= kMaxWaitingCommands) changed_.Wait(mutex_);
-    waiting_.push_back({std::move(command), std::move(control)});
-    changed_.NotifyAll();
-  }
-
-  // Nothing after Shutdown.
-  std::optional<Work> Next() ABSL_LOCKS_EXCLUDED(mutex_) {
-    MutexLock lock(mutex_);
-    while (waiting_.empty()) changed_.Wait(mutex_);
-    Work work = std::move(waiting_.front());
-    waiting_.pop_front();
-    changed_.NotifyAll();
-    if (work.command.has_shutdown()) return std::nullopt;
-    return work;
-  }
-
-  void Finish(const std::string& job) ABSL_LOCKS_EXCLUDED(mutex_) {
-    MutexLock lock(mutex_);
-    controls_.erase(job);
-  }
-
- private:
-  // Cancel and Fence may overtake the Run that they are about, so every name gets a control.
-  std::shared_ptr<JobControl> ControlOf(const std::string& job)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (controls_.size() >= kMaxControls) {  // Left by commands about jobs that had ended.
-      for (auto it = controls_.begin(); it != controls_.end();) {
-        it = it->second.use_count() == 1 ? controls_.erase(it) : std::next(it);
-      }
-    }
-    std::shared_ptr<JobControl>& control = controls_[job];
-    if (control == nullptr) control = std::make_shared<JobControl>();
-    return control;
-  }
-
-  Mutex mutex_;
-  CondVar changed_;
-  std::deque<Work> waiting_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::shared_ptr<JobControl>> controls_ ABSL_GUARDED_BY(mutex_);
-};
 
 // Reads until the process ends: it has nothing else to wait for, and end of file ends the process.
 void ReadCommands(int fd, CommandQueue& queue) {
@@ -136,10 +62,29 @@ bool GoesTo(int fd, const std::string& path) {
          now.st_ino == named.st_ino;
 }
 
+// Of a text that is made while `job` waits: the fence and the end of the job hold for it too, and
+// what is done for it keeps the job's pulse going.
+class GuestStop : public StopToken {
+ public:
+  GuestStop(JobControl& job, JobControl& text) : job_(job), text_(text) {}
+
+  absl::Status Poll() override {
+    RETURN_IF_ERROR(text_.Check());
+    job_ends_ = !job_.Check().ok();
+    return job_ends_ ? absl::AbortedError("the job beside it ends") : absl::OkStatus();
+  }
+  bool job_ends() const { return job_ends_; }
+
+ private:
+  JobControl& job_;
+  JobControl& text_;
+  bool job_ends_ = false;
+};
+
 class Server {
  public:
-  Server(int fd, std::unique_ptr<EngineSession> session)
-      : channel_(fd, [] { _exit(kExitWorkerLost); }), session_(std::move(session)) {}
+  Server(int fd, std::unique_ptr<EngineSession> session, CommandQueue& queue)
+      : channel_(fd, [] { _exit(kExitWorkerLost); }), session_(std::move(session)), queue_(queue) {}
 
   void SayHello() {
     engine::v1::EngineEvent event;
@@ -156,7 +101,9 @@ class Server {
     channel_.Send(event);
   }
 
-  void Run(const std::string& job, const engine::v1::Run& run, JobControl& control) {
+  void Run(CommandQueue::Work work) {
+    const std::string& job = work.command.job();
+    JobControl& control = *work.control;
     ProtoEventSink sink({
         [&](v1::JobEvent job_event) {
           engine::v1::EngineEvent event = About(job);
@@ -177,25 +124,53 @@ class Server {
         },
     });
     engine::v1::EngineEvent event = About(job);
+    control.SetBetween([&] { ServeGuest(control); });
     {
       const PulseReporter reporter(control, [&] { sink.RepeatProgress(); });
-      *event.mutable_finished() = RunJob(run, *session_, sink, control);
+      *event.mutable_finished() = RunJob(work.command.run(), *session_, sink, control);
     }
-    channel_.Send(event);
+    Finish(job, std::move(event));
+    session_->FreeUnused();
   }
 
-  void Generate(const std::string& job, const engine::v1::Generate& command, StopToken& stop) {
-    const absl::StatusOr<GenerateRequest> request = ToRequest(command);
+  void Generate(CommandQueue::Work work) {
+    engine::v1::EngineEvent last = MakeText(work, *work.control);
+    Finish(work.command.job(), std::move(last));
+  }
+
+ private:
+  // The first text that waits, while `job` waits at a place where that changes none of its numbers.
+  void ServeGuest(JobControl& job) {
+    std::optional<CommandQueue::Work> text = queue_.NextText();
+    if (!text.has_value()) return;
+    GuestStop stop(job, *text->control);
+    engine::v1::EngineEvent last = MakeText(*text, stop);
+    if (stop.job_ends()) return queue_.PutBack(*std::move(text));
+    Finish(text->command.job(), std::move(last));
+  }
+
+  // Tells the text but for its last event, which is returned.
+  engine::v1::EngineEvent MakeText(CommandQueue::Work& work, StopToken& stop) {
+    const std::string& name = work.command.job();
+    engine::v1::EngineEvent begins = About(name);  // So that it is known whose work this is.
+    begins.mutable_progress();
+    channel_.Send(begins);
+    const int64_t told = work.told;
+    int64_t tokens = 0;
     const auto on_text = [&](int32_t id, const std::string& text) {
-      if (id < 0 && text.empty()) return;
-      engine::v1::EngineEvent event = About(job);
+      if (id < 0 ? text.empty() : ++tokens <= told) return;
+      engine::v1::EngineEvent event = About(name);
       event.mutable_generated()->set_text(text);
       if (id >= 0) event.mutable_generated()->add_ids(id);
+      work.told = tokens;
       channel_.Send(event);
     };
+    absl::StatusOr<GenerateRequest> request = ToRequest(work.command.generate());
+    // What begins anew gives the same tokens, as it computes with what it began with.
+    if (request.ok()) request->keeps_threads = told > 0;
     const absl::StatusOr<GenerateOutcome> outcome =
         request.ok() ? session_->Generate(*request, on_text, stop) : request.status();
-    engine::v1::EngineEvent event = About(job);
+    engine::v1::EngineEvent event = About(name);
     if (outcome.ok()) {
       v1::GenerateResponse& last = *event.mutable_generated();
       last.set_done(true);
@@ -206,10 +181,17 @@ class Server {
     } else {
       *event.mutable_finished() = FailedToRun(outcome.status());
     }
-    channel_.Send(event);
+    return event;
   }
 
- private:
+  void Finish(const std::string& job, engine::v1::EngineEvent last) {
+    if (last.has_finished() && session_->IsBrokenBy(last.finished().status().code())) {
+      last.mutable_finished()->set_engine_is_broken(true);
+    }
+    channel_.Send(last);
+    queue_.Finish(job);
+  }
+
   static engine::v1::EngineEvent About(const std::string& job) {
     engine::v1::EngineEvent event;
     event.set_job(job);
@@ -233,6 +215,7 @@ class Server {
 
   EventChannel channel_;
   const std::unique_ptr<EngineSession> session_;
+  CommandQueue& queue_;
 };
 
 }  // namespace
@@ -245,12 +228,12 @@ int Serve(int fd, const SessionOptions& options) {
     (void)!write(STDERR_FILENO, text.data(), text.size());
     return 1;
   }
-  Server server(fd, *std::move(session));
+  CommandQueue queue;
+  Server server(fd, *std::move(session), queue);
   server.SayHello();
   const std::string name =
       absl::StrCat("graft-engine ", kVersion, " on ", options.device, ", process ", getpid(), "\n");
   (void)!write(STDERR_FILENO, name.data(), name.size());
-  CommandQueue queue;
   std::thread reader([&] { ReadCommands(fd, queue); });
   pthread_setname_np(reader.native_handle(), "commands");
   while (std::optional<CommandQueue::Work> work = queue.Next()) {
@@ -259,9 +242,11 @@ int Serve(int fd, const SessionOptions& options) {
       AppendWordsTo(command.log_file());
       (void)!write(STDERR_FILENO, name.data(), name.size());
     }
-    if (command.has_run()) server.Run(command.job(), command.run(), *work->control);
-    if (command.has_generate()) server.Generate(command.job(), command.generate(), *work->control);
-    queue.Finish(command.job());
+    if (command.has_run()) {
+      server.Run(*std::move(work));
+    } else {
+      server.Generate(*std::move(work));
+    }
   }
   reader.join();
   return 0;

@@ -52,9 +52,10 @@ absl::Status EngineSession::Impl::Generate(const GenerateRequest& request,
                                            const TextCallback& on_text, StopToken& stop,
                                            GenerateOutcome* outcome) {
   const c10::NoGradGuard no_grad;
-  UseThreads(0);
+  if (!running_ && !request.keeps_threads) UseThreads(0);
+  RETURN_IF_ERROR(stop.Poll());
   ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base,
-                   Load(request.base_model, request.precision, stop.pulse()));
+                   LoadForText(request, stop.pulse()));
   ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
                    LoadAdapter(*base->model, request.adapter_directory));
   const Gpt2Network network = adapter ? adapter->Bind() : base->model->network();

@@ -67,6 +67,7 @@ int64_t EngineSession::GpuMemoryBytes() const { return graft::GpuMemoryBytes(imp
 absl::StatusOr<FineTuneOutcome> EngineSession::FineTune(const FineTuneRequest& request,
                                                         EventSink& sink, StopToken& stop) {
   FineTuneOutcome outcome;
+  const Impl::Running running(*impl_);
   RETURN_IF_ERROR(impl_->Guarded([&] { return impl_->FineTune(request, sink, stop, &outcome); }));
   return outcome;
 }
@@ -74,6 +75,7 @@ absl::StatusOr<FineTuneOutcome> EngineSession::FineTune(const FineTuneRequest& r
 absl::StatusOr<EvaluateOutcome> EngineSession::Evaluate(const EvaluateRequest& request,
                                                         EventSink& sink, StopToken& stop) {
   EvaluateOutcome outcome;
+  const Impl::Running running(*impl_);
   RETURN_IF_ERROR(impl_->Guarded([&] { return impl_->Evaluate(request, sink, stop, &outcome); }));
   return outcome;
 }
@@ -82,9 +84,15 @@ absl::StatusOr<GenerateOutcome> EngineSession::Generate(const GenerateRequest& r
                                                         const TextCallback& on_text,
                                                         StopToken& stop) {
   GenerateOutcome outcome;
-  RETURN_IF_ERROR(
-      impl_->Guarded([&] { return impl_->Generate(request, on_text, stop, &outcome); }));
+  const auto generate = [&] { return impl_->Generate(request, on_text, stop, &outcome); };
+  RETURN_IF_ERROR(impl_->is_running() ? CatchTorchErrors(generate) : impl_->Guarded(generate));
   return outcome;
+}
+
+void EngineSession::FreeUnused() { ReleaseFreeMemory(impl_->device()); }
+
+bool EngineSession::IsBrokenBy(int code) const {
+  return code == static_cast<int>(absl::StatusCode::kInternal) && !impl_->device().is_cpu();
 }
 
 absl::Status EngineSession::DumpLogits(const LogitsRequest& request, StopToken& stop) {
@@ -105,6 +113,17 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(con
   model_.reset();  // Before, so that two models are never in memory.
   ASSIGN_OR_RETURN(model_, LoadModel(base, options));
   return model_;
+}
+
+absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::LoadForText(
+    const GenerateRequest& request, Pulse& pulse) {
+  const Precision precision = request.precision;
+  const bool held = model_ != nullptr && SameContent(model_->source, request.base_model) &&
+                    (precision == Precision::kAuto ||
+                     model_->model->dtype() == ResolvePrecision(precision, device_));
+  if (held) return model_;
+  if (running_) return absl::UnavailableError("this engine runs a job on another base model");
+  return Load(request.base_model, precision, pulse);
 }
 
 absl::Status EngineSession::Impl::Guarded(const std::function<absl::Status()>& body) {

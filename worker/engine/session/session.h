@@ -98,7 +98,10 @@ struct GenerateRequest {
   // Open: kDefaultNewTokens, or half of what a shorter model has room for.
   std::optional<int64_t> max_new_tokens;
   GenerationConfig generation;
+  // kAuto: that of the model if it is held, else as for jobs.
   Precision precision = Precision::kAuto;
+  // Computes with as many threads as the request before.
+  bool keeps_threads = false;
 };
 
 struct GenerateOutcome {
@@ -156,8 +159,16 @@ class EngineSession {
                                            StopToken& stop);
   absl::StatusOr<EvaluateOutcome> Evaluate(const EvaluateRequest& request, EventSink& sink,
                                            StopToken& stop);
+  // May also be called from within StopToken::Poll of FineTune and Evaluate, whose numbers it
+  // leaves alone: it computes with their threads and on their base model. UNAVAILABLE: on another
+  // one.
   absl::StatusOr<GenerateOutcome> Generate(const GenerateRequest& request,
                                            const TextCallback& on_text, StopToken& stop);
+  // Gives back to the system what the requests so far have freed. Base model and tokenizer stay.
+  void FreeUnused();
+  // Does a request that ended with this code (of absl::Status) leave a process in which nothing
+  // works any more? So do a GPU's errors.
+  bool IsBrokenBy(int code) const;
   // For verification against other implementations.
   absl::Status DumpLogits(const LogitsRequest& request, StopToken& stop);
 

@@ -28,6 +28,17 @@ class EngineSession::Impl {
 
   c10::Device device() const { return device_; }
 
+  // A job is being run, for as long as this lives.
+  class Running {
+   public:
+    explicit Running(Impl& impl) : impl_(impl) { impl_.running_ = true; }
+    ~Running() { impl_.running_ = false; }
+
+   private:
+    Impl& impl_;
+  };
+  bool is_running() const { return running_; }
+
   // Turns what LibTorch throws into a Status, and gives back what is held between requests when
   // memory ran out.
   absl::Status Guarded(const std::function<absl::Status()>& body);
@@ -38,6 +49,8 @@ class EngineSession::Impl {
   // The model of the last request again, if it is the same one.
   absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const BaseModel& base,
                                                           Precision precision, Pulse& pulse);
+  absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadForText(const GenerateRequest& request,
+                                                                 Pulse& pulse);
   std::string DeviceName() const { return device_.str(); }
   int UseThreads(int threads);
   DataContext MakeDataContext(const LoadedModel& base, const std::string& cache_directory,
@@ -45,6 +58,7 @@ class EngineSession::Impl {
 
   const c10::Device device_;
   const int threads_;
+  bool running_ = false;
   std::shared_ptr<const LoadedModel> model_;
 };
 

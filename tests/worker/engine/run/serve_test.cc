@@ -1,7 +1,6 @@
 #include "worker/engine/run/serve.h"
 
 #include <gmock/gmock.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <thread>
@@ -13,8 +12,7 @@
 #include "common/base/sha256.h"
 #include "common/base/unique_fd.h"
 #include "graft/engine/v1/engine.pb.h"
-#include "tests/common/text/test_files.h"
-#include "tests/worker/engine/tiny_model.h"
+#include "tests/worker/engine/run/serve_fixture.h"
 #include "worker/engine/run/build_info.h"
 
 namespace graft {
@@ -22,91 +20,6 @@ namespace {
 
 using engine::v1::EngineCommand;
 using engine::v1::EngineEvent;
-
-// An engine on a thread of the test, and its worker's end of the socket.
-class ServeTest : public testing::Test {
- protected:
-  void SetUp() override {
-    int fds[2];
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    worker_.Reset(fds[0]);
-    engine_.Reset(fds[1]);
-    WriteTinyModel(JoinPath(folder_.path(), "model"));
-    server_ = std::thread([this] { exit_code_ = Serve(engine_.get(), {"cpu", 1}); });
-    writer_ = std::make_unique<DelimitedWriter>(worker_.get());
-    reader_ = std::make_unique<DelimitedReader>(worker_.get());
-  }
-  void TearDown() override {
-    EngineCommand command;
-    command.mutable_shutdown();
-    Send(command);
-    server_.join();
-    EXPECT_EQ(exit_code_, 0);
-  }
-
-  void Send(const EngineCommand& command) {
-    ASSERT_TRUE(writer_->Write(command.SerializeAsString()).ok());
-  }
-  EngineEvent Read() {
-    EngineEvent event;
-    const absl::StatusOr<std::string> message = reader_->Read();
-    EXPECT_TRUE(message.ok()) << message.status();
-    EXPECT_TRUE(message.ok() && event.ParseFromString(*message));
-    return event;
-  }
-  // All events of the job up to its Finished (or the last text).
-  std::vector<EngineEvent> ReadToEnd(const std::string& job) {
-    std::vector<EngineEvent> events;
-    for (;;) {
-      EngineEvent event = Read();
-      if (event.job() != job) continue;
-      const bool last = event.has_finished() || event.generated().done();
-      events.push_back(std::move(event));
-      if (last || HasFailure()) return events;
-    }
-  }
-  std::string Path(const std::string& name) { return JoinPath(folder_.path(), name); }
-
-  // A soft-prompt job of `steps` steps that checks nothing on its way.
-  EngineCommand RunCommand(const std::string& job, int steps) {
-    std::string rows;
-    for (int i = 0; i < 8; ++i) {
-      absl::StrAppend(&rows, "{\"document\": \"cats ", i, "\", \"summary\": \"cat\"}\n");
-    }
-    EngineCommand command;
-    command.set_job(job);
-    engine::v1::Run& run = *command.mutable_run();
-    v1::FineTuneSpec& spec = *run.mutable_resolved_spec()->mutable_fine_tune();
-    spec.mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(2);
-    spec.mutable_training()->set_max_steps(steps);
-    spec.mutable_training()->set_batch_size(2);
-    spec.mutable_training()->set_threads(1);
-    spec.mutable_training()->set_precision(v1::PRECISION_FP32);
-    spec.mutable_training()->mutable_checkpoint()->set_every_steps(1000000);
-    spec.mutable_data()->set_max_source_tokens(20);
-    spec.mutable_data()->set_max_target_tokens(8);
-    spec.set_output_name("result");
-    spec.set_base_model("tiny");
-    run.set_base_model_directory(Path("model"));
-    run.set_base_model_name("tiny");
-    run.set_train_file(folder_.Write("rows.jsonl", rows));
-    run.set_work_directory(Path(job));
-    run.set_cache_directory(Path("cache"));
-    return command;
-  }
-  EngineCommand About(const std::string& job) {
-    EngineCommand command;
-    command.set_job(job);
-    return command;
-  }
-
-  const TemporaryFolder folder_;
-  UniqueFd worker_, engine_;
-  std::thread server_;
-  int exit_code_ = -1;
-  std::unique_ptr<DelimitedWriter> writer_;
-  std::unique_ptr<DelimitedReader> reader_;
-};
 
 int CountSteps(const std::vector<EngineEvent>& events) {
   int steps = 0;
