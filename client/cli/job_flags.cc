@@ -97,6 +97,8 @@ std::vector<JobFlag> MethodFlags() {
        true},
       {"--use-rslora", "spec.fine_tune.method.lora.use_rslora", "LoRA: alpha/sqrt(rank) [false]",
        kMethod},
+      {"--use-dora", "spec.fine_tune.method.lora.use_dora",
+       "LoRA: trained lengths of the weights' columns [false]", kMethod},
       {"--num-virtual-tokens", "spec.fine_tune.method.soft_prompt.num_virtual_tokens",
        "Soft prompt: vectors [20]", kMethod},
       {"--prompt-init", "spec.fine_tune.method.soft_prompt.init",
@@ -115,7 +117,8 @@ std::vector<JobFlag> MethodFlags() {
 std::vector<JobFlag> MakeFineTuneFlags() {
   std::vector<JobFlag> flags = {
       {"--method", nullptr,
-       "lora, soft_prompt, last_layers, full; a hybrid is written lora+soft_prompt", kMethod}};
+       "lora, dora, soft_prompt, last_layers, full; a hybrid is written lora+soft_prompt",
+       kMethod}};
   const std::vector<JobFlag> data = DataFlags(true);
   flags.insert(flags.end(), data.begin(), data.end());
   const std::vector<JobFlag> more = {
@@ -139,7 +142,7 @@ std::vector<JobFlag> MakeFineTuneFlags() {
       {"--gradient-accumulation-steps", "spec.fine_tune.training.gradient_accumulation_steps",
        "[1]", kTraining},
       {"--learning-rate", "spec.fine_tune.training.learning_rate",
-       "[lora 2e-4, soft_prompt 3e-2, last_layers 1e-4, full 5e-5]", kTraining},
+       "[lora and dora 2e-4, soft_prompt 3e-2, last_layers 1e-4, full 5e-5]", kTraining},
       {"--schedule", "spec.fine_tune.training.schedule", "linear, cosine or constant [linear]",
        kTraining},
       {"--warmup-steps", "spec.fine_tune.training.warmup_steps", "[0]", kTraining},

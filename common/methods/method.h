@@ -76,6 +76,8 @@ class Method {
   virtual bool In(const v1::Method& method) const;
   // Adds its part to `method`, with the settings that `before` has for it, or none.
   virtual void AddTo(const v1::Method& before, v1::Method& method) const;
+  // Takes back what makes a shared field this method's own.
+  virtual void Leave(v1::Method& method) const {}
   // Why no other part may stand beside it; nullptr: others may.
   virtual const char* why_alone() const { return nullptr; }
   // What can be said without the model. `scope` is the field's, as below.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/descriptor.h"
+#include "graft/v1/model.pb.h"
 
 namespace graft {
 namespace {
@@ -59,6 +60,9 @@ bool Method::In(const v1::Method& method) const { return HasPart(method, field()
 
 void Method::AddTo(const v1::Method& before, v1::Method& method) const {
   CopyPart(field(), before, method);
+  for (const Method* other : Methods()) {
+    if (other != this && absl::string_view(other->field()) == field()) other->Leave(method);
+  }
 }
 
 void CopyPart(absl::string_view field, const v1::Method& from, v1::Method& method) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/algorithm/container.h"
+#include "common/methods/dora.h"
 #include "common/methods/full.h"
 #include "common/methods/last_layers.h"
 #include "common/methods/lora.h"
@@ -15,10 +16,7 @@ namespace graft {
 
 const std::vector<const Method*>& Methods() {
   static const auto& methods = *new std::vector<const Method*>{
-      new Lora(),
-      new SoftPrompt(),
-      new LastLayers(),
-      new Full(),
+      new Lora(), new Dora(), new SoftPrompt(), new LastLayers(), new Full(),
   };
   return methods;
 }

@@ -118,8 +118,8 @@ def our_name(name):
         return "soft_prompt"
     for noise in ("base_model.", "model.", "transformer.", "modules_to_save.default.", ".default", "original_module."):
         name = name.replace(noise, "")
-    for side in ("lora_A", "lora_B"):
-        name = name.replace(side + ".weight", side)
+    for tensor in ("lora_A", "lora_B", "lora_magnitude_vector"):
+        name = name.replace(tensor + ".weight", tensor)
     return name
 
 

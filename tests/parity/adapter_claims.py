@@ -35,6 +35,10 @@ LAST = ["h.3", "ln_f"]
 COMBINATIONS = {
     "LoRA": [{"lora": C_ATTN}, {"lora": LORA}, {"lora": {**LORA, "layers": [0, 2], "use_rslora": True}},
              {"lora": {**C_ATTN, "target_modules": ["c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"]}}],
+    "DoRA": [{"lora": {**LORA, "use_dora": True}},
+             {"lora": {**C_ATTN, "use_dora": True, "use_rslora": True, "layers": [0, 2], "target_modules": ["c_fc", "attn.c_proj"]}}],
+    "DoRA + soft prompt": [{"lora": {**LORA, "use_dora": True}, "num_virtual_tokens": 5}],
+    "DoRA + last layers": [{"lora": {**LORA, "use_dora": True}, "saved_modules": LAST}],
     "soft prompt": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 1}],
     "last layers": [{"saved_modules": LAST}, {"saved_modules": ["h.2", "h.3", "ln_f", "lm_head"]}, {"saved_modules": ["lm_head"]},
                     {"saved_modules": ["ln_f"]}],
@@ -46,6 +50,8 @@ COMBINATIONS = {
     "all three": [{"lora": C_ATTN, "num_virtual_tokens": 5, "saved_modules": LAST},
                   {"lora": {**LORA, "layers": [0, 1]}, "num_virtual_tokens": 3, "saved_modules": ["h.2", *LAST, "lm_head"]}],
 }
+# On GPT-2's layers the oldest PEFT takes the lengths of rows for those of columns.
+UNKNOWN_TO_OLDEST = ("DoRA", "DoRA + soft prompt", "DoRA + last layers")
 # What no LoRA carries is written so only from 0.14 on.
 EVERY_BLOCK = {"saved_modules": ["h.0", "h.1", "h.2", "h.3", "ln_f"]}
 
@@ -54,6 +60,7 @@ SAVED = ["transformer.h.3", "transformer.ln_f"]
 PEFT_MAKES = {
     "ranks and alphas by pattern": dict(target_modules=["c_attn", "c_fc"], alpha_pattern={r"h\.\d\.attn\.c_attn": 5},
                                         rank_pattern={"h.1.attn.c_attn": 2, "c_fc": 3}),
+    "DoRA": dict(target_modules=["c_attn", "c_fc"], use_dora=True, rank_pattern={"c_fc": 3}),
     "chosen layers, modules to save": dict(target_modules=["c_attn"], layers_to_transform=[0, 2], modules_to_save=SAVED),
     "regular expression, rsLoRA": dict(target_modules=r".*\.h\.(0|2)\.(attn\.c_attn|mlp\.c_fc)", use_rslora=True, lora_alpha=7),
     "prompt tuning": dict(num_virtual_tokens=6),
@@ -68,7 +75,7 @@ PEFT_MAKES = {
 }
 # By the field that must be named.
 PEFT_REFUSED = {
-    "use_dora": dict(use_dora=True), "bias": dict(bias="lora_only"), "lora_bias": dict(lora_bias=True),
+    "bias": dict(bias="lora_only"), "lora_bias": dict(lora_bias=True),
     "trainable_token_indices": dict(trainable_token_indices=[1, 2]), "transformer.wte": dict(target_modules=["wte"]),
     "lm_head": dict(target_modules=["lm_head"]), "init_lora_weights": dict(init_lora_weights="olora"),
     "target_modules": dict(target_modules=r"(?!.*\.1\.).*c_attn"),
@@ -175,6 +182,10 @@ def random_tensors(tool, base, parts):
     """Of an adapter: whole modules are near the base's, everything else small."""
     weights, tensors = load_file(base / "model.safetensors"), {}
     for name, shape in tool.ask("adapter_shapes", model=base, parts=parts).items():
+        if name.endswith(".lora_magnitude_vector"):
+            lengths = weights[f"transformer.{name.removesuffix('.lora_magnitude_vector')}.weight"].norm(dim=0)
+            tensors[name] = lengths * (1 + 0.2 * torch.randn(shape))
+            continue
         near = weights.get("transformer.wte.weight" if name == "lm_head.weight" else f"transformer.{name}")
         tensors[name] = torch.randn(shape) * 0.1 if near is None else near + 0.02 * torch.randn(shape)
     return tensors
@@ -206,7 +217,7 @@ class Written:
         self.adapters[name] = (combination, folder)
         self.parts[name] = parts
         for version in self.place.cases:
-            if version == OLDEST and index == "every block":
+            if version == OLDEST and (index == "every block" or combination in UNKNOWN_TO_OLDEST):
                 continue
             out = folder.with_name(f"{name} for {version}")
             self.tool.ask("export_adapter", **{"from": folder, "to": out, "files": files, "model": self.place.base, "peft_version": version})
@@ -236,6 +247,8 @@ class Written:
         for version in place.cases:
             text = Largest()
             for combination in COMBINATIONS:
+                if version == OLDEST and combination in UNKNOWN_TO_OLDEST:
+                    continue
                 gathered = Largest()
                 for name, (of, _) in self.adapters.items():
                     if of == combination and f"{name}/logits/0" in theirs[version]:
@@ -263,6 +276,7 @@ class Written:
                 layers = lora.get("layers", sorted(set(range(base.n_layer)) - whole) if whole else None)
                 made = peft.LoraConfig(r=lora["rank"], lora_alpha=lora["alpha"], target_modules=lora.get("target_modules", ["c_attn"]),
                                        layers_to_transform=layers, use_rslora=lora.get("use_rslora", False), fan_in_fan_out=True,
+                                       use_dora=lora.get("use_dora", False),
                                        **common)
             else:
                 made = peft.PromptTuningConfig(num_virtual_tokens=parts["num_virtual_tokens"], token_dim=base.n_embd,
@@ -341,7 +355,7 @@ class Made:
     def __init__(self, place, short):
         self.place = place
         self.versions = (NEWEST, "0.17.1")
-        self.names = list(PEFT_MAKES)[:4] if short else list(PEFT_MAKES)
+        self.names = list(PEFT_MAKES)[:5] if short else list(PEFT_MAKES)
         self.refused = list(PEFT_REFUSED)[:2] if short else list(PEFT_REFUSED)
         for version in self.versions:
             for name in self.names + self.refused:

@@ -38,6 +38,7 @@
 #include "common/formats/trainer_state.h"
 #include "common/methods/adapter_export.h"
 #include "common/methods/adapter_files.h"
+#include "common/methods/dora.h"
 #include "common/methods/last_layers.h"
 #include "common/methods/lora.h"
 #include "common/methods/merge_adapter.h"
@@ -64,10 +65,17 @@ MethodConfig PartsOf(const Json& json) {
   MethodConfig parts;
   if (json.contains("lora")) {
     const Json& lora = json["lora"];
-    parts.Set(LoraConfig{lora.value("rank", int64_t{8}), lora.value("alpha", 16.0),
-                         lora.value("dropout", 0.0), lora.value("use_rslora", false),
-                         lora.value("target_modules", std::vector<std::string>{"c_attn"}),
-                         lora.value("layers", std::vector<int64_t>())});
+    const LoraConfig part{lora.value("rank", int64_t{8}),
+                          lora.value("alpha", 16.0),
+                          lora.value("dropout", 0.0),
+                          lora.value("use_rslora", false),
+                          lora.value("target_modules", std::vector<std::string>{"c_attn"}),
+                          lora.value("layers", std::vector<int64_t>())};
+    if (lora.value("use_dora", false)) {
+      parts.Set(DoraConfig{part});
+    } else {
+      parts.Set(part);
+    }
   }
   const int64_t tokens = json.value("num_virtual_tokens", int64_t{0});
   if (tokens > 0) parts.Set(SoftPromptConfig{.num_virtual_tokens = tokens});
@@ -112,8 +120,9 @@ absl::StatusOr<Json> WriteModel(const Json& command) {
 absl::StatusOr<Json> AdapterShapes(const Json& command) {
   ASSIGN_OR_RETURN(const ModelFolder model, ModelFolder::Open(command.at("model")));
   MethodConfig parts = PartsOf(command.at("parts"));
-  if (parts.Has(LoraConfig::kMethod)) {
-    LoraConfig& lora = parts.Get<LoraConfig>();
+  const bool is_dora = parts.Has(DoraConfig::kMethod);
+  if (is_dora || parts.Has(LoraConfig::kMethod)) {
+    LoraConfig& lora = is_dora ? parts.Get<DoraConfig>() : parts.Get<LoraConfig>();
     PeftLoraConfig peft;
     peft.rank = lora.rank;
     peft.target_modules = lora.target_modules;

@@ -74,7 +74,7 @@ def reference_model(base, method, dtype, **options):
     if lora is not None:
         model = get_peft_model(model, LoraConfig(
             r=lora.get("rank", 8), lora_alpha=lora.get("alpha", 16), target_modules=lora.get("target_modules", ["c_attn"]),
-            use_rslora=lora.get("use_rslora", False), layers_to_transform=list(range(layers)), modules_to_save=saved or None,
+            use_rslora=lora.get("use_rslora", False), use_dora=lora.get("use_dora", False), layers_to_transform=list(range(layers)), modules_to_save=saved or None,
             fan_in_fan_out=True, task_type="CAUSAL_LM"))
     elif last is not None:
         # modules_to_save needs a LoRA to come with: rank 1, B = 0, frozen.

@@ -298,7 +298,6 @@ def test_prompts_of_peft_open(tool, base_folder, base, tmp_path, modules):
 
 
 PEFT_REFUSED = {
-    "use_dora": dict(use_dora=True),
     "bias": dict(bias="lora_only"),
     "lora_bias": dict(lora_bias=True),
     "trainable_token_indices": dict(trainable_token_indices=[1, 2]),

@@ -40,6 +40,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/safetensors.h"
+#include "common/methods/dora.h"
 #include "common/methods/full.h"
 #include "common/methods/last_layers.h"
 #include "common/methods/lora.h"
@@ -137,6 +138,10 @@ MethodConfig MethodOf(const Json& json) {
     lora.target_modules = from.value("target_modules", lora.target_modules);
     lora.layers = from.value("layers", lora.layers);
     lora.use_rslora = from.value("use_rslora", lora.use_rslora);
+    if (from.value("use_dora", false)) {
+      method.Set(DoraConfig{lora});
+      method.Remove<LoraConfig>();
+    }
   }
   if (json.contains("soft_prompt")) {
     using Init = SoftPromptConfig::Init;

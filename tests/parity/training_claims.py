@@ -25,6 +25,8 @@ METHODS = {
     "LoRA, rank 8 on c_attn": {"lora": {}},
     "LoRA, rank 4, alpha 10, on c_attn and mlp.c_proj": {"lora": {"rank": 4, "alpha": 10, "target_modules": ["c_attn", "mlp.c_proj"]}},
     "rsLoRA, rank 3 on c_proj and c_fc": {"lora": {"rank": 3, "use_rslora": True, "target_modules": ["c_proj", "c_fc"]}},
+    "DoRA, rank 4, alpha 10, on c_attn and mlp.c_proj": {"lora": {"rank": 4, "alpha": 10, "use_dora": True,
+                                                                  "target_modules": ["c_attn", "mlp.c_proj"]}},
     "soft prompt, random": {"soft_prompt": {"num_virtual_tokens": 5, "init": "random"}},
     "soft prompt, vocabulary": {"soft_prompt": {"init": "vocabulary"}},
     "soft prompt, text": {"soft_prompt": {"num_virtual_tokens": 7, "init": "text", "init_text_ids": [9, 400, 31]}},

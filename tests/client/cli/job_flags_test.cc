@@ -63,6 +63,26 @@ TEST(JobFlagsTest, AHybridIsOneJobAndAListOfMethodsIsSeveral) {
   EXPECT_FALSE(several->at(2).spec().fine_tune().method().has_lora());
 }
 
+TEST(JobFlagsTest, LoraAndDoraShareTheirSettingsButAreTwoMethods) {
+  v1::Job file;
+  v1::Lora& lora = *file.mutable_spec()->mutable_fine_tune()->mutable_method()->mutable_lora();
+  lora.set_alpha(3);
+  lora.set_use_dora(true);
+  const auto jobs = Jobs({{"--method", "lora,dora"}, {"--rank", "2"}}, file);
+  ASSERT_TRUE(jobs.ok()) << jobs.status();
+  ASSERT_EQ(jobs->size(), 2u);
+  EXPECT_EQ(MethodName(jobs->at(0).spec().fine_tune().method()), "lora");
+  EXPECT_EQ(MethodName(jobs->at(1).spec().fine_tune().method()), "dora");
+  for (const v1::Job& job : *jobs) {
+    EXPECT_EQ(job.spec().fine_tune().method().lora().alpha(), 3);
+    EXPECT_EQ(job.spec().fine_tune().method().lora().rank(), 2);
+  }
+  const auto flagged = Jobs({{"--method", "lora"}, {"--use-dora", "false,true"}});
+  ASSERT_TRUE(flagged.ok()) << flagged.status();
+  EXPECT_EQ(MethodName(flagged->at(0).spec().fine_tune().method()), "lora");
+  EXPECT_EQ(MethodName(flagged->at(1).spec().fine_tune().method()), "dora");
+}
+
 TEST(JobFlagsTest, AMethodReplacesThatOfTheFileAndKeepsTheSettingsOfItsParts) {
   v1::Job file;
   v1::Method& method = *file.mutable_spec()->mutable_fine_tune()->mutable_method();

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "common/jobs/job_spec.h"
+#include "common/methods/method_spec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/jobs/job_spec_fixture.h"
@@ -262,6 +263,22 @@ TEST_F(SpecResolutionTest, InitFromFillsWhatIsOpenAndMustAgree) {
   EXPECT_THAT(FieldsOf(Resolve(spec).status()), ElementsAre("spec.fine_tune.method"));
   adapter_.set_base_model_sha256(std::string(64, '0'));
   EXPECT_THAT(FieldsOf(Resolve(spec).status()), Contains("spec.fine_tune.init_from"));
+}
+
+TEST_F(SpecResolutionTest, DoraHasLorasDefaultsAndGoesOnFromADoraOnly) {
+  v1::JobSpec spec = LoraSpec();
+  v1::Lora& lora = *spec.mutable_fine_tune()->mutable_method()->mutable_lora();
+  lora.set_use_dora(true);
+  const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+  EXPECT_EQ(MethodName(resolved.method()), "dora");
+  EXPECT_EQ(resolved.method().lora().rank(), 8);
+  EXPECT_EQ(resolved.method().lora().learning_rate(), 2e-4);
+  spec.mutable_fine_tune()->set_init_from("old");
+  EXPECT_THAT(std::string(Resolve(spec).status().message()),
+              HasSubstr("spec.fine_tune.method: is dora, but init_from names old, which is lora"));
+  adapter_.mutable_method()->mutable_lora()->set_use_dora(true);
+  lora.set_use_dora(false);
+  EXPECT_EQ(MethodName(ResolvedFineTune(spec).method()), "dora");
 }
 
 TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {

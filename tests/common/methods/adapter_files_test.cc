@@ -5,6 +5,8 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/methods/dora.h"
+#include "common/methods/method_spec.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/methods/test_adapter.h"
@@ -124,6 +126,43 @@ TEST_F(AdapterTest, LoraFileOfGpt2SmallHasTheBytesOfPeft) {
   EXPECT_EQ(file.size(), 1'182'680u);
   EXPECT_EQ(Sha256Hex(file.substr(0, 3032)),
             "6d6bf8fe91d83e8ad913a73e3e55b7020e90de89ec1e1f313386bb637f82600f");
+}
+
+TEST_F(AdapterTest, DoraIsALoraWithAMagnitudeVectorForEachModule) {
+  LoraConfig lora = C({"c_attn"}, {1});
+  lora.modules = Modules({"c_attn"}, {1});
+  MethodConfig parts;
+  parts.Set(DoraConfig{lora});
+  const AdapterFolder folder = RoundTrip(parts, {});
+  EXPECT_THAT(StoredNames("adapter_model.safetensors"),
+              ElementsAre("base_model.model.transformer.h.1.attn.c_attn.lora_A.weight",
+                          "base_model.model.transformer.h.1.attn.c_attn.lora_B.weight",
+                          "base_model.model.transformer.h.1.attn.c_attn.lora_magnitude_vector"));
+  EXPECT_EQ(folder.Find("h.1.attn.c_attn.lora_magnitude_vector")->shape,
+            (std::vector<int64_t>{12}));
+  EXPECT_THAT(File("adapter_config.json"), HasSubstr("\"use_dora\": true"));
+  EXPECT_THAT(File("README.md"), HasSubstr("- DoRA of rank 2, alpha 16, on c_attn"));
+  EXPECT_FALSE(folder.parts().Has("lora"));
+  EXPECT_THAT(folder.parts().Find<DoraConfig>()->layers, ElementsAre(1));
+  const AdapterMethod described = MethodOfAdapter(folder.parts(), gpt2_);
+  EXPECT_EQ(MethodName(described.method), "dora");
+  EXPECT_EQ(described.init_from_error, "");
+}
+
+TEST_F(AdapterTest, DoraIsNotForPeftBefore014) {
+  LoraConfig lora = C({"c_attn"});
+  lora.modules = Modules({"c_attn"}, {});
+  MethodConfig parts;
+  parts.Set(DoraConfig{lora});
+  const AdapterTensors tensors({}, parts, gpt2_);
+  options_.peft_version = "0.13";
+  EXPECT_THAT(std::string(Write(parts, tensors).status().message()),
+              HasSubstr("use_dora is in use, which PEFT 0.10.0 does not know; 0.14.0 does"));
+  options_.peft_version = "0.17";
+  ASSERT_TRUE(Write(parts, tensors).ok());
+  EXPECT_THAT(
+      std::string(ConvertPeftConfigJson(File("adapter_config.json"), "0.10").status().message()),
+      HasSubstr("use_dora is in use"));
 }
 
 TEST_F(AdapterTest, SoftPromptIsPromptTuning) {
@@ -262,8 +301,7 @@ TEST_F(AdapterTest, FilesThatDoNotFitAreNamed) {
   EXPECT_THAT(OpenError(), AllOf(HasSubstr("h.0.mlp.c_fc.lora_A.weight [2, 4] is missing"),
                                  HasSubstr("h.0.attn.c_attn.lora_A.weight belongs to nothing")));
   WriteConfig(absl::StrReplaceAll(config, {{"\"use_dora\": false", "\"use_dora\": true"}}));
-  EXPECT_THAT(OpenError(),
-              AllOf(HasSubstr("UNIMPLEMENTED"), HasSubstr("adapter_config.json: use_dora")));
+  EXPECT_THAT(OpenError(), HasSubstr("h.0.attn.c_attn.lora_magnitude_vector [12] is missing"));
   WriteConfig(config);
   gpt2_.n_layer = 2;
   EXPECT_THAT(OpenError(), HasSubstr("h.2.attn.c_attn.lora_A.weight belongs to nothing"));

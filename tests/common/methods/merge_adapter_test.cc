@@ -4,6 +4,7 @@
 
 #include "common/base/file.h"
 #include "common/formats/float_convert.h"
+#include "common/methods/dora.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/formats/test_model.h"
@@ -132,6 +133,39 @@ TEST_F(MergeAdapterTest, WeightsThatAreNotSquareAndRslora) {
     ExpectAdded(Merged(), base, tensors, absl::StrCat(block, ".mlp.c_proj"), 16, 4,
                 3 / std::sqrt(2));
   }
+}
+
+TEST_F(MergeAdapterTest, ColumnsOfADoraAreAsLongAsItsMagnitudeSays) {
+  const TestModel base;
+  PeftLoraConfig peft;
+  peft.rank = 2;
+  peft.target_modules = {"mlp.c_proj"};
+  MethodConfig parts;
+  parts.Set(DoraConfig{{.rank = 2, .alpha = 3, .target_modules = {"mlp.c_proj"}}});
+  parts.Get<DoraConfig>().modules = *ResolveLoraModules(peft, base.config);
+  const AdapterTensors tensors = Write(parts, base);
+  ASSERT_TRUE(Merge().ok());
+  for (const std::string block : {"h.0", "h.1"}) {
+    const std::string module = block + ".mlp.c_proj";
+    const std::vector<double> found = Values(*Merged().Find(module + ".weight"));
+    const std::vector<float>& magnitude = tensors.data.at(module + ".lora_magnitude_vector");
+    const std::vector<float>& a = tensors.data.at(module + ".lora_A");
+    const std::vector<float>& b = tensors.data.at(module + ".lora_B");
+    for (int64_t o = 0; o < 4; ++o) {
+      std::vector<double> column(16);
+      double squares = 0;
+      for (int64_t i = 0; i < 16; ++i) {
+        column[i] = base.data.at(module + ".weight")[i * 4 + o];
+        for (int64_t r = 0; r < 2; ++r) column[i] += 1.5 * double{a[r * 16 + i]} * b[o * 2 + r];
+        squares += column[i] * column[i];
+      }
+      for (int64_t i = 0; i < 16; ++i) {
+        ASSERT_FLOAT_EQ(found[i * 4 + o],
+                        static_cast<float>(column[i] * magnitude[o] / std::sqrt(squares)));
+      }
+    }
+  }
+  ExpectAsInBase(Merged(), base, "h.0.attn.c_attn.weight");
 }
 
 TEST_F(MergeAdapterTest, SavedModulesTakeTheBasesPlaceAndAHeadIsUntied) {

@@ -149,7 +149,6 @@ TEST(PeftConfigTest, AbsentFieldsHavePeftsDefaults) {
 
 TEST(PeftConfigTest, WhatIsNotSupportedIsNamed) {
   const std::vector<std::pair<const char*, const char*>> cases = {
-      {R"("use_dora":true)", "use_dora true"},
       {R"("bias":"all")", "bias \"all\""},
       {R"("bias":"lora_only")", "bias \"lora_only\""},
       {R"("lora_bias":true)", "lora_bias true"},

@@ -68,21 +68,14 @@ class LoraPart : public TrainedPart {
     for (const LoraPlace& place : places_) {
       network.blocks[place.layer].projections[place.site].adapter =
           std::make_shared<LoraProjection>(tensors.InNetwork(place.path() + ".lora_A"),
-                                           tensors.InNetwork(place.path() + ".lora_B"),
-                                           place.scale, place.dropout);
+                                           tensors.InNetwork(place.path() + ".lora_B"), place.scale,
+                                           place.dropout);
     }
   }
   absl::Status CheckSame(const TrainedPart& other) const override {
     return CheckSameScales(places_, static_cast<const LoraPart&>(other).places_);
   }
-  absl::Status CheckSaves() const override {
-    for (const LoraPlace& place : places_) {
-      if (place.rank == rank_ && place.alpha == alpha_) continue;
-      return absl::UnimplementedError(
-          "an adapter with a rank or alpha of its own for some layers cannot be written");
-    }
-    return absl::OkStatus();
-  }
+  absl::Status CheckSaves() const override { return CheckOneShape(places_, rank_, alpha_); }
 
  private:
   const std::vector<LoraPlace> places_;
@@ -137,6 +130,15 @@ absl::StatusOr<std::vector<LoraPlace>> LoraPlaces(const LoraConfig& lora) {
     places.push_back({module.layer, site, module.rank, module.alpha, module.scaling, lora.dropout});
   }
   return places;
+}
+
+absl::Status CheckOneShape(const std::vector<LoraPlace>& places, int64_t rank, double alpha) {
+  for (const LoraPlace& place : places) {
+    if (place.rank == rank && place.alpha == alpha) continue;
+    return absl::UnimplementedError(
+        "an adapter with a rank or alpha of its own for some layers cannot be written");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckSameScales(const std::vector<LoraPlace>& here,

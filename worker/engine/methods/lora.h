@@ -26,6 +26,8 @@ absl::StatusOr<std::vector<FreshLora>> MakeLora(const LoraConfig& lora,
                                                 const CreateContext& context);
 // Of an adapter's files. UNIMPLEMENTED: LoRA on something else.
 absl::StatusOr<std::vector<LoraPlace>> LoraPlaces(const LoraConfig& lora);
+// UNIMPLEMENTED: a rank or alpha of its own for some of them.
+absl::Status CheckOneShape(const std::vector<LoraPlace>& places, int64_t rank, double alpha);
 // Of two lists for the same tensors.
 absl::Status CheckSameScales(const std::vector<LoraPlace>& here,
                              const std::vector<LoraPlace>& there);

@@ -2,6 +2,7 @@
 
 #include "common/methods/method.h"
 #include "worker/engine/methods/base_weights.h"
+#include "worker/engine/methods/dora.h"
 #include "worker/engine/methods/lora.h"
 #include "worker/engine/methods/soft_prompt.h"
 #include "worker/engine/methods/trained_method.h"
@@ -10,7 +11,8 @@ namespace graft {
 
 const std::vector<const TrainedMethod*>& TrainedMethods() {
   static const auto& methods = *new std::vector<const TrainedMethod*>{
-      new TrainedLora(), new TrainedSoftPrompt(), new TrainedLastLayers(), new TrainedFull()};
+      new TrainedLora(), new TrainedDora(), new TrainedSoftPrompt(), new TrainedLastLayers(),
+      new TrainedFull()};
   return methods;
 }
 

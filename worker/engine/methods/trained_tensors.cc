@@ -30,9 +30,13 @@ void TrainedTensors::Add(std::string name, const at::Tensor& initial, absl::stri
 }
 
 at::Tensor TrainedTensors::InNetwork(absl::string_view name) const {
+  const at::Tensor own = Own(name);
+  return own.defined() ? own.to(TypeInNetwork(name, base_.dtype())) : own;
+}
+
+at::Tensor TrainedTensors::Own(absl::string_view name) const {
   const auto found = index_.find(name);
-  if (found == index_.end()) return {};
-  return tensors_[found->second].tensor.to(TypeInNetwork(name, base_.dtype()));
+  return found == index_.end() ? at::Tensor() : tensors_[found->second].tensor;
 }
 
 at::Generator InitGenerator(uint64_t seed, uint64_t stream) {

@@ -33,6 +33,8 @@ class TrainedTensors {
   // Cast to what it is in the base's network, with its gradient; undefined when there is none of
   // that name.
   at::Tensor InNetwork(absl::string_view name) const;
+  // The leaf itself; undefined likewise.
+  at::Tensor Own(absl::string_view name) const;
   const std::vector<TrainedTensor>& all() const { return tensors_; }
   std::vector<TrainedTensor>& all() { return tensors_; }
 

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "common/base/file.h"
+#include "common/methods/dora.h"
 #include "common/methods/full.h"
 #include "common/methods/last_layers.h"
 #include "common/methods/lora.h"
@@ -16,6 +17,7 @@
 namespace graft {
 namespace {
 
+using ::testing::_;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -194,8 +196,11 @@ std::unique_ptr<AdapterSet> RandomSet(const Gpt2Model& model, const MethodConfig
 
 TEST(AdapterSetTest, EveryCombinationSurvivesSaveAndLoad) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
-  for (int parts = 1; parts < 8; ++parts) {
+  for (int parts = 1; parts < 16; ++parts) {
     MethodConfig method;
+    if ((parts & 9) == 9) continue;  // LoRA and DoRA are one field.
+    if (parts & 8)
+      method.Set(DoraConfig{{.rank = 3, .alpha = 5, .target_modules = {"c_attn", "c_fc"}}});
     if (parts & 1) method.Set(LoraConfig{.rank = 3, .alpha = 5, .use_rslora = true});
     if (parts & 2) method.Set(SoftPromptConfig{.num_virtual_tokens = 4});
     if (parts & 4) method.Set(LastLayersConfig{.num_layers = 1, .include_lm_head = true});
@@ -204,7 +209,7 @@ TEST(AdapterSetTest, EveryCombinationSurvivesSaveAndLoad) {
     const std::string directory = parent.Path("adapter");
     const auto files = set->Save(directory, {.base_model_name = "tiny"});
     ASSERT_TRUE(files.ok()) << files.status();
-    const bool two = (parts & 3) == 3;
+    const bool two = (parts & 9) != 0 && (parts & 2) != 0;
     EXPECT_THAT(*files, Contains(two ? "lora/adapter_config.json" : "adapter_config.json"));
     const auto loaded = AdapterSet::Load(*model, directory);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -214,6 +219,17 @@ TEST(AdapterSetTest, EveryCombinationSurvivesSaveAndLoad) {
     ASSERT_TRUE(fresh->CopyFrom(**loaded).ok());
     EXPECT_TRUE(at::equal(NextLogits(fresh->Bind()), NextLogits(set->Bind())));
   }
+}
+
+TEST(AdapterSetTest, ADoraBeginsAsTheBase) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  const auto set = *AdapterSet::Create(*model, MethodConfig().Set(DoraConfig{{.rank = 2}}), 1);
+  EXPECT_THAT(Names(*set), ElementsAre("h.0.attn.c_attn.lora_A", "h.0.attn.c_attn.lora_B",
+                                       "h.0.attn.c_attn.lora_magnitude_vector", _, _, _, _, _, _));
+  const auto lora = *AdapterSet::Create(*model, MethodConfig().Set(LoraConfig{.rank = 2}), 1);
+  EXPECT_TRUE(at::equal(set->tensors()[0].tensor, lora->tensors()[0].tensor));
+  EXPECT_LT(RelativeDifference(NextLogits(set->Bind()), NextLogits(model->network())), 1e-12);
+  for (const TrainedTensor& trained : set->tensors()) EXPECT_EQ(trained.method, "dora");
 }
 
 TEST(AdapterSetTest, FullIsSavedAsAModel) {
