@@ -105,6 +105,8 @@ std::vector<JobFlag> MethodFlags() {
        "Soft prompt: vocabulary, random, text or random_unit [vocabulary]", kMethod},
       {"--init-text", "spec.fine_tune.method.soft_prompt.init_text", "Soft prompt: its text",
        kMethod},
+      {"--prefix-tokens", "spec.fine_tune.method.prefix_tuning.num_virtual_tokens",
+       "Prefix tuning: virtual tokens [20]", kMethod},
       {"--num-layers", "spec.fine_tune.method.last_layers.num_layers",
        "Last layers: blocks, 0 for the norm or head alone [2]", kMethod},
       {"--include-final-norm", "spec.fine_tune.method.last_layers.include_final_norm",
@@ -117,7 +119,8 @@ std::vector<JobFlag> MethodFlags() {
 std::vector<JobFlag> MakeFineTuneFlags() {
   std::vector<JobFlag> flags = {
       {"--method", nullptr,
-       "lora, dora, soft_prompt, last_layers, full; a hybrid is written lora+soft_prompt",
+       "lora, dora, soft_prompt, last_layers, full, prefix_tuning; a hybrid is written "
+       "lora+soft_prompt",
        kMethod}};
   const std::vector<JobFlag> data = DataFlags(true);
   flags.insert(flags.end(), data.begin(), data.end());
@@ -142,7 +145,8 @@ std::vector<JobFlag> MakeFineTuneFlags() {
       {"--gradient-accumulation-steps", "spec.fine_tune.training.gradient_accumulation_steps",
        "[1]", kTraining},
       {"--learning-rate", "spec.fine_tune.training.learning_rate",
-       "[lora and dora 2e-4, soft_prompt 3e-2, last_layers 1e-4, full 5e-5]", kTraining},
+       "[lora and dora 2e-4, soft_prompt 3e-2, last_layers 1e-4, full 5e-5, prefix_tuning 1e-2]",
+       kTraining},
       {"--schedule", "spec.fine_tune.training.schedule", "linear, cosine or constant [linear]",
        kTraining},
       {"--warmup-steps", "spec.fine_tune.training.warmup_steps", "[0]", kTraining},

@@ -10,13 +10,14 @@
 #include "common/methods/lora.h"
 #include "common/methods/method.h"
 #include "common/methods/peft_adapter.h"
+#include "common/methods/prefix_tuning.h"
 #include "common/methods/soft_prompt.h"
 
 namespace graft {
 
 const std::vector<const Method*>& Methods() {
   static const auto& methods = *new std::vector<const Method*>{
-      new Lora(), new Dora(), new SoftPrompt(), new LastLayers(), new Full(),
+      new Lora(), new Dora(), new SoftPrompt(), new LastLayers(), new Full(), new PrefixTuning(),
   };
   return methods;
 }

@@ -40,6 +40,7 @@ COMBINATIONS = {
     "DoRA + soft prompt": [{"lora": {**LORA, "use_dora": True}, "num_virtual_tokens": 5}],
     "DoRA + last layers": [{"lora": {**LORA, "use_dora": True}, "saved_modules": LAST}],
     "soft prompt": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 1}],
+    "prefix tuning": [{"num_prefix_tokens": 5}],
     "last layers": [{"saved_modules": LAST}, {"saved_modules": ["h.2", "h.3", "ln_f", "lm_head"]}, {"saved_modules": ["lm_head"]},
                     {"saved_modules": ["ln_f"]}],
     "LoRA + last layers": [{"lora": C_ATTN, "saved_modules": LAST}, {"lora": {**LORA, "layers": [1]}, "saved_modules": [*LAST, "lm_head"]},
@@ -64,6 +65,7 @@ PEFT_MAKES = {
     "chosen layers, modules to save": dict(target_modules=["c_attn"], layers_to_transform=[0, 2], modules_to_save=SAVED),
     "regular expression, rsLoRA": dict(target_modules=r".*\.h\.(0|2)\.(attn\.c_attn|mlp\.c_fc)", use_rslora=True, lora_alpha=7),
     "prompt tuning": dict(num_virtual_tokens=6),
+    "prefix tuning": dict(num_virtual_tokens=4, prefix_projection=False),
     "overlapping patterns": dict(target_modules=["c_attn"], rank_pattern={"attn.c_attn": 2, "h.1.attn.c_attn": 3}),
     "one layer with a pattern": dict(target_modules=["c_attn", "c_proj"], layers_to_transform=1, layers_pattern="h"),
     "all linear": dict(target_modules="all-linear"),
@@ -226,7 +228,7 @@ class Written:
                 again = self.place.scratch / "again" / version / name / config.parent.relative_to(out)
                 self.place.add(version, name, "save", config.parent, to=str(again))
                 self.saved.append((version, config.parent, again))
-        if "num_virtual_tokens" not in parts:
+        if "num_virtual_tokens" not in parts and "num_prefix_tokens" not in parts:
             merged = folder.with_name(f"{name} merged")
             self.tool.ask("merge_adapter", model=self.place.base, adapter=folder, to=merged, dtype="F32")
             self.merged.append((name, merged))
@@ -263,7 +265,7 @@ class Written:
         """What PEFT's own constructors make of the same settings, given to them here, field by field."""
         gathered, base = Largest(), GPT2Config.from_pretrained(self.place.base)
         for name, parts in self.parts.items():
-            if ("lora" in parts) == ("num_virtual_tokens" in parts):
+            if ("lora" in parts) + ("num_virtual_tokens" in parts) + ("num_prefix_tokens" in parts) != 1:
                 continue  # Of two parts that lie in folders of their own, or with what only carries saved modules.
             [ours] = [folder for version, folder, _ in self.saved if version == NEWEST and folder.parts[-1] == f"{name} for {NEWEST}"]
             fields = json.loads((ours / "adapter_config.json").read_text())
@@ -278,6 +280,10 @@ class Written:
                                        layers_to_transform=layers, use_rslora=lora.get("use_rslora", False), fan_in_fan_out=True,
                                        use_dora=lora.get("use_dora", False),
                                        **common)
+            elif "num_prefix_tokens" in parts:
+                made = peft.PrefixTuningConfig(num_virtual_tokens=parts["num_prefix_tokens"], token_dim=base.n_embd,
+                                               encoder_hidden_size=base.n_embd, num_transformer_submodules=1,
+                                               num_attention_heads=base.n_head, num_layers=base.n_layer, **common)
             else:
                 made = peft.PromptTuningConfig(num_virtual_tokens=parts["num_virtual_tokens"], token_dim=base.n_embd,
                                                num_transformer_submodules=1, num_attention_heads=base.n_head, num_layers=base.n_layer,
@@ -355,12 +361,13 @@ class Made:
     def __init__(self, place, short):
         self.place = place
         self.versions = (NEWEST, "0.17.1")
-        self.names = list(PEFT_MAKES)[:5] if short else list(PEFT_MAKES)
+        self.names = list(PEFT_MAKES)[:6] if short else list(PEFT_MAKES)
         self.refused = list(PEFT_REFUSED)[:2] if short else list(PEFT_REFUSED)
         for version in self.versions:
             for name in self.names + self.refused:
                 config = PEFT_MAKES.get(name) or {"target_modules": ["c_attn"], **PEFT_REFUSED[name]}
                 kind = "PromptTuningConfig" if "num_virtual_tokens" in config else "LoraConfig"
+                kind = "PrefixTuningConfig" if "prefix_projection" in config else kind
                 if kind == "LoraConfig":
                     config = {"r": 4, "lora_alpha": 6, "fan_in_fan_out": name != "lm_head", **config}
                 place.add(version, f"PEFT's {name}", "make", self.folder(version, name), kind_of_config=kind, config=config,

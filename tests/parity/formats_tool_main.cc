@@ -44,6 +44,7 @@
 #include "common/methods/merge_adapter.h"
 #include "common/methods/peft_fields.h"
 #include "common/methods/peft_lora.h"
+#include "common/methods/prefix_tuning.h"
 #include "common/methods/soft_prompt.h"
 #include "tests/parity/line_tool.h"
 
@@ -79,6 +80,8 @@ MethodConfig PartsOf(const Json& json) {
   }
   const int64_t tokens = json.value("num_virtual_tokens", int64_t{0});
   if (tokens > 0) parts.Set(SoftPromptConfig{.num_virtual_tokens = tokens});
+  const int64_t prefix = json.value("num_prefix_tokens", int64_t{0});
+  if (prefix > 0) parts.Set(PrefixTuningConfig{.num_virtual_tokens = prefix});
   auto saved = json.value("saved_modules", std::vector<std::string>());
   if (!saved.empty()) parts.Set(LastLayersConfig{0, false, false, std::move(saved)});
   return parts;

@@ -4,7 +4,7 @@ import sys
 
 import torch
 import transformers
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from programs import ROOT
@@ -17,7 +17,7 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 # The defaults of proto/graft/v1/spec.proto.
-LEARNING_RATES = {"lora": 2e-4, "soft_prompt": 3e-2, "last_layers": 1e-4, "full": 5e-5}
+LEARNING_RATES = {"lora": 2e-4, "soft_prompt": 3e-2, "last_layers": 1e-4, "full": 5e-5, "prefix_tuning": 1e-2}
 NO_DROPOUT = dict(embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
 TINY = dict(vocab_size=512, n_positions=64, n_embd=32, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0, **NO_DROPOUT)
 
@@ -82,6 +82,9 @@ def reference_model(base, method, dtype, **options):
                                                  task_type="CAUSAL_LM"))
     if prompt is not None:
         model = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=prompt.get("num_virtual_tokens", 20)))
+    if "prefix_tuning" in method:
+        model = get_peft_model(model, PrefixTuningConfig(task_type="CAUSAL_LM",
+                                                         num_virtual_tokens=method["prefix_tuning"].get("num_virtual_tokens", 20)))
     train_what_it_names(model, method)
     return model.to(dtype)
 
@@ -95,7 +98,8 @@ def train_what_it_names(model, method):
 
 def trained_tensors(model):
     """By graft's names."""
-    return {our_name(name): value for name, value in model.named_parameters() if value.requires_grad}
+    is_prefix = any(config.peft_type == "PREFIX_TUNING" for config in getattr(model, "peft_config", {}).values())
+    return {"prefix" if is_prefix else our_name(name): value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def without_key_bias(name, value):

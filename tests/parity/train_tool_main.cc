@@ -44,6 +44,7 @@
 #include "common/methods/full.h"
 #include "common/methods/last_layers.h"
 #include "common/methods/lora.h"
+#include "common/methods/prefix_tuning.h"
 #include "common/methods/soft_prompt.h"
 #include "tests/parity/engine_lines.h"
 #include "worker/engine/adapters/adapter_set.h"
@@ -152,6 +153,11 @@ MethodConfig MethodOf(const Json& json) {
     prompt.num_virtual_tokens = from.value("num_virtual_tokens", prompt.num_virtual_tokens);
     prompt.init = inits.at(from.value("init", "vocabulary"));
     prompt.init_text_ids = from.value("init_text_ids", prompt.init_text_ids);
+  }
+  if (json.contains("prefix_tuning")) {
+    PrefixTuningConfig& prefix = method.Get<PrefixTuningConfig>();
+    prefix.num_virtual_tokens =
+        json["prefix_tuning"].value("num_virtual_tokens", prefix.num_virtual_tokens);
   }
   if (json.contains("last_layers")) {
     const Json& from = json["last_layers"];

@@ -30,6 +30,7 @@ METHODS = {
     "soft prompt, random": {"soft_prompt": {"num_virtual_tokens": 5, "init": "random"}},
     "soft prompt, vocabulary": {"soft_prompt": {"init": "vocabulary"}},
     "soft prompt, text": {"soft_prompt": {"num_virtual_tokens": 7, "init": "text", "init_text_ids": [9, 400, 31]}},
+    "prefix tuning": {"prefix_tuning": {"num_virtual_tokens": 6}},
     "last layers": {"last_layers": {"num_layers": 2}},
     "last layers with head": {"last_layers": {"num_layers": 1, "include_lm_head": True}},
     "LoRA + soft prompt": {"lora": {}, "soft_prompt": {"num_virtual_tokens": 6}},

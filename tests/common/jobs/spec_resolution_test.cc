@@ -281,6 +281,29 @@ TEST_F(SpecResolutionTest, DoraHasLorasDefaultsAndGoesOnFromADoraOnly) {
   EXPECT_EQ(MethodName(ResolvedFineTune(spec).method()), "dora");
 }
 
+TEST_F(SpecResolutionTest, APrefixTakesPositionsAndStandsAlone) {
+  v1::JobSpec spec = LoraSpec();
+  v1::Method& method = *spec.mutable_fine_tune()->mutable_method();
+  method.Clear();
+  method.mutable_prefix_tuning();
+  const v1::FineTuneSpec resolved = ResolvedFineTune(spec);
+  EXPECT_EQ(MethodName(resolved.method()), "prefix_tuning");
+  EXPECT_EQ(resolved.method().prefix_tuning().num_virtual_tokens(), 20);
+  EXPECT_EQ(resolved.method().prefix_tuning().learning_rate(), 1e-2);
+  EXPECT_EQ(NumVirtualTokens(resolved.method()), 20);
+  EXPECT_EQ(resolved.training().residual_dropout(), 0);
+  method.mutable_prefix_tuning()->set_num_virtual_tokens(1023);
+  EXPECT_THAT(std::string(Resolve(spec).status().message()), HasSubstr("must be 1 to 1022"));
+  method.mutable_prefix_tuning()->set_num_virtual_tokens(0);
+  EXPECT_THAT(FieldsOf(Resolve(spec).status()),
+              ElementsAre("spec.fine_tune.method.prefix_tuning.num_virtual_tokens"));
+  method.mutable_prefix_tuning()->clear_num_virtual_tokens();
+  method.mutable_soft_prompt();
+  EXPECT_THAT(std::string(Resolve(spec).status().message()),
+              HasSubstr("spec.fine_tune.method.prefix_tuning: stands alone: PEFT loads nothing "
+                        "else beside a prefix"));
+}
+
 TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {
   v1::JobSpec spec;
   spec.mutable_evaluate()->set_adapter("old");

@@ -7,6 +7,7 @@
 #include "common/base/sha256.h"
 #include "common/methods/dora.h"
 #include "common/methods/method_spec.h"
+#include "common/methods/prefix_tuning.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/methods/test_adapter.h"
@@ -173,6 +174,64 @@ TEST_F(AdapterTest, SoftPromptIsPromptTuning) {
   EXPECT_THAT(File("adapter_config.json"),
               AllOf(HasSubstr("\"PROMPT_TUNING\""), HasSubstr("\"token_dim\": 4"),
                     HasSubstr("\"num_layers\": 3"), HasSubstr("\"num_attention_heads\": 2")));
+}
+
+TEST_F(AdapterTest, APrefixIsOneTableOfKeysAndValues) {
+  MethodConfig parts;
+  parts.Set(PrefixTuningConfig{.num_virtual_tokens = 5});
+  const AdapterFolder folder = RoundTrip(parts, {});
+  EXPECT_THAT(StoredNames("adapter_model.safetensors"), ElementsAre("prompt_embeddings"));
+  EXPECT_EQ(folder.Find("prefix")->shape, (std::vector<int64_t>{5, 2 * 3 * 4}));
+  EXPECT_EQ(folder.base_model_name(), "my/base");
+  EXPECT_THAT(File("README.md"), HasSubstr("- a prefix of 5 virtual tokens"));
+  const AdapterMethod described = MethodOfAdapter(folder.parts(), gpt2_);
+  EXPECT_EQ(MethodName(described.method), "prefix_tuning");
+  EXPECT_EQ(described.method.prefix_tuning().num_virtual_tokens(), 5);
+  gpt2_.n_head = 4;
+  EXPECT_THAT(OpenError(), HasSubstr("num_attention_heads: 2, but the base model has 4"));
+  gpt2_ = Tiny();
+  gpt2_.n_positions = 5;
+  EXPECT_THAT(OpenError(), HasSubstr("num_virtual_tokens: 5 leave no room in 5 positions"));
+}
+
+// Sizes and hashes of the files that these PEFT releases wrote themselves for GPT-2 small.
+TEST_F(AdapterTest, PrefixFilesAreThoseOfPeft) {
+  gpt2_ = Gpt2Config();
+  options_.base_model_name = "openai-community/gpt2";
+  MethodConfig parts;
+  parts.Set(PrefixTuningConfig());
+  const AdapterTensors tensors({}, parts, gpt2_);
+  const std::vector<std::tuple<const char*, size_t, const char*>> golden = {
+      {"0.10.0", 378, "c05edce3b8373e88"},
+      {"0.17.1", 405, "41c35177f990072d"},
+      {"0.20.0", 457, "c02f9e605fdf7c19"},
+      {"0.21.2", 457, "bf5494e06982db36"}};
+  for (const auto& [version, size, sha256_start] : golden) {
+    options_.peft_version = version;
+    ASSERT_TRUE(Write(parts, tensors).ok());
+    const std::string config = File("adapter_config.json");
+    EXPECT_EQ(config.size(), size) << config;
+    EXPECT_EQ(Sha256Hex(config).substr(0, 16), sha256_start) << version << config;
+    for (const auto& [other, ignored_size, ignored_hash] : golden) {
+      const auto converted = ConvertPeftConfigJson(config, other);
+      EXPECT_TRUE(converted.ok()) << converted.status();
+      EXPECT_EQ(Sha256Hex(*ConvertPeftConfigJson(*converted, version)), Sha256Hex(config));
+    }
+  }
+  const std::string file = *ReadFile(dir_.Path("a/adapter_model.safetensors"), 2 << 20);
+  EXPECT_EQ(file.size(), 1'474'688u);
+  EXPECT_EQ(Sha256Hex(file.substr(0, 128)),
+            "e738af3760558ea7dd475e0a665cc49cf5eef03d0268b57cdd498fbaf5938c4b");
+}
+
+TEST_F(AdapterTest, APrefixWithSavedModulesIsRefusedByName) {
+  MethodConfig parts;
+  parts.Set(PrefixTuningConfig{.num_virtual_tokens = 2});
+  RoundTrip(parts, {});
+  WriteConfig(absl::StrReplaceAll(
+      File("adapter_config.json"),
+      {{"\"modules_to_save\": null", "\"modules_to_save\": [\"transformer.ln_f\"]"}}));
+  EXPECT_THAT(OpenError(), AllOf(HasSubstr("UNIMPLEMENTED"), HasSubstr("modules_to_save")));
 }
 
 TEST_F(AdapterTest, LastLayersAreSavedModulesUnderACarrier) {

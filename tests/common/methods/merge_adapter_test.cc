@@ -5,6 +5,7 @@
 #include "common/base/file.h"
 #include "common/formats/float_convert.h"
 #include "common/methods/dora.h"
+#include "common/methods/prefix_tuning.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/formats/test_model.h"
@@ -166,6 +167,13 @@ TEST_F(MergeAdapterTest, ColumnsOfADoraAreAsLongAsItsMagnitudeSays) {
     }
   }
   ExpectAsInBase(Merged(), base, "h.0.attn.c_attn.weight");
+}
+
+TEST_F(MergeAdapterTest, APrefixIsNoWeight) {
+  Write(MethodConfig().Set(PrefixTuningConfig{.num_virtual_tokens = 2}), TestModel());
+  const absl::Status merged = Merge();
+  EXPECT_EQ(merged.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(merged.message()), HasSubstr("a prefix of 2 virtual tokens"));
 }
 
 TEST_F(MergeAdapterTest, SavedModulesTakeTheBasesPlaceAndAHeadIsUntied) {

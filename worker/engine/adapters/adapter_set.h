@@ -35,8 +35,6 @@ class AdapterSet {
   const MethodConfig& method() const { return method_; }
   const std::vector<TrainedTensor>& tensors() const { return tensors_.all(); }
   int64_t num_trained_parameters() const;
-  // That stand before each text: network().num_virtual_tokens() of what Bind returns.
-  int64_t num_virtual_tokens() const { return NumVirtualTokens(method_); }
 
   // Takes over the other's values (init_from). INVALID_ARGUMENT when names, shapes or LoRA's scales
   // differ, naming the first that does.

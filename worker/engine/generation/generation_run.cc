@@ -8,7 +8,7 @@ namespace graft {
 
 std::vector<int32_t> GenerationRun::Beginning(int64_t row) const {
   const Prompt& prompt = prompts[static_cast<size_t>(row)];
-  if (prompt.ids.empty() && prompt.network->num_virtual_tokens() == 0) {
+  if (prompt.ids.empty() && prompt.network->num_prompt_rows() == 0) {
     return {options.end_of_text_id};
   }
   return {prompt.ids.begin(), prompt.ids.end()};

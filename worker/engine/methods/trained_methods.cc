@@ -4,6 +4,7 @@
 #include "worker/engine/methods/base_weights.h"
 #include "worker/engine/methods/dora.h"
 #include "worker/engine/methods/lora.h"
+#include "worker/engine/methods/prefix_tuning.h"
 #include "worker/engine/methods/soft_prompt.h"
 #include "worker/engine/methods/trained_method.h"
 
@@ -11,8 +12,8 @@ namespace graft {
 
 const std::vector<const TrainedMethod*>& TrainedMethods() {
   static const auto& methods = *new std::vector<const TrainedMethod*>{
-      new TrainedLora(), new TrainedDora(), new TrainedSoftPrompt(), new TrainedLastLayers(),
-      new TrainedFull()};
+      new TrainedLora(),       new TrainedDora(), new TrainedSoftPrompt(),
+      new TrainedLastLayers(), new TrainedFull(), new TrainedPrefixTuning()};
   return methods;
 }
 

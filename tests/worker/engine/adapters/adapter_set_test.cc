@@ -9,6 +9,7 @@
 #include "common/methods/full.h"
 #include "common/methods/last_layers.h"
 #include "common/methods/lora.h"
+#include "common/methods/prefix_tuning.h"
 #include "common/methods/soft_prompt.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/engine/golden.h"
@@ -230,6 +231,31 @@ TEST(AdapterSetTest, ADoraBeginsAsTheBase) {
   EXPECT_TRUE(at::equal(set->tensors()[0].tensor, lora->tensors()[0].tensor));
   EXPECT_LT(RelativeDifference(NextLogits(set->Bind()), NextLogits(model->network())), 1e-12);
   for (const TrainedTensor& trained : set->tensors()) EXPECT_EQ(trained.method, "dora");
+}
+
+TEST(AdapterSetTest, APrefixIsKeysAndValuesOfEveryBlockAndSurvivesSaveAndLoad) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  const auto set =
+      RandomSet(*model, MethodConfig().Set(PrefixTuningConfig{.num_virtual_tokens = 4}));
+  const Gpt2Network network = set->Bind();
+  const int64_t width = network.width(), head = width / network.num_heads;
+  ASSERT_EQ(set->tensors().size(), 1u);
+  const at::Tensor rows = set->tensors()[0].tensor;
+  EXPECT_EQ(network.prefix_length(), 4);
+  EXPECT_EQ(network.num_prompt_rows(), 0);
+  // Row 3, the value of head 1 in block 2.
+  EXPECT_TRUE(at::equal(network.blocks[2].prefix.values[1][3],
+                        rows[3].narrow(0, (2 * 2 + 1) * width + head, head)));
+  const TempDir parent;
+  ASSERT_TRUE(set->Save(parent.Path("adapter"), {}).ok());
+  const auto loaded = AdapterSet::Load(*model, parent.Path("adapter"));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(at::equal((*loaded)->tensors()[0].tensor, rows));
+  EXPECT_EQ((*loaded)->Bind().prefix_length(), 4);
+  EXPECT_THAT(
+      CreationError(MethodConfig().Set(PrefixTuningConfig{.num_virtual_tokens = 23})),
+      ::testing::ResultOf([](const absl::Status& s) { return std::string(s.message()); },
+                          HasSubstr("prefix_tuning.num_virtual_tokens: 23 is not in 1..22")));
 }
 
 TEST(AdapterSetTest, FullIsSavedAsAModel) {

@@ -182,6 +182,19 @@ TEST_F(GeneratorTest, RefusesBeamsThatSample) {
 TEST_F(GeneratorTest, AnEmptyPromptBeginsWithEndOfText) {
   const std::vector<Generated> generated = Run({{}, {kNeverEnds}}, options_);
   EXPECT_EQ(generated[0].ids, generated[1].ids);
+  // A prefix has keys, but no row whose logits could be read.
+  Gpt2Network prefixed = network();
+  at::manual_seed(1);
+  for (BlockTensors& block : prefixed.blocks) {
+    const auto random = [&] {
+      return at::randn({prefixed.num_heads, 2, prefixed.width() / prefixed.num_heads},
+                       prefixed.wte.options());
+    };
+    block.prefix = {random(), random()};
+  }
+  const auto behind = Generate(prefixed, std::vector<Ids>{{}, {kNeverEnds}}, options_, stop_);
+  ASSERT_TRUE(behind.ok()) << behind.status();
+  EXPECT_EQ((*behind)[0].ids, (*behind)[1].ids);
 }
 
 TEST_F(GeneratorTest, RefusesWhatDoesNotFitTheModel) {
