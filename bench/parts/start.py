@@ -1,14 +1,21 @@
-"""From the start of a new process to the beginning of its first optimiser step: files in the page cache, no token ids cached."""
+"""From the start of a new process to the beginning of its first optimiser step: files in the page cache, no token ids cached. And the same
+of a job that a worker runs on an engine which holds the base model, from its lease on."""
 
+import datetime
 import json
+import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import jobs
 from inputs import write_rows
 from process import PEERS, Failed
-from results import Row, median
+from results import Row, Unavailable, median
+
+from parts.service import integration
 
 BATCH = 4
 
@@ -24,6 +31,37 @@ def seconds_until(command, env, text):
                 process.kill()
                 return took
     raise Failed(f"{command[0]} ended with {process.returncode} and never printed {text}, but last {said.strip() or 'nothing'}")
+
+
+def moment(event):
+    """Seconds since 1970 of the event's own time, which has nanoseconds."""
+    return datetime.datetime.fromisoformat(event["create_time"][:26].rstrip("Z") + "+00:00").timestamp()
+
+
+def resident_seconds(bench, train):
+    """Of each round's job, the first one left out: it starts the engine and loads the model."""
+    bench.need("pytest")
+    if bench.device != "cpu":
+        raise Unavailable("a server's worker computes on the CPU here")
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="graft-", dir="/tmp"))  # Short: a socket's path has at most 107 bytes.
+    graft = integration(bench.bin.parent).Graft(directory)
+    try:
+        graft.start(program=bench.program("graft-server"), engine_threads=bench.threads)
+        graft.cli("models", "add", "base", bench.inputs.base())
+        graft.cli("datasets", "upload", train, "--name", "train")
+        took = []
+        for rank in range(1, bench.rounds + 2):
+            name = graft.json("submit", "--base-model", "base", "--train", "train", "--method", "lora", "--rank", rank, "--precision", "fp32", "--max-steps", 1,
+                              "--batch-size", BATCH, "--max-source-tokens", bench.inputs.source, "--max-target-tokens", bench.inputs.target)[0]["name"]
+            graft.wait_for(name)
+            events = graft.events(name)
+            [leased] = [event for event in events if event.get("state_change", {}).get("to") == "JOB_STATE_RUNNING"]
+            trains = [event for event in events if event.get("stage_change", {}).get("stage") == "JOB_STAGE_TRAINING"][0]
+            took.append(moment(trains) - moment(leased))
+        return took[1:]
+    finally:
+        graft.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def run(bench):
@@ -43,4 +81,9 @@ def run(bench):
             for who, value in took.items():
                 seconds[who].append(value)
     megabytes = train.stat().st_size / 1e6
-    return [Row(f"start to first step, cold, {len(rows):,} articles ({megabytes:.1f} MB) to tokenise; s", {who: median(values) for who, values in seconds.items()})]
+    measured = [Row(f"start to first step, cold, {len(rows):,} articles ({megabytes:.1f} MB) to tokenise; s", {who: median(values) for who, values in seconds.items()})]
+    try:
+        measured.append(Row("lease to first step, on an engine that holds the base model; s", {"graft": median(resident_seconds(bench, train))}))
+    except Unavailable as missing:
+        bench.note(f"Not measured on an engine that holds the model: {missing}.")
+    return measured

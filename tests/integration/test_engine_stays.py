@@ -32,8 +32,8 @@ def trained(graft, name):
     assert len(job["attempts"]) == 1
     result = job["result"]
     folder = graft.directory / "data/artifacts" / ("models" if "model" in result else "adapters") / (result.get("model") or result["adapter"])
-    files = sorted(folder.rglob("*.safetensors"))
-    assert files, list(folder.parent.iterdir())
+    # The folder is a view, made after the commit.
+    files = wait_until(lambda: sorted(folder.rglob("*.safetensors")), f"the files of {folder}")
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
@@ -41,6 +41,12 @@ def memory(pid):
     """Bytes of RAM that are the process's alone: what it maps of files is the page cache's."""
     [line] = [line for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("RssAnon:")]
     return int(line.split()[1]) * 1024
+
+
+def has_ended(pid):
+    """To the last: one that is on its way out has no command line any more, but its socket still."""
+    status = pathlib.Path(f"/proc/{pid}/status")
+    return not status.exists() or "State:\tZ" in status.read_text()
 
 
 def generate(graft, *flags):
@@ -55,7 +61,7 @@ def in_a_row(graft, count, first_look):
     for label in JOBS:
         for pid in graft.pids("graft-engine"):
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not graft.pids("graft-engine"), "the engine's end")
+            wait_until(lambda pid=pid: has_ended(pid), "the engine's end")
         fresh[label] = trained(graft, fine_tune(graft, label, "--output-name", f"fresh-{label.replace('+', '-')}"))
     [pid] = graft.pids("graft-engine")
     texts, looks = set(), {}
@@ -74,6 +80,7 @@ def in_a_row(graft, count, first_look):
             graft.cli("delete", name, "--with-adapter", check=False)
         if number + 1 in (first_look, count):
             looks[number + 1] = memory(pid)
+            print(f"after {number + 1} jobs the engine has {looks[number + 1] / 1e6:.1f} MB")
     assert graft.pids("graft-engine") == [pid], "another engine"
     assert len(texts) == 1, texts
     return looks[first_look], looks[count]
@@ -86,7 +93,6 @@ def test_jobs_of_all_methods_in_a_row_on_one_engine_leave_what_a_fresh_one_leave
 @pytest.mark.full
 def test_the_memory_of_an_engine_stays_flat_over_200_jobs(loaded):
     early, late = in_a_row(loaded, 200, 20)
-    print(f"memory after 20 jobs {early / 1e6:.1f} MB, after 200 {late / 1e6:.1f} MB")
     assert late <= 1.05 * early
 
 
