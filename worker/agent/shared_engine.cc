@@ -35,18 +35,25 @@ absl::StatusOr<engine::v1::EngineEvent> SharedEngine::Read(const std::string& su
     mutex_.Unlock();
     absl::StatusOr<engine::v1::EngineEvent> event = process_->Read();
     mutex_.Lock();
-    const bool is_ours = event.ok() && (event->job() == subject || event->job().empty());
-    if (event.ok()) {
-      Note(*event);
-    } else {
+    if (!event.ok()) {
       broken_ = event.status();
       if (!texts_at_work_.empty()) ended_by_text_ = true;
+      StopReading();
+      continue;
     }
-    if (event.ok() && !is_ours) Deliver(*std::move(event));
-    reading_ = false;
-    changed_.NotifyAll();
-    if (is_ours) return event;
+    Note(*event);
+    if (event->job() == subject || event->job().empty()) {
+      StopReading();
+      return event;
+    }
+    Deliver(*std::move(event));
+    StopReading();
   }
+}
+
+void SharedEngine::StopReading() {
+  reading_ = false;
+  changed_.NotifyAll();
 }
 
 void SharedEngine::Note(const engine::v1::EngineEvent& event) {

@@ -52,6 +52,8 @@ class SharedEngine {
     std::deque<engine::v1::EngineEvent> events;
   };
 
+  // Lets the next one read for all.
+  void StopReading() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Notes which texts it works on: it says so when it begins, and when it ends.
   void Note(const engine::v1::EngineEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // To whom it is about, if it is still there.

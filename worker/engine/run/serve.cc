@@ -101,7 +101,7 @@ class Server {
     channel_.Send(event);
   }
 
-  void Run(CommandQueue::Work work) {
+  void Run(const CommandQueue::Work& work) {
     const std::string& job = work.command.job();
     JobControl& control = *work.control;
     ProtoEventSink sink({
@@ -243,7 +243,7 @@ int Serve(int fd, const SessionOptions& options) {
       (void)!write(STDERR_FILENO, name.data(), name.size());
     }
     if (command.has_run()) {
-      server.Run(*std::move(work));
+      server.Run(*work);
     } else {
       server.Generate(*std::move(work));
     }
