@@ -43,6 +43,16 @@ FINE_TUNE = {
                    "last_layers": {"num_layers": 1, "include_final_norm": False, "include_lm_head": True, "learning_rate": 1e-4}},
         "training": {**STEPS, "attention_dropout": 0.1, "residual_dropout": 0.1},
     },
+    "dora": {
+        "method": {"lora": {"rank": 2, "dropout": 0.1, "use_dora": True}, "soft_prompt": {"num_virtual_tokens": 2}},
+        "training": STEPS,
+        "evaluation": SCORED,
+    },
+    "prefix": {
+        "method": {"prefix_tuning": {"num_virtual_tokens": 3, "learning_rate": 1e-1}},
+        "training": STEPS,
+        "evaluation": {**SCORED, "generation": GREEDY},
+    },
     "everything": {
         "method": {"full": {"learning_rate": 1e-4}},
         "training": {**STEPS, "embedding_dropout": 0.1, "precision": "PRECISION_BF16"},
