@@ -12,6 +12,8 @@ from conftest import wait_until
 # Every method, hybrids, and evaluations: what each leaves is the same, whatever the engine did before.
 JOBS = {
     "lora": ["--method", "lora", "--rank", "4", "--lora-dropout", "0.1"],
+    "dora": ["--method", "dora", "--rank", "2"],
+    "prefix_tuning": ["--method", "prefix_tuning", "--prefix-tokens", "3"],
     "soft_prompt": ["--method", "soft_prompt", "--num-virtual-tokens", "4"],
     "last_layers": ["--method", "last_layers", "--num-layers", "1"],
     "full": ["--method", "full"],
@@ -87,7 +89,7 @@ def in_a_row(graft, count, first_look):
 
 
 def test_jobs_of_all_methods_in_a_row_on_one_engine_leave_what_a_fresh_one_leaves(loaded):
-    in_a_row(loaded, 14, 7)
+    in_a_row(loaded, 18, 9)
 
 
 @pytest.mark.full

@@ -146,6 +146,7 @@ worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, 
   EnginePool::Borrower borrower;
   // A job's attempts are told apart: a command that is late must not meet the next one.
   borrower.subject = absl::StrCat(job(), "@", lease_epoch());
+  heard_ = false;
   borrower.base = lease_.base_model().sha256();
   borrower.log_path = engine_log_;
   const auto borrowed = parts_.engines.Borrow(borrower);
@@ -159,7 +160,12 @@ worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, 
   Attach(&engine);
   const absl::StatusOr<engine::v1::Finished> finished = ReadEngine(engine, outbox);
   const bool untouched = Detach();
-  if (!finished.ok()) return EndOfCrash(engine, finished.status());
+  if (!finished.ok()) {
+    // It died while it was idle, a moment before it was borrowed: another one is.
+    const bool had_ended = !heard_ && engine.was_idle() && ended() == EndReason::kNone;
+    return had_ended && !cancelled() ? RunEngine(run, outbox)
+                                     : EndOfCrash(engine, finished.status());
+  }
   if (untouched && LeavesEngineSound(*finished)) engine.GiveBack();
   return EndOfEngine(*finished);
 }
@@ -188,6 +194,7 @@ absl::StatusOr<engine::v1::Finished> Attempt::ReadEngine(EngineLoan& engine, Out
   for (;;) {
     SetReading(true);
     ASSIGN_OR_RETURN(engine::v1::EngineEvent event, engine.Read());
+    heard_ = true;
     Observe(event);
     if (event.has_hello() && options_.on_hello) options_.on_hello(event.hello());
     if (event.has_finished()) return std::move(*event.mutable_finished());

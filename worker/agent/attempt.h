@@ -160,7 +160,8 @@ class Attempt {
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;  // The engine is being listened to.
   bool engine_waits_ ABSL_GUARDED_BY(mutex_) = false;
 
-  Outcome outcome_;  // The slot thread's own.
+  Outcome outcome_;     // The slot thread's own.
+  bool heard_ = false;  // Its engine has said something. The slot thread's own.
 };
 
 }  // namespace graft

@@ -13,8 +13,12 @@
 namespace graft {
 
 EngineLoan::EngineLoan(EnginePool& pool, std::shared_ptr<SharedEngine> engine, std::string subject,
-                       Role role)
-    : pool_(pool), engine_(std::move(engine)), subject_(std::move(subject)), role_(role) {
+                       Role role, bool was_idle)
+    : pool_(pool),
+      engine_(std::move(engine)),
+      subject_(std::move(subject)),
+      role_(role),
+      was_idle_(was_idle) {
   engine_->Open(subject_,
                 role_ == Role::kJob ? SharedEngine::Kind::kJob : SharedEngine::Kind::kText);
 }
@@ -73,13 +77,13 @@ absl::StatusOr<std::unique_ptr<EngineLoan>> EnginePool::Borrow(const Borrower& b
     Entry* const with_job = FindWithJob(borrower.base);
     if (with_job != nullptr) return AddGuest(*with_job, borrower);
   }
-  if (free != nullptr) return Lend(*free, borrower);
+  if (free != nullptr) return Lend(*free, borrower, /*was_idle=*/true);
   ASSIGN_OR_RETURN(std::unique_ptr<EngineProcess> process, Launch(borrower.log_path));
   if (stopping_) return absl::CancelledError("the worker stops");
   Entry entry;
   entry.engine = std::make_shared<SharedEngine>(std::move(process));
   engines_.push_back(std::move(entry));
-  return Lend(engines_.back(), borrower);
+  return Lend(engines_.back(), borrower, /*was_idle=*/false);
 }
 
 std::unique_ptr<EngineLoan> EnginePool::Join(const Borrower& borrower) {
@@ -128,19 +132,20 @@ EnginePool::Entry* EnginePool::FindWithJob(const std::string& base) {
   return nullptr;
 }
 
-std::unique_ptr<EngineLoan> EnginePool::Lend(Entry& entry, const Borrower& borrower) {
+std::unique_ptr<EngineLoan> EnginePool::Lend(Entry& entry, const Borrower& borrower,
+                                             bool was_idle) {
   entry.lent = true;
   entry.runs_job = !borrower.is_text;
   entry.base = borrower.base;
   return std::make_unique<EngineLoan>(
       *this, entry.engine, borrower.subject,
-      borrower.is_text ? EngineLoan::Role::kText : EngineLoan::Role::kJob);
+      borrower.is_text ? EngineLoan::Role::kText : EngineLoan::Role::kJob, was_idle);
 }
 
 std::unique_ptr<EngineLoan> EnginePool::AddGuest(Entry& entry, const Borrower& borrower) {
   ++entry.guests;
   return std::make_unique<EngineLoan>(*this, entry.engine, borrower.subject,
-                                      EngineLoan::Role::kGuest);
+                                      EngineLoan::Role::kGuest, /*was_idle=*/false);
 }
 
 absl::StatusOr<std::unique_ptr<EngineProcess>> EnginePool::Launch(const std::string& log_path) {

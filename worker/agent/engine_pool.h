@@ -35,8 +35,8 @@ class EnginePool;
 class EngineLoan {
  public:
   enum class Role { kJob, kText, kGuest };
-  EngineLoan(EnginePool& pool, std::shared_ptr<SharedEngine> engine, std::string subject,
-             Role role);
+  EngineLoan(EnginePool& pool, std::shared_ptr<SharedEngine> engine, std::string subject, Role role,
+             bool was_idle);
   // Ends the engine, unless it was given back; a guest's text is merely cancelled.
   ~EngineLoan();
   EngineLoan(const EngineLoan&) = delete;
@@ -52,6 +52,8 @@ class EngineLoan {
   void KillAsBroken() { engine_->KillBecauseOf(subject_); }
   // Another has borrowed it, for a job.
   bool is_guest() const { return role_ == Role::kGuest; }
+  // It was not started for this: it may have died meanwhile.
+  bool was_idle() const { return was_idle_; }
   // It ended by somebody else's text.
   bool WasEndedByText() { return engine_->WasEndedByText(); }
 
@@ -64,6 +66,7 @@ class EngineLoan {
   const std::shared_ptr<SharedEngine> engine_;
   const std::string subject_;
   const Role role_;
+  const bool was_idle_;
   bool given_back_ = false;
 };
 
@@ -132,7 +135,7 @@ class EnginePool {
   Entry* FindFree(const std::string& base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Entry* FindWithJob(const std::string& base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveDead(Engines& dead) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::unique_ptr<EngineLoan> Lend(Entry& entry, const Borrower& borrower)
+  std::unique_ptr<EngineLoan> Lend(Entry& entry, const Borrower& borrower, bool was_idle)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::unique_ptr<EngineLoan> AddGuest(Entry& entry, const Borrower& borrower)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

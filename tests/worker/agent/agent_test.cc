@@ -66,6 +66,17 @@ TEST_F(AgentTest, ACrashedEngineIsReportedAsInfrastructureAndTheWorkerGoesOn) {
   EXPECT_THAT(metrics_.Text(), testing::HasSubstr("graft_engine_crashes_total 1"));
 }
 
+TEST_F(AgentTest, AnEngineThatDiedBeforeItGotTheJobIsNoFailureOfIt) {
+  StartAgent();
+  server_.AddJob("a");
+  launcher_.Script(0)->Finish();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
+  launcher_.Script(0)->DieOfNextRun();
+  server_.AddJob("b");
+  launcher_.Script(1)->Finish();
+  EXPECT_TRUE(server_.WaitForFinish("b").has_succeeded());
+}
+
 TEST_F(AgentTest, WhatAnEngineSaysOfItselfGoesWithTheNextLease) {
   StartAgent();
   server_.AddJob("a");

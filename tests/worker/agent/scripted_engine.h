@@ -40,6 +40,11 @@ class EngineScript {
     garbled_ = true;
     changed_.NotifyAll();
   }
+  // It is on its way out, though nobody can see it yet.
+  void DieOfNextRun() {
+    MutexLock lock(mutex_);
+    dies_of_run_ = true;
+  }
   // The process is gone.
   void Crash() {
     MutexLock lock(mutex_);
@@ -65,6 +70,11 @@ class EngineScript {
   void ForgetCommands() {
     MutexLock lock(mutex_);
     commands_.clear();
+  }
+  // How much of what was said nobody has read.
+  int64_t unheard() {
+    MutexLock lock(mutex_);
+    return static_cast<int64_t>(events_.size());
   }
   void WaitForDeath() {
     MutexLock lock(mutex_);
@@ -92,6 +102,7 @@ class EngineScript {
     MutexLock lock(mutex_);
     commands_.push_back(command);
     if (command.has_run()) job_ = command.job();
+    if (command.has_run() && dies_of_run_) dead_ = true;
     changed_.NotifyAll();
     return absl::OkStatus();
   }
@@ -115,6 +126,7 @@ class EngineScript {
   std::deque<engine::v1::EngineEvent> events_ ABSL_GUARDED_BY(mutex_);
   std::vector<engine::v1::EngineCommand> commands_ ABSL_GUARDED_BY(mutex_);
   bool dead_ ABSL_GUARDED_BY(mutex_) = false;
+  bool dies_of_run_ ABSL_GUARDED_BY(mutex_) = false;
   std::string job_ ABSL_GUARDED_BY(mutex_);  // The latest: what is said is about it.
   bool garbled_ ABSL_GUARDED_BY(mutex_) = false;
   bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
