@@ -331,7 +331,7 @@ class Tool {
         ASSIGN_OR_RETURN(Gpt2Network network, Network(own, adapters.emplace_back()));
         found = networks.emplace(folder, std::move(network)).first;
       }
-      prompts.push_back({&found->second, texts[i]});
+      prompts.push_back({&found->second, texts[i], static_cast<int64_t>(i)});
     }
     GeneratorOptions options;
     options.generation = GenerationOf(command.at("generation"));
