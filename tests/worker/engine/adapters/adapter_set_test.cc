@@ -58,6 +58,25 @@ at::Tensor NextLogits(const Gpt2Network& network) {
                                       at::arange(prompt, prompt + 9, at::kLong), nullptr));
 }
 
+TEST(AdapterSetTest, InBf16TheProductsAreOfTheTrainedWeights) {
+  const c10::NoGradGuard no_grad;
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kBFloat16);
+  const auto set =
+      *AdapterSet::Create(*model, LastLayers({.num_layers = 1, .include_lm_head = true}), 1);
+  at::manual_seed(3);
+  for (const TrainedTensor& trained : set->tensors()) {
+    trained.tensor.add_(at::randn_like(trained.tensor), 0.3);
+  }
+  const Gpt2Network network = set->Bind();
+  Gpt2Network plain = network;  // Without what is laid out for the processor.
+  plain.head_packed = {};
+  for (BlockTensors& block : plain.blocks) {
+    for (Projection& projection : block.projections) projection.packed = {};
+  }
+  EXPECT_LT(RelativeDifference(NextLogits(network), NextLogits(plain)), 0.02);
+  EXPECT_GT(RelativeDifference(NextLogits(network), NextLogits(model->network())), 0.2);
+}
+
 TEST(AdapterSetTest, InBf16TrainingBeginsWithTheFilesOwnValues) {
   const std::unique_ptr<Gpt2Model> exact = GoldenModel(at::kFloat);
   const std::unique_ptr<Gpt2Model> rounded = GoldenModel(at::kBFloat16);
