@@ -11,13 +11,12 @@
 namespace graft {
 namespace {
 
-class DoraPart : public TrainedPart {
+class DoraPart : public LoraPart {
  public:
-  DoraPart(std::vector<LoraPlace> places, const LoraConfig& lora)
-      : places_(std::move(places)), rank_(lora.rank), alpha_(lora.alpha) {}
+  using LoraPart::LoraPart;
 
   void Bind(const TrainedTensors& tensors, Gpt2Network& network) const override {
-    for (const LoraPlace& place : places_) {
+    for (const LoraPlace& place : places()) {
       Projection& projection = network.blocks[place.layer].projections[place.site];
       const std::string a = place.path() + ".lora_A", b = place.path() + ".lora_B";
       projection.adapter = std::make_shared<DoraProjection>(
@@ -26,15 +25,6 @@ class DoraPart : public TrainedPart {
           place.scale, place.dropout);
     }
   }
-  absl::Status CheckSame(const TrainedPart& other) const override {
-    return CheckSameScales(places_, static_cast<const DoraPart&>(other).places_);
-  }
-  absl::Status CheckSaves() const override { return CheckOneShape(places_, rank_, alpha_); }
-
- private:
-  const std::vector<LoraPlace> places_;
-  const int64_t rank_;
-  const double alpha_;
 };
 
 }  // namespace

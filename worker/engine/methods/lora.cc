@@ -59,30 +59,6 @@ absl::StatusOr<int> SiteOf(const LoraModule& module) {
   return absl::UnimplementedError(absl::StrCat("LoRA on ", module.name, " is not supported"));
 }
 
-class LoraPart : public TrainedPart {
- public:
-  LoraPart(std::vector<LoraPlace> places, const LoraConfig& lora)
-      : places_(std::move(places)), rank_(lora.rank), alpha_(lora.alpha) {}
-
-  void Bind(const TrainedTensors& tensors, Gpt2Network& network) const override {
-    for (const LoraPlace& place : places_) {
-      network.blocks[place.layer].projections[place.site].adapter =
-          std::make_shared<LoraProjection>(tensors.InNetwork(place.path() + ".lora_A"),
-                                           tensors.InNetwork(place.path() + ".lora_B"), place.scale,
-                                           place.dropout);
-    }
-  }
-  absl::Status CheckSame(const TrainedPart& other) const override {
-    return CheckSameScales(places_, static_cast<const LoraPart&>(other).places_);
-  }
-  absl::Status CheckSaves() const override { return CheckOneShape(places_, rank_, alpha_); }
-
- private:
-  const std::vector<LoraPlace> places_;
-  const int64_t rank_;
-  const double alpha_;
-};
-
 }  // namespace
 
 std::string LoraPlace::path() const { return ModulePath(layer, site); }
@@ -132,23 +108,31 @@ absl::StatusOr<std::vector<LoraPlace>> LoraPlaces(const LoraConfig& lora) {
   return places;
 }
 
-absl::Status CheckOneShape(const std::vector<LoraPlace>& places, int64_t rank, double alpha) {
-  for (const LoraPlace& place : places) {
-    if (place.rank == rank && place.alpha == alpha) continue;
-    return absl::UnimplementedError(
-        "an adapter with a rank or alpha of its own for some layers cannot be written");
+void LoraPart::Bind(const TrainedTensors& tensors, Gpt2Network& network) const {
+  for (const LoraPlace& place : places_) {
+    network.blocks[place.layer].projections[place.site].adapter = std::make_shared<LoraProjection>(
+        tensors.InNetwork(place.path() + ".lora_A"), tensors.InNetwork(place.path() + ".lora_B"),
+        place.scale, place.dropout);
+  }
+}
+
+absl::Status LoraPart::CheckSame(const TrainedPart& other) const {
+  const std::vector<LoraPlace>& there = static_cast<const LoraPart&>(other).places_;
+  for (size_t i = 0; i < places_.size() && i < there.size(); ++i) {
+    if (places_[i].scale != there[i].scale) {
+      return absl::InvalidArgumentError(absl::StrCat("init_from: alpha/rank of ", places_[i].path(),
+                                                     " is ", there[i].scale, " there and ",
+                                                     places_[i].scale, " here"));
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckSameScales(const std::vector<LoraPlace>& here,
-                             const std::vector<LoraPlace>& there) {
-  for (size_t i = 0; i < here.size() && i < there.size(); ++i) {
-    if (here[i].scale != there[i].scale) {
-      return absl::InvalidArgumentError(absl::StrCat("init_from: alpha/rank of ", here[i].path(),
-                                                     " is ", there[i].scale, " there and ",
-                                                     here[i].scale, " here"));
-    }
+absl::Status LoraPart::CheckSaves() const {
+  for (const LoraPlace& place : places_) {
+    if (place.rank == rank_ && place.alpha == alpha_) continue;
+    return absl::UnimplementedError(
+        "an adapter with a rank or alpha of its own for some layers cannot be written");
   }
   return absl::OkStatus();
 }

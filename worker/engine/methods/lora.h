@@ -1,5 +1,8 @@
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "common/methods/lora.h"
 #include "worker/engine/methods/trained_method.h"
 
@@ -26,11 +29,27 @@ absl::StatusOr<std::vector<FreshLora>> MakeLora(const LoraConfig& lora,
                                                 const CreateContext& context);
 // Of an adapter's files. UNIMPLEMENTED: LoRA on something else.
 absl::StatusOr<std::vector<LoraPlace>> LoraPlaces(const LoraConfig& lora);
-// UNIMPLEMENTED: a rank or alpha of its own for some of them.
-absl::Status CheckOneShape(const std::vector<LoraPlace>& places, int64_t rank, double alpha);
-// Of two lists for the same tensors.
-absl::Status CheckSameScales(const std::vector<LoraPlace>& here,
-                             const std::vector<LoraPlace>& there);
+
+// The places of a set's LoRA, or of what is made like it.
+class LoraPart : public TrainedPart {
+ public:
+  LoraPart(std::vector<LoraPlace> places, const LoraConfig& lora)
+      : places_(std::move(places)), rank_(lora.rank), alpha_(lora.alpha) {}
+
+  void Bind(const TrainedTensors& tensors, Gpt2Network& network) const override;
+  // Each place's scale must be the other's.
+  absl::Status CheckSame(const TrainedPart& other) const override;
+  // All must have one rank and one alpha.
+  absl::Status CheckSaves() const override;
+
+ protected:
+  const std::vector<LoraPlace>& places() const { return places_; }
+
+ private:
+  const std::vector<LoraPlace> places_;
+  const int64_t rank_;
+  const double alpha_;
+};
 
 class TrainedLora : public TrainedMethod {
  public:
