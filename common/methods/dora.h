@@ -15,6 +15,7 @@ inline constexpr char kMagnitudeSuffix[] = ".lora_magnitude_vector";
 class Dora : public Lora {
  public:
   const char* name() const override { return DoraConfig::kMethod; }
+  bool must_be_known() const override { return true; }
   bool In(const v1::Method& method) const override;
   void AddTo(const v1::Method& before, v1::Method& method) const override;
   void Leave(v1::Method& method) const override;

@@ -67,6 +67,9 @@ class Method {
   // "lora": learning rates and trained tensors go by it, and users call it that.
   virtual const char* name() const = 0;
   virtual double default_learning_rate() const = 0;
+  // Is it younger than some workers that may ask for jobs? Then only those get one of it that name
+  // it: others would not read its settings, and train something else.
+  virtual bool must_be_known() const { return false; }
 
   // ---- Its part of a spec
 

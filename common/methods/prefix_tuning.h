@@ -22,6 +22,7 @@ inline constexpr char kPrefixTensor[] = "prefix";
 class PrefixTuning : public Method {
  public:
   const char* name() const override { return PrefixTuningConfig::kMethod; }
+  bool must_be_known() const override { return true; }
   double default_learning_rate() const override { return 1e-2; }
   const char* why_alone() const override { return "PEFT loads nothing else beside a prefix"; }
   void Check(const v1::Method& method, const FieldScope& scope) const override;

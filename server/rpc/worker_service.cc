@@ -29,11 +29,12 @@ WorkerRef RefOf(const worker::v1::WorkerIdentity& worker) {
 }
 
 std::optional<Abilities> AbilitiesOf(const worker::v1::LeaseJobRequest& request) {
-  if (!request.has_capabilities()) return std::nullopt;
+  if (!request.has_capabilities() && request.methods().empty()) return std::nullopt;
   const worker::v1::Capabilities& capabilities = request.capabilities();
   return Abilities{{capabilities.devices().begin(), capabilities.devices().end()},
                    {capabilities.precisions().begin(), capabilities.precisions().end()},
-                   capabilities.cpu_capability()};
+                   capabilities.cpu_capability(),
+                   {request.methods().begin(), request.methods().end()}};
 }
 
 template <typename Request>

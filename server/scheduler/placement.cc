@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/jobs/job_state.h"
 
 namespace graft {
@@ -18,12 +19,15 @@ bool Contains(const std::vector<std::string>& all, const std::string& one) {
 }  // namespace
 
 bool CanServe(const std::optional<Abilities>& abilities, const JobNeeds& needs) {
+  for (const absl::string_view method : absl::StrSplit(needs.methods, '+', absl::SkipEmpty())) {
+    if (!abilities.has_value() || !Contains(abilities->methods, std::string(method))) return false;
+  }
   if (!abilities.has_value()) return true;
   if (!needs.precision.empty() && !abilities->precisions.empty() &&
       !Contains(abilities->precisions, needs.precision)) {
     return false;
   }
-  if (needs.device.empty()) return true;
+  if (needs.device.empty() || abilities->devices.empty()) return true;
   if (needs.device != kCpu) return Contains(abilities->devices, needs.device);
   const bool has_gpu = std::any_of(abilities->devices.begin(), abilities->devices.end(),
                                    [](const std::string& device) { return device != kCpu; });
@@ -33,7 +37,8 @@ bool CanServe(const std::optional<Abilities>& abilities, const JobNeeds& needs) 
 
 std::string NeedsText(const JobNeeds& needs) {
   std::vector<std::string> parts;
-  for (const std::string* part : {&needs.device, &needs.cpu_capability, &needs.precision}) {
+  for (const std::string* part :
+       {&needs.device, &needs.cpu_capability, &needs.precision, &needs.methods}) {
     if (!part->empty()) parts.push_back(*part);
   }
   return absl::StrJoin(parts, ", ");

@@ -23,13 +23,15 @@ namespace graft {
 
 // What a worker's engines compute with. Names as in v1::Execution.
 struct Abilities {
-  std::vector<std::string> devices;  // "cpu", or a GPU's model.
+  std::vector<std::string> devices;  // "cpu", or a GPU's model. Empty: it has had no engine yet.
   std::vector<std::string> precisions;
   std::string cpu_capability;
+  std::vector<std::string> methods;  // That it says it knows.
 };
 
 // May a worker with these abilities take a job with these needs? One on a GPU takes jobs that began
-// on a CPU. Without abilities (a worker of an earlier build) it is taken to be able to do anything.
+// on a CPU. Without abilities, or devices, it is taken to be able to do anything with the methods
+// that all know.
 bool CanServe(const std::optional<Abilities>& abilities, const JobNeeds& needs);
 
 // For people: "NVIDIA H200, bf16".

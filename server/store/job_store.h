@@ -99,6 +99,8 @@ struct JobNeeds {
   std::string cpu_capability;
   // The spec's, or what AUTO became by the first checkpoint: "fp32", "bf16", "fp64".
   std::string precision;
+  // Names of methods that the worker must know, joined by "+". Empty: all workers know them.
+  std::string methods;
 
   bool operator==(const JobNeeds&) const = default;
 };

@@ -1,5 +1,11 @@
 #include "server/store/needs.h"
 
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "common/methods/method_spec.h"
+
 namespace graft {
 
 JobNeeds NeedsOf(const v1::JobSpec& resolved) {
@@ -10,11 +16,16 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   if (precision == v1::PRECISION_FP32) needs.precision = "fp32";
   if (precision == v1::PRECISION_BF16) needs.precision = "bf16";
   if (precision == v1::PRECISION_FP64) needs.precision = "fp64";
+  std::vector<absl::string_view> methods;
+  for (const Method* method : MethodsOf(resolved.fine_tune().method())) {
+    if (method->must_be_known()) methods.push_back(method->name());
+  }
+  needs.methods = absl::StrJoin(methods, "+");
   return needs;
 }
 
-JobNeeds NeedsOf(const v1::Execution& execution) {
-  return {execution.device(), execution.cpu_capability(), execution.precision()};
+JobNeeds NeedsOf(const v1::Execution& execution, const JobNeeds& before) {
+  return {execution.device(), execution.cpu_capability(), execution.precision(), before.methods};
 }
 
 }  // namespace graft

@@ -9,7 +9,7 @@ namespace graft {
 
 // Of a job that begins. What AUTO becomes depends on the worker.
 JobNeeds NeedsOf(const v1::JobSpec& resolved);
-// Of a job that goes on from a checkpoint that was computed like this.
-JobNeeds NeedsOf(const v1::Execution& execution);
+// Of a job of these needs that goes on from a checkpoint that was computed like this.
+JobNeeds NeedsOf(const v1::Execution& execution, const JobNeeds& before);
 
 }  // namespace graft

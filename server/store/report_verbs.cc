@@ -257,7 +257,9 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
   if (SameFiles(present, files)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   CheckpointRow made = {step, held.lease.attempt, row.needs};
-  if (!checkpoint.execution.device().empty()) made.needs = NeedsOf(checkpoint.execution);
+  if (!checkpoint.execution.device().empty()) {
+    made.needs = NeedsOf(checkpoint.execution, row.needs);
+  }
   if (checkpoints.empty() || step >= checkpoints[0].step) row.needs = made.needs;
   if (step > row.saved_step) {
     ForgetFailures(row);

@@ -11,6 +11,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/methods/method.h"
 #include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
 
@@ -79,6 +80,7 @@ absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(
   *request.mutable_worker() = options_.identity;
   request.set_request_id(request_id);
   if (capabilities.has_value()) *request.mutable_capabilities() = *capabilities;
+  for (const Method* method : Methods()) request.add_methods(method->name());
   return CallUnary<worker::v1::LeaseJobRequest, worker::v1::LeaseJobResponse>(
       *stub_, &worker::v1::WorkerService::Stub::LeaseJob, request, options_.call_timeout);
 }

@@ -39,6 +39,21 @@ TEST(CanServeTest, TheFirstCheckpointBindsToDeviceInstructionSetAndPrecision) {
   }
 }
 
+TEST(CanServeTest, AMethodIsForWorkersThatNameIt) {
+  const JobNeeds dora = {"", "", "", "dora"}, both = {"", "", "fp32", "dora+later"};
+  Abilities knows = kOldCpu;
+  knows.methods = {"lora", "dora"};
+  EXPECT_TRUE(CanServe(knows, dora));
+  EXPECT_FALSE(CanServe(knows, both));
+  EXPECT_FALSE(CanServe(kOldCpu, dora)) << "a worker of an earlier build";
+  EXPECT_FALSE(CanServe(std::nullopt, dora)) << "one of a build before that";
+  EXPECT_EQ(NeedsText(both), "fp32, dora+later");
+  // It has had no engine yet: what it computes with is not known.
+  const Abilities fresh = {{}, {}, "", {"lora", "dora"}};
+  EXPECT_TRUE(CanServe(fresh, dora));
+  EXPECT_TRUE(CanServe(fresh, {"cpu", "AVX2", "fp32"}));
+}
+
 class PlacementTest : public ::testing::Test {
  protected:
   PlacementTest() {

@@ -408,6 +408,23 @@ TEST_P(LeasesTest, LostWorkerOfACancellingJobCancelsIt) {
   EXPECT_FALSE(*store().IsBlobReferenced(std::string(64, '7')));
 }
 
+TEST_P(LeasesTest, AMethodThatWorkersMustKnowStaysWhatTheJobNeeds) {
+  NewJob dora = StoreFixture::LoraJob();
+  v1::FineTuneSpec& spec = *dora.job.mutable_resolved_spec()->mutable_fine_tune();
+  spec.mutable_method()->mutable_lora()->set_use_dora(true);
+  ASSERT_OK(store().InsertJob(dora));
+  EXPECT_EQ(fixture_.Needs("jobs/j1"), (JobNeeds{"", "", "", "dora"}));
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  NewCheckpoint checkpoint = {3, {StoreFixture::File("state", '1')}, {}};
+  checkpoint.execution.set_device("cpu");
+  checkpoint.execution.set_cpu_capability("AVX2");
+  checkpoint.execution.set_precision("fp32");
+  ASSERT_OK(store().CommitCheckpoint(fixture_.LeaseOf(*claim, kWorker), checkpoint));
+  if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
+  EXPECT_EQ(fixture_.Needs("jobs/j1"), (JobNeeds{"cpu", "AVX2", "fp32", "dora"}));
+}
+
 TEST_P(LeasesTest, CancelOfAWaitingRetryEndsIt) {
   const LeaseRef lease = fixture_.Start(kWorker);
   ASSERT_OK(store().CommitCheckpoint(lease, {1, {StoreFixture::File("state", '7')}}));
