@@ -63,10 +63,9 @@ std::vector<std::string> TargetNames(const PeftLoraConfig& peft,
   std::set<std::string> names;
   for (const LoraModule& module : modules) names.insert(NameInBlock(module));
   std::set<std::string> meant;
-  for (const char* site : {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"}) {
-    const bool named = absl::c_any_of(peft.target_modules, [&](const std::string& name) {
-      return name == site || absl::EndsWith(site, absl::StrCat(".", name));
-    });
+  for (const char* site : kTargetModules) {
+    const bool named = absl::c_any_of(
+        peft.target_modules, [&](const std::string& name) { return TargetMatches(name, site); });
     if (named) meant.insert(site);
   }
   const bool plain = peft.target_regex.empty() &&
@@ -315,7 +314,7 @@ absl::StatusOr<PeftAdapter> Lora::Plan(const PlanContext& context) const {
 absl::StatusOr<std::string> Lora::SpellOutForOldPeft(std::string text,
                                                      const Gpt2Config& gpt2) const {
   ASSIGN_OR_RETURN(nlohmann::json object, ParseJsonObject(text));
-  ASSIGN_OR_RETURN(const PeftLoraConfig lora, ParsePeftLora(object, text));
+  ASSIGN_OR_RETURN(const PeftLoraConfig lora, ParsePeftLora(AsLora(object), text));
   const auto key = [](const auto& pattern) { return pattern.first; };
   std::vector<std::string> ranks, alphas;
   absl::c_transform(lora.rank_pattern, std::back_inserter(ranks), key);

@@ -27,7 +27,8 @@ struct LoraConfig {
 // Layers that LoRA can target; names in target_modules match a suffix of these.
 inline constexpr const char* kTargetModules[] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc",
                                                  "mlp.c_proj"};
-// Does `target` name `module` (one of the above)? Equal, or a suffix after a dot, as in PEFT.
+// Does `target` name `module` (one of the above, or a longer path)? Equal, or a suffix after a dot,
+// as in PEFT.
 bool TargetMatches(absl::string_view target, absl::string_view module);
 
 // A and B of each module: "h.3.attn.c_attn.lora_A" [rank, in], ".lora_B" [out, rank].

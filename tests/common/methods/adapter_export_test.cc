@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/methods/dora.h"
 #include "common/methods/peft_lora.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -127,6 +128,19 @@ TEST_F(AdapterExportTest, ALoraGetsTheFieldsOfTheReleaseAndKeepsTheRest) {
                                    "graft.json", "metrics.jsonl"));
   EXPECT_EQ(Json("adapter_config.json").size(), 24u);
   ExpectSame(tensors);
+}
+
+TEST_F(AdapterExportTest, ADoraIsForReleasesFrom014) {
+  MethodConfig parts;
+  parts.Set(DoraConfig{{.rank = 2}});
+  parts.Get<DoraConfig>().modules = CAttn();
+  const AdapterTensors tensors = Write(parts);
+  for (const char* release : {"0.14", "0.15", "0.17"}) {
+    ASSERT_TRUE(Export(release).ok()) << Export(release);
+    EXPECT_EQ(Json("adapter_config.json")["use_dora"], true) << release;
+    ExpectSame(tensors);
+  }
+  EXPECT_THAT(Export("0.10").message(), HasSubstr("0.14"));
 }
 
 TEST_F(AdapterExportTest, GraftJsonSaysWhatIsHereAndForWhom) {

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/methods/lora_projection.h"
@@ -20,10 +19,8 @@ std::string ModulePath(int64_t layer, int site) {
   return absl::StrCat("h.", layer, ".", Conv1dSiteName(site));
 }
 
-// PEFT's rule for a list of targets: the module's path is the name or ends with "." and the name.
 bool MatchesTarget(int64_t layer, int site, const std::string& target) {
-  const std::string path = absl::StrCat("transformer.", ModulePath(layer, site));
-  return path == target || absl::EndsWith(path, absl::StrCat(".", target));
+  return TargetMatches(target, absl::StrCat("transformer.", ModulePath(layer, site)));
 }
 
 absl::Status CheckTargets(const LoraConfig& lora, int64_t num_layers) {
