@@ -67,9 +67,6 @@ absl::Status AdapterSet::CopyFrom(const AdapterSet& other) {
                                                    " tensors, the method needs ",
                                                    tensors().size()));
   }
-  for (size_t i = 0; i < parts_.size() && i < other.parts_.size(); ++i) {
-    RETURN_IF_ERROR(parts_[i]->CheckSame(*other.parts_[i]));
-  }
   std::map<std::string, at::Tensor> values;
   for (const TrainedTensor& trained : other.tensors()) values[trained.name] = trained.tensor;
   for (const TrainedTensor& trained : tensors()) {
@@ -79,6 +76,10 @@ absl::Status AdapterSet::CopyFrom(const AdapterSet& other) {
           absl::StrCat("init_from: tensor ", trained.name,
                        found == values.end() ? " is missing" : " has another shape"));
     }
+  }
+  // With equal names they are of the same methods.
+  for (size_t i = 0; i < parts_.size() && i < other.parts_.size(); ++i) {
+    RETURN_IF_ERROR(parts_[i]->CheckSame(*other.parts_[i]));
   }
   c10::NoGradGuard no_grad;
   for (TrainedTensor& trained : tensors_.all()) trained.tensor.copy_(values[trained.name]);

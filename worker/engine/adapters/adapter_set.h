@@ -47,6 +47,7 @@ class AdapterSet {
 
   // The lowest block with trained base weights; num_layers when there is none.
   int64_t first_trained_block() const;
+  int64_t n_positions() const { return base_.network().n_positions(); }
   // Does any block's own weight train?
   bool base_blocks_train() const { return first_trained_block() < base_.network().num_layers(); }
 

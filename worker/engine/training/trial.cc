@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,15 +14,12 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/methods/method.h"
 #include "worker/engine/gpt2/forward.h"
-#include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/adamw.h"
-#include "worker/engine/training/batch.h"
 #include "worker/engine/training/checkpoints.h"
 #include "worker/engine/training/divergence.h"
 #include "worker/engine/training/resumption.h"
-#include "worker/engine/training/schedule.h"
-#include "worker/engine/training/training_state.h"
 
 namespace graft {
 namespace {
@@ -66,15 +62,15 @@ absl::Status Trial::Start() {
 }
 
 absl::Status Trial::CheckRows() const {
-  const Gpt2Network network = adapter_.Bind();
-  const int64_t limit = network.n_positions() - network.num_virtual_tokens();
+  const int64_t virtual_tokens = NumVirtualTokens(adapter_.method());
+  const int64_t limit = adapter_.n_positions() - virtual_tokens;
   for (int64_t row = 0; row < train_.size(); ++row) {
     stop_.pulse().Beat();
     const int64_t length = static_cast<int64_t>(train_.Get(row).ids.size());
     if (length > limit) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the row at line ", train_.Line(row), " of the training set has ", length, " tokens; ",
-          limit, " fit the model beside ", network.num_virtual_tokens(), " virtual ones"));
+          limit, " fit the model beside ", virtual_tokens, " virtual ones"));
     }
   }
   return absl::OkStatus();

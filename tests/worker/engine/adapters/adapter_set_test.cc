@@ -299,6 +299,11 @@ TEST(AdapterSetTest, InitFromAnotherShapeIsRefused) {
   for (const AdapterSet* other : {three.get(), scaled.get(), prompt.get()}) {
     EXPECT_EQ(two->CopyFrom(*other).code(), absl::StatusCode::kInvalidArgument);
   }
+  // As many tensors, of another method.
+  const auto module = *AdapterSet::Create(*model, Lora({.rank = 2, .layers = {0}}), 1);
+  const auto norm = *AdapterSet::Create(*model, LastLayers({.num_layers = 0}), 1);
+  ASSERT_EQ(module->tensors().size(), norm->tensors().size());
+  EXPECT_THAT(std::string(module->CopyFrom(*norm).message()), HasSubstr("is missing"));
 }
 
 TEST(AdapterSetTest, MissingAdapterIsNotFound) {
