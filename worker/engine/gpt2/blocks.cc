@@ -53,21 +53,21 @@ at::Tensor Project(std::span<const NetworkRows> rows, const at::Tensor& x, int64
 at::Tensor ResidualDropout(std::span<const NetworkRows> rows, const at::Tensor& x, int64_t layer,
                            DropoutPlace place) {
   if (rows.size() == 1) return rows[0].dropout.Residual(x, layer, place);
-  std::vector<at::Tensor> parts;
-  int64_t begin = 0;
+  std::vector<int64_t> counts;
+  for (const NetworkRows& of : rows) counts.push_back(of.count);
+  std::vector<at::Tensor> parts = x.split_with_sizes(counts);
   bool changed = false;
-  for (const NetworkRows& of : rows) {
-    const at::Tensor part = x.narrow(0, begin, of.count);
-    parts.push_back(of.dropout.Residual(part, layer, place));
-    changed = changed || !parts.back().is_same(part);
-    begin += of.count;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const at::Tensor dropped = rows[i].dropout.Residual(parts[i], layer, place);
+    changed = changed || !dropped.is_same(parts[i]);
+    parts[i] = dropped;
   }
   return changed ? at::cat(parts) : x;
 }
 
-// How many of their projections differ.
+// How many of their products are by different weights.
 int64_t Distance(const Gpt2Network& network, const Gpt2Network& other) {
-  int64_t distance = 0;
+  int64_t distance = !network.lm_head.is_same(other.lm_head);
   for (size_t layer = 0; layer < network.blocks.size(); ++layer) {
     for (size_t site = 0; site < kConv1dSites; ++site) {
       distance += !network.blocks[layer].projections[site].weight.is_same(

@@ -7,25 +7,29 @@
 namespace graft {
 
 at::Tensor CausalAttention::Attend(int64_t layer, const at::Tensor& qkv) {
-  std::vector<at::Tensor> results;
-  int64_t begin = 0, first = 0;
-  for (size_t i = 0; i < texts_.size();) {
-    TextRows together = texts_[i++];
-    const auto is_plain = [&](const TextRows& texts) {
-      return texts.dropout.attention_rate(layer) == 0 && texts.network->prefix_length() == 0;
-    };
-    while (i < texts_.size() && is_plain(together) && is_plain(texts_[i]) &&
-           texts_[i].length == together.length) {
-      together.batch += texts_[i++].batch;
+  const auto is_plain = [&](const TextRows& texts) {
+    return texts.dropout.attention_rate(layer) == 0 && texts.network->prefix_length() == 0;
+  };
+  std::vector<TextRows> groups;
+  for (const TextRows& texts : texts_) {
+    if (!groups.empty() && is_plain(groups.back()) && is_plain(texts) &&
+        groups.back().length == texts.length) {
+      groups.back().batch += texts.batch;
+    } else {
+      groups.push_back(texts);
     }
-    const int64_t count = together.batch * together.length;
-    const bool is_all = results.empty() && i == texts_.size();
-    results.push_back(
-        AttendTogether(layer, together, first, is_all ? qkv : qkv.narrow(0, begin, count)));
-    begin += count;
-    first += together.batch;
   }
-  return results.size() == 1 ? results[0] : at::cat(results);
+  if (groups.size() == 1) return AttendTogether(layer, groups[0], 0, qkv);
+  std::vector<int64_t> counts;
+  for (const TextRows& group : groups) counts.push_back(group.batch * group.length);
+  const std::vector<at::Tensor> parts = qkv.split_with_sizes(counts);
+  std::vector<at::Tensor> results;
+  int64_t first = 0;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    results.push_back(AttendTogether(layer, groups[i], first, parts[i]));
+    first += groups[i].batch;
+  }
+  return at::cat(results);
 }
 
 at::Tensor CausalAttention::AttendTogether(int64_t layer, const TextRows& texts, int64_t first,

@@ -111,7 +111,8 @@ KvCache::KvCache(const Gpt2Network& network, int64_t slots, int64_t capacity) : 
   const int64_t heads = network.num_heads;
   for (int64_t layer = 0; layer < network.num_layers(); ++layer) {
     for (auto* tensors : {&keys_, &values_}) {
-      // Not empty: the cells that a shorter row never writes are masked, but NaN survives a mask.
+      // Not empty: what a row has not written is masked, but NaN survives a mask. For the same
+      // reason a row that comes finds nothing of the slot's earlier ones behind it (ClearBehind).
       tensors->push_back(at::zeros({slots, heads, capacity, network.width() / heads},
                                    network.wte.options().requires_grad(false)));
     }
@@ -121,12 +122,12 @@ KvCache::KvCache(const Gpt2Network& network, int64_t slots, int64_t capacity) : 
 void KvCache::Select(std::span<const int64_t> rows) {
   const bool in_turn = CanMoveInTurn(rows, slots_);
   const std::vector<int64_t> indices(rows.begin(), rows.end());
+  const at::Tensor places = in_turn ? at::Tensor() : DeviceTensor(indices, keys_[0].device());
   const int64_t used = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
   for (auto* tensors : {&keys_, &values_}) {
     for (at::Tensor& tensor : *tensors) {
       if (!in_turn) {
-        at::Tensor selected =
-            tensor.narrow(2, 0, used).index_select(0, DeviceTensor(indices, tensor.device()));
+        at::Tensor selected = tensor.narrow(2, 0, used).index_select(0, places);
         tensor.narrow(0, 0, selected.size(0)).narrow(2, 0, used).copy_(selected);
         continue;
       }
@@ -139,6 +140,11 @@ void KvCache::Select(std::span<const int64_t> rows) {
       }
     }
   }
+  if (!in_turn) ClearBehind(0, static_cast<int64_t>(indices.size()), used);
+  for (size_t i = 0; in_turn && i < indices.size(); ++i) {
+    const auto to = static_cast<int64_t>(i);
+    if (indices[i] != to) ClearBehind(to, 1, length(indices[i]));
+  }
   std::vector<int64_t> lengths;
   std::vector<const Gpt2Network*> networks;
   for (const int64_t row : rows) {
@@ -146,8 +152,18 @@ void KvCache::Select(std::span<const int64_t> rows) {
     networks.push_back(networks_[static_cast<size_t>(row)]);
   }
   lengths_ = std::move(lengths);
+  if (networks == networks_) return;
   networks_ = std::move(networks);
   Arrange();
+}
+
+void KvCache::ClearBehind(int64_t first, int64_t count, int64_t length) {
+  if (length >= reached_) return;
+  for (auto* tensors : {&keys_, &values_}) {
+    for (at::Tensor& tensor : *tensors) {
+      tensor.narrow(0, first, count).narrow(2, length, reached_ - length).zero_();
+    }
+  }
 }
 
 void KvCache::Arrange() {
@@ -175,7 +191,7 @@ at::Tensor Prefill(std::span<const PromptRows> prompts, KvCache& cache) {
   std::vector<int64_t> last;
   ReadRows read;
   const int64_t rows_before = cache.num_rows();
-  int64_t begin = 0;
+  int64_t begin = 0, reached = cache.reached_;
   for (const PromptRows& part : prompts) {
     const Gpt2Network& network = *part.network;
     const int64_t batch = part.ids.size(0);
@@ -186,12 +202,16 @@ at::Tensor Prefill(std::span<const PromptRows> prompts, KvCache& cache) {
       cache.lengths_.push_back(network.prefix_length() + length);
       cache.networks_.push_back(part.network);
     }
+    const int64_t written = network.prefix_length() + total;  // Pads of a batch are written, too.
+    cache.ClearBehind(cache.num_rows() - batch, batch, written);
+    reached = std::max(reached, written);
     rows.push_back({part.network, batch * total, {}});
     texts.push_back({part.network, batch, total, {}});
     embedded.push_back(Embed(network, part.ids, Dropout()));
     read.counts.push_back(batch);
     begin += batch * total;
   }
+  cache.reached_ = reached;
   cache.Arrange();
   read.positions = DeviceTensor(last, embedded[0].device());
   CausalAttention attention(
@@ -228,7 +248,7 @@ at::Tensor DecodeStep(const at::Tensor& ids, KvCache& cache) {
   DecodeAttention attention(cache.keys_, cache.values_, cache.lengths_, base.num_heads,
                             cache.order_, cache.places_);
   x = RunBlocks(rows, std::move(x), nullptr, attention);
-  for (int64_t& length : cache.lengths_) ++length;
+  for (int64_t& length : cache.lengths_) cache.reached_ = std::max(cache.reached_, ++length);
   const at::Tensor logits = Logits(rows, x);
   return cache.places_.defined() ? logits.index_select(0, cache.places_) : logits;
 }

@@ -45,12 +45,15 @@ class KvCache {
   friend at::Tensor Prefill(std::span<const PromptRows>, KvCache&);
   friend at::Tensor DecodeStep(const at::Tensor&, KvCache&);
 
+  // Makes what lies behind `length` positions of some slots, from `first` on, zeros again.
+  void ClearBehind(int64_t first, int64_t count, int64_t length);
   void Arrange();
 
   const int64_t slots_;
   std::vector<at::Tensor> keys_;    // A layer each: [slots, H, capacity, C / H].
   std::vector<at::Tensor> values_;  // Likewise.
   std::vector<int64_t> lengths_;    // Of the rows, which have the first slots.
+  int64_t reached_ = 0;             // Positions that some row has had: behind them all is zeros.
   std::vector<const Gpt2Network*> networks_;
   // The order in which rows go through the network, so that those that share weights are beside
   // each other (OrderBySharing), and its inverse. Undefined: that of the slots.

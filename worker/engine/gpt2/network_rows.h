@@ -27,25 +27,28 @@ struct NetworkRows {
 template <typename Part, typename Apply>
 at::Tensor ForEachSharing(std::span<const NetworkRows> rows, const at::Tensor& x, const Part& part,
                           const Apply& apply) {
-  std::vector<at::Tensor> results;
-  int64_t begin = 0;
-  for (size_t first = 0; first < rows.size();) {
+  std::vector<size_t> ends;
+  std::vector<int64_t> counts;
+  for (size_t first = 0; first < rows.size(); first = ends.back()) {
     size_t end = first;
     int64_t count = 0;
     while (end < rows.size() && part(*rows[end].network).is_same(part(*rows[first].network))) {
       count += rows[end++].count;
     }
-    const bool is_all = first == 0 && end == rows.size();
-    results.push_back(
-        apply(rows.subspan(first, end - first), is_all ? x : x.narrow(0, begin, count)));
-    begin += count;
-    first = end;
+    ends.push_back(end);
+    counts.push_back(count);
   }
-  return results.size() == 1 ? results[0] : at::cat(results);
+  if (ends.size() == 1) return apply(rows, x);
+  const std::vector<at::Tensor> parts = x.split_with_sizes(counts);
+  std::vector<at::Tensor> results;
+  for (size_t i = 0, first = 0; i < ends.size(); first = ends[i++]) {
+    results.push_back(apply(rows.subspan(first, ends[i] - first), parts[i]));
+  }
+  return at::cat(results);
 }
 
 // An order of networks in which those that share most stand beside each other: indices, equal
-// networks together, first those that have all of the base's projections.
+// networks together, first those that have most of the base's weights.
 std::vector<size_t> OrderBySharing(std::span<const Gpt2Network* const> networks);
 
 }  // namespace graft

@@ -103,6 +103,39 @@ TEST(KvCacheTest, ShorterRowsDoNotSeeWhatTheMemoryHeldBefore) {
   }
 }
 
+TEST(KvCacheTest, ARowFindsNothingOfThoseThatHadItsSlot) {
+  c10::NoGradGuard no_grad;
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  const Gpt2Network& sound = model->network();
+  Gpt2Network broken = sound;
+  for (BlockTensors& block : broken.blocks) {
+    Projection& c_attn = block.projections[kAttnCAttn];
+    c_attn.weight = c_attn.weight.clone();
+    c_attn.bias = at::full_like(c_attn.bias, std::numeric_limits<double>::quiet_NaN());
+  }
+  const auto prompt = [](const Gpt2Network& network, int64_t length) {
+    return PromptRows{&network, at::arange(length, at::kLong).unsqueeze(0), {length}};
+  };
+  // The broken row leaves its slot to one that comes, or to one that moves.
+  for (const bool moves : {false, true}) {
+    KvCache cache(sound, 3, 16);
+    const PromptRows first[] = {prompt(sound, 9), prompt(broken, 8), prompt(sound, 2)};
+    Prefill(first, cache);
+    DecodeStep(at::full({3}, 1, at::kLong), cache);
+    const std::vector<int64_t> staying =
+        moves ? std::vector<int64_t>{0, 2} : std::vector<int64_t>{0};
+    cache.Select(staying);
+    if (!moves) {
+      const PromptRows next[] = {prompt(sound, 3)};
+      Prefill(next, cache);
+    }
+    const at::Tensor logits = DecodeStep(at::full({2}, 1, at::kLong), cache);
+    const std::vector<int64_t> text =
+        moves ? std::vector<int64_t>{0, 1, 1, 1} : std::vector<int64_t>{0, 1, 2, 1};
+    EXPECT_LT(RelativeDifference(logits[1], LogitsAlone(sound, text)), 1e-12) << moves;
+  }
+}
+
 TEST(KvCacheTest, RowsLeaveAndAreReordered) {
   c10::NoGradGuard no_grad;
   const std::unique_ptr<Gpt2Model> model = GoldenModel();
