@@ -32,13 +32,7 @@ absl::StatusOr<std::unique_ptr<TrainedPart>> TrainedPrefixTuning::Create(
     const CreateContext& context, TrainedTensors& tensors) const {
   const Gpt2Network& network = context.base.network();
   const int64_t count = context.method.Find<PrefixTuningConfig>()->num_virtual_tokens;
-  const int64_t most = network.n_positions() - 2;
-  if (count < 1 || count > most) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "method.prefix_tuning.num_virtual_tokens: ", count,
-        most < 1 ? " do not fit" : absl::StrCat(" is not in 1..", most), ": the model has ",
-        network.n_positions(), " positions, of which a text needs 2"));
-  }
+  RETURN_IF_ERROR(CheckVirtualTokens(network, "method.prefix_tuning.num_virtual_tokens", count));
   at::Generator generator = InitGenerator(context.seed, kPrefixStream);
   tensors.Add(kPrefixTensor,
               at::empty({count, 2 * network.num_layers() * network.width()}, at::kFloat)

@@ -26,13 +26,7 @@ absl::StatusOr<at::Tensor> PromptValues(const CreateContext& context) {
   using Init = SoftPromptConfig::Init;
   const Gpt2Network& network = context.base.network();
   const int64_t count = prompt.num_virtual_tokens;
-  const int64_t most = network.n_positions() - 2;
-  if (count < 1 || count > most) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "method.soft_prompt.num_virtual_tokens: ", count,
-        most < 1 ? " do not fit" : absl::StrCat(" is not in 1..", most), ": the model has ",
-        network.n_positions(), " positions, of which a text needs 2"));
-  }
+  RETURN_IF_ERROR(CheckVirtualTokens(network, "method.soft_prompt.num_virtual_tokens", count));
   at::Generator generator = InitGenerator(context.seed, kSoftPromptStream);
   at::Tensor values;
   if (prompt.init == Init::kRandom || prompt.init == Init::kRandomUnit) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 
 namespace graft {
 namespace {
@@ -37,6 +38,15 @@ at::Tensor TrainedTensors::InNetwork(absl::string_view name) const {
 at::Tensor TrainedTensors::Own(absl::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? at::Tensor() : tensors_[found->second].tensor;
+}
+
+absl::Status CheckVirtualTokens(const Gpt2Network& network, absl::string_view field,
+                                int64_t count) {
+  const int64_t most = network.n_positions() - 2;
+  if (count >= 1 && count <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      field, ": ", count, most < 1 ? " do not fit" : absl::StrCat(" is not in 1..", most),
+      ": the model has ", network.n_positions(), " positions, of which a text needs 2"));
 }
 
 at::Generator InitGenerator(uint64_t seed, uint64_t stream) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "worker/engine/gpt2/model.h"
 
@@ -43,6 +44,9 @@ class TrainedTensors {
   std::vector<TrainedTensor> tensors_;
   absl::flat_hash_map<std::string, size_t> index_;
 };
+
+// Has the model room for so many virtual tokens and a text? INVALID_ARGUMENT naming `field`.
+absl::Status CheckVirtualTokens(const Gpt2Network& network, absl::string_view field, int64_t count);
 
 // The random numbers that a method's tensors begin with. Each has a stream of its own, so that they
 // do not depend on what other parts there are.
