@@ -8,8 +8,8 @@
 //       → {} when the first step could begin. Then, up to the last step but one, or {"op": "stop"}:
 //   {"op": "step"} → {"seconds": X, "loss": L}
 //     trials (1): so many trainings side by side, trial i of every trials-th row from the i-th on.
-//   {"op": "generate", "prompts": [[ID…]…], "max_new_tokens": N, "methods": [{…}…], "one_by_one":
-//   B}
+//   {"op": "generate", "prompts": [[ID…]…], "max_new_tokens": N, "methods": [{…}…],
+//    "one_by_one": B}
 //       → {"prefill_seconds": X, "decode_seconds": X, "ids": [[ID…]…]}
 //     one batch, never ended by a token; decoding is from the first new tokens on. methods: prompt
 //     i is continued by the base with an adapter of the i-th, counted round and round, whose
@@ -55,10 +55,12 @@ class OneByOne : public EventSink, public StopToken {
   OneByOne(at::Device device, int64_t trials) : device_(device), trials_(trials) {}
 
   absl::Status Poll() override {
+    if (is_stopped_) return absl::CancelledError("told to stop");
     if (is_stepping_) return absl::OkStatus();
     Answer(answer_);
     std::string line;
     if (!std::getline(std::cin, line) || Json::parse(line).at("op") != "step") {
+      is_stopped_ = true;
       return absl::CancelledError("told to stop");
     }
     is_stepping_ = true;
@@ -87,6 +89,7 @@ class OneByOne : public EventSink, public StopToken {
   const int64_t trials_;
   int64_t done_ = 0;  // Of the trials, with the step under way.
   bool is_stepping_ = false;
+  bool is_stopped_ = false;  // All trials are.
   absl::Duration began_;
   Json answer_ = Json::object();  // Of the step before; at first: ready.
 };
@@ -133,6 +136,9 @@ class Tool {
   // Ends when the steps of an epoch are done, or sooner by "stop".
   absl::StatusOr<Json> RunTraining(const Json& command) {
     const int64_t trials = command.value("trials", int64_t{1});
+    if (command.at("rows").size() % static_cast<size_t>(trials) != 0) {
+      return absl::InvalidArgumentError("rows: as many for each trial are needed");
+    }
     TrainerOptions options;
     options.config.epochs = 1;
     options.config.batch_size = command.at("batch_size");

@@ -25,7 +25,6 @@
 namespace graft {
 
 // ---- Writing
-// --------------------------------------------------------------------------------------------------------------
 
 struct AdapterWriteOptions {
   std::string base_model_name;  // what PEFT's users call the base: a path or a hub id
@@ -78,7 +77,6 @@ absl::StatusOr<std::string> PeftSnippet(const MethodConfig& parts,
                                         const std::string& directory);
 
 // ---- Reading
-// --------------------------------------------------------------------------------------------------------------
 
 class AdapterReader;
 

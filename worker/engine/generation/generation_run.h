@@ -20,8 +20,8 @@ struct GenerationRun {
   const TokenCallback& on_token;
   std::vector<Generated>& results;
 
-  // The ids that a row begins with: its prompt, or <|endoftext|> for an empty one without virtual
-  // tokens.
+  // The ids that a row begins with: its prompt, or <|endoftext|> for an empty one without a soft
+  // prompt.
   std::vector<int32_t> Beginning(int64_t row) const;
   // Positions of the cache that the row needs.
   int64_t Capacity(int64_t row) const;

@@ -40,7 +40,7 @@ using TokenCallback = std::function<void(int64_t prompt, int32_t id)>;
 // max_new_tokens. Prompts of similar length go through their networks together; where one is done,
 // the next takes its place (with beam search, where all of a batch are). Each gets what it would
 // get alone, up to rounding; results are in the order of the prompts. An empty prompt begins with
-// <|endoftext|> (as transformers begins with bos) unless there are virtual tokens.
+// <|endoftext|> (as transformers begins with bos) unless there is a soft prompt.
 //   INVALID_ARGUMENT  a prompt, virtual tokens and max_new_tokens exceed n_positions together, an
 //                     id is outside the vocabulary, or num_beams is below 1 or above 1 with
 //                     do_sample

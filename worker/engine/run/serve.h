@@ -4,9 +4,8 @@
 // (proto/graft/engine/v1/engine.proto):
 //
 //   reader thread   Cancel and Fence act on JobControl at once; Run and Generate wait in a queue
-//   main thread     owns the session and every tensor; one piece of work after the other, but a
-//   text
-//                   is made between two steps of a job on the same base model
+//   main thread     owns the session and every tensor; one piece of work after the other, but
+//                   a text is made between two steps of a job on the same base model
 //   writer thread   EventChannel
 //
 // End of file means the worker is gone: the process ends at once, whatever it does.

@@ -50,9 +50,8 @@ struct TrainingResult {
 //   DATA_LOSS            resume_from is corrupt or incomplete (file and tensor named)
 //   FAILED_PRECONDITION  resume_from belongs to another run; or, marked FailureClass
 //                        kInfrastructure, was made with another execution
-//   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop; or,
-//   with
-//                        either policy, there is nothing finite to publish
+//   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop;
+//                        or, with either policy, there is nothing finite to publish
 //   codes of file.h      a checkpoint could not be written
 absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
                                      AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
