@@ -57,7 +57,8 @@ Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLaun
       link_(std::move(channel), WithIdentity(options_.link, options_.identity)),
       inputs_(JoinPath(options_.state_directory, "cache"), link_),
       cache_limit_(JoinPath(options_.state_directory, "cache"), clock),
-      engines_({options_.engine_idle}, launcher, clock),
+      engines_({options_.engine_idle, [this](const engine::v1::Hello& hello) { Learn(hello); }},
+               launcher, clock),
       stop_(clock),
       attempts_(clock),
       attempts_total_(metrics.AddCounter("graft_worker_attempts_total",
@@ -207,7 +208,6 @@ Attempt::Options Agent::AttemptOptions() {
   options.cache_directory = JoinPath(options_.state_directory, "cache/tokens");
   options.cancel_patience = options_.cancel_patience;
   options.least_hang_time = options_.least_hang_time;
-  options.on_hello = [this](const engine::v1::Hello& hello) { Learn(hello); };
   return options;
 }
 

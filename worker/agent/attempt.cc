@@ -149,7 +149,7 @@ worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, 
   heard_ = false;
   borrower.base = lease_.base_model().sha256();
   borrower.log_path = engine_log_;
-  const auto borrowed = parts_.engines.Borrow(borrower);
+  auto borrowed = parts_.engines.Borrow(borrower);
   // No job can run here.
   if (!borrowed.ok()) return ReturnedEnd(borrowed.status(), /*worker_fault=*/true);
   EngineLoan& engine = **borrowed;
@@ -163,8 +163,13 @@ worker::v1::FinishAttemptRequest Attempt::RunEngine(const engine::v1::Run& run, 
   if (!finished.ok()) {
     // It died while it was idle, a moment before it was borrowed: another one is.
     const bool had_ended = !heard_ && engine.was_idle() && ended() == EndReason::kNone;
-    return had_ended && !cancelled() ? RunEngine(run, outbox)
-                                     : EndOfCrash(engine, finished.status());
+    if (!had_ended || cancelled()) return EndOfCrash(engine, finished.status());
+    borrowed->reset();  // Texts must not be brought to it.
+    return RunEngine(run, outbox);
+  }
+  if (finished->engine_is_broken() && engine.WasEndedByText() && !cancelled()) {
+    engine.Kill();
+    return BystanderEnd(engine.WaitForEnd());
   }
   if (untouched && LeavesEngineSound(*finished)) engine.GiveBack();
   return EndOfEngine(*finished);
@@ -196,7 +201,6 @@ absl::StatusOr<engine::v1::Finished> Attempt::ReadEngine(EngineLoan& engine, Out
     ASSIGN_OR_RETURN(engine::v1::EngineEvent event, engine.Read());
     heard_ = true;
     Observe(event);
-    if (event.has_hello() && options_.on_hello) options_.on_hello(event.hello());
     if (event.has_finished()) return std::move(*event.mutable_finished());
     SetReading(false);
     Pass(event, outbox);
@@ -298,6 +302,7 @@ void Attempt::LogEnd(const worker::v1::FinishAttemptRequest& request) {
 void Attempt::Attach(EngineLoan* engine) {
   MutexLock lock(mutex_);
   engine_ = engine;
+  suspended_ = killed_ = false;  // What an earlier one was.
   SendFence();
   if (cancelled_) SendCancel();
   if (ended_ != EndReason::kNone) KillEngine();

@@ -20,7 +20,6 @@
 // margin) on CLOCK_BOOTTIME. The engine blocks itself there; one that does not is suspended by
 // signal.
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,8 +51,6 @@ class Attempt {
     absl::Duration cancel_patience = absl::Seconds(30);
     // An engine that does nothing is never killed for it earlier than this.
     absl::Duration least_hang_time = absl::Minutes(5);
-    // What an engine that was started for it says of itself, on the slot's thread. Optional.
-    std::function<void(const engine::v1::Hello&)> on_hello;
   };
   struct Parts {
     ServerLink& link;

@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<EngineLoan>> EnginePool::Borrow(const Borrower& b
   ASSIGN_OR_RETURN(std::unique_ptr<EngineProcess> process, Launch(borrower.log_path));
   if (stopping_) return absl::CancelledError("the worker stops");
   Entry entry;
-  entry.engine = std::make_shared<SharedEngine>(std::move(process));
+  entry.engine = std::make_shared<SharedEngine>(std::move(process), options_.on_hello);
   engines_.push_back(std::move(entry));
   return Lend(engines_.back(), borrower, /*was_idle=*/false);
 }

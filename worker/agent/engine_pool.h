@@ -77,6 +77,8 @@ class EnginePool {
   struct Options {
     // An engine that nobody borrowed for so long is ended.
     absl::Duration idle = absl::Minutes(5);
+    // What each engine that is started says of itself. May be empty.
+    SharedEngine::HelloCallback on_hello;
   };
   // `launcher` and `clock` outlive it; no loan does.
   EnginePool(Options options, EngineLauncher& launcher, Clock& clock);

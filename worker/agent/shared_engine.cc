@@ -34,6 +34,7 @@ absl::StatusOr<engine::v1::EngineEvent> SharedEngine::Read(const std::string& su
     reading_ = true;
     mutex_.Unlock();
     absl::StatusOr<engine::v1::EngineEvent> event = process_->Read();
+    if (event.ok() && event->has_hello() && on_hello_) on_hello_(event->hello());
     mutex_.Lock();
     if (!event.ok()) {
       broken_ = event.status();
@@ -60,6 +61,8 @@ void SharedEngine::Note(const engine::v1::EngineEvent& event) {
   if (!texts_.contains(event.job())) return;
   if (event.has_progress()) texts_at_work_.insert(event.job());
   if (!event.has_finished() && !event.generated().done()) return;
+  // At once: what the job beside it says next is the text's fault.
+  if (event.finished().engine_is_broken()) ended_by_text_ = true;
   texts_at_work_.erase(event.job());
   texts_.erase(event.job());
 }

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,7 +27,12 @@ class SharedEngine {
   static constexpr size_t kMaxWaiting = 64;
   enum class Kind { kJob, kText };
 
-  explicit SharedEngine(std::unique_ptr<EngineProcess> process) : process_(std::move(process)) {}
+  using HelloCallback = std::function<void(const engine::v1::Hello&)>;
+
+  // `on_hello` (may be empty) is told what the engine says of itself, on the thread that reads it,
+  // whatever it reads for.
+  explicit SharedEngine(std::unique_ptr<EngineProcess> process, HelloCallback on_hello = nullptr)
+      : process_(std::move(process)), on_hello_(std::move(on_hello)) {}
 
   // Between the two, events about `subject` are kept for Read. A subject's name is never used
   // again, so that nothing of an earlier one is taken for its own.
@@ -40,7 +47,8 @@ class SharedEngine {
   void Kill() { process_->Kill(); }
   // The engine is no good any more, by what `text` did to it. Read() then ends for all.
   void KillBecauseOf(const std::string& text) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Did it end in the middle of a text, or by one? Then by no fault of the job beside it.
+  // Did it end in the middle of a text, or has one broken it? Then by no fault of the job beside
+  // it.
   bool WasEndedByText() ABSL_LOCKS_EXCLUDED(mutex_);
   void Suspend(bool suspended) { process_->Suspend(suspended); }
   bool IsAlive() { return process_->IsAlive(); }
@@ -60,6 +68,7 @@ class SharedEngine {
   void Deliver(engine::v1::EngineEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::unique_ptr<EngineProcess> process_;
+  const HelloCallback on_hello_;
   Mutex mutex_;
   CondVar changed_;
   std::map<std::string, Mailbox> mailboxes_ ABSL_GUARDED_BY(mutex_);

@@ -130,6 +130,23 @@ TEST_F(AgentTextTest, ACancelReachesATextBesideAJobAndTheJobGoesOn) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
 }
 
+TEST_F(AgentTextTest, WhatAnEngineSaysOfItselfIsKnownWhoeverHearsIt) {
+  StartAgent();
+  EngineEvent hello;
+  hello.mutable_hello()->set_device("cpu");
+  launcher_.Script(0)->Say(hello);
+  Ask("g1");
+  EngineEvent done;
+  done.set_job("g1");
+  done.mutable_generated()->set_done(true);
+  launcher_.Script(0)->Say(done);
+  server_.WaitForText("g1");
+  server_.AddJob("a");
+  launcher_.Script(0)->Finish();
+  server_.WaitForFinish("a");
+  EXPECT_THAT(server_.capabilities().back().devices(), testing::ElementsAre("cpu"));
+}
+
 // What is wrong with a text is not the job's fault.
 TEST_F(AgentTextTest, AJobWhoseEngineATextBreaksGoesBackUncounted) {
   StartAgent();
@@ -150,6 +167,10 @@ TEST_F(AgentTextTest, AJobWhoseEngineATextBreaksGoesBackUncounted) {
       broken.set_job(id);
       broken.mutable_finished()->mutable_status()->set_code(13 /* INTERNAL */);
       broken.mutable_finished()->set_engine_is_broken(true);
+      engine.Say(broken);
+      // The job meets it at once, and says so before anybody has ended the engine.
+      broken.set_job(engine.WaitForCommand(EngineCommand::kRun).job());
+      broken.mutable_finished()->set_failure_class(v1::FAILURE_CLASS_INTERNAL);
       engine.Say(broken);
     }
     if (crashes) engine.Crash();
