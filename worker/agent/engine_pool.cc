@@ -48,7 +48,7 @@ void EngineLoan::GiveBack() {
 }
 
 EnginePool::EnginePool(Options options, EngineLauncher& launcher, Clock& clock)
-    : options_(options), launcher_(launcher), clock_(clock), thread_([this] { Run(); }) {
+    : options_(std::move(options)), launcher_(launcher), clock_(clock), thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "engines");
 }
 
