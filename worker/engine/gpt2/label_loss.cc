@@ -7,6 +7,7 @@
 
 #include "worker/engine/gpt2/blocks.h"
 #include "worker/engine/gpt2/forward.h"
+#include "worker/engine/gpt2/product.h"
 
 namespace graft {
 namespace {
@@ -70,8 +71,8 @@ Pieces ChunkedCrossEntropy(const at::Tensor& hidden, const at::Tensor& head,
     at::Tensor grad = log_probs.exp_();
     grad.scatter_add_(1, target, at::full({rows, 1}, -1.0, grad.options()));
     grad = grad.mul_(scale).to(hidden.scalar_type());
-    if (need_hidden) pieces.grad_hidden.narrow(0, begin, rows).copy_(at::mm(grad, head));
-    if (need_head) pieces.grad_head.add_(at::mm(grad.t(), piece));
+    if (need_hidden) pieces.grad_hidden.narrow(0, begin, rows).copy_(Product(grad, head));
+    if (need_head) pieces.grad_head.add_(Product(grad.t(), piece));
   }
   return pieces;
 }

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "worker/engine/gpt2/product.h"
+
 namespace graft {
 namespace {
 
@@ -29,9 +31,8 @@ struct Pass : torch::CustomClassHolder {
 
   // `x` must not require gradients, or they must be off.
   at::Tensor Forward(const at::Tensor& input) {
-    at::Tensor y = projection.packed.defined()
-                       ? projection.packed.Linear(input, projection.bias)
-                       : at::addmm(projection.bias, input, projection.weight);
+    at::Tensor y = projection.packed.defined() ? projection.packed.Linear(input, projection.bias)
+                                               : Product(input, projection.weight, projection.bias);
     for (const AdaptedRows& rows : adapted) {
       kept.push_back(rows.adapter->Forward(InputOf(projection, rows, input, layer, site),
                                            y.narrow(0, rows.begin, rows.count)));
@@ -54,7 +55,7 @@ struct Pass : torch::CustomClassHolder {
     }
     variable_list result(1);
     if (needs_input) {
-      result[0] = at::mm(of_product, projection.weight.t());
+      result[0] = Product(of_product, projection.weight.t());
       for (size_t i = 0; i < adapted.size(); ++i) {
         const AdaptedRows& rows = adapted[i];
         rows.adapter->AddInputGradient(InputOf(projection, rows, x, layer, site), kept[i], parts[i],
@@ -89,12 +90,36 @@ class FrozenProjection : public torch::autograd::Function<FrozenProjection> {
   }
 };
 
+// A projection with a trained weight.
+class TrainedProjection : public torch::autograd::Function<TrainedProjection> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias) {
+    context->save_for_backward({x, weight});
+    context->saved_data["needs_input"] = x.requires_grad();
+    return Product(x, weight, bias);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor& weight = saved[1];
+    const at::Tensor& gradient = gradients[0];
+    variable_list result(3);
+    if (context->saved_data["needs_input"].toBool()) result[0] = Product(gradient, weight.t());
+    result[1] = Product(x.t(), gradient);
+    result[2] = gradient.sum(0);
+    return result;
+  }
+};
+
 }  // namespace
 
 at::Tensor Projection::Forward(const at::Tensor& x, std::span<const AdaptedRows> adapted,
                                int64_t layer, int site) const {
   const at::Tensor input = x.to(weight.scalar_type());
-  if (adapted.empty() && !packed.defined()) return at::addmm(bias, input, weight);
+  if (weight.requires_grad() && c10::GradMode::is_enabled() && adapted.empty()) {
+    return TrainedProjection::apply(input, weight, bias);
+  }
   TORCH_INTERNAL_ASSERT(!weight.requires_grad() || !c10::GradMode::is_enabled(),
                         "a weight that is trained has an adapter");
   auto pass = c10::make_intrusive<Pass>();

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "worker/engine/gpt2/product.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/gpt2/torch_threads.h"
 
@@ -116,7 +117,7 @@ at::Tensor PackedWeight::Linear(const at::Tensor& x, const at::Tensor& bias) con
 }
 
 at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight, const PackedWeight& packed) {
-  if (x.scalar_type() != at::kBFloat16) return at::mm(x, weight.t());
+  if (x.scalar_type() != at::kBFloat16) return Product(x, weight.t());
   if (x.is_cuda()) return at::mm(x, weight.t(), at::kFloat);
   if (packed.defined()) return packed.Product(x);
   const at::Tensor wide = x.to(at::kFloat);
@@ -124,7 +125,7 @@ at::Tensor WideProduct(const at::Tensor& x, const at::Tensor& weight, const Pack
   for (int64_t begin = 0; begin < weight.size(0); begin += kPiece) {
     const int64_t count = std::min(kPiece, weight.size(0) - begin);
     at::Tensor piece = result.narrow(1, begin, count);
-    piece.copy_(at::mm(wide, weight.narrow(0, begin, count).to(at::kFloat).t()));
+    piece.copy_(Product(wide, weight.narrow(0, begin, count).to(at::kFloat).t()));
   }
   return result;
 }

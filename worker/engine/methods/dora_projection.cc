@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "worker/engine/gpt2/product.h"
+
 namespace graft {
 namespace {
 
@@ -40,9 +42,9 @@ ProjectionAdapter::Tensors DoraProjection::Forward(const ProjectionInput& input,
                                                    at::Tensor y) const {
   const at::Tensor mask = input.dropout.AdapterMask(input.x, dropout_, input.layer, input.site);
   const at::Tensor masked = mask.defined() ? input.x * mask : input.x;
-  const at::Tensor down = at::mm(masked, a_.t());
+  const at::Tensor down = Product(masked, a_.t());
   const at::Tensor& bias = input.projection.bias;
-  at::Tensor before = mask.defined() ? at::mm(masked, input.projection.weight) : y - bias;
+  at::Tensor before = mask.defined() ? Product(masked, input.projection.weight) : y - bias;
   if (mask.defined()) y.sub_(before);
   before.addmm_(down, b_.t(), /*beta=*/1, /*alpha=*/scale_);
   if (mask.defined()) {
@@ -56,10 +58,10 @@ ProjectionAdapter::Tensors DoraProjection::Forward(const ProjectionInput& input,
 ProjectionAdapter::Gradients DoraProjection::Backward(const ProjectionInput&, const Tensors& kept,
                                                       const at::Tensor& gradient) const {
   const at::Tensor of_before = (gradient * factor_).to(gradient.scalar_type());
-  const at::Tensor of_down = at::mm(of_before, b_).mul_(scale_);
+  const at::Tensor of_down = Product(of_before, b_).mul_(scale_);
   Gradients gradients;
   gradients.of_tensors = {
-      at::mm(of_down.t(), kept[kDoraMasked]), at::mm(of_before.t(), kept[kDoraDown]).mul_(scale_),
+      Product(of_down.t(), kept[kDoraMasked]), Product(of_before.t(), kept[kDoraDown]).mul_(scale_),
       (gradient * kept[kDoraBefore]).sum(0, false, length_.scalar_type()).div_(length_)};
   gradients.of_product = kept[kDoraMask].defined() ? gradient : of_before;
   gradients.rest = {of_down, of_before - gradient};
@@ -73,7 +75,7 @@ void DoraProjection::AddInputGradient(const ProjectionInput& input, const Tensor
     of_input.addmm_(of_down, a_);
     return;
   }
-  at::Tensor of_masked = at::mm(gradients.rest[1], input.projection.weight.t());
+  at::Tensor of_masked = Product(gradients.rest[1], input.projection.weight.t());
   of_input.add_(of_masked.addmm_(of_down, a_).mul_(kept[kDoraMask]));
 }
 

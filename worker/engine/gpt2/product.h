@@ -1,0 +1,18 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace graft {
+
+// x [M, K] times w [K, N], of one type, which the result [M, N] has, too. They may lie as they
+// like, transposed for one. Not seen by autograd.
+//
+// In fp32 on a CPU it is oneDNN's product: at::mm calls MKL there, which leaves the widest
+// instructions of processors that are not Intel's unused (2.2 times as long on an AMD one with
+// AVX-512). Small products are at::mm's, as oneDNN takes longer to begin. Which it is follows from
+// M, K and N alone, and the bits of neither depend on the number of threads.
+at::Tensor Product(const at::Tensor& x, const at::Tensor& w);
+// The same plus bias [N].
+at::Tensor Product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
+
+}  // namespace graft
