@@ -27,12 +27,14 @@ class ProductTest : public ::testing::TestWithParam<std::tuple<int64_t, int64_t,
   const int64_t k_ = std::get<1>(GetParam());
   const int64_t n_ = std::get<2>(GetParam());
 };
-// On both sides of what oneDNN is for, thin in each direction, and of GPT-2's own shapes.
+// On both sides of each of oneDNN's bounds, thin in each direction, and of GPT-2's own shapes.
 INSTANTIATE_TEST_SUITE_P(Shapes, ProductTest,
                          ::testing::Values(std::tuple(3, 5, 2), std::tuple(1, 768, 2304),
-                                           std::tuple(101, 101, 101), std::tuple(102, 102, 102),
-                                           std::tuple(2000, 768, 8), std::tuple(8, 700, 768),
-                                           std::tuple(512, 8, 768), std::tuple(37, 768, 5003)));
+                                           std::tuple(64, 128, 127), std::tuple(64, 128, 128),
+                                           std::tuple(2000, 768, 8), std::tuple(1024, 8, 1024),
+                                           std::tuple(1024, 8, 1023), std::tuple(8, 700, 768),
+                                           std::tuple(511, 512, 512), std::tuple(512, 512, 512),
+                                           std::tuple(37, 768, 5003)));
 
 TEST_P(ProductTest, IsThatOfItsFactorsHoweverTheyLie) {
   const at::Tensor x = Random(m_, k_);
