@@ -185,6 +185,36 @@ absl::StatusOr<v1::Job> ApiClient::CancelJob(const std::string& name) {
   return CallOnce(options_, *jobs_, &v1::JobService::Stub::CancelJob, request);
 }
 
+absl::StatusOr<v1::Job> ApiClient::PauseJob(const std::string& name) {
+  auto request = Named<v1::PauseJobRequest>(name);
+  request.set_request_id(NewRequestId());
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::PauseJob, request);
+}
+
+absl::StatusOr<v1::Job> ApiClient::ResumeJob(const std::string& name) {
+  auto request = Named<v1::ResumeJobRequest>(name);
+  request.set_request_id(NewRequestId());
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::ResumeJob, request);
+}
+
+absl::StatusOr<v1::Job> ApiClient::CheckpointJob(const std::string& name) {
+  auto request = Named<v1::CheckpointJobRequest>(name);
+  request.set_request_id(NewRequestId());
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CheckpointJob, request);
+}
+
+absl::StatusOr<v1::Job> ApiClient::RetryJob(const std::string& name, bool from_scratch) {
+  auto request = Named<v1::RetryJobRequest>(name);
+  request.set_request_id(NewRequestId());
+  request.set_from_scratch(from_scratch);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::RetryJob, request);
+}
+
+absl::StatusOr<v1::Job> ApiClient::UpdateJob(v1::UpdateJobRequest request) {
+  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::UpdateJob, request);
+}
+
 absl::Status ApiClient::DeleteJob(const std::string& name, bool delete_adapter) {
   auto request = Named<v1::DeleteJobRequest>(name);
   request.set_request_id(NewRequestId());

@@ -57,6 +57,11 @@ class ApiClient {
   absl::StatusOr<v1::Job> GetJob(const std::string& name);
   absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request);
   absl::StatusOr<v1::Job> CancelJob(const std::string& name);
+  absl::StatusOr<v1::Job> PauseJob(const std::string& name);
+  absl::StatusOr<v1::Job> ResumeJob(const std::string& name);
+  absl::StatusOr<v1::Job> CheckpointJob(const std::string& name);
+  absl::StatusOr<v1::Job> RetryJob(const std::string& name, bool from_scratch);
+  absl::StatusOr<v1::Job> UpdateJob(v1::UpdateJobRequest request);
   absl::Status DeleteJob(const std::string& name, bool delete_adapter);
   absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
 

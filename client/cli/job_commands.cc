@@ -166,6 +166,7 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
   PrintField("job", job.name());
   PrintField("name", job.display_name());
   PrintField("study", job.study());
+  PrintField("retry of", job.retry_of());
   for (const auto& [key, value] : job.labels()) PrintField("label", absl::StrCat(key, "=", value));
   PrintField("method", job.method());
   PrintInputs(job.resolved_spec());
@@ -300,7 +301,7 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
   watch_command->add_option("--after", watch->after, "Leave out events up to this sequence number");
 
   auto cancel = std::make_shared<NameOptions>();
-  AddCommand(app, run, "cancel", "Cancel a queued or running job", "graft cancel jobs/k3f9", cancel,
+  AddCommand(app, run, "cancel", "Cancel a job that is not done", "graft cancel jobs/k3f9", cancel,
              RunCancel)
       ->add_option("job", cancel->name, "Its name")
       ->required();

@@ -17,6 +17,10 @@ class Steps {
   std::string Text() {
     if (job_.state() == v1::JOB_STATE_SUCCEEDED) AfterSuccess();
     if (job_.state() == v1::JOB_STATE_FAILED) AfterFailure();
+    if (job_.state() == v1::JOB_STATE_CANCELLED && job_.step() > 0 && !evaluates()) {
+      Say("to let it go on from its last checkpoint after all:");
+      Command(absl::StrCat("retry ", job_.name()));
+    }
     return absl::StrJoin(lines_, "");
   }
 
@@ -128,9 +132,10 @@ class Steps {
     Command(absl::StrCat("show ", job_.name()));
     if (!job_.attempts().empty()) {
       Say(absl::StrCat("the log of worker ", job_.attempts().rbegin()->worker(),
-                       " on its machine has the rest; when that is mended:"));
+                       " on its machine has the rest; when that is mended, from its last "
+                       "checkpoint:"));
     }
-    Again("");
+    Command(absl::StrCat("retry ", job_.name(), " --watch"));
   }
 
   const v1::Job& job_;

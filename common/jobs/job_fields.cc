@@ -1,6 +1,8 @@
 #include <map>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/limits.h"
 #include "common/base/utf8.h"
 #include "common/errors/field_checks.h"
@@ -38,6 +40,19 @@ void CheckJobFields(const v1::Job& job, const FieldScope& scope) {
   }
 }
 
+// A path of a mask: "display_name".
+void CheckPath(absl::string_view path, const FieldScope& scope) {
+  if (path == "display_name" || path == "labels" || path == "priority") return;
+  if (absl::ConsumePrefix(&path, kLabelPath)) {
+    return scope.Require(IsLabelKey(path), "update_mask",
+                         absl::StrCat("\"", kLabelPath, Shortened(path, kMaxLabelKeyBytes),
+                                      "\": a label's key is 1 to 63 of a-z 0-9 _ . -"));
+  }
+  scope.Add("update_mask", absl::StrCat("\"", Shortened(path, kMaxLabelKeyBytes),
+                                        "\" of a job cannot be changed; display_name, labels, "
+                                        "labels.KEY and priority can"));
+}
+
 void CheckRequestId(absl::string_view request_id, const FieldScope& scope) {
   scope.AtMostBytes("request_id", request_id, kMaxRequestIdBytes);
   for (const char c : request_id) {
@@ -57,6 +72,21 @@ absl::Status ValidateJobFields(const v1::Job& job, absl::string_view path) {
 absl::Status ValidateRequestId(absl::string_view request_id) {
   Violations violations;
   CheckRequestId(request_id, FieldScope(violations, ""));
+  return violations.ToStatus();
+}
+
+absl::Status ValidateUpdateJob(const v1::UpdateJobRequest& request) {
+  Violations violations;
+  const FieldScope scope(violations, "");
+  CheckJobFields(request.job(), scope.At("job"));
+  const auto& paths = request.update_mask().paths();
+  scope.Require(!paths.empty(), "update_mask", "must name what is to be changed");
+  if (paths.size() > kMaxLabels) {
+    scope.Add("update_mask",
+              absl::StrCat("has ", paths.size(), " paths; at most ", kMaxLabels, " are allowed"));
+    return violations.ToStatus();
+  }
+  for (const std::string& path : paths) CheckPath(path, scope);
   return violations.ToStatus();
 }
 

@@ -105,8 +105,8 @@ absl::Status ApplyTerm(const Term& term, JobFilter& filter) {
     filter.state = StateFromName(value);
     if (*filter.state == v1::JOB_STATE_UNSPECIFIED) {
       return FilterError(absl::StrCat("no such state: ", value,
-                                      "; there are QUEUED, RUNNING, CANCELLING, SUCCEEDED, FAILED, "
-                                      "CANCELLED"));
+                                      "; there are QUEUED, RUNNING, PAUSING, PAUSED, CANCELLING, "
+                                      "SUCCEEDED, FAILED, CANCELLED"));
     }
   } else if (field == "done") {
     if (value != "true" && value != "false") return FilterError("done is true or false");

@@ -75,6 +75,10 @@ absl::Status ValidateJobFields(const v1::Job& job, absl::string_view path);
 // Whole request: ValidateJobFields, then ValidateSpec of job.spec, all violations together.
 absl::Status ValidateCreateJob(const v1::CreateJobRequest& request);
 
+// The mask of a change to a job, and what it names of the job. A mask path of one label begins so.
+inline constexpr char kLabelPath[] = "labels.";
+absl::Status ValidateUpdateJob(const v1::UpdateJobRequest& request);
+
 // A request_id: at most 128 bytes of printable ASCII; empty is allowed.
 absl::Status ValidateRequestId(absl::string_view request_id);
 

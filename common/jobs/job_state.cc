@@ -17,11 +17,19 @@ struct Change {
 constexpr Change kChanges[] = {
     {v1::JOB_STATE_UNSPECIFIED, v1::JOB_STATE_QUEUED},
     {v1::JOB_STATE_QUEUED, v1::JOB_STATE_RUNNING},
+    {v1::JOB_STATE_QUEUED, v1::JOB_STATE_PAUSED},
     {v1::JOB_STATE_QUEUED, v1::JOB_STATE_CANCELLED},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_SUCCEEDED},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_FAILED},
+    {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSING},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_CANCELLING},
-    {v1::JOB_STATE_RUNNING, v1::JOB_STATE_QUEUED},  // Its worker was lost.
+    {v1::JOB_STATE_RUNNING, v1::JOB_STATE_QUEUED},     // Its worker was lost.
+    {v1::JOB_STATE_PAUSING, v1::JOB_STATE_PAUSED},     // Also when its worker was lost.
+    {v1::JOB_STATE_PAUSING, v1::JOB_STATE_SUCCEEDED},  // It was done before it heard.
+    {v1::JOB_STATE_PAUSING, v1::JOB_STATE_FAILED},
+    {v1::JOB_STATE_PAUSING, v1::JOB_STATE_CANCELLING},
+    {v1::JOB_STATE_PAUSED, v1::JOB_STATE_QUEUED},
+    {v1::JOB_STATE_PAUSED, v1::JOB_STATE_CANCELLED},
     {v1::JOB_STATE_CANCELLING, v1::JOB_STATE_CANCELLED},
     {v1::JOB_STATE_CANCELLING, v1::JOB_STATE_SUCCEEDED},  // It was done before it heard.
     {v1::JOB_STATE_CANCELLING, v1::JOB_STATE_FAILED},
@@ -34,6 +42,11 @@ constexpr char kPrefix[] = "JOB_STATE_";
 bool IsFinal(v1::JobState state) {
   return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||
          state == v1::JOB_STATE_CANCELLED;
+}
+
+bool IsHeld(v1::JobState state) {
+  return state == v1::JOB_STATE_RUNNING || state == v1::JOB_STATE_PAUSING ||
+         state == v1::JOB_STATE_CANCELLING;
 }
 
 bool MayChange(v1::JobState from, v1::JobState to) {
@@ -86,7 +99,8 @@ absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const Ch
     *job.mutable_start_time() = job.update_time();
   }
   if (job.done()) *job.mutable_end_time() = job.update_time();
-  if (to != v1::JOB_STATE_RUNNING && to != v1::JOB_STATE_CANCELLING) {
+  if (to != v1::JOB_STATE_RUNNING) job.set_checkpoint_requested(false);
+  if (!IsHeld(to)) {
     job.set_stage(v1::JOB_STAGE_UNSPECIFIED);
     job.set_eta_seconds(0);
     job.set_stage_done(0);

@@ -2,14 +2,17 @@
 
 // The life of a job: one table of what may follow what, and the one function that changes a state.
 //
-//   QUEUED ──▶ RUNNING ──▶ SUCCEEDED
-//     ▲ │       │  │ └───▶ FAILED
-//     │ │       │  ▼
-//     └─┼───────┘ CANCELLING ──▶ CANCELLED | SUCCEEDED | FAILED
-//       └──────────────────────▶ CANCELLED
+//   QUEUED ◀──▶ RUNNING ──▶ SUCCEEDED | FAILED
+//    ▲ │ │         │ └─────────────┐
+//    │ │ │         ▼               ▼
+//    │ │ │      PAUSING ──────▶ CANCELLING ──▶ CANCELLED | SUCCEEDED | FAILED
+//    │ ▼ │         ├──▶ SUCCEEDED | FAILED
+//  PAUSED ◀────────┘
+//    └───┴──▶ CANCELLED
 //
-// RUNNING goes back to QUEUED when its worker is lost. A queued job fails only by a lease that
-// ended once too often, so QUEUED ▶ FAILED is not needed: RUNNING fails directly.
+// RUNNING goes back to QUEUED when its worker is lost; PAUSING is PAUSED then. A queued job fails
+// only by a lease that ended once too often, so QUEUED ▶ FAILED is not needed: RUNNING fails
+// directly.
 
 #include <string>
 
@@ -23,6 +26,8 @@
 namespace graft {
 
 bool IsFinal(v1::JobState state);
+// A worker holds the job: RUNNING, PAUSING, CANCELLING.
+bool IsHeld(v1::JobState state);
 // May a job go from `from` to `to`? From UNSPECIFIED (it does not exist yet) only to QUEUED.
 bool MayChange(v1::JobState from, v1::JobState to);
 

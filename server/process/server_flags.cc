@@ -79,6 +79,11 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
                  "Generate requests that wait for a worker; more are refused")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
+  app.add_option("--keep-checkpoints-days", flags.keep_checkpoints_days,
+                 "A job that failed or was cancelled keeps its last checkpoint this long, for "
+                 "graft retry")
+      ->check(CLI::Range(0.0, 3650.0))
+      ->capture_default_str();
   app.add_option("--rpc-threads", flags.rpc_threads, "Threads that serve calls")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

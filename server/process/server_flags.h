@@ -32,6 +32,7 @@ struct ServerFlags {
 
   int engine_threads = 0;  // 0: auto
   int64_t max_queued_jobs = 100'000;
+  double keep_checkpoints_days = 7;
   int max_waiting_texts = 64;
   int rpc_threads = 32;
   double heartbeat_seconds = 5;

@@ -125,6 +125,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   StoreOptions store_options;
   store_options.lease_duration = absl::Seconds(flags.lease_seconds);
   store_options.max_queued_jobs = flags.max_queued_jobs;
+  store_options.checkpoint_lifetime = flags.keep_checkpoints_days * absl::Hours(24);
   store_options.on_commit = [&telemetry](absl::Duration time, int changes) {
     telemetry.OnCommit(time, changes);
   };

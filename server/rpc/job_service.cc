@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_filter.h"
+#include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
 #include "common/jobs/names.h"
 #include "common/telemetry/log.h"
@@ -36,6 +38,46 @@ NewJob WithoutMissingData(NewJob job) {
 void SayWhyItWaits(const Scheduler& scheduler, const JobNeeds& needs, v1::Job& job) {
   const std::string why = scheduler.WhyItWaits(needs);
   if (!why.empty()) job.set_state_reason(absl::StrCat(job.state_reason(), "; ", why));
+}
+
+// A verb about one job, which it answers with.
+template <typename Request>
+ServerUnaryReactor* AnswerWithJob(ServiceContext& context, CallbackServerContext* call,
+                                  const Request* request, CallInfo info, v1::Job* response,
+                                  absl::StatusOr<v1::Job> (*act)(JobStore&, const std::string&,
+                                                                 const Request&)) {
+  const std::string name = info.resource;
+  return context.runtime.Unary(
+      call, *request, std::move(info), [=, &context](const Caller&) -> absl::Status {
+        ASSIGN_OR_RETURN(const std::string id, ParseJobId(name));
+        RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
+        ASSIGN_OR_RETURN(*response, act(context.store, JobName(id), *request));
+        return absl::OkStatus();
+      });
+}
+
+// What a valid request asks for.
+JobUpdate ToUpdate(const v1::UpdateJobRequest& request) {
+  const v1::Job& job = request.job();
+  JobUpdate update;
+  update.etag = job.etag();
+  for (const std::string& path : request.update_mask().paths()) {
+    if (path == "display_name") update.display_name = job.display_name();
+    if (path == "priority") update.priority = job.priority();
+    if (path == "labels") {
+      update.clear_labels = true;
+      for (const auto& [key, value] : job.labels()) update.labels[key] = value;
+    } else if (absl::StartsWith(path, kLabelPath)) {
+      const std::string key = path.substr(sizeof(kLabelPath) - 1);
+      const auto found = job.labels().find(key);
+      if (found == job.labels().end()) {
+        update.labels[key] = std::nullopt;
+      } else {
+        update.labels[key] = found->second;
+      }
+    }
+  }
+  return update;
 }
 
 }  // namespace
@@ -142,13 +184,64 @@ grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(
 grpc::ServerUnaryReactor* JobService::CancelJob(CallbackServerContext* call,
                                                 const v1::CancelJobRequest* request,
                                                 v1::Job* response) {
-  return context_.runtime.Unary(
-      call, *request, {"JobService.CancelJob", "jobs.cancel", request->name()},
-      [=, this](const Caller&) -> absl::Status {
-        ASSIGN_OR_RETURN(const std::string id, ParseJobId(request->name()));
-        RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
-        ASSIGN_OR_RETURN(*response, context_.store.CancelJob(JobName(id), RequestKeyOf(*request)));
-        return absl::OkStatus();
+  return AnswerWithJob<v1::CancelJobRequest>(
+      context_, call, request, {"JobService.CancelJob", "jobs.cancel", request->name()}, response,
+      [](JobStore& store, const std::string& name, const v1::CancelJobRequest& asked) {
+        return store.CancelJob(name, RequestKeyOf(asked));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::PauseJob(CallbackServerContext* call,
+                                               const v1::PauseJobRequest* request,
+                                               v1::Job* response) {
+  return AnswerWithJob<v1::PauseJobRequest>(
+      context_, call, request, {"JobService.PauseJob", "jobs.pause", request->name()}, response,
+      [](JobStore& store, const std::string& name, const v1::PauseJobRequest& asked) {
+        return store.PauseJob(name, RequestKeyOf(asked));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::ResumeJob(CallbackServerContext* call,
+                                                const v1::ResumeJobRequest* request,
+                                                v1::Job* response) {
+  return AnswerWithJob<v1::ResumeJobRequest>(
+      context_, call, request, {"JobService.ResumeJob", "jobs.resume", request->name()}, response,
+      [](JobStore& store, const std::string& name, const v1::ResumeJobRequest& asked) {
+        return store.ResumeJob(name, RequestKeyOf(asked));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::CheckpointJob(CallbackServerContext* call,
+                                                    const v1::CheckpointJobRequest* request,
+                                                    v1::Job* response) {
+  return AnswerWithJob<v1::CheckpointJobRequest>(
+      context_, call, request, {"JobService.CheckpointJob", "jobs.checkpoint", request->name()},
+      response,
+      [](JobStore& store, const std::string& name, const v1::CheckpointJobRequest& asked) {
+        return store.CheckpointJob(name, RequestKeyOf(asked));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::RetryJob(CallbackServerContext* call,
+                                               const v1::RetryJobRequest* request,
+                                               v1::Job* response) {
+  return AnswerWithJob<v1::RetryJobRequest>(
+      context_, call, request, {"JobService.RetryJob", "jobs.retry", request->name()}, response,
+      [](JobStore& store, const std::string& name, const v1::RetryJobRequest& asked) {
+        return store.RetryJob(name, asked.from_scratch(), RequestKeyOf(asked));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::UpdateJob(CallbackServerContext* call,
+                                                const v1::UpdateJobRequest* request,
+                                                v1::Job* response) {
+  return AnswerWithJob<v1::UpdateJobRequest>(
+      context_, call, request, {"JobService.UpdateJob", "jobs.update", request->job().name()},
+      response,
+      [](JobStore& store, const std::string& name,
+         const v1::UpdateJobRequest& asked) -> absl::StatusOr<v1::Job> {
+        RETURN_IF_ERROR(ValidateUpdateJob(asked));
+        return store.UpdateJob(name, ToUpdate(asked), RequestKeyOf(asked));
       });
 }
 

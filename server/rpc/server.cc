@@ -201,10 +201,14 @@ void RpcServer::OnChange(const JobChange& change) {
   if (change.deleted || change.state == change.previous_state) return;
   LogChange(change);
   if (change.state == v1::JOB_STATE_QUEUED) hub_.AnnounceWork();
+  worker::v1::Command command;
   if (change.state == v1::JOB_STATE_CANCELLING) {
-    worker::v1::Command command;
     command.mutable_cancel_job()->set_job(change.job);
     command.mutable_cancel_job()->set_lease_epoch(change.lease_epoch);
+    hub_.Send(change.worker, std::move(command));
+  } else if (change.state == v1::JOB_STATE_PAUSING) {
+    command.mutable_pause_job()->set_job(change.job);
+    command.mutable_pause_job()->set_lease_epoch(change.lease_epoch);
     hub_.Send(change.worker, std::move(command));
   }
 }

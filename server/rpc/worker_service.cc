@@ -140,6 +140,8 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
     answer->set_lease_epoch(renewal.lease_epoch);
     answer->set_held(renewal.held);
     answer->set_cancel(renewal.cancel);
+    answer->set_pause(renewal.pause);
+    answer->set_checkpoint(renewal.checkpoint);
   }
   ToProto(context_.options.lease_duration, response->mutable_lease_duration());
   context_.hub.Seen(request.worker().id(), request.free_slots(),
@@ -254,13 +256,17 @@ absl::Status WorkerService::Finish(const worker::v1::FinishAttemptRequest& reque
       break;
     case worker::v1::FinishAttemptRequest::kCancelled:
       break;
+    case worker::v1::FinishAttemptRequest::kPaused:
+      outcome = AttemptPaused{};
+      break;
     case worker::v1::FinishAttemptRequest::kReturned:
       outcome = AttemptReturned{.reason = request.returned().reason(),
                                 .worker_fault = request.returned().worker_fault(),
                                 .bystander = request.returned().bystander()};
       break;
     case worker::v1::FinishAttemptRequest::OUTCOME_NOT_SET:
-      return FieldViolation("outcome", "one of succeeded, failed, cancelled, returned must be set");
+      return FieldViolation("outcome",
+                            "one of succeeded, failed, cancelled, returned, paused must be set");
   }
   ASSIGN_OR_RETURN(const v1::JobState state,
                    context_.store.FinishAttempt(LeaseOf(request), request.last_batch(), outcome));

@@ -136,6 +136,7 @@ absl::Status Scheduler::Prune(absl::Duration now) {
     if (now < next_prune_) return absl::OkStatus();
   }
   RETURN_IF_ERROR(store_.PruneRequestIds().status());
+  RETURN_IF_ERROR(store_.PruneCheckpoints().status());
   MutexLock lock(mutex_);
   next_prune_ = now + kPruneInterval;
   return absl::OkStatus();

@@ -44,4 +44,12 @@ absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rp
   return LoseAttemptAnywhere(context, row, {absl::StrCat(error.message(), "; ", how)}, error);
 }
 
+absl::StatusOr<int64_t> DoPruneCheckpoints(VerbContext& context, int limit) {
+  ASSIGN_OR_RETURN(const auto old,
+                   context.tables.ListKeptBefore(
+                       context.running_time - context.options.checkpoint_lifetime, limit));
+  for (const auto& [job, step] : old) RETURN_IF_ERROR(DropCheckpoint(context, job, step));
+  return static_cast<int64_t>(old.size());
+}
+
 }  // namespace graft

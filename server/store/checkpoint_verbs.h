@@ -1,6 +1,7 @@
 #pragma once
 
-// Checkpoints that turned out to be corrupt, as functions of one transaction.
+// Checkpoints that go before their job does, as functions of one transaction: those that turned out
+// to be corrupt, and those that a job which is done has kept for long.
 
 #include "server/store/verb_context.h"
 
@@ -16,5 +17,8 @@ absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
 // A RUNNING job is QUEUED at once, to go on from the newest checkpoint that is left; FAILED after
 // too many of them without progress, since a disk may spoil each new one. The row is not saved.
 absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error);
+
+// At most `limit` of those kept for longer than checkpoint_lifetime. Returns how many.
+absl::StatusOr<int64_t> DoPruneCheckpoints(VerbContext& context, int limit);
 
 }  // namespace graft

@@ -24,6 +24,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,7 @@
 #include "graft/v1/dataset.pb.h"
 #include "graft/v1/job.pb.h"
 #include "graft/v1/model.pb.h"
+#include "server/store/job_change.h"
 
 namespace graft {
 
@@ -65,6 +67,8 @@ struct StoreOptions {
   absl::Duration pause_after_return = absl::Seconds(10);
   // How long an answer is kept for its request_id. At least 24 h in production.
   absl::Duration request_id_lifetime = absl::Hours(24);
+  // How long a job that failed or was cancelled keeps its last checkpoint, for a retry.
+  absl::Duration checkpoint_lifetime = absl::Hours(24 * 7);
   // Called after each commit with the time it took and how many changes it made durable. Under no
   // lock, on the thread that writes: must be quick. Optional.
   std::function<void(absl::Duration commit_time, int changes)> on_commit;
@@ -74,12 +78,6 @@ struct StoreOptions {
 struct RequestKey {
   std::string id;
   std::string body_sha256;  // Of the serialised request without its request_id.
-};
-
-// A process of graft-worker: `instance` is new with each start.
-struct WorkerRef {
-  std::string id;
-  std::string instance;
 };
 
 // What every call about a claimed job carries. FAILED_PRECONDITION (STALE_LEASE) when it is not the
@@ -148,7 +146,9 @@ struct LeaseRenewal {
   std::string job;
   int64_t lease_epoch = 0;
   bool held = false;
-  bool cancel = false;  // The job is CANCELLING.
+  bool cancel = false;      // The job is CANCELLING.
+  bool pause = false;       // The job is PAUSING.
+  bool checkpoint = false;  // One was asked for.
 };
 
 struct EventBatch {
@@ -189,6 +189,7 @@ struct AttemptFailed {
   std::string cause;
 };
 struct AttemptCancelled {};
+struct AttemptPaused {};
 // Handed back: no failure of the job.
 struct AttemptReturned {
   google::rpc::Status reason;
@@ -200,46 +201,7 @@ struct AttemptReturned {
   bool bystander = false;
 };
 using AttemptOutcome =
-    std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled, AttemptReturned>;
-
-// How an attempt ended, as far as it tells of its worker.
-enum class AttemptEnd {
-  kNone,            // It did not.
-  kOther,           // Done, cancelled, or failed by the job's own fault.
-  kInfrastructure,  // Failed, or its lease ended.
-  kReturned,
-  kWorkerFault,  // Returned, since something is wrong with the worker.
-};
-
-// A committed change of a job, for watchers, the scheduler and telemetry.
-struct JobChange {
-  std::string job;
-  v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
-  v1::JobState previous_state = v1::JOB_STATE_UNSPECIFIED;  // Equal when only events were added.
-  int64_t last_sequence = 0;
-  bool deleted = false;
-  // Who holds it while RUNNING or CANCELLING.
-  std::string worker;
-  int64_t lease_epoch = 0;
-  // Of a change of state: why, and after which attempt. The class is set when an attempt failed:
-  // the new state is FAILED, or QUEUED to try again.
-  std::string reason;
-  int32_t attempt = 0;
-  v1::FailureClass failure_class = v1::FAILURE_CLASS_UNSPECIFIED;
-  // Of a change that shows the first progress of an attempt, or its end: whose attempt it is, and
-  // whether it ever did more than to begin.
-  WorkerRef holder;
-  bool progressed = false;
-  AttemptEnd end = AttemptEnd::kNone;
-};
-using JobListener = std::function<void(const JobChange&)>;
-
-// Ends the subscription when destroyed: afterwards the listener is not running and will not be
-// called (unless it is destroyed inside the listener itself, which is allowed).
-class Subscription {
- public:
-  virtual ~Subscription() = default;
-};
+    std::variant<AttemptSucceeded, AttemptFailed, AttemptCancelled, AttemptPaused, AttemptReturned>;
 
 struct JobQuery {
   JobFilter filter;
@@ -275,6 +237,15 @@ struct NewJob {
   // output_name in resolved_spec becomes the job's id; the warnings become the job's first events.
   v1::Job job;
   RequestKey request;
+};
+
+// What a user changes of a job. What is not set stays.
+struct JobUpdate {
+  std::optional<std::string> display_name;
+  std::optional<int32_t> priority;
+  bool clear_labels = false;                                 // Before those below.
+  std::map<std::string, std::optional<std::string>> labels;  // nullopt: none of this key.
+  std::string etag;                                          // Which the job must have; empty: any.
 };
 
 // Ids of stores that are kept in memory begin so; others do not.
@@ -320,8 +291,26 @@ class JobStore {
   // Jobs without specs and attempts; fewer than page_size when they would take more than
   // kMaxPageBytes (other lists too). INVALID_ARGUMENT for a page token that is not of this query.
   virtual absl::StatusOr<Page<v1::Job>> ListJobs(const JobQuery& query) = 0;
-  // QUEUED becomes CANCELLED, RUNNING becomes CANCELLING; any other state stays. Returns the job.
+  // QUEUED and PAUSED become CANCELLED, RUNNING and PAUSING become CANCELLING; any other state
+  // stays. Returns the job.
   virtual absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) = 0;
+  // The verbs below return the job. FAILED_PRECONDITION (WRONG_STATE) in another state than those
+  // that are named; the message says what would help.
+  // QUEUED becomes PAUSED, RUNNING becomes PAUSING.
+  virtual absl::StatusOr<v1::Job> PauseJob(absl::string_view name, const RequestKey& request) = 0;
+  // PAUSED becomes QUEUED; its failures are forgotten. RESOURCE_EXHAUSTED (QUEUE_FULL).
+  virtual absl::StatusOr<v1::Job> ResumeJob(absl::string_view name, const RequestKey& request) = 0;
+  // Of a RUNNING training: sets checkpoint_requested until one is committed.
+  virtual absl::StatusOr<v1::Job> CheckpointJob(absl::string_view name,
+                                                const RequestKey& request) = 0;
+  // Queues a new job like one that is FAILED or CANCELLED, with its newest checkpoint unless
+  // from_scratch. What InsertJob refuses it for.
+  virtual absl::StatusOr<v1::Job> RetryJob(absl::string_view name, bool from_scratch,
+                                           const RequestKey& request) = 0;
+  // ABORTED (VERSION_CHANGED) with another etag; WRONG_STATE: the priority of a job that is done;
+  // INVALID_ARGUMENT: too many labels.
+  virtual absl::StatusOr<v1::Job> UpdateJob(absl::string_view name, const JobUpdate& update,
+                                            const RequestKey& request) = 0;
   // Forgets a job that is done: its events, attempts, artifacts; and the adapter or model that it
   // made, if told so. FAILED_PRECONDITION (NOT_DONE; IN_USE: the adapter is used by another job).
   virtual absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
@@ -367,8 +356,8 @@ class JobStore {
   // Who holds which job now, by job.
   virtual absl::StatusOr<std::vector<LeaseHolder>> ListLeases() = 0;
   // Ends every lease whose time has passed: RUNNING jobs are queued again (or fail, after too many
-  // failures), CANCELLING ones are CANCELLED. Returns the jobs. After a restart of
-  // the store every lease has a full term again.
+  // failures), PAUSING ones are PAUSED, CANCELLING ones CANCELLED. Returns the jobs. After a
+  // restart of the store every lease has a full term again.
   virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
   // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none. Now,
   // when the first ExpireLeases after a restart has yet to give one its term.
@@ -388,7 +377,8 @@ class JobStore {
   // Makes a checkpoint the one to resume from, with its event. The newest keep_last (of the
   // resolved spec) stay. Committing the same again changes nothing. STALE_LEASE.
   virtual absl::Status CommitCheckpoint(const LeaseRef& lease, const NewCheckpoint& checkpoint) = 0;
-  // Ends the attempt and returns the job's state: publishes and SUCCEEDED; FAILED; CANCELLED; or,
+  // Ends the attempt and returns the job's state: publishes and SUCCEEDED; FAILED; CANCELLED;
+  // PAUSED, as does whatever does not end a job that is PAUSING; or,
   // for an INFRASTRUCTURE failure (and a worker that gives an uncancelled job back), QUEUED again
   // after a back-off, FAILED after too many (StoreOptions); returned, QUEUED again after a pause,
   // which counts nothing (unless by_server). The same call again returns the same. STALE_LEASE;
@@ -443,6 +433,9 @@ class JobStore {
   virtual absl::StatusOr<bool> PurgeDeleted() = 0;
   // Forgets answers older (in running time) than request_id_lifetime. Returns how many.
   virtual absl::StatusOr<int64_t> PruneRequestIds() = 0;
+  // Drops checkpoints that jobs which are done have kept for longer than checkpoint_lifetime.
+  // Returns how many.
+  virtual absl::StatusOr<int64_t> PruneCheckpoints() = 0;
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 
   // Which store this is: made with it, never changed; artifacts belong to a store by it.

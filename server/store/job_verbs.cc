@@ -9,9 +9,9 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
-#include "common/jobs/method.h"
 #include "common/jobs/names.h"
 #include "server/store/catalogue_verbs.h"
+#include "server/store/job_insertion.h"
 #include "server/store/needs.h"
 #include "server/store/page_token.h"
 
@@ -22,78 +22,6 @@ constexpr char kCreateVerb[] = "CreateJob";
 constexpr char kCancelVerb[] = "CancelJob";
 constexpr char kDeleteVerb[] = "DeleteJob";
 constexpr int64_t kMaxEventBytesPerRead = 1 << 20;
-constexpr absl::Duration kQueueFullRetry = absl::Seconds(5);
-
-// What a resolved spec names, with the content that it named.
-struct BoundResource {
-  ResourceRef ref;
-  std::string sha256;
-};
-
-std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
-  std::vector<BoundResource> all;
-  const auto add = [&all](ResourceKind kind, const std::string& name, const std::string& sha256) {
-    if (!name.empty()) all.push_back({{kind, name}, sha256});
-  };
-  const bool evaluate = resolved.has_evaluate();
-  const v1::DataSpec& data = evaluate ? resolved.evaluate().data() : resolved.fine_tune().data();
-  if (evaluate) {
-    add(ResourceKind::kModel, resolved.evaluate().base_model(),
-        resolved.evaluate().base_model_sha256());
-    add(ResourceKind::kAdapter, resolved.evaluate().adapter(),
-        resolved.evaluate().adapter_sha256());
-  } else {
-    add(ResourceKind::kModel, resolved.fine_tune().base_model(),
-        resolved.fine_tune().base_model_sha256());
-    add(ResourceKind::kAdapter, resolved.fine_tune().init_from(),
-        resolved.fine_tune().init_from_sha256());
-  }
-  add(ResourceKind::kDataset, data.train(), data.train_sha256());
-  add(ResourceKind::kDataset, data.validation(), data.validation_sha256());
-  return all;
-}
-
-// What it will publish; nothing: an evaluation.
-std::optional<ResourceRef> OutputOf(const v1::JobSpec& resolved) {
-  if (!resolved.has_fine_tune()) return std::nullopt;
-  const v1::FineTuneSpec& spec = resolved.fine_tune();
-  return ResourceRef{MakesModel(spec.method()) ? ResourceKind::kModel : ResourceKind::kAdapter,
-                     spec.output_name()};
-}
-
-// They are looked up before the transaction; here they must still be what they were.
-absl::Status CheckResources(VerbContext& context, const std::vector<BoundResource>& resources) {
-  for (const BoundResource& resource : resources) {
-    ASSIGN_OR_RETURN(const ResourceRow row, RequireResource(context, resource.ref));
-    if (row.sha256 == resource.sha256) continue;
-    return WithReason(
-        absl::FailedPreconditionError(absl::StrCat("the ", KindName(resource.ref.kind), " ",
-                                                   resource.ref.name, " changed meanwhile")),
-        kReasonVersionChanged);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
-  ASSIGN_OR_RETURN(const auto publisher, context.tables.FindPublisher(output));
-  ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(output));
-  if (!publisher && !resource) return absl::OkStatus();
-  Violations violations;
-  violations.Add("job.spec.fine_tune.output_name",
-                 absl::StrCat("the ", KindName(output.kind), " ", output.name,
-                              resource ? " is there already"
-                                       : absl::StrCat(" will be published by ", *publisher)));
-  return violations.Explain(WithReason(absl::AlreadyExistsError(""), kReasonNameTaken));
-}
-
-absl::Status CheckQueue(VerbContext& context) {
-  ASSIGN_OR_RETURN(const int64_t queued, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
-  if (queued < context.options.max_queued_jobs) return absl::OkStatus();
-  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(
-                                       absl::StrCat("the queue is full: ", queued, " jobs wait")),
-                                   kReasonQueueFull),
-                        kQueueFullRetry);
-}
 
 std::string QueryText(const JobQuery& query) {
   const JobFilter& filter = query.filter;
@@ -128,12 +56,7 @@ absl::StatusOr<std::string> DeleteOutput(VerbContext& context, const JobRow& row
 }  // namespace
 
 absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job) {
-  RETURN_IF_ERROR(CheckQueue(context));
-  const v1::JobSpec& resolved = new_job.job.resolved_spec();
-  const std::optional<ResourceRef> output = OutputOf(resolved);
-  // Without a name it will be the job's id, which is new.
-  if (output && !output->name.empty()) RETURN_IF_ERROR(CheckOutputName(context, *output));
-  return CheckResources(context, ResourcesOf(resolved));
+  return CheckInsertion(context, new_job.job.resolved_spec());
 }
 
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job) {
@@ -142,50 +65,17 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
   if (answered) return answer;
   RETURN_IF_ERROR(DoCheckJob(context, new_job));
 
-  const std::string id = context.options.new_job_id();
   JobRow row;
-  row.job.set_name(JobName(id));
   row.job.set_display_name(new_job.job.display_name());
   *row.job.mutable_labels() = new_job.job.labels();
   row.job.set_priority(new_job.job.priority());
   row.job.set_study(new_job.job.study());
   *row.job.mutable_warnings() = new_job.job.warnings();
+  row.needs = NeedsOf(new_job.job.resolved_spec());
   v1::Job specs;
   *specs.mutable_spec() = new_job.job.spec();
   *specs.mutable_resolved_spec() = new_job.job.resolved_spec();
-  row.method = MethodName(specs.resolved_spec());
-  if (specs.resolved_spec().has_fine_tune()) {
-    v1::FineTuneSpec& fine_tune = *specs.mutable_resolved_spec()->mutable_fine_tune();
-    if (fine_tune.output_name().empty()) fine_tune.set_output_name(id);
-    row.base_model = fine_tune.base_model();
-  } else {
-    row.base_model = specs.resolved_spec().evaluate().base_model();
-  }
-  row.needs = NeedsOf(specs.resolved_spec());
-  row.output = OutputOf(specs.resolved_spec());
-  std::vector<ResourceRef> uses;
-  for (const BoundResource& resource : ResourcesOf(specs.resolved_spec())) {
-    uses.push_back(resource.ref);
-  }
-
-  // The row is written once, with all that its events make of it.
-  std::vector<v1::JobEvent> events(1);
-  ASSIGN_OR_RETURN(events[0],
-                   ChangeState(row.job, v1::JOB_STATE_QUEUED, {"submitted"}, context.Now()));
-  for (const v1::Warning& warning : row.job.warnings()) {
-    *events.emplace_back().mutable_warning() = warning;
-  }
-  for (v1::JobEvent& event : events) NumberEvent(context, row, event);
-  NewVersion(context, row);
-  RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
-  for (const v1::JobEvent& event : events) {
-    RETURN_IF_ERROR(context.tables.AppendEvent(row.number, event));
-  }
-  NoteChange(context, row, v1::JOB_STATE_UNSPECIFIED, nullptr);
-  answer = row.job;
-  answer.set_method(row.method);
-  answer.mutable_spec()->Swap(specs.mutable_spec());
-  answer.mutable_resolved_spec()->Swap(specs.mutable_resolved_spec());
+  ASSIGN_OR_RETURN(answer, InsertQueued(context, row, specs, "submitted"));
   RETURN_IF_ERROR(KeepAnswer(context, kCreateVerb, new_job.request, answer));
   return answer;
 }
@@ -242,11 +132,13 @@ absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name
   if (answered) return answer;
   ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
   const v1::JobState previous = row.job.state();
-  if (previous == v1::JOB_STATE_QUEUED) {
-    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled before it ran"}));
+  if (previous == v1::JOB_STATE_QUEUED || previous == v1::JOB_STATE_PAUSED) {
+    const char* reason = previous == v1::JOB_STATE_QUEUED ? "cancelled while it was queued"
+                                                          : "cancelled while it was paused";
+    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLED, {reason}));
     context.ForgetTimes(row.number);
     RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
-  } else if (previous == v1::JOB_STATE_RUNNING) {
+  } else if (previous == v1::JOB_STATE_RUNNING || previous == v1::JOB_STATE_PAUSING) {
     ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
     RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLING, {"asked to cancel"}));
     RETURN_IF_ERROR(SaveJob(context, row, previous, lease ? &*lease : nullptr));
@@ -273,6 +165,7 @@ absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view n
     ASSIGN_OR_RETURN(deleted.adapter, DeleteOutput(context, row));
   }
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kJob, absl::StrCat(row.number), {}));
+  RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
   RETURN_IF_ERROR(context.tables.DeleteJob(row.number));
   context.ForgetTimes(row.number);
   kept.mutable_result()->set_adapter(deleted.adapter);

@@ -183,6 +183,8 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     if (held.ok()) {
       renewal.held = true;
       renewal.cancel = held->row.job.state() == v1::JOB_STATE_CANCELLING;
+      renewal.pause = held->row.job.state() == v1::JOB_STATE_PAUSING;
+      renewal.checkpoint = held->row.job.checkpoint_requested();
       context.ExtendLease(held->row.number, lease_epoch);
     } else if (ReasonOf(held.status()) != kReasonStaleLease) {
       return held.status();
@@ -259,6 +261,10 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure
   if (row.job.state() == v1::JOB_STATE_CANCELLING) {
     return SetState(context, row, v1::JOB_STATE_CANCELLED,
                     {absl::StrCat("cancelled; ", error.message())});
+  }
+  if (row.job.state() == v1::JOB_STATE_PAUSING) {
+    return SetState(context, row, v1::JOB_STATE_PAUSED,
+                    {absl::StrCat("paused; ", error.message())});
   }
   CountFailure(row, failure);
   ChangeReason reason;

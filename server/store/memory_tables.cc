@@ -48,17 +48,18 @@ void MemoryTables::Set(Map& map, typename Map::key_type key, std::optional<Value
 }
 
 void MemoryTables::Reindex(int64_t number, const JobRow* row) {
-  undo_.push_back([this, queue = queue_.count({-jobs_[number].row.job.priority(), number}) > 0,
-                   active = active_.count(number) > 0,
-                   key = QueueKey(-jobs_[number].row.job.priority(), number)] {
-    queue ? void(queue_.insert(key)) : void(queue_.erase(key));
-    active ? void(active_.insert(key.second)) : void(active_.erase(key.second));
-  });
-  const QueueKey key(-jobs_[number].row.job.priority(), number);
-  queue_.erase(key);
+  const QueueKey before(-jobs_[number].row.job.priority(), number);
+  const QueueKey after = row == nullptr ? before : QueueKey(-row->job.priority(), number);
+  undo_.push_back(
+      [this, before, after, queue = queue_.count(before) > 0, active = active_.count(number) > 0] {
+        queue_.erase(after);
+        queue ? void(queue_.insert(before)) : void(queue_.erase(before));
+        active ? void(active_.insert(before.second)) : void(active_.erase(before.second));
+      });
+  queue_.erase(before);
   active_.erase(number);
   if (row == nullptr) return;
-  if (row->job.state() == v1::JOB_STATE_QUEUED) queue_.insert(key);
+  if (row->job.state() == v1::JOB_STATE_QUEUED) queue_.insert(after);
   if (!row->job.done()) active_.insert(number);
 }
 
@@ -88,10 +89,12 @@ absl::Status MemoryTables::UpdateJob(const JobRow& row) {
   const absl::StatusOr<Entry*> entry = Require(row.number);
   if (!entry.ok()) return entry.status();
   undo_.push_back([this, old = (*entry)->row] { jobs_[old.number].row = old; });
-  (*entry)->row = row;
   Reindex(row.number, &row);
+  (*entry)->row = row;
   return absl::OkStatus();
 }
+
+absl::Status MemoryTables::UpdateJobKeys(const JobRow&) { return absl::OkStatus(); }
 
 absl::Status MemoryTables::DeleteJob(int64_t number) {
   const absl::StatusOr<Entry*> entry = Require(number);
@@ -338,11 +341,25 @@ absl::Status MemoryTables::DeleteCheckpoint(int64_t job, int64_t step) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<Tables::CheckpointKey>> MemoryTables::ListKeptBefore(
+    absl::Duration running_time, int limit) {
+  std::multimap<absl::Duration, CheckpointKey> kept;
+  for (const auto& [job, entry] : jobs_) {
+    for (const auto& [step, row] : entry.checkpoints) {
+      const absl::Duration since = row.kept_since.value_or(running_time);
+      if (since < running_time) kept.insert({since, {job, step}});
+    }
+  }
+  std::vector<CheckpointKey> keys;
+  for (const auto& one : kept) keys.push_back(one.second);
+  keys.resize(std::min(keys.size(), static_cast<size_t>(limit)));
+  return keys;
+}
+
 absl::StatusOr<std::optional<RequestRow>> MemoryTables::FindRequest(absl::string_view verb,
                                                                     absl::string_view id) {
   const auto found = requests_.find({std::string(verb), std::string(id)});
-  if (found == requests_.end()) return std::optional<RequestRow>();
-  return std::optional<RequestRow>(found->second);
+  return found == requests_.end() ? std::nullopt : std::optional<RequestRow>(found->second);
 }
 
 absl::Status MemoryTables::InsertRequest(const RequestRow& row) {

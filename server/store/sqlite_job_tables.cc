@@ -32,6 +32,9 @@ constexpr char kUpdateJob[] =
     "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
     "failure_cause = ?12, failure_ran_ms = ?13, failures_alike = ?14, evaluated_step = ?15, "
     "evaluated_rows = ?16, saved_step = ?17 WHERE number = ?1";
+constexpr char kUpdateKeys[] =
+    "UPDATE jobs SET queue_rank = ?2, display_name = ?3 WHERE number = ?1";
+constexpr char kDeleteLabels[] = "DELETE FROM job_labels WHERE job = ?1";
 constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
 constexpr char kFindDeleted[] =
     "SELECT number FROM jobs INDEXED BY jobs_by_number WHERE owner = 'deleted' LIMIT 1";
@@ -276,9 +279,7 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
                                 QueueTime(job), SqliteBlob(job), ToColumn(row.needs)));
   row.number = database_.LastInsertId();
   RETURN_IF_ERROR(database_.Run(kInsertSpecs, row.number, SqliteBlob(specs)));
-  for (const auto& [key, value] : job.labels()) {
-    RETURN_IF_ERROR(database_.Run(kInsertLabel, row.number, key, value));
-  }
+  RETURN_IF_ERROR(InsertLabels(row));
   for (const ResourceRef& use : uses) {
     RETURN_IF_ERROR(database_.Run(kInsertUse, use.kind, use.name, row.number));
   }
@@ -294,6 +295,20 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
       row.failures_alike, row.evaluated_step, row.evaluated_rows, row.saved_step));
   if (database_.ChangedRows() != 1) return absl::InternalError(absl::StrCat("no job ", row.number));
   return job.done() ? database_.Run(kDeleteUses, row.number) : absl::OkStatus();
+}
+
+absl::Status SqliteTables::InsertLabels(const JobRow& row) {
+  for (const auto& [key, value] : row.job.labels()) {
+    RETURN_IF_ERROR(database_.Run(kInsertLabel, row.number, key, value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteTables::UpdateJobKeys(const JobRow& row) {
+  RETURN_IF_ERROR(
+      database_.Run(kUpdateKeys, row.number, -int64_t{row.job.priority()}, row.job.display_name()));
+  RETURN_IF_ERROR(database_.Run(kDeleteLabels, row.number));
+  return InsertLabels(row);
 }
 
 absl::Status SqliteTables::DeleteJob(int64_t number) { return database_.Run(kDeleteJob, number); }

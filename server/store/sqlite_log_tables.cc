@@ -38,8 +38,12 @@ constexpr char kFindLease[] = LEASE_COLUMNS " WHERE job = ?1";
 constexpr char kListLeases[] = LEASE_COLUMNS " ORDER BY job";
 
 constexpr char kListCheckpoints[] =
-    "SELECT step, attempt, needs FROM checkpoints WHERE job = ?1 ORDER BY step DESC";
-constexpr char kPutCheckpoint[] = "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4)";
+    "SELECT step, attempt, needs, kept_since_ns FROM checkpoints WHERE job = ?1 "
+    "ORDER BY step DESC";
+constexpr char kPutCheckpoint[] = "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5)";
+constexpr char kListKept[] =
+    "SELECT job, step FROM checkpoints INDEXED BY checkpoints_kept WHERE kept_since_ns < ?1 "
+    "ORDER BY kept_since_ns LIMIT ?2";
 constexpr char kDeleteCheckpoint[] = "DELETE FROM checkpoints WHERE job = ?1 AND step = ?2";
 
 std::optional<AttemptRow> ReadAttempt(SqliteQuery& query) {
@@ -149,15 +153,29 @@ absl::StatusOr<std::vector<CheckpointRow>> SqliteTables::ListCheckpoints(int64_t
   SqliteQuery query(database_, kListCheckpoints, job);
   std::vector<CheckpointRow> rows;
   while (query.Next()) {
-    rows.push_back(
-        {query.Int(0), static_cast<int32_t>(query.Int(1)), NeedsFromColumn(query.Text(2))});
+    CheckpointRow& row = rows.emplace_back();
+    row.step = query.Int(0);
+    row.attempt = static_cast<int32_t>(query.Int(1));
+    row.needs = NeedsFromColumn(query.Text(2));
+    if (!query.IsNull(3)) row.kept_since = absl::Nanoseconds(query.Int(3));
   }
   RETURN_IF_ERROR(query.status());
   return rows;
 }
 
 absl::Status SqliteTables::PutCheckpoint(int64_t job, const CheckpointRow& row) {
-  return database_.Run(kPutCheckpoint, job, row.step, row.attempt, ToColumn(row.needs));
+  std::optional<int64_t> kept_since;
+  if (row.kept_since) kept_since = absl::ToInt64Nanoseconds(*row.kept_since);
+  return database_.Run(kPutCheckpoint, job, row.step, row.attempt, ToColumn(row.needs), kept_since);
+}
+
+absl::StatusOr<std::vector<Tables::CheckpointKey>> SqliteTables::ListKeptBefore(
+    absl::Duration running_time, int limit) {
+  SqliteQuery query(database_, kListKept, absl::ToInt64Nanoseconds(running_time), limit);
+  std::vector<CheckpointKey> keys;
+  while (query.Next()) keys.push_back({query.Int(0), query.Int(1)});
+  RETURN_IF_ERROR(query.status());
+  return keys;
 }
 
 absl::Status SqliteTables::DeleteCheckpoint(int64_t job, int64_t step) {

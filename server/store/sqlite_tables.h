@@ -19,6 +19,7 @@ class SqliteTables : public Tables {
   absl::Status InsertJob(JobRow& row, const v1::Job& specs,
                          absl::Span<const ResourceRef> uses) override;
   absl::Status UpdateJob(const JobRow& row) override;
+  absl::Status UpdateJobKeys(const JobRow& row) override;
   absl::Status DeleteJob(int64_t number) override;
   absl::StatusOr<bool> PurgeDeleted(int rows) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(absl::string_view id) override;
@@ -55,6 +56,8 @@ class SqliteTables : public Tables {
   absl::StatusOr<std::vector<CheckpointRow>> ListCheckpoints(int64_t job) override;
   absl::Status PutCheckpoint(int64_t job, const CheckpointRow& row) override;
   absl::Status DeleteCheckpoint(int64_t job, int64_t step) override;
+  absl::StatusOr<std::vector<CheckpointKey>> ListKeptBefore(absl::Duration running_time,
+                                                            int limit) override;
 
   absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                         absl::string_view id) override;
@@ -87,6 +90,7 @@ class SqliteTables : public Tables {
   absl::StatusOr<StoreCounts> Counts() override;
 
  private:
+  absl::Status InsertLabels(const JobRow& row);
   SqliteDatabase& database_;
 };
 

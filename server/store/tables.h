@@ -76,6 +76,8 @@ struct CheckpointRow {
   int64_t step = 0;
   int32_t attempt = 0;
   JobNeeds needs;  // Of whoever goes on from it. JobRow::needs are the newest one's.
+  // Since when, in running time, a job that is done has kept it.
+  std::optional<absl::Duration> kept_since;
 };
 
 // When a lease ends is not stored: see VolatileTimes.
@@ -143,6 +145,8 @@ class Tables {
   virtual absl::Status InsertJob(JobRow& row, const v1::Job& specs,
                                  absl::Span<const ResourceRef> uses) = 0;
   virtual absl::Status UpdateJob(const JobRow& row) = 0;
+  // What lists ask for and UpdateJob leaves alone: priority, display_name and labels of row.job.
+  virtual absl::Status UpdateJobKeys(const JobRow& row) = 0;
   virtual absl::Status DeleteJob(int64_t number) = 0;
   virtual absl::StatusOr<bool> PurgeDeleted(int rows) = 0;
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(absl::string_view id) = 0;
@@ -186,6 +190,13 @@ class Tables {
   // Inserts or replaces.
   virtual absl::Status PutCheckpoint(int64_t job, const CheckpointRow& row) = 0;
   virtual absl::Status DeleteCheckpoint(int64_t job, int64_t step) = 0;
+  struct CheckpointKey {
+    int64_t job = 0;
+    int64_t step = 0;
+  };
+  // At most `limit` of those kept since before this time, the oldest first.
+  virtual absl::StatusOr<std::vector<CheckpointKey>> ListKeptBefore(absl::Duration running_time,
+                                                                    int limit) = 0;
 
   virtual absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                                 absl::string_view id) = 0;

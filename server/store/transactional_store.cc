@@ -7,8 +7,10 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
 #include "server/store/catalogue_verbs.h"
+#include "server/store/checkpoint_verbs.h"
 #include "server/store/job_verbs.h"
 #include "server/store/lease_verbs.h"
+#include "server/store/life_verbs.h"
 #include "server/store/report_verbs.h"
 
 namespace graft {
@@ -16,6 +18,7 @@ namespace {
 
 constexpr int kRowsPurgedAtOnce = 2000;
 constexpr int kAnswersPrunedAtOnce = 500;  // Each is on a page of its own.
+constexpr int kCheckpointsPrunedAtOnce = 100;
 
 class TransactionalStore : public JobStore {
  public:
@@ -59,6 +62,28 @@ class TransactionalStore : public JobStore {
         WritePlace::kMakesRoom);
     if (deleted.ok()) (void)PurgeDeleted();  // What fails is left for the next time.
     return deleted;
+  }
+  absl::StatusOr<v1::Job> PauseJob(absl::string_view name, const RequestKey& request) override {
+    return Write<v1::Job>([&](VerbContext& context) { return DoPauseJob(context, name, request); });
+  }
+  absl::StatusOr<v1::Job> ResumeJob(absl::string_view name, const RequestKey& request) override {
+    return Write<v1::Job>(
+        [&](VerbContext& context) { return DoResumeJob(context, name, request); });
+  }
+  absl::StatusOr<v1::Job> CheckpointJob(absl::string_view name,
+                                        const RequestKey& request) override {
+    return Write<v1::Job>(
+        [&](VerbContext& context) { return DoCheckpointJob(context, name, request); });
+  }
+  absl::StatusOr<v1::Job> RetryJob(absl::string_view name, bool from_scratch,
+                                   const RequestKey& request) override {
+    return Write<v1::Job>(
+        [&](VerbContext& context) { return DoRetryJob(context, name, from_scratch, request); });
+  }
+  absl::StatusOr<v1::Job> UpdateJob(absl::string_view name, const JobUpdate& update,
+                                    const RequestKey& request) override {
+    return Write<v1::Job>(
+        [&](VerbContext& context) { return DoUpdateJob(context, name, update, request); });
   }
   absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(absl::string_view job) override {
     return Read<std::vector<v1::Artifact>>(
@@ -210,6 +235,16 @@ class TransactionalStore : public JobStore {
                        }));
       pruned += some;
       if (some < kAnswersPrunedAtOnce) return pruned;
+    }
+  }
+  absl::StatusOr<int64_t> PruneCheckpoints() override {
+    int64_t pruned = 0;
+    while (true) {
+      ASSIGN_OR_RETURN(const int64_t some, Write<int64_t>([](VerbContext& context) {
+                         return DoPruneCheckpoints(context, kCheckpointsPrunedAtOnce);
+                       }));
+      pruned += some;
+      if (some < kCheckpointsPrunedAtOnce) return pruned;
     }
   }
   const std::string& Id() const override { return identity_.id; }

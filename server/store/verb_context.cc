@@ -60,6 +60,17 @@ absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
   return absl::OkStatus();
 }
 
+// What a job that is done keeps of its checkpoints: the newest one, if it may be retried.
+absl::Status KeepForRetry(VerbContext& context, const JobRow& row) {
+  if (row.job.state() == v1::JOB_STATE_SUCCEEDED) return DropCheckpoints(context, row.number, 0);
+  RETURN_IF_ERROR(DropCheckpoints(context, row.number, 1));
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  if (checkpoints.empty()) return absl::OkStatus();
+  CheckpointRow kept = checkpoints[0];
+  kept.kept_since = context.running_time;
+  return context.tables.PutCheckpoint(row.number, kept);
+}
+
 absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row) {
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   if (checkpoints.empty()) return "begins again";
@@ -70,7 +81,7 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason) {
   ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));
   context.failure_class = reason.failure_class;
-  if (row.job.done()) RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
+  if (row.job.done()) RETURN_IF_ERROR(KeepForRetry(context, row));
   return AddEvent(context, row, std::move(event));
 }
 

@@ -286,8 +286,18 @@ def gone(kind):
     return lambda reader, command, output: not there(reader, command, output)
 
 
-def cancelled(reader, command, output):
-    return wait_until(lambda: reader.json("show", command.split()[-1])[0]["state"] == "JOB_STATE_CANCELLED", "the end of what was cancelled")
+def reaches(state):
+    """The job that the command names last comes into this state."""
+    def check(reader, command, output):
+        return wait_until(lambda: reader.json("show", command.split()[-1])[0]["state"] == state, f"the job to be {state}")
+    return check
+
+
+def retried(reader, command, output):
+    """There is a new job; what follows must not find it running."""
+    name = output.split()[0]
+    reader.run(f"graft cancel {name}")
+    return reaches("JOB_STATE_CANCELLED")(reader, name, output)
 
 
 PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -313,7 +323,12 @@ CHECKS = {
     "graft jobs": says("STATE"),
     "graft show": says("news-lora", "articles"),
     "graft watch": says("succeeded"),
-    "graft cancel": cancelled,
+    "graft pause": reaches("JOB_STATE_PAUSED"),
+    "graft resume": reaches("JOB_STATE_RUNNING"),
+    "graft checkpoint": says("saves its state"),
+    "graft edit": lambda reader, command, output: reader.json("show", command.split()[2])[0]["priority"] == 10,
+    "graft cancel": reaches("JOB_STATE_CANCELLED"),
+    "graft retry": retried,
     "graft delete": lambda reader, command, output: command.split()[-1] not in [job["name"] for job in reader.json("jobs")],
     "graft compare": compared,
     "graft rouge": says("rouge1", "rougeLsum"),
@@ -424,7 +439,7 @@ def remove_results(reader):
 
 
 def begin_a_job(reader):
-    """jobs/k3f9 is now one that can be cancelled."""
+    """jobs/k3f9 is now one that can be paused."""
     reader.run("graft submit --base-model gpt2 --method lora --train articles.jsonl --max-steps 100000")
     reader.jobs["fine-tune"].insert(0, reader.jobs["fine-tune"].pop())
 
@@ -435,9 +450,9 @@ def remove_adapters(reader):
         reader.follow([f"graft adapters delete {adapter['name']}"], "of the model")
 
 
-BEFORE = {"graft-engine run": remove_results, "graft cancel": begin_a_job, "graft models delete": remove_adapters}
+BEFORE = {"graft-engine run": remove_results, "graft pause": begin_a_job, "graft models delete": remove_adapters}
 # These come last, in this order.
-ENDINGS = ("graft cancel", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
+ENDINGS = ("graft pause", "graft resume", "graft checkpoint", "graft edit", "graft cancel", "graft retry", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
 
 
 def test_every_example_of_a_help_text_works(furnished):

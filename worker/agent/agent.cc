@@ -162,6 +162,10 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
     const auto attempt =
         attempts_.Find(command.cancel_job().job(), command.cancel_job().lease_epoch());
     if (attempt != nullptr) attempt->Cancel();
+  } else if (command.has_pause_job()) {
+    const auto attempt =
+        attempts_.Find(command.pause_job().job(), command.pause_job().lease_epoch());
+    if (attempt != nullptr) attempt->Pause();
   } else if (command.has_generate()) {
     const absl::Status pushed = generations_.Push(command.generate());
     if (!pushed.ok()) link_.ReportGenerationError(command.generate().id(), pushed).IgnoreError();
@@ -284,6 +288,8 @@ void Agent::SendHeartbeat() {
       continue;
     }
     attempt->Renew(deadline);
+    if (renewal.pause()) attempt->Pause();
+    attempt->WantCheckpoint(renewal.checkpoint());
     if (renewal.cancel()) attempt->Cancel();
   }
 }

@@ -26,6 +26,7 @@ constexpr absl::Duration kSuspendAfter = absl::Seconds(2);
 std::string ResultOf(const worker::v1::FinishAttemptRequest& request) {
   if (request.has_succeeded()) return "succeeded";
   if (request.has_cancelled()) return "cancelled";
+  if (request.has_paused()) return "paused";
   return request.has_returned() ? "returned" : "failed";
 }
 
@@ -91,6 +92,7 @@ Attempt::Outcome Attempt::Run() {
 worker::v1::FinishAttemptRequest Attempt::Work(Outbox& outbox) {
   const absl::StatusOr<engine::v1::Run> run = PrepareRun();
   if (cancelled() && work_.stopped()) return CancelledEnd();
+  if (paused() && work_.stopped()) return PausedEnd();
   if (!run.ok()) return PreparationFailure(run.status());
   return RunEngine(*run, outbox);
 }
@@ -302,8 +304,11 @@ void Attempt::LogEnd(const worker::v1::FinishAttemptRequest& request) {
 void Attempt::Attach(EngineLoan* engine) {
   MutexLock lock(mutex_);
   engine_ = engine;
+  engine_began_ = true;
   suspended_ = killed_ = false;  // What an earlier one was.
   SendFence();
+  if (checkpoint_wanted_) SendCheckpointRequest();
+  if (paused_) SendPause();
   if (cancelled_) SendCancel();
   if (ended_ != EndReason::kNone) KillEngine();
 }
@@ -342,6 +347,23 @@ void Attempt::Cancel() {
   } else {
     work_.Stop();
   }
+}
+
+void Attempt::Pause() {
+  MutexLock lock(mutex_);
+  if (std::exchange(paused_, true)) return;
+  if (engine_ != nullptr) {
+    SendPause();
+  } else if (!engine_began_) {
+    work_.Stop();
+  }
+}
+
+void Attempt::WantCheckpoint(bool wanted) {
+  MutexLock lock(mutex_);
+  const bool is_new = wanted && !checkpoint_wanted_;
+  checkpoint_wanted_ = wanted;
+  if (is_new && engine_ != nullptr) SendCheckpointRequest();
 }
 
 void Attempt::End(EndReason reason, absl::Status why) {
@@ -420,6 +442,11 @@ bool Attempt::cancelled() const {
   return cancelled_;
 }
 
+bool Attempt::paused() const {
+  MutexLock lock(mutex_);
+  return paused_;
+}
+
 // A send that fails means that the engine is gone or reads nothing: the former its reader learns by
 // itself, the latter ends it as hung.
 void Attempt::SendFence() {
@@ -431,6 +458,18 @@ void Attempt::SendFence() {
 void Attempt::SendCancel() {
   engine::v1::EngineCommand command;
   command.mutable_cancel();
+  engine_->Send(command).IgnoreError();
+}
+
+void Attempt::SendPause() {
+  engine::v1::EngineCommand command;
+  command.mutable_pause();
+  engine_->Send(command).IgnoreError();
+}
+
+void Attempt::SendCheckpointRequest() {
+  engine::v1::EngineCommand command;
+  command.mutable_save_checkpoint();
   engine_->Send(command).IgnoreError();
 }
 

@@ -3,8 +3,8 @@
 // One attempt at a job, from its lease to its end.
 //
 //   slot thread ──── Run: inputs ▸ engine ▸ what it says into the outbox ▸ result ▸ FinishAttempt
-//   heartbeat ────── Renew, End(lease lost), Cancel ─┐
-//   command stream ─ Cancel ─────────────────────────┤
+//   heartbeat ────── Renew, End(lease lost), … ──────┐
+//   command stream ─ Cancel, Pause ──────────────────┤
 //   fence timer ──── Enforce: suspends, kills, hung ─┼─▶ the same attempt, which ends one way
 //   outbox ───────── End(refused) ───────────────────┤
 //   Agent::Stop ──── End(worker stops) ──────────────┘
@@ -69,7 +69,8 @@ class Attempt {
   // For telemetry.
   struct Outcome {
     bool engine_crashed = false;
-    std::string result;  // "succeeded", "failed", "cancelled", "returned", "abandoned".
+    // "succeeded", "failed", "cancelled", "paused", "returned", "abandoned".
+    std::string result;
   };
 
   // `deadline`: of the lease, on CLOCK_BOOTTIME. `parts` outlive it.
@@ -84,6 +85,11 @@ class Attempt {
   void Renew(absl::Duration deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   // The job is to be cancelled. Asks the engine to stop; without one the attempt ends at once.
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The job is to be paused: the engine ends its step, saves and stops. Without one the attempt
+  // ends at once. However long the step takes: an engine that hangs is found as always.
+  void Pause() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether a checkpoint is asked for that the server does not have yet. The engine is told once.
+  void WantCheckpoint(bool wanted) ABSL_LOCKS_EXCLUDED(mutex_);
   // Kills the engine, and stops everything else.
   void End(EndReason reason, absl::Status why) ABSL_LOCKS_EXCLUDED(mutex_);
   // Applies what the passing of time demands; called every fraction of a second.
@@ -126,8 +132,11 @@ class Attempt {
   EndReason ended() const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status why() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool cancelled() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool paused() const ABSL_LOCKS_EXCLUDED(mutex_);
   void SendFence() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SendCheckpointRequest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Time in which the engine waits for others is not its own.
   void UpdateWaiting(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -137,7 +146,8 @@ class Attempt {
   const std::string directory_;  // The engine's, for this attempt.
   const std::string engine_log_;
 
-  // Inputs, engine and result. Stopped by a cancel, too, where no engine can heed it.
+  // Inputs, engine and result. Stopped by a cancel, too, where no engine can heed it, and by a
+  // pause before there is one.
   StopSignal work_;
   // What the server is told. Stopped when it must not be told any more, or need not.
   StopSignal reports_;
@@ -149,6 +159,9 @@ class Attempt {
   bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
   bool killed_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;
+  bool checkpoint_wanted_ ABSL_GUARDED_BY(mutex_) = false;
+  bool engine_began_ ABSL_GUARDED_BY(mutex_) = false;
   EndReason ended_ ABSL_GUARDED_BY(mutex_) = EndReason::kNone;
   absl::Status why_ ABSL_GUARDED_BY(mutex_);
   PulseWatch pulse_ ABSL_GUARDED_BY(mutex_);

@@ -31,6 +31,12 @@ worker::v1::FinishAttemptRequest CancelledEnd() {
   return request;
 }
 
+worker::v1::FinishAttemptRequest PausedEnd() {
+  worker::v1::FinishAttemptRequest request;
+  request.mutable_paused();
+  return request;
+}
+
 worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool worker_fault) {
   worker::v1::FinishAttemptRequest request;
   *request.mutable_returned()->mutable_reason() = ToRpcStatus(reason);
@@ -49,6 +55,7 @@ worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end) {
 
 worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished) {
   const absl::Status status = FromRpcStatus(finished.status());
+  if (finished.paused()) return PausedEnd();
   if (absl::IsCancelled(status)) return CancelledEnd();
   if (!status.ok()) {
     // Not of memory, which has a class of its own: this machine's disk is full.

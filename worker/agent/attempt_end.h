@@ -15,6 +15,7 @@ namespace graft {
 worker::v1::FinishAttemptRequest FailureOf(const absl::Status& status,
                                            v1::FailureClass failure_class, std::string cause = "");
 worker::v1::FinishAttemptRequest CancelledEnd();
+worker::v1::FinishAttemptRequest PausedEnd();
 // The job goes back as it is. `worker_fault`: this worker cannot do any job as it is.
 worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool worker_fault);
 

@@ -129,13 +129,20 @@ class Pulse {
   std::atomic<int64_t> count_ = 0;
 };
 
+// The answer of a StopToken to a job that is to be paused: CANCELLED, and IsPaused.
+absl::Status PausedStatus();
+bool IsPaused(const absl::Status& status);
+
 // Asked before every micro-batch and every decode step.
 class StopToken {
  public:
   virtual ~StopToken() = default;
-  // OK: go on. CANCELLED: stop now. Blocks while the fence (promises.md, rule 3) has been reached,
-  // until it is moved or the job is cancelled.
+  // OK: go on. CANCELLED: stop now; but if IsPaused a step may be ended first, and what was done is
+  // to be saved. Blocks at the fence (the moment until which the job may be worked on), until it is
+  // moved or the job is cancelled.
   virtual absl::Status Poll() = 0;
+  // Somebody has asked for a checkpoint since this was called last.
+  virtual bool TakeCheckpointRequest() { return false; }
 
   // Of the job that asks. Where something long is done without asking, it beats by itself.
   Pulse& pulse() { return pulse_; }

@@ -121,7 +121,17 @@ TEST(NextStepsTest, ALostMachineIsLookedAt) {
   const std::string text = NextSteps(job, "graft");
   EXPECT_THAT(text, HasSubstr("  graft logs jobs/k3f9\n  graft show jobs/k3f9\n"));
   EXPECT_THAT(text, HasSubstr("the log of worker w-2 "));
-  EXPECT_THAT(text, HasSubstr("  graft submit --file job.json --watch\n"));
+  EXPECT_THAT(text, HasSubstr("  graft retry jobs/k3f9 --watch\n"));
+}
+
+TEST(NextStepsTest, WhatWasCancelledOnItsWayMayGoOn) {
+  v1::Job job;
+  job.set_name("jobs/k3f9");
+  job.set_state(v1::JOB_STATE_CANCELLED);
+  job.mutable_resolved_spec()->mutable_fine_tune();
+  EXPECT_EQ(NextSteps(job, "graft"), "");
+  job.set_step(7);
+  EXPECT_THAT(NextSteps(job, "graft"), HasSubstr("  graft retry jobs/k3f9\n"));
 }
 
 TEST(NextStepsTest, OurOwnBugsAreReported) {

@@ -190,6 +190,72 @@ TEST_F(AttemptTest, AnEngineThatDoesNotHeedACancelIsKilled) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
 }
 
+TEST_F(AttemptTest, APauseEndsADownload) {
+  server_.HoldTransfers();
+  Begin();
+  server_.WaitUntilHeld();
+  attempt_->Pause();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_paused());
+  Join();
+  EXPECT_EQ(outcome_.result, "paused");
+}
+
+TEST_F(AttemptTest, APausedEngineHasAsLongAsItsStepTakes) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(10));
+  attempt_->Pause();
+  attempt_->Pause();
+  engine().WaitForCommand(EngineCommand::kPause);
+  Progress(1);
+  Pass(absl::Minutes(4));
+  EXPECT_FALSE(engine().dead());
+  EngineEvent finished;
+  finished.mutable_finished()->mutable_status()->set_code(1 /* CANCELLED */);
+  finished.mutable_finished()->set_paused(true);
+  engine().Say(finished);
+  EXPECT_TRUE(server_.WaitForFinish("a").has_paused());
+  Join();
+  EXPECT_FALSE(engine().dead()) << "it stays for the next job";
+}
+
+TEST_F(AttemptTest, APauseThatComesTooLateEndsNoUpload) {
+  const EngineCommand run = BeginAndRun();
+  server_.HoldTransfers();
+  const std::string output = run.run().work_directory() + "/output";
+  ASSERT_TRUE(CreateDirectories(output).ok());
+  ASSERT_TRUE(WriteFileAtomically(output + "/adapter_config.json", "adapter").ok());
+  EngineEvent finished;
+  v1::Artifact& file = *finished.mutable_finished()->add_output();
+  file.set_path("adapter_config.json");
+  file.set_sha256(Sha256Hex("adapter"));
+  file.set_size_bytes(7);
+  engine().Say(finished);
+  server_.WaitUntilHeld();
+  attempt_->Pause();
+  server_.ReleaseTransfers();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
+}
+
+TEST_F(AttemptTest, AnEngineThatCrashesInsteadOfPausingIsAFailure) {
+  BeginAndRun();
+  attempt_->Pause();
+  engine().WaitForCommand(EngineCommand::kPause);
+  engine().Crash();
+  EXPECT_EQ(server_.WaitForFinish("a").failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+}
+
+TEST_F(AttemptTest, TheEngineIsAskedOnceForACheckpointThatIsWanted) {
+  BeginAndRun();
+  attempt_->WantCheckpoint(true);
+  engine().WaitForCommand(EngineCommand::kSaveCheckpoint);
+  engine().ForgetCommands();
+  attempt_->WantCheckpoint(true);
+  EXPECT_EQ(engine().LastCommand().command_case(), EngineCommand::COMMAND_NOT_SET);
+  attempt_->WantCheckpoint(false);
+  attempt_->WantCheckpoint(true);
+  EXPECT_EQ(engine().LastCommand().command_case(), EngineCommand::kSaveCheckpoint);
+}
+
 TEST_F(AttemptTest, ALostLeaseEndsADownloadAndIsNotReported) {
   server_.HoldTransfers();
   Begin();

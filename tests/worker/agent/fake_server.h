@@ -197,6 +197,11 @@ class FakeServer : public worker::v1::WorkerService::Service {
     MutexLock lock(mutex_);
     hold_transfers_ = true;
   }
+  void ReleaseTransfers() {
+    MutexLock lock(mutex_);
+    hold_transfers_ = false;
+    changed_.NotifyAll();
+  }
   // Blocks until a transfer, or a report, is being held.
   void WaitUntilHeld() {
     MutexLock lock(mutex_);
@@ -369,7 +374,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
     if (!(this->*told)) return;
     ++held_;
     changed_.NotifyAll();
-    while (!closing_ && !context.IsCancelled())
+    while (this->*told && !closing_ && !context.IsCancelled())
       Clock::Real().WaitUntil(changed_, mutex_, Clock::Real().Boottime() + absl::Milliseconds(20));
   }
   bool IsStale(const std::string& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

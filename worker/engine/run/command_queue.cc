@@ -14,6 +14,12 @@ void CommandQueue::Handle(EngineCommand command) {
     case EngineCommand::kCancel:
       ControlOf(command.job())->Cancel();
       return;
+    case EngineCommand::kPause:
+      ControlOf(command.job())->Pause();
+      return;
+    case EngineCommand::kSaveCheckpoint:
+      ControlOf(command.job())->RequestCheckpoint();
+      return;
     case EngineCommand::kFence:
       ControlOf(command.job())->SetFence(command.fence().boottime_ns());
       return;
@@ -64,7 +70,8 @@ void CommandQueue::Finish(const std::string& job) {
   controls_.erase(job);
 }
 
-// Cancel and Fence may overtake the Run that they are about, so every name gets a control.
+// Cancel, Pause and their like may overtake the Run that they are about, so every name gets a
+// control.
 std::shared_ptr<JobControl> CommandQueue::ControlOf(const std::string& job) {
   if (controls_.size() >= kMaxControls) {  // Left by commands about jobs that had ended.
     for (auto it = controls_.begin(); it != controls_.end();) {

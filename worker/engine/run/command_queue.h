@@ -12,8 +12,8 @@
 
 namespace graft {
 
-// The commands of the peer, sorted: what acts at once (Cancel, Fence), and what waits for the main
-// thread. Handle is the reader's, the rest the main thread's.
+// The commands of the peer, sorted: what acts at once (Cancel, Pause, Fence), and what waits for
+// the main thread. Handle is the reader's, the rest the main thread's.
 class CommandQueue {
  public:
   // A Run or a Generate.

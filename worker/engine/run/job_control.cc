@@ -31,7 +31,8 @@ absl::Status JobControl::Check() {
     waiting_ = false;
   }
   pulse().Beat();
-  return cancelled_ ? absl::CancelledError("the job was cancelled") : absl::OkStatus();
+  if (cancelled_) return absl::CancelledError("the job was cancelled");
+  return paused_ ? PausedStatus() : absl::OkStatus();
 }
 
 }  // namespace graft

@@ -118,6 +118,7 @@ absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoE
 engine::v1::Finished FailedToRun(const absl::Status& status) {
   engine::v1::Finished finished;
   *finished.mutable_status() = StatusToProto(status);
+  finished.set_paused(IsPaused(status));
   if (!status.ok() && !absl::IsCancelled(status)) {
     finished.set_failure_class(ToProto(FailureClassOf(status)));
   }

@@ -45,7 +45,8 @@ struct TrainingResult {
 
 // Trains `adapter` on `train` and leaves the best evaluation's tensors in it. training.md says what
 // a step is. All arguments outlive the call; `evaluator` may be nullptr (no validation set).
-//   CANCELLED            stop said so; the newest checkpoint lies on disk.
+//   CANCELLED            stop said so; the newest checkpoint lies on disk. One that IsPaused has
+//                        ended its step first, and has a checkpoint of it.
 //   INVALID_ARGUMENT     empty data, a row longer than the model, no label in a whole step
 //   DATA_LOSS            resume_from is corrupt or incomplete (file and tensor named)
 //   FAILED_PRECONDITION  resume_from belongs to another run; or, marked FailureClass

@@ -123,6 +123,7 @@ absl::Status Trial::Resume() {
   }
   loaded.execution = state_.execution;
   state_ = std::move(loaded);
+  saved_step_ = state_.step;
   if (state_.evaluation_due && options_.resume_from == CheckpointDirectory()) {
     ASSIGN_OR_RETURN(saved_, CheckTrainingState(options_.resume_from, stop_.pulse()));
   }
@@ -163,10 +164,21 @@ absl::Status Trial::BeginStep() {
   return absl::OkStatus();
 }
 
+// A run that is paused is left where it can go on.
+absl::Status Trial::Left(const absl::Status& why) {
+  if (IsPaused(why)) RETURN_IF_ERROR(SaveUnlessSaved());
+  return why;
+}
+
 absl::StatusOr<MicroBatch> Trial::Next() {
-  // First of all: whoever is asked may change what trains.
-  RETURN_IF_ERROR(stop_.Poll());
-  if (!step_) RETURN_IF_ERROR(BeginStep());
+  // First of all: whoever is asked may change what trains. A step that has begun is done before a
+  // pause.
+  const absl::Status asked = stop_.Poll();
+  if (!asked.ok() && !(IsPaused(asked) && step_)) return Left(asked);
+  if (!step_) {
+    if (stop_.TakeCheckpointRequest()) RETURN_IF_ERROR(SaveUnlessSaved());
+    RETURN_IF_ERROR(BeginStep());
+  }
   const auto batch_size = static_cast<size_t>(config_.batch_size);
   MicroBatch next;
   do {  // There is one with labels: a step ends with its last ones.
@@ -312,7 +324,7 @@ absl::Status Trial::Evaluate() {
     const Gpt2Network network = adapter_.Bind();
     evaluated = evaluator_->Evaluate(network, state_.step, stop_);
   }
-  RETURN_IF_ERROR(evaluated.status());
+  if (!evaluated.ok()) return Left(evaluated.status());
   EvaluationEvent event = *std::move(evaluated);
   event.step = state_.step;
   event.epoch = plan_.epochs_done(state_.step);
@@ -330,15 +342,21 @@ absl::Status Trial::Evaluate() {
   }
   sink_.OnEvaluation(event);
   state_.evaluation_due = false;
-  return CheckpointIsDue() ? WriteEvaluation() : absl::OkStatus();
+  return saved_step_ == state_.step ? WriteEvaluation() : absl::OkStatus();
 }
 
 std::string Trial::CheckpointDirectory() const {
   return JoinPath(options_.checkpoint_directory, absl::StrCat(state_.step));
 }
 
+absl::Status Trial::SaveUnlessSaved() {
+  const bool can = !options_.checkpoint_directory.empty() && state_.step > 0;
+  return can && saved_step_ != state_.step ? WriteCheckpoint() : absl::OkStatus();
+}
+
 absl::Status Trial::WriteCheckpoint() {
   ASSIGN_OR_RETURN(saved_, SaveTrainingState(state_, CheckpointDirectory(), stop_.pulse()));
+  saved_step_ = state_.step;
   RETURN_IF_ERROR(RemoveOldCheckpoints());
   TellCheckpoint(/*again=*/false);
   return absl::OkStatus();

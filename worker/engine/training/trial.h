@@ -78,6 +78,8 @@ class Trial {
   bool CheckpointIsDue() const;
   absl::Status Evaluate();
   std::string CheckpointDirectory() const;
+  absl::Status Left(const absl::Status& why);
+  absl::Status SaveUnlessSaved();
   absl::Status WriteCheckpoint();
   absl::Status WriteEvaluation();
   void TellCheckpoint(bool again);
@@ -98,7 +100,8 @@ class Trial {
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
   std::optional<StepUnderWay> step_;
-  // Of the checkpoint that waits for the evaluation of its step; empty: there is none.
+  int64_t saved_step_ = 0;  // Of the newest checkpoint.
+  // Its files, if the evaluation of its step may be added to them; empty: they lie elsewhere.
   std::vector<CheckpointFile> saved_;
 };
 

@@ -26,6 +26,25 @@ TEST(JobControlTest, GoesOnUntilCancelled) {
   EXPECT_EQ(control.Poll().code(), absl::StatusCode::kCancelled);
 }
 
+TEST(JobControlTest, APauseIsAnAnswerOfItsOwnAndACancelIsMore) {
+  JobControl control;
+  control.Pause();
+  EXPECT_TRUE(IsPaused(control.Poll()));
+  EXPECT_EQ(control.Poll().code(), absl::StatusCode::kCancelled);
+  control.Cancel();
+  EXPECT_EQ(control.Poll().code(), absl::StatusCode::kCancelled);
+  EXPECT_FALSE(IsPaused(control.Poll()));
+}
+
+TEST(JobControlTest, ACheckpointRequestIsTakenOnce) {
+  JobControl control;
+  EXPECT_FALSE(control.TakeCheckpointRequest());
+  control.RequestCheckpoint();
+  control.RequestCheckpoint();
+  EXPECT_TRUE(control.TakeCheckpointRequest());
+  EXPECT_FALSE(control.TakeCheckpointRequest());
+}
+
 TEST(JobControlTest, AFenceInTheFutureDoesNotStop) {
   FakeClock clock;
   JobControl control(clock);

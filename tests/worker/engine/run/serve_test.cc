@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/delimited_stream.h"
@@ -25,6 +26,13 @@ int CountSteps(const std::vector<EngineEvent>& events) {
   int steps = 0;
   for (const EngineEvent& event : events) steps += event.job_event().has_metrics();
   return steps;
+}
+
+std::string Sha256OfAdapter(const engine::v1::Finished& finished) {
+  for (const v1::Artifact& file : finished.output()) {
+    if (absl::EndsWith(file.path(), ".safetensors")) return file.sha256();
+  }
+  return "";
 }
 
 TEST_F(ServeTest, SaysHelloAndRunsAJobToItsEnd) {
@@ -107,6 +115,51 @@ TEST_F(ServeTest, CancelEndsARunningJobAndTheNextOneRuns) {
   const std::vector<EngineEvent> events = ReadToEnd("long");
   EXPECT_EQ(events.back().finished().status().code(),
             static_cast<int>(absl::StatusCode::kCancelled));
+  Send(RunCommand("next", 1));
+  EXPECT_EQ(ReadToEnd("next").back().finished().status().code(), 0);
+}
+
+TEST_F(ServeTest, APausedJobGoesOnInTheNextRunAsIfItHadNotBeen) {
+  constexpr int kSteps = 400;  // More than it does before it hears.
+  Send(RunCommand("whole", kSteps));
+  const std::vector<EngineEvent> undisturbed = ReadToEnd("whole");
+  ASSERT_EQ(undisturbed.back().finished().status().code(), 0);
+
+  EngineCommand pause = About("paused");
+  pause.mutable_pause();
+  Send(RunCommand("paused", kSteps));
+  EngineEvent event;
+  do {
+    event = Read();
+    ASSERT_FALSE(HasFailure());
+  } while (event.job_event().metrics().step() < 2);
+  Send(pause);
+  const std::vector<EngineEvent> events = ReadToEnd("paused");
+  ASSERT_TRUE(events.back().finished().paused());
+  int64_t saved = 0;
+  for (const EngineEvent& one : events) {
+    if (one.has_checkpoint()) saved = one.checkpoint().step();
+  }
+  ASSERT_GE(saved, 2);
+  EngineCommand again = RunCommand("again", kSteps);
+  again.mutable_run()->set_checkpoint_directory(
+      absl::StrCat(Path("paused"), "/checkpoints/", saved));
+  Send(again);
+  const std::vector<EngineEvent> resumed = ReadToEnd("again");
+  EXPECT_EQ(CountSteps(resumed), kSteps - saved);
+  EXPECT_NE(Sha256OfAdapter(resumed.back().finished()), "");
+  EXPECT_EQ(Sha256OfAdapter(resumed.back().finished()),
+            Sha256OfAdapter(undisturbed.back().finished()));
+}
+
+TEST_F(ServeTest, APauseThatOvertakesItsJobHolds) {
+  EngineCommand pause = About("early");
+  pause.mutable_pause();
+  Send(pause);
+  Send(RunCommand("early", 100000));
+  const std::vector<EngineEvent> events = ReadToEnd("early");
+  EXPECT_EQ(CountSteps(events), 0);
+  EXPECT_TRUE(events.back().finished().paused());
   Send(RunCommand("next", 1));
   EXPECT_EQ(ReadToEnd("next").back().finished().status().code(), 0);
 }

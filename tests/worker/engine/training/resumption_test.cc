@@ -239,6 +239,58 @@ TEST_P(KilledWriteTest, AtEveryWriteAndRename) {
   });
 }
 
+// From the n-th poll on it is asked to pause.
+class PauseAtPoll : public StopToken {
+ public:
+  explicit PauseAtPoll(int64_t poll) : left_(poll) {}
+  absl::Status Poll() override {
+    pulse().Beat();
+    return --left_ > 0 ? absl::OkStatus() : PausedStatus();
+  }
+
+ private:
+  int64_t left_;
+};
+
+TEST_P(KilledRunTest, PausedAtEveryMicroBatchAndEveryBatchOfAnEvaluation) {
+  KillEverywhere("paused at poll", [&](int64_t place, std::unique_ptr<UploadingSink>& before) {
+    PauseAtPoll stop(place);
+    const absl::Status left = Live(*MakeAdapter(*model_, method_), *before, stop);
+    if (left.ok()) return left;
+    EXPECT_TRUE(IsPaused(left)) << left;
+    // Nothing that was told is lost: the newest checkpoint is that of the last step.
+    const int64_t step = before->steps.empty() ? 0 : before->steps.back().step;
+    const int64_t saved = before->checkpoints.empty() ? 0 : before->checkpoints.back().step;
+    EXPECT_EQ(saved, step) << "paused at poll " << place;
+    return left;
+  });
+}
+
+// A checkpoint that is asked for comes at the end of the step, and changes nothing.
+class CheckpointAtPoll : public NoStop {
+ public:
+  absl::Status Poll() override {
+    if (++polls_ == 2) asked_ = true;  // In the second half of the first step.
+    return NoStop::Poll();
+  }
+  bool TakeCheckpointRequest() override { return std::exchange(asked_, false); }
+
+ private:
+  int polls_ = 0;
+  bool asked_ = false;
+};
+
+TEST_P(KilledRunTest, ACheckpointThatIsAskedForChangesNoNumber) {
+  options_.checkpoint_directory = FreshDirectory("asked");
+  CheckpointAtPoll stop;
+  RecordingSink sink;
+  const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model_, method_);
+  ASSERT_TRUE(Live(*adapter, sink, stop).ok());
+  EXPECT_EQ(HashOf(*adapter), hash_);
+  ASSERT_FALSE(sink.checkpoints.empty());
+  EXPECT_EQ(sink.checkpoints[0].step, 1);
+}
+
 // No process lives long enough for an epoch and its evaluation.
 TEST_P(KilledRunTest, ItEndsThoughNobodyLivesLongerThanAnEvaluation) {
   options_.checkpoint_directory = FreshDirectory("short lives");

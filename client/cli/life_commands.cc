@@ -1,0 +1,161 @@
+// graft pause, resume, checkpoint, retry, edit.
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "client/cli/progress.h"
+#include "client/cli/terminal.h"
+#include "common/base/status_macros.h"
+#include "common/jobs/job_spec.h"
+
+namespace graft {
+namespace {
+
+struct LifeOptions {
+  std::string name;
+  bool watch = false;
+  bool from_scratch = false;
+};
+
+struct EditOptions {
+  std::string name;
+  std::optional<std::string> display_name;
+  std::optional<int32_t> priority;
+  std::vector<std::string> labels;
+  std::vector<std::string> removed_labels;
+};
+
+void PrintState(const CliContext& context, const v1::Job& job, const std::string& more) {
+  if (context.json) {
+    std::puts(ToJson(job).c_str());
+    return;
+  }
+  std::printf("%s is %s%s\n", job.name().c_str(), StateText(job.state()).c_str(),
+              Printable(more).c_str());
+}
+
+absl::Status RunPause(CliContext& context, const LifeOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->PauseJob(options.name));
+  PrintState(context, job,
+             job.state() == v1::JOB_STATE_PAUSING
+                 ? absl::StrCat(": it ends its step and saves; then ", GraftCommand(context),
+                                " resume ", job.name())
+                 : "");
+  return absl::OkStatus();
+}
+
+absl::Status RunResume(CliContext& context, const LifeOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->ResumeJob(options.name));
+  PrintState(context, job, absl::StrCat(": ", job.state_reason()));
+  return options.watch ? FollowJob(context, job.name(), job.last_sequence() - 1) : absl::OkStatus();
+}
+
+absl::Status RunCheckpoint(CliContext& context, const LifeOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->CheckpointJob(options.name));
+  PrintState(context, job,
+             absl::StrCat(" at step ", job.step(), "; it saves its state at the end of the step"));
+  return absl::OkStatus();
+}
+
+absl::Status RunRetry(CliContext& context, const LifeOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->RetryJob(options.name, options.from_scratch));
+  PrintState(context, job, absl::StrCat(": ", job.state_reason()));
+  return options.watch ? FollowJob(context, job.name(), 0) : absl::OkStatus();
+}
+
+absl::StatusOr<v1::UpdateJobRequest> ToRequest(const EditOptions& options) {
+  v1::UpdateJobRequest request;
+  v1::Job& job = *request.mutable_job();
+  job.set_name(options.name);
+  auto& mask = *request.mutable_update_mask();
+  if (options.display_name) {
+    job.set_display_name(*options.display_name);
+    mask.add_paths("display_name");
+  }
+  if (options.priority) {
+    job.set_priority(*options.priority);
+    mask.add_paths("priority");
+  }
+  for (const std::string& label : options.labels) {
+    const std::pair<std::string, std::string> entry =
+        absl::StrSplit(label, absl::MaxSplits('=', 1));
+    if (entry.first.empty() || entry.first.size() == label.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--label: \"", label, "\" is not of the form key=value"));
+    }
+    (*job.mutable_labels())[entry.first] = entry.second;
+    mask.add_paths(absl::StrCat(kLabelPath, entry.first));
+  }
+  for (const std::string& key : options.removed_labels) {
+    if (job.labels().contains(key)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--remove-label: \"", key, "\" is given to --label, too"));
+    }
+    mask.add_paths(absl::StrCat(kLabelPath, key));
+  }
+  if (mask.paths().empty()) {
+    return absl::InvalidArgumentError(
+        "nothing to change: give --name, --priority, --label or --remove-label");
+  }
+  return request;
+}
+
+absl::Status RunEdit(CliContext& context, const EditOptions& options) {
+  ASSIGN_OR_RETURN(v1::UpdateJobRequest request, ToRequest(options));
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->UpdateJob(std::move(request)));
+  if (context.json) {
+    std::puts(ToJson(job).c_str());
+  } else {
+    std::printf("%s is changed\n", job.name().c_str());
+  }
+  return absl::OkStatus();
+}
+
+CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name,
+                         const std::string& description,
+                         const std::shared_ptr<LifeOptions>& options,
+                         absl::Status (*body)(CliContext&, const LifeOptions&)) {
+  CLI::App* command = AddCommand(app, run, name, description,
+                                 absl::StrCat("graft ", name, " jobs/k3f9"), options, body);
+  command->add_option("job", options->name, "Its name")->required();
+  return command;
+}
+
+}  // namespace
+
+void AddLifeCommands(CLI::App& app, RunCommand& run) {
+  AddLifeCommand(app, run, "pause",
+                 "Pause a job: it ends its step, saves its state and frees the device",
+                 std::make_shared<LifeOptions>(), RunPause);
+  auto resume = std::make_shared<LifeOptions>();
+  AddLifeCommand(app, run, "resume", "Let a paused job go on, with the numbers it would have had",
+                 resume, RunResume)
+      ->add_flag("--watch", resume->watch, "Follow it to its end");
+  AddLifeCommand(app, run, "checkpoint", "Save the state of a running job at the end of its step",
+                 std::make_shared<LifeOptions>(), RunCheckpoint);
+  auto retry = std::make_shared<LifeOptions>();
+  CLI::App* retry_command =
+      AddLifeCommand(app, run, "retry",
+                     "Let a job that failed or was cancelled go on, as a new job", retry, RunRetry);
+  retry_command->add_flag("--from-scratch", retry->from_scratch, "Begin anew");
+  retry_command->add_flag("--watch", retry->watch, "Follow it to its end");
+
+  auto edit = std::make_shared<EditOptions>();
+  CLI::App* edit_command =
+      AddCommand(app, run, "edit", "Change a job's name, priority or labels",
+                 "graft edit jobs/k3f9 --priority 10 --label who=anna", edit, RunEdit);
+  edit_command->add_option("job", edit->name, "Its name")->required();
+  edit_command->add_option("--name", edit->display_name, "Another name for people");
+  edit_command->add_option("--priority", edit->priority, "Higher runs first, -1000 to 1000");
+  edit_command->add_option("--label", edit->labels, "KEY=VALUE, may be repeated");
+  edit_command->add_option("--remove-label", edit->removed_labels, "KEY, may be repeated");
+}
+
+}  // namespace graft

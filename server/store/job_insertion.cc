@@ -1,0 +1,139 @@
+#include "server/store/job_insertion.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
+#include "common/jobs/job_state.h"
+#include "common/jobs/method.h"
+#include "common/jobs/names.h"
+#include "server/store/catalogue_verbs.h"
+
+namespace graft {
+namespace {
+
+constexpr absl::Duration kQueueFullRetry = absl::Seconds(5);
+
+// What a resolved spec names, with the content that it named.
+struct BoundResource {
+  ResourceRef ref;
+  std::string sha256;
+};
+
+std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
+  std::vector<BoundResource> all;
+  const auto add = [&all](ResourceKind kind, const std::string& name, const std::string& sha256) {
+    if (!name.empty()) all.push_back({{kind, name}, sha256});
+  };
+  const bool evaluate = resolved.has_evaluate();
+  const v1::DataSpec& data = evaluate ? resolved.evaluate().data() : resolved.fine_tune().data();
+  if (evaluate) {
+    add(ResourceKind::kModel, resolved.evaluate().base_model(),
+        resolved.evaluate().base_model_sha256());
+    add(ResourceKind::kAdapter, resolved.evaluate().adapter(),
+        resolved.evaluate().adapter_sha256());
+  } else {
+    add(ResourceKind::kModel, resolved.fine_tune().base_model(),
+        resolved.fine_tune().base_model_sha256());
+    add(ResourceKind::kAdapter, resolved.fine_tune().init_from(),
+        resolved.fine_tune().init_from_sha256());
+  }
+  add(ResourceKind::kDataset, data.train(), data.train_sha256());
+  add(ResourceKind::kDataset, data.validation(), data.validation_sha256());
+  return all;
+}
+
+// What it will publish; nothing: an evaluation.
+std::optional<ResourceRef> OutputOf(const v1::JobSpec& resolved) {
+  if (!resolved.has_fine_tune()) return std::nullopt;
+  const v1::FineTuneSpec& spec = resolved.fine_tune();
+  return ResourceRef{MakesModel(spec.method()) ? ResourceKind::kModel : ResourceKind::kAdapter,
+                     spec.output_name()};
+}
+
+// They are looked up before the transaction; here they must still be what they were.
+absl::Status CheckResources(VerbContext& context, const std::vector<BoundResource>& resources) {
+  for (const BoundResource& resource : resources) {
+    ASSIGN_OR_RETURN(const ResourceRow row, RequireResource(context, resource.ref));
+    if (row.sha256 == resource.sha256) continue;
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat("the ", KindName(resource.ref.kind), " ",
+                                                   resource.ref.name, " changed meanwhile")),
+        kReasonVersionChanged);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
+  ASSIGN_OR_RETURN(const auto publisher, context.tables.FindPublisher(output));
+  ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(output));
+  if (!publisher && !resource) return absl::OkStatus();
+  Violations violations;
+  violations.Add("job.spec.fine_tune.output_name",
+                 absl::StrCat("the ", KindName(output.kind), " ", output.name,
+                              resource ? " is there already"
+                                       : absl::StrCat(" will be published by ", *publisher)));
+  return violations.Explain(WithReason(absl::AlreadyExistsError(""), kReasonNameTaken));
+}
+
+}  // namespace
+
+absl::Status CheckQueue(VerbContext& context) {
+  ASSIGN_OR_RETURN(const int64_t queued, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
+  if (queued < context.options.max_queued_jobs) return absl::OkStatus();
+  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(
+                                       absl::StrCat("the queue is full: ", queued, " jobs wait")),
+                                   kReasonQueueFull),
+                        kQueueFullRetry);
+}
+
+absl::Status CheckInsertion(VerbContext& context, const v1::JobSpec& resolved) {
+  RETURN_IF_ERROR(CheckQueue(context));
+  const std::optional<ResourceRef> output = OutputOf(resolved);
+  // Without a name it will be the job's id, which is new.
+  if (output && !output->name.empty()) RETURN_IF_ERROR(CheckOutputName(context, *output));
+  return CheckResources(context, ResourcesOf(resolved));
+}
+
+absl::StatusOr<v1::Job> InsertQueued(VerbContext& context, JobRow& row, v1::Job specs,
+                                     const std::string& reason) {
+  const std::string id = context.options.new_job_id();
+  row.job.set_name(JobName(id));
+  row.method = MethodName(specs.resolved_spec());
+  if (specs.resolved_spec().has_fine_tune()) {
+    v1::FineTuneSpec& fine_tune = *specs.mutable_resolved_spec()->mutable_fine_tune();
+    if (fine_tune.output_name().empty()) fine_tune.set_output_name(id);
+    row.base_model = fine_tune.base_model();
+  } else {
+    row.base_model = specs.resolved_spec().evaluate().base_model();
+  }
+  row.output = OutputOf(specs.resolved_spec());
+  std::vector<ResourceRef> uses;
+  for (const BoundResource& resource : ResourcesOf(specs.resolved_spec())) {
+    uses.push_back(resource.ref);
+  }
+
+  // The row is written once, with all that its events make of it.
+  std::vector<v1::JobEvent> events(1);
+  ASSIGN_OR_RETURN(events[0], ChangeState(row.job, v1::JOB_STATE_QUEUED, {reason}, context.Now()));
+  for (const v1::Warning& warning : row.job.warnings()) {
+    *events.emplace_back().mutable_warning() = warning;
+  }
+  for (v1::JobEvent& event : events) NumberEvent(context, row, event);
+  NewVersion(context, row);
+  RETURN_IF_ERROR(context.tables.InsertJob(row, specs, uses));
+  for (const v1::JobEvent& event : events) {
+    RETURN_IF_ERROR(context.tables.AppendEvent(row.number, event));
+  }
+  NoteChange(context, row, v1::JOB_STATE_UNSPECIFIED, nullptr);
+  v1::Job job = row.job;
+  job.set_method(row.method);
+  job.mutable_spec()->Swap(specs.mutable_spec());
+  job.mutable_resolved_spec()->Swap(specs.mutable_resolved_spec());
+  return job;
+}
+
+}  // namespace graft

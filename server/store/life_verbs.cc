@@ -1,0 +1,232 @@
+#include "server/store/life_verbs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+#include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
+#include "common/jobs/job_state.h"
+#include "server/store/failures.h"
+#include "server/store/job_insertion.h"
+#include "server/store/needs.h"
+
+namespace graft {
+namespace {
+
+constexpr char kPauseVerb[] = "PauseJob";
+constexpr char kResumeVerb[] = "ResumeJob";
+constexpr char kCheckpointVerb[] = "CheckpointJob";
+constexpr char kRetryVerb[] = "RetryJob";
+constexpr char kUpdateVerb[] = "UpdateJob";
+
+// "jobs/a is PAUSED; …": what the verb cannot do, and what would help.
+absl::Status WrongState(const JobRow& row, absl::string_view what) {
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        row.job.name(), " is ", StateName(row.job.state()), "; ", what)),
+                    kReasonWrongState);
+}
+
+absl::StatusOr<v1::Job> Answer(VerbContext& context, const char* verb, const RequestKey& request,
+                               const JobRow& row) {
+  ASSIGN_OR_RETURN(v1::Job answer, WholeJob(context, row));
+  RETURN_IF_ERROR(KeepAnswer(context, verb, request, answer));
+  return answer;
+}
+
+const char* WhyNotPaused(v1::JobState state) {
+  switch (state) {
+    case v1::JOB_STATE_PAUSING:
+      return "it will be PAUSED at the end of its step";
+    case v1::JOB_STATE_PAUSED:
+      return "ResumeJob lets it go on";
+    case v1::JOB_STATE_CANCELLING:
+      return "it is being cancelled";
+    default:
+      return "only a job that is not done can be paused";
+  }
+}
+
+const char* WhyNotResumed(v1::JobState state) {
+  switch (state) {
+    case v1::JOB_STATE_PAUSING:
+      return "it can be resumed once it is PAUSED";
+    case v1::JOB_STATE_FAILED:
+    case v1::JOB_STATE_CANCELLED:
+      return "RetryJob makes a new job that goes on from its checkpoint";
+    case v1::JOB_STATE_SUCCEEDED:
+    case v1::JOB_STATE_CANCELLING:
+      return "only a PAUSED job can be resumed";
+    default:
+      return "it is not paused";
+  }
+}
+
+const char* WhyNotRetried(v1::JobState state) {
+  switch (state) {
+    case v1::JOB_STATE_SUCCEEDED:
+      return "a new job whose init_from is its adapter trains that further";
+    case v1::JOB_STATE_PAUSING:
+    case v1::JOB_STATE_PAUSED:
+      return "ResumeJob lets it go on";
+    default:
+      return "only a job that FAILED or was CANCELLED can be retried";
+  }
+}
+
+// The new job goes on from it.
+absl::Status GiveCheckpoint(VerbContext& context, const JobRow& from, const CheckpointRow& made,
+                            JobRow& to) {
+  const CheckpointRow row = {
+      .step = made.step, .attempt = 0, .needs = made.needs, .kept_since = {}};
+  ASSIGN_OR_RETURN(
+      const std::vector<v1::Artifact> files,
+      context.tables.ListFiles(HolderKind::kCheckpoint, CheckpointHolder(from.number, made.step)));
+  RETURN_IF_ERROR(context.tables.PutCheckpoint(to.number, row));
+  return context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(to.number, made.step),
+                                 files);
+}
+
+absl::Status ChangeLabels(const JobUpdate& update, v1::Job& job) {
+  auto& labels = *job.mutable_labels();
+  if (update.clear_labels) labels.clear();
+  for (const auto& [key, value] : update.labels) {
+    if (value) {
+      labels[key] = *value;
+    } else {
+      labels.erase(key);
+    }
+  }
+  if (labels.size() <= kMaxLabels) return absl::OkStatus();
+  return FieldViolation(
+      "job.labels",
+      absl::StrCat("would have ", labels.size(), " entries; at most ", kMaxLabels, " are allowed"));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,
+                                   const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kPauseVerb, request, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  const v1::JobState previous = row.job.state();
+  if (previous == v1::JOB_STATE_QUEUED) {
+    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_PAUSED, {"paused while it was queued"}));
+    context.ForgetTimes(row.number);
+    RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
+  } else if (previous == v1::JOB_STATE_RUNNING) {
+    ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
+    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_PAUSING, {"asked to pause"}));
+    RETURN_IF_ERROR(SaveJob(context, row, previous, lease ? &*lease : nullptr));
+  } else {
+    return WrongState(row, WhyNotPaused(previous));
+  }
+  return Answer(context, kPauseVerb, request, row);
+}
+
+absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name,
+                                    const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kResumeVerb, request, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  if (row.job.state() != v1::JOB_STATE_PAUSED) {
+    return WrongState(row, WhyNotResumed(row.job.state()));
+  }
+  RETURN_IF_ERROR(CheckQueue(context));
+  ForgetFailures(row);
+  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  RETURN_IF_ERROR(
+      SetState(context, row, v1::JOB_STATE_QUEUED, {absl::StrCat("asked to resume; ", how)}));
+  RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_PAUSED, nullptr));
+  return Answer(context, kResumeVerb, request, row);
+}
+
+absl::StatusOr<v1::Job> DoCheckpointJob(VerbContext& context, absl::string_view name,
+                                        const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCheckpointVerb, request, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  if (row.job.state() != v1::JOB_STATE_RUNNING) {
+    return WrongState(row, row.job.state() == v1::JOB_STATE_PAUSING
+                               ? "it saves its state before it is PAUSED"
+                               : "only a RUNNING job has a state to save");
+  }
+  if (!row.output) return WrongState(row, "an evaluation has no state to save");
+  if (!row.job.checkpoint_requested()) {
+    row.job.set_checkpoint_requested(true);
+    ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
+    RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr));
+  }
+  return Answer(context, kCheckpointVerb, request, row);
+}
+
+absl::StatusOr<v1::Job> DoRetryJob(VerbContext& context, absl::string_view name, bool from_scratch,
+                                   const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kRetryVerb, request, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(const JobRow failed, RequireJob(context, name));
+  const v1::JobState state = failed.job.state();
+  if (state != v1::JOB_STATE_FAILED && state != v1::JOB_STATE_CANCELLED) {
+    return WrongState(failed, WhyNotRetried(state));
+  }
+  ASSIGN_OR_RETURN(v1::Job specs, context.tables.ReadSpecs(failed.number));
+  RETURN_IF_ERROR(CheckInsertion(context, specs.resolved_spec()));
+  ASSIGN_OR_RETURN(auto checkpoints, context.tables.ListCheckpoints(failed.number));
+  if (from_scratch) checkpoints.clear();
+
+  JobRow row;
+  row.job.set_display_name(failed.job.display_name());
+  *row.job.mutable_labels() = failed.job.labels();
+  row.job.set_priority(failed.job.priority());
+  row.job.set_study(failed.job.study());
+  *row.job.mutable_warnings() = failed.job.warnings();
+  row.job.set_retry_of(failed.job.name());
+  row.needs = NeedsOf(specs.resolved_spec());
+  std::string reason = absl::StrCat("retry of ", failed.job.name(), "; begins anew");
+  if (!checkpoints.empty()) {
+    row.needs = checkpoints[0].needs;
+    row.saved_step = checkpoints[0].step;
+    row.job.set_step(checkpoints[0].step);
+    row.job.set_total_steps(failed.job.total_steps());
+    reason =
+        absl::StrCat("retry of ", failed.job.name(), "; goes on from step ", checkpoints[0].step);
+  }
+  ASSIGN_OR_RETURN(answer, InsertQueued(context, row, std::move(specs), reason));
+  if (!checkpoints.empty()) {
+    RETURN_IF_ERROR(GiveCheckpoint(context, failed, checkpoints[0], row));
+  }
+  RETURN_IF_ERROR(KeepAnswer(context, kRetryVerb, request, answer));
+  return answer;
+}
+
+absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name,
+                                    const JobUpdate& update, const RequestKey& request) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kUpdateVerb, request, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  if (!update.etag.empty() && update.etag != row.job.etag()) {
+    return WithReason(
+        absl::AbortedError(absl::StrCat(row.job.name(), " has the etag ", row.job.etag(),
+                                        " by now, not ", update.etag, "; read it again")),
+        kReasonVersionChanged);
+  }
+  if (update.priority && row.job.done()) {
+    return WrongState(row, "the priority of a job that is done cannot be changed");
+  }
+  if (update.display_name) row.job.set_display_name(*update.display_name);
+  if (update.priority) row.job.set_priority(*update.priority);
+  RETURN_IF_ERROR(ChangeLabels(update, row.job));
+  RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
+  ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
+  RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr));
+  return Answer(context, kUpdateVerb, request, row);
+}
+
+}  // namespace graft

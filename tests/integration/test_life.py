@@ -1,0 +1,141 @@
+"""The life of a job: paused, resumed, retried, changed; each to the bit of a run that nobody disturbed."""
+
+import json
+import random
+
+import pytest
+
+from conftest import wait_until
+from test_survival import adapter_hash, assert_gap_free, checkpoints, evaluations, losses
+
+QUICK = ["--eval-samples", "4", "--threads", "1", "--batch-size", "2", "--max-source-tokens", "32", "--max-target-tokens", "8"]
+# Checkpoints come with the evaluations: a pause has to save its own.
+JOB = [*QUICK, "--max-steps", "300", "--eval-every-steps", "100", "--gradient-accumulation-steps", "2"]
+
+
+def step_of(graft, name):
+    return int(graft.job(name).get("step", 0))
+
+
+def events_so_far(graft, name):
+    """Of a job that is not done."""
+    last = int(graft.job(name)["last_sequence"])
+    with graft.popen("--json", "watch", name) as watch:
+        events = [json.loads(watch.stdout.readline()) for _ in range(last)]
+        watch.kill()
+    return events
+
+
+def assert_as_undisturbed(graft, name, undisturbed):
+    events = graft.events(name)
+    assert_gap_free(events)
+    whole = graft.events(undisturbed)
+    assert losses(events) == losses(whole)
+    assert evaluations(events) == evaluations(whole)
+    assert not [event for event in events if event.get("warning", {}).get("code") == "METRICS_DIFFER"]
+
+
+@pytest.mark.parametrize("pauses", [4, pytest.param(20, marks=pytest.mark.full)])
+def test_pauses_at_random_steps_change_no_bit(loaded, pauses):
+    undisturbed = loaded.submit(*JOB, "--output-name", "undisturbed")
+    loaded.wait_for(undisturbed)
+    name = loaded.submit(*JOB, "--output-name", "paused")
+    chance = random.Random(pauses)
+    steps = sorted(chance.sample(range(1, 260), pauses))
+    done = 0
+    for step in steps:
+        wait_until(lambda step=step: step_of(loaded, name) >= step, f"step {step}")
+        # It may be done before it hears.
+        if loaded.cli("pause", name, check=False).returncode != 0 or loaded.wait_for(name, "PAUSED", "SUCCEEDED")["state"] != "JOB_STATE_PAUSED":
+            break
+        done += 1
+        told = events_so_far(loaded, name)
+        assert checkpoints(told)[-1] == int(losses(told)[-1][0]) == step_of(loaded, name), "what was done is saved"
+        assert name not in loaded.cli("workers").stdout, "the device is free"
+        loaded.cli("resume", name)
+    job = loaded.wait_for(name)
+    assert done >= min(pauses, 3)
+    assert len(job["attempts"]) == done + 1
+    assert not any(attempt.get("error") for attempt in job["attempts"])
+    assert_as_undisturbed(loaded, name, undisturbed)
+    assert adapter_hash(loaded, "paused") == adapter_hash(loaded, "undisturbed")
+
+
+def test_a_pause_in_an_evaluation_leaves_it_to_be_made_anew(loaded):
+    flags = ["--max-steps", "4", "--eval-every-steps", "2", "--eval-samples", "-1", "--max-new-tokens", "100", "--num-beams", "4", "--threads", "1"]
+    undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")
+    loaded.wait_for(undisturbed)
+    name = loaded.submit(*flags, "--output-name", "paused")
+    wait_until(lambda: loaded.job(name).get("stage") == "JOB_STAGE_EVALUATING" and step_of(loaded, name) == 2, "the evaluation of step 2")
+    loaded.cli("pause", name)
+    job = loaded.wait_for(name, "PAUSED")
+    assert job["state_reason"] == "paused after step 2"
+    assert not evaluations(events_so_far(loaded, name))
+    loaded.cli("resume", name)
+    loaded.wait_for(name)
+    assert_as_undisturbed(loaded, name, undisturbed)
+    assert adapter_hash(loaded, "paused") == adapter_hash(loaded, "undisturbed")
+
+
+def test_a_paused_job_frees_its_worker_and_waits_through_a_restart(loaded):
+    name = loaded.submit("--max-steps", "5000", "--eval-every-steps", "5000")
+    urgent = loaded.submit("--max-steps", "1", "--eval-every-steps", "1")
+    wait_until(lambda: step_of(loaded, name) > 0, "a first step")
+    loaded.cli("pause", name)
+    loaded.wait_for(urgent)
+    loaded.wait_for(name, "PAUSED")
+    loaded.kill_server()
+    loaded.start()
+    assert loaded.state(name) == "PAUSED"
+    at = step_of(loaded, name)
+    loaded.cli("resume", name)
+    wait_until(lambda: step_of(loaded, name) > at, "it to go on")
+    assert int(loaded.job(name)["attempts"][-1]["resumed_from_step"]) == at
+    loaded.cli("cancel", name)
+    loaded.wait_for(name, "CANCELLED")
+
+
+def test_an_evaluate_job_is_paused_too(loaded):
+    name = loaded.json("eval", "--base-model", "tiny", "--data", "valid", "--max-new-tokens", "100")[0]["name"]
+    wait_until(lambda: loaded.state(name) in ("RUNNING", "SUCCEEDED"), "it to begin")
+    loaded.cli("pause", name)
+    loaded.wait_for(name, "PAUSED")
+    loaded.cli("resume", name)
+    loaded.wait_for(name)
+
+
+def test_a_checkpoint_that_is_asked_for_comes_and_a_cancelled_job_goes_on_from_it_as_a_retry(loaded):
+    flags = [*QUICK, "--max-steps", "300", "--eval-every-steps", "300"]
+    undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")
+    loaded.wait_for(undisturbed)
+    name = loaded.submit(*flags, "--output-name", "retried")
+    wait_until(lambda: step_of(loaded, name) > 5, "some steps")
+    assert "saves its state" in loaded.cli("checkpoint", name).stdout
+    wait_until(lambda: checkpoints(events_so_far(loaded, name)), "the checkpoint")
+    saved = checkpoints(events_so_far(loaded, name))[-1]
+    loaded.cli("cancel", name)
+    loaded.wait_for(name, "CANCELLED")
+    assert loaded.cli("resume", name, check=False).returncode == 1
+    retry = loaded.json("retry", name)[0]
+    assert retry["retry_of"] == name and retry["state_reason"].endswith(f"goes on from step {saved}")
+    # The new job has the checkpoint itself.
+    loaded.cli("delete", name)
+    job = loaded.wait_for(retry["name"])
+    assert int(job["attempts"][0]["resumed_from_step"]) == saved
+    assert losses(loaded.events(retry["name"])) == losses(loaded.events(undisturbed))[saved:]
+    assert adapter_hash(loaded, "retried") == adapter_hash(loaded, "undisturbed")
+
+
+def test_verbs_that_do_not_suit_the_state_say_what_would(loaded):
+    name = loaded.submit("--max-steps", "1", "--eval-every-steps", "1")
+    loaded.wait_for(name)
+    for verb, help in (("pause", "only a job that is not done"), ("resume", "only a PAUSED job"), ("checkpoint", "only a RUNNING job"),
+                       ("retry", "init_from is its adapter")):
+        refused = loaded.cli(verb, name, check=False)
+        assert refused.returncode == 1 and help in refused.stderr and "SUCCEEDED" in refused.stderr, (verb, refused.stderr)
+        unknown = loaded.cli(verb, "jobs/nothing", check=False)
+        assert unknown.returncode == 3, (verb, unknown.stderr)
+    assert loaded.cli("edit", name, "--priority", "1", check=False).returncode == 1
+    loaded.cli("edit", name, "--name", "renamed", "--label", "a=1")
+    assert [job["name"] for job in loaded.json("jobs", "--filter", 'labels.a = "1"')] == [name]
+    assert loaded.job(name)["display_name"] == "renamed"

@@ -1,0 +1,313 @@
+#include "tests/server/store/store_fixture.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class LifeTest : public StoreTest {
+ protected:
+  static void ExpectWrongState(const absl::Status& status, const std::string& why) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(ReasonOf(status), kReasonWrongState);
+    EXPECT_THAT(status.message(), HasSubstr(why));
+  }
+  std::vector<std::string> Queue() {
+    std::vector<std::string> names;
+    const auto queued = store().QueuedJobs(10);
+    EXPECT_OK(queued);
+    for (const QueuedJob& job : *queued) names.push_back(job.name);
+    return names;
+  }
+  void Save(const LeaseRef& lease, int64_t step, char digit) {
+    NewCheckpoint checkpoint = {step, {StoreFixture::File("state", digit)}, {}};
+    checkpoint.execution.set_device("cpu");
+    checkpoint.execution.set_cpu_capability("AVX2");
+    checkpoint.execution.set_precision("fp32");
+    ASSERT_OK(store().CommitCheckpoint(lease, checkpoint));
+  }
+  // With the options as they are now.
+  void OpenAnew() {
+    fixture_.Reopen();
+    if (GetParam() == StoreKind::kMemory) StoreFixture::Fill(store());
+  }
+  v1::JobState StateOf(const std::string& job) { return fixture_.Get(job).state(); }
+  bool Named(char digit) { return *store().IsBlobReferenced(std::string(64, digit)); }
+};
+INSTANTIATE_ON_EVERY_STORE(LifeTest);
+
+TEST_P(LifeTest, AQueuedJobIsPausedAtOnceAndComesBackToItsPlace) {
+  fixture_.Submit();
+  fixture_.Submit();
+  const auto paused = store().PauseJob("jobs/j1", {"r1", "b"});
+  ASSERT_OK(paused);
+  EXPECT_EQ(paused->state(), v1::JOB_STATE_PAUSED);
+  EXPECT_FALSE(paused->done());
+  EXPECT_THAT(Queue(), ElementsAre("jobs/j2"));
+  ExpectWrongState(store().PauseJob("jobs/j1", {}).status(), "ResumeJob lets it go on");
+  EXPECT_OK(store().PauseJob("jobs/j1", {"r1", "b"})) << "the same request";
+  const auto resumed = store().ResumeJob("jobs/j1", {});
+  ASSERT_OK(resumed);
+  EXPECT_EQ(resumed->state(), v1::JOB_STATE_QUEUED);
+  EXPECT_THAT(Queue(), ElementsAre("jobs/j1", "jobs/j2"));
+  ExpectWrongState(store().ResumeJob("jobs/j1", {}).status(), "it is not paused");
+  EXPECT_EQ(store().PauseJob("jobs/none", {}).status().code(), absl::StatusCode::kNotFound);
+  // Over a restart, too.
+  ASSERT_OK(store().PauseJob("jobs/j1", {}));
+  if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
+  EXPECT_EQ(StateOf("jobs/j1"), v1::JOB_STATE_PAUSED);
+  EXPECT_THAT(Queue(), ElementsAre("jobs/j2"));
+}
+
+TEST_P(LifeTest, ARunningJobIsPausedByItsWorkerAndGoesOnFromItsCheckpoint) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 3, '3');
+  const auto pausing = store().PauseJob(lease.job, {});
+  ASSERT_OK(pausing);
+  EXPECT_EQ(pausing->state(), v1::JOB_STATE_PAUSING);
+  ExpectWrongState(store().PauseJob(lease.job, {}).status(), "at the end of its step");
+  ExpectWrongState(store().ResumeJob(lease.job, {}).status(), "once it is PAUSED");
+  ExpectWrongState(store().CheckpointJob(lease.job, {}).status(), "before it is PAUSED");
+  EXPECT_EQ(ReasonOf(store().DeleteJob(lease.job, false, {}).status()), kReasonNotDone);
+  const auto renewals = store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}});
+  ASSERT_OK(renewals);
+  EXPECT_TRUE((*renewals)[0].held);
+  EXPECT_TRUE((*renewals)[0].pause);
+  EXPECT_FALSE((*renewals)[0].cancel);
+  Save(lease, 5, '5');
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, AttemptPaused{}), v1::JOB_STATE_PAUSED);
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, AttemptPaused{}), v1::JOB_STATE_PAUSED) << "again";
+  const v1::Job paused = fixture_.Get(lease.job);
+  EXPECT_EQ(paused.state_reason(), "paused after step 5");
+  EXPECT_EQ(paused.step(), 5);
+  EXPECT_THAT(Queue(), IsEmpty());
+  EXPECT_THAT(*store().ListLeases(), IsEmpty());
+  // It keeps what it needs.
+  EXPECT_EQ(ReasonOf(store().DeleteDataset("train")), kReasonInUse);
+  EXPECT_TRUE(Named('5'));
+
+  const auto resumed = store().ResumeJob(lease.job, {});
+  ASSERT_OK(resumed);
+  EXPECT_EQ(resumed->state_reason(), "asked to resume; resumes from step 5");
+  const auto claim = fixture_.ClaimNext(kOtherWorker);
+  ASSERT_OK(claim);
+  EXPECT_EQ(claim->checkpoint_step, 5);
+  EXPECT_EQ(claim->attempt, 2);
+  ASSERT_OK(
+      store().FinishAttempt(fixture_.LeaseOf(*claim, kOtherWorker), 0, StoreFixture::Success()));
+  EXPECT_EQ(StateOf(lease.job), v1::JOB_STATE_SUCCEEDED);
+  ExpectWrongState(store().PauseJob(lease.job, {}).status(), "only a job that is not done");
+}
+
+TEST_P(LifeTest, APausingJobEndsAsWhateverHappensToIt) {
+  const auto pausing = [&] {
+    const LeaseRef lease = fixture_.Start(kWorker);
+    EXPECT_OK(store().PauseJob(lease.job, {}));
+    return lease;
+  };
+  EXPECT_EQ(*store().FinishAttempt(pausing(), 0, StoreFixture::Success()), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(
+      *store().FinishAttempt(pausing(), 0, StoreFixture::Failure(v1::FAILURE_CLASS_DATA, "row 3")),
+      v1::JOB_STATE_FAILED);
+  EXPECT_EQ(*store().FinishAttempt(
+                pausing(), 0, StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "signal 9")),
+            v1::JOB_STATE_PAUSED);
+  EXPECT_EQ(*store().FinishAttempt(pausing(), 0, AttemptReturned{}), v1::JOB_STATE_PAUSED);
+  EXPECT_EQ(*store().FinishAttempt(pausing(), 0, AttemptCancelled{}), v1::JOB_STATE_PAUSED);
+
+  const LeaseRef lost = pausing();
+  fixture_.clock().Advance(absl::Seconds(61));
+  EXPECT_THAT(*store().ExpireLeases(), ElementsAre(lost.job));
+  EXPECT_EQ(StateOf(lost.job), v1::JOB_STATE_PAUSED);
+  EXPECT_THAT(fixture_.Get(lost.job).state_reason(), HasSubstr("paused; lease of worker w-1"));
+
+  const LeaseRef cancelled = pausing();
+  EXPECT_EQ(store().CancelJob(cancelled.job, {})->state(), v1::JOB_STATE_CANCELLING);
+  EXPECT_EQ(*store().FinishAttempt(cancelled, 0, AttemptPaused{}), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(store().CancelJob(lost.job, {})->state(), v1::JOB_STATE_CANCELLED);
+}
+
+TEST_P(LifeTest, ResumingAsksForRoomInTheQueue) {
+  fixture_.options().max_queued_jobs = 1;
+  OpenAnew();
+  const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().PauseJob(lease.job, {}));
+  ASSERT_OK(store().FinishAttempt(lease, 0, AttemptPaused{}));
+  fixture_.Submit();
+  EXPECT_EQ(ReasonOf(store().ResumeJob(lease.job, {}).status()), kReasonQueueFull);
+  EXPECT_EQ(StateOf(lease.job), v1::JOB_STATE_PAUSED);
+}
+
+TEST_P(LifeTest, ACheckpointIsAskedForUntilItIsCommitted) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 1, '1');
+  const auto asked = store().CheckpointJob(lease.job, {});
+  ASSERT_OK(asked);
+  EXPECT_TRUE(asked->checkpoint_requested());
+  ASSERT_OK(store().CheckpointJob(lease.job, {}));
+  EXPECT_TRUE((*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].checkpoint);
+  Save(lease, 1, '1');  // The same again is none.
+  EXPECT_TRUE(fixture_.Get(lease.job).checkpoint_requested());
+  Save(lease, 2, '2');
+  EXPECT_FALSE((*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].checkpoint);
+  // Nobody asks the next attempt for one that was asked of this one.
+  ASSERT_OK(store().CheckpointJob(lease.job, {}));
+  ASSERT_OK(store().FinishAttempt(lease, 0, AttemptReturned{}));
+  EXPECT_FALSE(fixture_.Get(lease.job).checkpoint_requested());
+  ExpectWrongState(store().CheckpointJob(lease.job, {}).status(), "only a RUNNING job");
+
+  NewJob evaluation;
+  v1::EvaluateSpec& spec = *evaluation.job.mutable_resolved_spec()->mutable_evaluate();
+  spec.set_base_model("gpt2");
+  spec.set_base_model_sha256(std::string(64, 'a'));
+  ASSERT_OK(store().InsertJob(evaluation));
+  ASSERT_OK(fixture_.ClaimNext(kWorker));
+  ExpectWrongState(store().CheckpointJob("jobs/j2", {}).status(), "an evaluation has no state");
+}
+
+TEST_P(LifeTest, ARetryIsANewJobThatGoesOnFromTheNewestCheckpoint) {
+  NewJob submitted = StoreFixture::LoraJob(7);
+  submitted.job.set_display_name("mine");
+  (*submitted.job.mutable_labels())["who"] = "anna";
+  ASSERT_OK(store().InsertJob(submitted));
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  const LeaseRef lease = fixture_.LeaseOf(*claim, kWorker);
+  ExpectWrongState(store().RetryJob("jobs/j1", false, {}).status(), "FAILED or was CANCELLED");
+  Save(lease, 3, '3');
+  Save(lease, 5, '5');
+  ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Failure(v1::FAILURE_CLASS_DATA, "no")));
+  EXPECT_FALSE(Named('3'));
+
+  const auto retry = store().RetryJob("jobs/j1", false, {"r", "b"});
+  ASSERT_OK(retry);
+  EXPECT_EQ(retry->name(), "jobs/j2");
+  EXPECT_EQ(retry->retry_of(), "jobs/j1");
+  EXPECT_EQ(retry->state_reason(), "retry of jobs/j1; goes on from step 5");
+  EXPECT_EQ(retry->display_name(), "mine");
+  EXPECT_EQ(retry->labels().at("who"), "anna");
+  EXPECT_EQ(retry->priority(), 7);
+  // What a checkpoint is bound to holds: spec, output and machine.
+  EXPECT_EQ(retry->resolved_spec().fine_tune().output_name(), "j1");
+  EXPECT_EQ(fixture_.Needs("jobs/j2").cpu_capability, "AVX2");
+  EXPECT_EQ(store().RetryJob("jobs/j1", false, {"r", "b"})->name(), "jobs/j2");
+  EXPECT_EQ(ReasonOf(store().RetryJob("jobs/j1", false, {}).status()), kReasonNameTaken);
+  // It has the checkpoint itself.
+  ASSERT_OK(store().DeleteJob("jobs/j1", false, {}));
+  EXPECT_TRUE(Named('5'));
+  const auto again = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(again);
+  EXPECT_EQ(again->job.name(), "jobs/j2");
+  EXPECT_EQ(again->checkpoint_step, 5);
+  EXPECT_THAT(again->checkpoint, SizeIs(1));
+  ASSERT_OK(store().FinishAttempt(fixture_.LeaseOf(*again, kWorker), 0, StoreFixture::Success()));
+  EXPECT_EQ(store().GetAdapter("j1")->job(), "jobs/j2");
+  EXPECT_FALSE(Named('5')) << "one that succeeded is not retried";
+  ExpectWrongState(store().RetryJob("jobs/j2", false, {}).status(), "init_from");
+}
+
+TEST_P(LifeTest, ARetryFromScratchBeginsAnewAndOneOfAGoneDataSetIsRefused) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 3, '3');
+  ASSERT_OK(store().CancelJob(lease.job, {}));
+  ASSERT_OK(store().FinishAttempt(lease, 0, AttemptCancelled{}));
+  const auto retry = store().RetryJob(lease.job, true, {});
+  ASSERT_OK(retry);
+  EXPECT_EQ(retry->state_reason(), "retry of jobs/j1; begins anew");
+  EXPECT_EQ(fixture_.ClaimNext(kWorker)->checkpoint_step, 0);
+  ASSERT_OK(store().CancelJob(retry->name(), {}));
+  fixture_.clock().Advance(absl::Seconds(61));
+  ASSERT_OK(store().ExpireLeases());
+  ASSERT_OK(store().DeleteDataset("train"));
+  EXPECT_EQ(store().RetryJob(lease.job, false, {}).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(LifeTest, CheckpointsOfFailedJobsAreKeptForAWhile) {
+  fixture_.options().checkpoint_lifetime = absl::Hours(2);
+  OpenAnew();
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 3, '3');
+  ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Failure(v1::FAILURE_CLASS_DATA, "no")));
+  const LeaseRef running = fixture_.Start(kWorker);
+  Save(running, 4, '4');
+  fixture_.clock().Advance(absl::Minutes(119));
+  EXPECT_EQ(*store().PruneCheckpoints(), 0);
+  EXPECT_TRUE(Named('3'));
+  fixture_.clock().Advance(absl::Minutes(2));
+  EXPECT_EQ(*store().PruneCheckpoints(), 1);
+  EXPECT_FALSE(Named('3'));
+  EXPECT_TRUE(Named('4')) << "of a job that is not done";
+  EXPECT_EQ(store().RetryJob(lease.job, false, {})->state_reason(),
+            "retry of jobs/j1; begins anew");
+}
+
+TEST_P(LifeTest, AnUpdateChangesWhatItNamesAndWhereTheJobStands) {
+  for (int i = 0; i < 3; ++i) fixture_.Submit();
+  JobUpdate update;
+  update.priority = 5;
+  update.display_name = "urgent";
+  update.labels = {{"a", "1"}, {"b", "2"}};
+  const auto updated = store().UpdateJob("jobs/j3", update, {"r", "b"});
+  ASSERT_OK(updated);
+  EXPECT_EQ(updated->priority(), 5);
+  EXPECT_EQ(updated->display_name(), "urgent");
+  EXPECT_THAT(Queue(), ElementsAre("jobs/j3", "jobs/j1", "jobs/j2"));
+  EXPECT_EQ(fixture_.Get("jobs/j3").queue_position(), 1);
+  EXPECT_EQ(fixture_.Get("jobs/j2").queue_position(), 3);
+  JobQuery query;
+  query.filter.labels["b"] = "2";
+  EXPECT_THAT(store().ListJobs(query)->items, SizeIs(1));
+  query = {};
+  query.filter.display_name = "urgent";
+  EXPECT_THAT(store().ListJobs(query)->items, SizeIs(1));
+
+  JobUpdate less;
+  less.priority = -1;
+  less.labels = {{"a", std::nullopt}, {"c", "3"}};
+  const auto lessened = store().UpdateJob("jobs/j3", less, {});
+  ASSERT_OK(lessened);
+  EXPECT_EQ(lessened->display_name(), "urgent");
+  EXPECT_THAT(lessened->labels(), SizeIs(2));
+  EXPECT_THAT(Queue(), ElementsAre("jobs/j1", "jobs/j2", "jobs/j3"));
+  for (int place = 1; place <= 3; ++place) {
+    EXPECT_EQ(fixture_.Get(absl::StrCat("jobs/j", place)).queue_position(), place);
+  }
+  query = {};
+  query.filter.labels["a"] = "1";
+  EXPECT_THAT(store().ListJobs(query)->items, IsEmpty());
+  // Whoever is first is claimed first, and the counts are those of the rows.
+  EXPECT_EQ(fixture_.ClaimNext(kWorker)->job.name(), "jobs/j1");
+  EXPECT_EQ(fixture_.Get("jobs/j3").queue_position(), 2);
+  EXPECT_EQ(store().UpdateJob("jobs/j3", update, {"r", "b"})->priority(), 5) << "the same request";
+  EXPECT_EQ(fixture_.Get("jobs/j3").priority(), -1);
+}
+
+TEST_P(LifeTest, UpdatesThatCannotBeAreRefusedAndChangeNothing) {
+  const v1::Job job = fixture_.Submit();
+  JobUpdate update;
+  update.etag = "999";
+  update.priority = 3;
+  const absl::Status stale = store().UpdateJob("jobs/j1", update, {}).status();
+  EXPECT_EQ(stale.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(ReasonOf(stale), kReasonVersionChanged);
+  update.etag = job.etag();
+  ASSERT_OK(store().UpdateJob("jobs/j1", update, {}));
+  JobUpdate labels;
+  for (int i = 0; i < 65; ++i) labels.labels[absl::StrCat("k", i)] = "v";
+  EXPECT_EQ(store().UpdateJob("jobs/j1", labels, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(fixture_.Get("jobs/j1").labels(), IsEmpty());
+  ASSERT_OK(store().CancelJob("jobs/j1", {}));
+  update.etag.clear();
+  ExpectWrongState(store().UpdateJob("jobs/j1", update, {}).status(), "priority");
+  JobUpdate name;
+  name.display_name = "kept";
+  name.clear_labels = true;
+  EXPECT_EQ(store().UpdateJob("jobs/j1", name, {})->display_name(), "kept");
+}
+
+}  // namespace
+}  // namespace graft
