@@ -43,17 +43,16 @@ void SayWhyItWaits(const Scheduler& scheduler, const JobNeeds& needs, v1::Job& j
 // A verb about one job, which it answers with.
 template <typename Request>
 ServerUnaryReactor* AnswerWithJob(ServiceContext& context, CallbackServerContext* call,
-                                  const Request* request, CallInfo info, v1::Job* response,
+                                  const Request* request, const CallInfo& info, v1::Job* response,
                                   absl::StatusOr<v1::Job> (*act)(JobStore&, const std::string&,
                                                                  const Request&)) {
   const std::string name = info.resource;
-  return context.runtime.Unary(
-      call, *request, std::move(info), [=, &context](const Caller&) -> absl::Status {
-        ASSIGN_OR_RETURN(const std::string id, ParseJobId(name));
-        RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
-        ASSIGN_OR_RETURN(*response, act(context.store, JobName(id), *request));
-        return absl::OkStatus();
-      });
+  return context.runtime.Unary(call, *request, info, [=, &context](const Caller&) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::string id, ParseJobId(name));
+    RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
+    ASSIGN_OR_RETURN(*response, act(context.store, JobName(id), *request));
+    return absl::OkStatus();
+  });
 }
 
 // What a valid request asks for.
