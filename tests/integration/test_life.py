@@ -54,7 +54,8 @@ def test_pauses_at_random_steps_change_no_bit(loaded, pauses):
         assert name not in loaded.cli("workers").stdout, "the device is free"
         loaded.cli("resume", name)
     job = loaded.wait_for(name)
-    assert done >= min(pauses, 3)
+    print(f"paused {done} times")
+    assert done >= pauses * 3 // 4
     assert len(job["attempts"]) == done + 1
     assert not any(attempt.get("error") for attempt in job["attempts"])
     assert_as_undisturbed(loaded, name, undisturbed)
