@@ -266,6 +266,14 @@ TEST_P(KilledRunTest, PausedAtEveryMicroBatchAndEveryBatchOfAnEvaluation) {
   });
 }
 
+TEST_P(KilledRunTest, APauseWaitsForTheEndOfTheStep) {
+  options_.checkpoint_directory = FreshDirectory("waits");
+  PauseAtPoll stop(2);  // In the second half of the first step.
+  RecordingSink sink;
+  EXPECT_TRUE(IsPaused(Live(*MakeAdapter(*model_, method_), sink, stop)));
+  EXPECT_EQ(sink.steps.size(), 1u);
+}
+
 // A checkpoint that is asked for comes at the end of the step, and changes nothing.
 class CheckpointAtPoll : public NoStop {
  public:
