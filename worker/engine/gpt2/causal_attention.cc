@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include "worker/engine/gpt2/tiled_attention.h"
+
 namespace graft {
 
 at::Tensor CausalAttention::Attend(int64_t layer, const at::Tensor& qkv) {
@@ -36,12 +38,14 @@ at::Tensor CausalAttention::AttendTogether(int64_t layer, const TextRows& texts,
                                            const at::Tensor& qkv) {
   const int64_t heads = texts.network->num_heads;
   const int64_t width = qkv.size(1) / 3;
+  const double rate = texts.dropout.attention_rate(layer);
+  const int64_t prefix = texts.network->prefix_length();
   const std::vector<at::Tensor> parts =
       qkv.view({texts.batch, texts.length, 3, heads, width / heads}).unbind(2);
   const at::Tensor query = parts[0].transpose(1, 2);
   at::Tensor keys = parts[1].transpose(1, 2), values = parts[2].transpose(1, 2);
   std::optional<at::Tensor> mask;
-  if (const int64_t prefix = texts.network->prefix_length(); prefix > 0) {
+  if (prefix > 0) {
     const AttentionPrefix& own = texts.network->blocks[static_cast<size_t>(layer)].prefix;
     const auto before = [&](const at::Tensor& tensor, const at::Tensor& rest) {
       return at::cat({tensor.unsqueeze(0).expand({texts.batch, -1, -1, -1}), rest}, 2);
@@ -51,7 +55,9 @@ at::Tensor CausalAttention::AttendTogether(int64_t layer, const TextRows& texts,
     mask = PrefixMask(prefix, texts.length, qkv.device());
   }
   if (on_keys_) on_keys_(layer, first, keys, values);
-  const double rate = texts.dropout.attention_rate(layer);
+  if (prefix == 0 && rate == 0 && HasTiledAttention(qkv, heads)) {
+    return TiledAttention(qkv, texts.batch, texts.length, heads);
+  }
   if (rate > 0) texts.dropout.SeedAttention(qkv.device(), layer);
   return at::scaled_dot_product_attention(query, keys, values, mask, rate,
                                           /*is_causal=*/!mask.has_value())
