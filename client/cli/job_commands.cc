@@ -1,4 +1,4 @@
-// graft jobs, show, watch, cancel, delete, artifacts.
+// graft jobs, show, watch, artifacts.
 
 #include <algorithm>
 #include <cstdio>
@@ -204,28 +204,6 @@ absl::Status RunWatch(CliContext& context, const WatchOptions& options) {
   return FollowJob(context, options.name, options.after);
 }
 
-absl::Status RunCancel(CliContext& context, const NameOptions& options) {
-  ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name));
-  if (context.json) {
-    std::puts(ToJson(job).c_str());
-  } else {
-    std::printf("%s is %s\n", job.name().c_str(), StateText(job.state()).c_str());
-  }
-  return absl::OkStatus();
-}
-
-struct DeleteOptions {
-  std::string name;
-  bool delete_adapter = false;
-};
-
-absl::Status RunDelete(CliContext& context, const DeleteOptions& options) {
-  RETURN_IF_ERROR(context.client->DeleteJob(options.name, options.delete_adapter));
-  const std::string said = absl::StrCat("deleted ", options.name);
-  std::fputs(OneFact(context.json, "deleted", options.name, said).c_str(), stdout);
-  return absl::OkStatus();
-}
-
 struct ArtifactOptions {
   std::string job;
   std::string path;
@@ -300,18 +278,6 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
   watch_command->add_option("job", watch->name, "Its name")->required();
   watch_command->add_option("--after", watch->after, "Leave out events up to this sequence number");
 
-  auto cancel = std::make_shared<NameOptions>();
-  AddCommand(app, run, "cancel", "Cancel a job that is not done", "graft cancel jobs/k3f9", cancel,
-             RunCancel)
-      ->add_option("job", cancel->name, "Its name")
-      ->required();
-
-  auto remove = std::make_shared<DeleteOptions>();
-  CLI::App* delete_command =
-      AddCommand(app, run, "delete", "Delete a job that is done; its adapter stays",
-                 "graft delete jobs/k3f9", remove, RunDelete);
-  delete_command->add_option("job", remove->name, "Its name")->required();
-  delete_command->add_flag("--with-adapter", remove->delete_adapter, "Delete its adapter, too");
   AddArtifactCommands(app, run);
 }
 

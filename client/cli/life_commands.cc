@@ -1,4 +1,4 @@
-// graft pause, resume, checkpoint, retry, edit.
+// graft cancel, pause, resume, checkpoint, retry, edit, delete.
 
 #include <cstdio>
 #include <optional>
@@ -41,6 +41,12 @@ void PrintState(const CliContext& context, const v1::Job& job, const std::string
               Printable(more).c_str());
 }
 
+absl::Status RunCancel(CliContext& context, const LifeOptions& options) {
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name));
+  PrintState(context, job, "");
+  return absl::OkStatus();
+}
+
 absl::Status RunPause(CliContext& context, const LifeOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->PauseJob(options.name));
   PrintState(context, job,
@@ -59,8 +65,9 @@ absl::Status RunResume(CliContext& context, const LifeOptions& options) {
 
 absl::Status RunCheckpoint(CliContext& context, const LifeOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->CheckpointJob(options.name));
-  PrintState(context, job,
-             absl::StrCat(" at step ", job.step(), "; it saves its state at the end of the step"));
+  PrintState(
+      context, job,
+      absl::StrCat(" at step ", job.step(), "; it saves its state at the end of a step soon"));
   return absl::OkStatus();
 }
 
@@ -118,6 +125,18 @@ absl::Status RunEdit(CliContext& context, const EditOptions& options) {
   return absl::OkStatus();
 }
 
+struct DeleteOptions {
+  std::string name;
+  bool delete_adapter = false;
+};
+
+absl::Status RunDelete(CliContext& context, const DeleteOptions& options) {
+  RETURN_IF_ERROR(context.client->DeleteJob(options.name, options.delete_adapter));
+  const std::string said = absl::StrCat("deleted ", options.name);
+  std::fputs(OneFact(context.json, "deleted", options.name, said).c_str(), stdout);
+  return absl::OkStatus();
+}
+
 CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name,
                          const std::string& description,
                          const std::shared_ptr<LifeOptions>& options,
@@ -131,6 +150,8 @@ CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name
 }  // namespace
 
 void AddLifeCommands(CLI::App& app, RunCommand& run) {
+  AddLifeCommand(app, run, "cancel", "Cancel a job that is not done",
+                 std::make_shared<LifeOptions>(), RunCancel);
   AddLifeCommand(app, run, "pause",
                  "Pause a job: it ends its step, saves its state and frees the device",
                  std::make_shared<LifeOptions>(), RunPause);
@@ -156,6 +177,13 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
   edit_command->add_option("--priority", edit->priority, "Higher runs first, -1000 to 1000");
   edit_command->add_option("--label", edit->labels, "KEY=VALUE, may be repeated");
   edit_command->add_option("--remove-label", edit->removed_labels, "KEY, may be repeated");
+
+  auto remove = std::make_shared<DeleteOptions>();
+  CLI::App* delete_command =
+      AddCommand(app, run, "delete", "Delete a job that is done; its adapter stays",
+                 "graft delete jobs/k3f9", remove, RunDelete);
+  delete_command->add_option("job", remove->name, "Its name")->required();
+  delete_command->add_flag("--with-adapter", remove->delete_adapter, "Delete its adapter, too");
 }
 
 }  // namespace graft

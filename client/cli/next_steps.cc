@@ -18,7 +18,7 @@ class Steps {
     if (job_.state() == v1::JOB_STATE_SUCCEEDED) AfterSuccess();
     if (job_.state() == v1::JOB_STATE_FAILED) AfterFailure();
     if (job_.state() == v1::JOB_STATE_CANCELLED && job_.step() > 0 && !evaluates()) {
-      Say("to let it go on from its last checkpoint after all:");
+      Say("to let it go on after all, from its last checkpoint if it has one:");
       Command(absl::StrCat("retry ", job_.name()));
     }
     return absl::StrJoin(lines_, "");
@@ -132,8 +132,8 @@ class Steps {
     Command(absl::StrCat("show ", job_.name()));
     if (!job_.attempts().empty()) {
       Say(absl::StrCat("the log of worker ", job_.attempts().rbegin()->worker(),
-                       " on its machine has the rest; when that is mended, from its last "
-                       "checkpoint:"));
+                       " on its machine has the rest; when that is mended",
+                       evaluates() ? ":" : ", from its last checkpoint if it has one:"));
     }
     Command(absl::StrCat("retry ", job_.name(), " --watch"));
   }

@@ -75,8 +75,9 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   AddGrouped(app, run, "Jobs",
-             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddLifeCommands, AddLogsCommand,
-              AddCompareCommand, AddWorkersCommand});
+             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddLogsCommand, AddCompareCommand,
+              AddWorkersCommand});
+  AddGrouped(app, run, kOneLineGroup, {AddLifeCommands});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
   AddGrouped(app, run, "Checks", {AddVerifyCommand, AddRougeCommand});

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "client/cli/output.h"
+#include "common/jobs/job_state.h"
 
 namespace graft {
 namespace {
@@ -217,9 +218,7 @@ std::string ProgressView::AddStep(const v1::JobEvent& event, absl::Duration now)
   return LineOf(StepText(now));
 }
 
-bool ProgressView::Active() const {
-  return state_ == v1::JOB_STATE_RUNNING || state_ == v1::JOB_STATE_CANCELLING;
-}
+bool ProgressView::Active() const { return IsHeld(state_); }
 
 std::string ProgressView::EtaText(absl::Duration now) const {
   const double left = absl::ToDoubleSeconds(end_ - now);

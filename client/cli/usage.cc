@@ -97,6 +97,15 @@ std::string UnknownCommand(const CLI::App& app, const std::string& word) {
                       DidYouMean(word, CommandNames(app)), "\n\n", CommandList(app));
 }
 
+std::vector<std::string> NamesIn(const std::vector<const CLI::App*>& commands,
+                                 const std::string& group) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : commands) {
+    if (command->get_group() == group) names.push_back(command->get_name());
+  }
+  return names;
+}
+
 }  // namespace
 
 std::vector<std::string> FoldFlags(const std::vector<std::string>& words) {
@@ -133,6 +142,10 @@ std::string CommandList(const CLI::App& app) {
   }
   std::string text;
   for (const std::string& group : groups) {
+    if (group == kOneLineGroup) {
+      absl::StrAppend(&text, group, ": ", absl::StrJoin(NamesIn(commands, group), ", "), "\n");
+      continue;
+    }
     if (groups.size() > 1) absl::StrAppend(&text, group, "\n");
     for (const CLI::App* command : commands) {
       if (command->get_group() != group) continue;

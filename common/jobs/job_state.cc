@@ -99,7 +99,7 @@ absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const Ch
     *job.mutable_start_time() = job.update_time();
   }
   if (job.done()) *job.mutable_end_time() = job.update_time();
-  if (to != v1::JOB_STATE_RUNNING) job.set_checkpoint_requested(false);
+  if (to != v1::JOB_STATE_RUNNING) job.clear_requested_checkpoint_step();
   if (!IsHeld(to)) {
     job.set_stage(v1::JOB_STAGE_UNSPECIFIED);
     job.set_eta_seconds(0);

@@ -55,8 +55,8 @@ absl::StatusOr<std::string> Bind(grpc::ServerBuilder& builder, const std::string
 // "attempt failed" is what people look for in a log: with its class and all that is known of it.
 void LogChange(const JobChange& change) {
   if (change.failure_class != v1::FAILURE_CLASS_UNSPECIFIED) {
-    const bool again = change.state == v1::JOB_STATE_QUEUED;
-    LogJob(again ? LogLevel::kWarning : LogLevel::kError, change.job, "attempt failed",
+    const bool over = change.state == v1::JOB_STATE_FAILED;
+    LogJob(over ? LogLevel::kError : LogLevel::kWarning, change.job, "attempt failed",
            {{"attempt", absl::StrCat(change.attempt)},
             {"class", FailureClassName(change.failure_class)},
             {"worker", change.worker},

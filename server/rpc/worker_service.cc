@@ -141,7 +141,7 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
     answer->set_held(renewal.held);
     answer->set_cancel(renewal.cancel);
     answer->set_pause(renewal.pause);
-    answer->set_checkpoint(renewal.checkpoint);
+    answer->set_checkpoint_step(renewal.checkpoint_step);
   }
   ToProto(context_.options.lease_duration, response->mutable_lease_duration());
   context_.hub.Seen(request.worker().id(), request.free_slots(),

@@ -135,8 +135,9 @@ absl::Status Scheduler::Prune(absl::Duration now) {
     MutexLock lock(mutex_);
     if (now < next_prune_) return absl::OkStatus();
   }
-  RETURN_IF_ERROR(store_.PruneRequestIds().status());
-  RETURN_IF_ERROR(store_.PruneCheckpoints().status());
+  absl::Status pruned = store_.PruneCheckpoints().status();  // The first, as it makes room.
+  pruned.Update(store_.PruneRequestIds().status());
+  RETURN_IF_ERROR(pruned);
   MutexLock lock(mutex_);
   next_prune_ = now + kPruneInterval;
   return absl::OkStatus();

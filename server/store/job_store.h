@@ -146,9 +146,9 @@ struct LeaseRenewal {
   std::string job;
   int64_t lease_epoch = 0;
   bool held = false;
-  bool cancel = false;      // The job is CANCELLING.
-  bool pause = false;       // The job is PAUSING.
-  bool checkpoint = false;  // One was asked for.
+  bool cancel = false;          // The job is CANCELLING.
+  bool pause = false;           // The job is PAUSING.
+  int64_t checkpoint_step = 0;  // One of this step or a later one is asked for; 0: none is.
 };
 
 struct EventBatch {
@@ -300,7 +300,7 @@ class JobStore {
   virtual absl::StatusOr<v1::Job> PauseJob(absl::string_view name, const RequestKey& request) = 0;
   // PAUSED becomes QUEUED; its failures are forgotten. RESOURCE_EXHAUSTED (QUEUE_FULL).
   virtual absl::StatusOr<v1::Job> ResumeJob(absl::string_view name, const RequestKey& request) = 0;
-  // Of a RUNNING training: sets checkpoint_requested until one is committed.
+  // Of a RUNNING training: sets requested_checkpoint_step until such a one is committed.
   virtual absl::StatusOr<v1::Job> CheckpointJob(absl::string_view name,
                                                 const RequestKey& request) = 0;
   // Queues a new job like one that is FAILED or CANCELLED, with its newest checkpoint unless

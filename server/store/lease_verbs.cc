@@ -184,7 +184,7 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
       renewal.held = true;
       renewal.cancel = held->row.job.state() == v1::JOB_STATE_CANCELLING;
       renewal.pause = held->row.job.state() == v1::JOB_STATE_PAUSING;
-      renewal.checkpoint = held->row.job.checkpoint_requested();
+      renewal.checkpoint_step = held->row.job.requested_checkpoint_step();
       context.ExtendLease(held->row.number, lease_epoch);
     } else if (ReasonOf(held.status()) != kReasonStaleLease) {
       return held.status();
@@ -262,10 +262,7 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure
     return SetState(context, row, v1::JOB_STATE_CANCELLED,
                     {absl::StrCat("cancelled; ", error.message())});
   }
-  if (row.job.state() == v1::JOB_STATE_PAUSING) {
-    return SetState(context, row, v1::JOB_STATE_PAUSED,
-                    {absl::StrCat("paused; ", error.message())});
-  }
+  if (row.job.state() == v1::JOB_STATE_PAUSING) return BecomePaused(context, row, &error);
   CountFailure(row, failure);
   ChangeReason reason;
   reason.error = error;

@@ -157,8 +157,8 @@ absl::StatusOr<v1::Job> DoCheckpointJob(VerbContext& context, absl::string_view 
                                : "only a RUNNING job has a state to save");
   }
   if (!row.output) return WrongState(row, "an evaluation has no state to save");
-  if (!row.job.checkpoint_requested()) {
-    row.job.set_checkpoint_requested(true);
+  if (row.job.requested_checkpoint_step() == 0) {
+    row.job.set_requested_checkpoint_step(row.job.step() + 1);
     ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
     RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr));
   }

@@ -187,12 +187,7 @@ absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome&
     return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
   }
   if (row.job.state() == v1::JOB_STATE_PAUSING) {
-    ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
-    if (!checkpoints.empty()) row.job.set_step(checkpoints[0].step);
-    return SetState(
-        context, row, v1::JOB_STATE_PAUSED,
-        {checkpoints.empty() ? "paused; it begins anew when it is resumed"
-                             : absl::StrCat("paused after step ", checkpoints[0].step)});
+    return BecomePaused(context, row, ErrorOf(outcome));
   }
   if (dropped) return GoOnFromEarlier(context, row, *ErrorOf(outcome));
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
@@ -269,7 +264,7 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
     made.needs = NeedsOf(checkpoint.execution, row.needs);
   }
   if (checkpoints.empty() || step >= checkpoints[0].step) row.needs = made.needs;
-  if (present.empty()) row.job.set_checkpoint_requested(false);
+  if (step >= row.job.requested_checkpoint_step()) row.job.clear_requested_checkpoint_step();
   if (step > row.saved_step) {
     ForgetFailures(row);
     row.saved_step = step;

@@ -25,8 +25,8 @@ namespace {
 constexpr char kInsertJob[] =
     "INSERT INTO jobs (id, version, lease_epoch, failures_in_row, state, done, queue_rank, study, "
     "method, base_model, display_name, output_kind, output_name, last_sequence, queue_time_ns, "
-    "job, needs) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+    "job, needs, saved_step) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 constexpr char kUpdateJob[] =
     "UPDATE jobs SET version = ?2, lease_epoch = ?3, failures_in_row = ?4, state = ?5, done = ?6, "
     "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
@@ -272,11 +272,11 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
   std::optional<std::string> output_name;
   if (row.output) output_kind = static_cast<int64_t>(row.output->kind);
   if (row.output) output_name = row.output->name;
-  RETURN_IF_ERROR(database_.Run(kInsertJob, job.name().substr(sizeof(kJobPrefix) - 1), row.version,
-                                row.lease_epoch, row.failures_in_row, job.state(), job.done(),
-                                -int64_t{job.priority()}, job.study(), row.method, row.base_model,
-                                job.display_name(), output_kind, output_name, job.last_sequence(),
-                                QueueTime(job), SqliteBlob(job), ToColumn(row.needs)));
+  RETURN_IF_ERROR(database_.Run(
+      kInsertJob, job.name().substr(sizeof(kJobPrefix) - 1), row.version, row.lease_epoch,
+      row.failures_in_row, job.state(), job.done(), -int64_t{job.priority()}, job.study(),
+      row.method, row.base_model, job.display_name(), output_kind, output_name, job.last_sequence(),
+      QueueTime(job), SqliteBlob(job), ToColumn(row.needs), row.saved_step));
   row.number = database_.LastInsertId();
   RETURN_IF_ERROR(database_.Run(kInsertSpecs, row.number, SqliteBlob(specs)));
   RETURN_IF_ERROR(InsertLabels(row));

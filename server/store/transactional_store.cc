@@ -240,9 +240,12 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<int64_t> PruneCheckpoints() override {
     int64_t pruned = 0;
     while (true) {
-      ASSIGN_OR_RETURN(const int64_t some, Write<int64_t>([](VerbContext& context) {
-                         return DoPruneCheckpoints(context, kCheckpointsPrunedAtOnce);
-                       }));
+      ASSIGN_OR_RETURN(const int64_t some, Write<int64_t>(
+                                               [](VerbContext& context) {
+                                                 return DoPruneCheckpoints(
+                                                     context, kCheckpointsPrunedAtOnce);
+                                               },
+                                               WritePlace::kMakesRoom));
       pruned += some;
       if (some < kCheckpointsPrunedAtOnce) return pruned;
     }

@@ -85,6 +85,20 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
   return AddEvent(context, row, std::move(event));
 }
 
+absl::Status BecomePaused(VerbContext& context, JobRow& row, const google::rpc::Status* error) {
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
+  ChangeReason reason = {checkpoints.empty()
+                             ? "paused; it begins anew when it is resumed"
+                             : absl::StrCat("paused after step ", checkpoints[0].step)};
+  if (error != nullptr) {
+    absl::StrAppend(&reason.text, "; ", error->message());
+    reason.error = *error;
+    reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
+  }
+  return SetState(context, row, v1::JOB_STATE_PAUSED, reason);
+}
+
 void NewVersion(VerbContext& context, JobRow& row) {
   ++row.version;
   row.job.set_etag(absl::StrCat(row.version));

@@ -68,6 +68,9 @@ absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row)
 // newest.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
+// A PAUSING job becomes PAUSED, at the step of its newest checkpoint. `error`: what ended its
+// attempt instead of the pause; else null.
+absl::Status BecomePaused(VerbContext& context, JobRow& row, const google::rpc::Status* error);
 // Gives the row, which is about to be written, its next version.
 void NewVersion(VerbContext& context, JobRow& row);
 // For listeners. `previous` is the state that it had before the transaction.

@@ -289,7 +289,7 @@ void Agent::SendHeartbeat() {
     }
     attempt->Renew(deadline);
     if (renewal.pause()) attempt->Pause();
-    attempt->WantCheckpoint(renewal.checkpoint());
+    attempt->WantCheckpoint(renewal.checkpoint_step());
     if (renewal.cancel()) attempt->Cancel();
   }
 }

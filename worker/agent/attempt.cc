@@ -54,6 +54,7 @@ Attempt::Attempt(Options options, const Parts& parts, worker::v1::Lease lease,
       directory_(JoinPath(options_.work_directory, DirectoryName(lease_))),
       engine_log_(directory_ + ".log"),
       work_(parts.clock),
+      checkpoints_(parts.clock),
       reports_(parts.clock),
       deadline_(deadline),
       pulse_(options_.least_hang_time, parts.clock.Boottime()) {
@@ -71,11 +72,12 @@ Attempt::Outcome Attempt::Run() {
          {{"attempt", absl::StrCat(lease_.attempt())},
           {"lease_epoch", absl::StrCat(lease_epoch())},
           {"from_step", absl::StrCat(lease_.checkpoint_step())}});
-  Outbox outbox(parts_.link, job(), lease_epoch(), reports_, [this](const absl::Status& refused) {
-    // An engine that nobody hears trains for nobody.
-    End(IsStaleLease(refused) ? EndReason::kLeaseLost : EndReason::kRefused,
-        Annotate(refused, "the server refused what the engine reported"));
-  });
+  Outbox outbox(parts_.link, job(), lease_epoch(), {reports_, checkpoints_},
+                [this](const absl::Status& refused) {
+                  // An engine that nobody hears trains for nobody.
+                  End(IsStaleLease(refused) ? EndReason::kLeaseLost : EndReason::kRefused,
+                      Annotate(refused, "the server refused what the engine reported"));
+                });
   worker::v1::FinishAttemptRequest request = Work(outbox);
   LogEnd(request);
   // Whoever hears of the end finds its reason in the log.
@@ -92,7 +94,7 @@ Attempt::Outcome Attempt::Run() {
 worker::v1::FinishAttemptRequest Attempt::Work(Outbox& outbox) {
   const absl::StatusOr<engine::v1::Run> run = PrepareRun();
   if (cancelled() && work_.stopped()) return CancelledEnd();
-  if (paused() && work_.stopped()) return PausedEnd();
+  if (!BeginEngine()) return PausedEnd();
   if (!run.ok()) return PreparationFailure(run.status());
   return RunEngine(*run, outbox);
 }
@@ -304,10 +306,9 @@ void Attempt::LogEnd(const worker::v1::FinishAttemptRequest& request) {
 void Attempt::Attach(EngineLoan* engine) {
   MutexLock lock(mutex_);
   engine_ = engine;
-  engine_began_ = true;
   suspended_ = killed_ = false;  // What an earlier one was.
   SendFence();
-  if (checkpoint_wanted_) SendCheckpointRequest();
+  if (wanted_checkpoint_ > 0) SendCheckpointRequest();
   if (paused_) SendPause();
   if (cancelled_) SendCancel();
   if (ended_ != EndReason::kNone) KillEngine();
@@ -359,10 +360,17 @@ void Attempt::Pause() {
   }
 }
 
-void Attempt::WantCheckpoint(bool wanted) {
+bool Attempt::BeginEngine() {
   MutexLock lock(mutex_);
-  const bool is_new = wanted && !checkpoint_wanted_;
-  checkpoint_wanted_ = wanted;
+  if (paused_ && work_.stopped()) return false;
+  engine_began_ = true;
+  return true;
+}
+
+void Attempt::WantCheckpoint(int64_t step) {
+  MutexLock lock(mutex_);
+  const bool is_new = step > 0 && step != wanted_checkpoint_;
+  wanted_checkpoint_ = step;
   if (is_new && engine_ != nullptr) SendCheckpointRequest();
 }
 
@@ -377,12 +385,14 @@ void Attempt::EndLocked(EndReason reason, absl::Status why) {
   why_ = std::move(why);
   KillEngine();
   work_.Stop();
+  checkpoints_.Stop();
   reports_.Stop();
 }
 
 void Attempt::Enforce() {
   const absl::Duration now = parts_.clock.Boottime();
   MutexLock lock(mutex_);
+  if (now >= kill_at_) checkpoints_.Stop();
   if (engine_ == nullptr) return;
   if (now >= kill_at_) KillEngine();
   if (now >= deadline_ + kSuspendAfter && !suspended_) {
@@ -442,11 +452,6 @@ bool Attempt::cancelled() const {
   return cancelled_;
 }
 
-bool Attempt::paused() const {
-  MutexLock lock(mutex_);
-  return paused_;
-}
-
 // A send that fails means that the engine is gone or reads nothing: the former its reader learns by
 // itself, the latter ends it as hung.
 void Attempt::SendFence() {
@@ -469,7 +474,7 @@ void Attempt::SendPause() {
 
 void Attempt::SendCheckpointRequest() {
   engine::v1::EngineCommand command;
-  command.mutable_save_checkpoint();
+  command.mutable_save_checkpoint()->set_step(wanted_checkpoint_);
   engine_->Send(command).IgnoreError();
 }
 

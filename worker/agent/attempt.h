@@ -88,8 +88,9 @@ class Attempt {
   // The job is to be paused: the engine ends its step, saves and stops. Without one the attempt
   // ends at once. However long the step takes: an engine that hangs is found as always.
   void Pause() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Whether a checkpoint is asked for that the server does not have yet. The engine is told once.
-  void WantCheckpoint(bool wanted) ABSL_LOCKS_EXCLUDED(mutex_);
+  // A checkpoint of this step or a later one is asked for, which the server does not have yet; 0:
+  // none is. The engine is told once.
+  void WantCheckpoint(int64_t step) ABSL_LOCKS_EXCLUDED(mutex_);
   // Kills the engine, and stops everything else.
   void End(EndReason reason, absl::Status why) ABSL_LOCKS_EXCLUDED(mutex_);
   // Applies what the passing of time demands; called every fraction of a second.
@@ -102,6 +103,8 @@ class Attempt {
   worker::v1::FinishAttemptRequest EndOfEngine(const engine::v1::Finished& finished);
   // Everything up to the engine's end; returns what to tell the server if nothing else ends it.
   worker::v1::FinishAttemptRequest Work(Outbox& outbox);
+  // From here on a pause is the engine's to heed. False: it came before.
+  bool BeginEngine() ABSL_LOCKS_EXCLUDED(mutex_);
   worker::v1::FinishAttemptRequest RunEngine(const engine::v1::Run& run, Outbox& outbox);
   // Reads the engine until it has finished. OUT_OF_RANGE and its like: it is gone.
   absl::StatusOr<engine::v1::Finished> ReadEngine(EngineLoan& engine, Outbox& outbox);
@@ -132,7 +135,6 @@ class Attempt {
   EndReason ended() const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status why() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool cancelled() const ABSL_LOCKS_EXCLUDED(mutex_);
-  bool paused() const ABSL_LOCKS_EXCLUDED(mutex_);
   void SendFence() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -149,6 +151,9 @@ class Attempt {
   // Inputs, engine and result. Stopped by a cancel, too, where no engine can heed it, and by a
   // pause before there is one.
   StopSignal work_;
+  // Checkpoints on their way to the server. Stopped, too, when a cancel has waited for them for
+  // long.
+  StopSignal checkpoints_;
   // What the server is told. Stopped when it must not be told any more, or need not.
   StopSignal reports_;
 
@@ -160,7 +165,7 @@ class Attempt {
   bool killed_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
-  bool checkpoint_wanted_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t wanted_checkpoint_ ABSL_GUARDED_BY(mutex_) = 0;  // Its step.
   bool engine_began_ ABSL_GUARDED_BY(mutex_) = false;
   EndReason ended_ ABSL_GUARDED_BY(mutex_) = EndReason::kNone;
   absl::Status why_ ABSL_GUARDED_BY(mutex_);

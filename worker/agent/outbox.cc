@@ -9,12 +9,13 @@
 
 namespace graft {
 
-Outbox::Outbox(ServerLink& link, std::string job, int64_t lease_epoch, StopSignal& stop,
+Outbox::Outbox(ServerLink& link, std::string job, int64_t lease_epoch, const Stops& stops,
                std::function<void(const absl::Status&)> on_refused)
     : link_(link),
       job_(std::move(job)),
       lease_epoch_(lease_epoch),
-      stop_(stop),
+      stop_(stops.all),
+      checkpoints_(stops.checkpoints),
       on_refused_(std::move(on_refused)),
       thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "outbox");
@@ -130,16 +131,24 @@ absl::Status Outbox::SendBatch(std::vector<v1::JobEvent> events) {
 }
 
 absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
+  const absl::Status sent =
+      checkpoints_.stopped() ? absl::CancelledError("") : UploadAndCommit(checkpoint);
+  const bool left_out = !sent.ok() && checkpoints_.stopped() && !stop_.stopped();
+  if (!left_out && !absl::IsNotFound(sent)) return sent;
+  LogJob(
+      LogLevel::kInfo, job_,
+      left_out ? "checkpoint left out: the job is cancelled" : "checkpoint gone before its upload",
+      {{"step", absl::StrCat(checkpoint.written.step())}});
+  return absl::OkStatus();
+}
+
+// NOT_FOUND: its files are gone.
+absl::Status Outbox::UploadAndCommit(const Checkpoint& checkpoint) {
   const std::vector<v1::Artifact> files(checkpoint.written.files().begin(),
                                         checkpoint.written.files().end());
-  const absl::Status uploaded =
-      link_.Retry(stop_, [&] { return link_.UploadMissing(checkpoint.directory, files, stop_); });
-  if (absl::IsNotFound(uploaded)) {
-    LogJob(LogLevel::kInfo, job_, "checkpoint gone before its upload",
-           {{"step", absl::StrCat(checkpoint.written.step())}});
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(uploaded);
+  RETURN_IF_ERROR(link_.Retry(checkpoints_, [&] {
+    return link_.UploadMissing(checkpoint.directory, files, checkpoints_);
+  }));
   worker::v1::CommitCheckpointRequest request;
   request.set_job(job_);
   request.set_lease_epoch(lease_epoch_);
@@ -148,7 +157,7 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.written.has_execution()) {
     *request.mutable_execution() = checkpoint.written.execution();
   }
-  return link_.Retry(stop_, [&] { return link_.CommitCheckpoint(request, stop_); });
+  return link_.Retry(checkpoints_, [&] { return link_.CommitCheckpoint(request, checkpoints_); });
 }
 
 }  // namespace graft

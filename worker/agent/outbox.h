@@ -34,9 +34,13 @@ class Outbox {
   // much older.
   static constexpr absl::Duration kBatchDelay = absl::Milliseconds(100);
 
-  // `stop`: nothing needs to be reported any more. `on_refused` is called when the server refuses
-  // for good, with its answer, on the outbox's thread.
-  Outbox(ServerLink& link, std::string job, int64_t lease_epoch, StopSignal& stop,
+  struct Stops {
+    StopSignal& all;          // Nothing needs to be reported any more.
+    StopSignal& checkpoints;  // Nor checkpoints: they are left out.
+  };
+  // `on_refused` is called when the server refuses for good, with its answer, on the outbox's
+  // thread.
+  Outbox(ServerLink& link, std::string job, int64_t lease_epoch, const Stops& stops,
          std::function<void(const absl::Status&)> on_refused);
   ~Outbox();
 
@@ -66,11 +70,13 @@ class Outbox {
   absl::Status SendFront() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status SendBatch(std::vector<v1::JobEvent> events) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status SendCheckpoint(const Checkpoint& checkpoint);
+  absl::Status UploadAndCommit(const Checkpoint& checkpoint);
 
   ServerLink& link_;
   const std::string job_;
   const int64_t lease_epoch_;
   StopSignal& stop_;
+  StopSignal& checkpoints_;
   const std::function<void(const absl::Status&)> on_refused_;
   StopSignal finished_;  // Ends the thread's pauses.
 

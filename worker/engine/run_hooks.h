@@ -141,8 +141,8 @@ class StopToken {
   // to be saved. Blocks at the fence (the moment until which the job may be worked on), until it is
   // moved or the job is cancelled.
   virtual absl::Status Poll() = 0;
-  // Somebody has asked for a checkpoint since this was called last.
-  virtual bool TakeCheckpointRequest() { return false; }
+  // Somebody wants a checkpoint of this step or a later one. 0: nobody does.
+  virtual int64_t RequestedCheckpoint() { return 0; }
 
   // Of the job that asks. Where something long is done without asking, it beats by itself.
   Pulse& pulse() { return pulse_; }

@@ -77,7 +77,7 @@ TEST_F(LifeCommandsTest, EachSaysWhatTheJobIsNowAndWhatFollows) {
             "jobs/a is pausing: it ends its step and saves; then graft resume jobs/a\n");
   EXPECT_EQ(Run({"resume", "jobs/a"}), "jobs/a is queued: asked to resume; resumes from step 5\n");
   EXPECT_EQ(Run({"checkpoint", "jobs/a"}),
-            "jobs/a is running at step 7; it saves its state at the end of the step\n");
+            "jobs/a is running at step 7; it saves its state at the end of a step soon\n");
   EXPECT_EQ(Run({"retry", "jobs/a"}), "jobs/new is queued: goes on from step 5\n");
   EXPECT_EQ(Run({"retry", "jobs/a", "--from-scratch"}), "jobs/new is queued: begins anew\n");
 }

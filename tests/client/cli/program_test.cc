@@ -38,8 +38,10 @@ TEST(ProgramTest, AloneItListsItsCommandsByGroup) {
   const Answer answer = Graft({});
   EXPECT_EQ(answer.code, kExitUsage);
   EXPECT_EQ(answer.out, "");
-  for (const char* part : {"\nJobs\n", "\n  submit      Submit a fine-tune job\n", "\n  logs ",
-                           "\nModels, data and adapters\n", "\n  rouge ", "graft COMMAND --help"}) {
+  for (const char* part :
+       {"\nJobs\n", "\n  submit      Submit a fine-tune job\n", "\n  logs ",
+        "\nA job's life: cancel, pause, resume, checkpoint, retry, edit, delete\n",
+        "\nModels, data and adapters\n", "\n  rouge ", "graft COMMAND --help"}) {
     EXPECT_THAT(answer.error, HasSubstr(part));
   }
   size_t length = 0, lines = 0;

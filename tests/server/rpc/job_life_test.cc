@@ -84,8 +84,8 @@ TEST_F(JobLifeTest, ACheckpointIsAskedForByTheHeartbeat) {
   const auto lease = worker_.Lease("r1");
   v1::CheckpointJobRequest request;
   request.set_name(job);
-  EXPECT_TRUE(Call(&v1::JobService::Stub::CheckpointJob, request)->checkpoint_requested());
-  EXPECT_TRUE(worker_.Heartbeat({*lease}, 0)->renewals(0).checkpoint());
+  EXPECT_EQ(Call(&v1::JobService::Stub::CheckpointJob, request)->requested_checkpoint_step(), 1);
+  EXPECT_EQ(worker_.Heartbeat({*lease}, 0)->renewals(0).checkpoint_step(), 1);
 }
 
 TEST_F(JobLifeTest, ARetryIsLeasedAsAnyJob) {

@@ -35,6 +35,10 @@ class LifeTest : public StoreTest {
     if (GetParam() == StoreKind::kMemory) StoreFixture::Fill(store());
   }
   v1::JobState StateOf(const std::string& job) { return fixture_.Get(job).state(); }
+  int64_t Wanted(const LeaseRef& lease) {
+    return (*store().RenewLeases(lease.worker, {{lease.job, lease.lease_epoch}}))[0]
+        .checkpoint_step;
+  }
   bool Named(char digit) { return *store().IsBlobReferenced(std::string(64, digit)); }
 };
 INSTANTIATE_ON_EVERY_STORE(LifeTest);
@@ -122,7 +126,8 @@ TEST_P(LifeTest, APausingJobEndsAsWhateverHappensToIt) {
   fixture_.clock().Advance(absl::Seconds(61));
   EXPECT_THAT(*store().ExpireLeases(), ElementsAre(lost.job));
   EXPECT_EQ(StateOf(lost.job), v1::JOB_STATE_PAUSED);
-  EXPECT_THAT(fixture_.Get(lost.job).state_reason(), HasSubstr("paused; lease of worker w-1"));
+  EXPECT_THAT(fixture_.Get(lost.job).state_reason(),
+              HasSubstr("begins anew when it is resumed; lease of worker w-1"));
 
   const LeaseRef cancelled = pausing();
   EXPECT_EQ(store().CancelJob(cancelled.job, {})->state(), v1::JOB_STATE_CANCELLING);
@@ -143,20 +148,27 @@ TEST_P(LifeTest, ResumingAsksForRoomInTheQueue) {
 
 TEST_P(LifeTest, ACheckpointIsAskedForUntilItIsCommitted) {
   const LeaseRef lease = fixture_.Start(kWorker);
-  Save(lease, 1, '1');
   const auto asked = store().CheckpointJob(lease.job, {});
   ASSERT_OK(asked);
-  EXPECT_TRUE(asked->checkpoint_requested());
+  EXPECT_EQ(asked->requested_checkpoint_step(), 1);
   ASSERT_OK(store().CheckpointJob(lease.job, {}));
-  EXPECT_TRUE((*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].checkpoint);
-  Save(lease, 1, '1');  // The same again is none.
-  EXPECT_TRUE(fixture_.Get(lease.job).checkpoint_requested());
-  Save(lease, 2, '2');
-  EXPECT_FALSE((*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].checkpoint);
+  EXPECT_EQ(Wanted(lease), 1);
+  Save(lease, 1, '1');
+  EXPECT_EQ(Wanted(lease), 0);
+  // One that was on its way already is no answer.
+  EventBatch batch = StoreFixture::Batch(1, {StoreFixture::LossEvent(4, 1)});
+  batch.stage = v1::JOB_STAGE_TRAINING;
+  batch.step = 4;
+  ASSERT_OK(store().AppendEvents(lease, batch));
+  ASSERT_OK(store().CheckpointJob(lease.job, {}));
+  Save(lease, 3, '3');
+  EXPECT_EQ(Wanted(lease), 5);
+  Save(lease, 6, '6');
+  EXPECT_EQ(Wanted(lease), 0);
   // Nobody asks the next attempt for one that was asked of this one.
   ASSERT_OK(store().CheckpointJob(lease.job, {}));
   ASSERT_OK(store().FinishAttempt(lease, 0, AttemptReturned{}));
-  EXPECT_FALSE(fixture_.Get(lease.job).checkpoint_requested());
+  EXPECT_EQ(fixture_.Get(lease.job).requested_checkpoint_step(), 0);
   ExpectWrongState(store().CheckpointJob(lease.job, {}).status(), "only a RUNNING job");
 
   NewJob evaluation;

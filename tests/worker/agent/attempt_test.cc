@@ -246,14 +246,16 @@ TEST_F(AttemptTest, AnEngineThatCrashesInsteadOfPausingIsAFailure) {
 
 TEST_F(AttemptTest, TheEngineIsAskedOnceForACheckpointThatIsWanted) {
   BeginAndRun();
-  attempt_->WantCheckpoint(true);
-  engine().WaitForCommand(EngineCommand::kSaveCheckpoint);
+  attempt_->WantCheckpoint(3);
+  EXPECT_EQ(engine().WaitForCommand(EngineCommand::kSaveCheckpoint).save_checkpoint().step(), 3);
   engine().ForgetCommands();
-  attempt_->WantCheckpoint(true);
+  attempt_->WantCheckpoint(3);
   EXPECT_EQ(engine().LastCommand().command_case(), EngineCommand::COMMAND_NOT_SET);
-  attempt_->WantCheckpoint(false);
-  attempt_->WantCheckpoint(true);
-  EXPECT_EQ(engine().LastCommand().command_case(), EngineCommand::kSaveCheckpoint);
+  // The next one is another, whether anybody heard that the first had come.
+  attempt_->WantCheckpoint(7);
+  EXPECT_EQ(engine().LastCommand().save_checkpoint().step(), 7);
+  attempt_->WantCheckpoint(0);
+  EXPECT_EQ(engine().LastCommand().save_checkpoint().step(), 7);
 }
 
 TEST_F(AttemptTest, ALostLeaseEndsADownloadAndIsNotReported) {

@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/sha256.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
@@ -36,10 +37,11 @@ class OutboxTest : public ::testing::Test {
   ServerLink link_{grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()),
                    Fast()};
   StopSignal stop_;
+  StopSignal checkpoints_;
 };
 
 TEST_F(OutboxTest, ProgressGoesWithTheEvents) {
-  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
   engine::v1::Progress progress;
   progress.set_stage(v1::JOB_STAGE_EVALUATING);
   progress.set_stage_done(3);
@@ -64,7 +66,7 @@ TEST_F(OutboxTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAft
   file.set_path("state.safetensors");
   file.set_sha256(Sha256Hex("state"));
   file.set_size_bytes(5);
-  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
   outbox.AddEvent(Metrics(1));
   outbox.AddEvent(Metrics(2));
   outbox.AddCheckpoint(DirectoryOf(directory_.Path("state.safetensors")), checkpoint);
@@ -75,7 +77,7 @@ TEST_F(OutboxTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAft
 }
 
 TEST_F(OutboxTest, LargeEventsGoOutInBatchesThatFitAMessage) {
-  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
   for (int i = 0; i < 20; ++i) {
     v1::JobEvent event;
     event.mutable_samples()->add_texts()->set_prediction(std::string(300'000, 'x'));
@@ -88,7 +90,7 @@ TEST_F(OutboxTest, LargeEventsGoOutInBatchesThatFitAMessage) {
 }
 
 TEST_F(OutboxTest, EventsOfAnAbsentServerArriveOnceAndInOrder) {
-  Outbox outbox(link_, "jobs/a", 1, stop_, [](const absl::Status&) {});
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
   outbox.AddEvent(Metrics(1));
   server_.WaitForEvents("a", 1);
   server_.Stop();
@@ -108,14 +110,16 @@ TEST_F(OutboxTest, ARefusalIsToldBeforeAnybodySeesTheOutboxEmpty) {
   Mutex mutex;
   CondVar changed;
   bool drained = false, drained_before = false;
-  std::optional<Outbox> outbox(std::in_place, link_, "jobs/a", 1, stop_, [&](const absl::Status&) {
-    Clock& clock = Clock::Real();
-    const absl::Duration long_enough = clock.Boottime() + absl::Milliseconds(200);
-    MutexLock lock(mutex);
-    while (!drained && clock.WaitUntil(changed, mutex, long_enough)) {
-    }
-    drained_before = drained;
-  });
+  std::optional<Outbox> outbox(std::in_place, link_, "jobs/a", 1,
+                               Outbox::Stops{stop_, checkpoints_}, [&](const absl::Status&) {
+                                 Clock& clock = Clock::Real();
+                                 const absl::Duration long_enough =
+                                     clock.Boottime() + absl::Milliseconds(200);
+                                 MutexLock lock(mutex);
+                                 while (!drained && clock.WaitUntil(changed, mutex, long_enough)) {
+                                 }
+                                 drained_before = drained;
+                               });
   outbox->AddEvent(Metrics(1));
   const absl::StatusOr<int64_t> last = outbox->Drain();
   {
@@ -131,12 +135,32 @@ TEST_F(OutboxTest, ARefusalIsToldBeforeAnybodySeesTheOutboxEmpty) {
 TEST_F(OutboxTest, WhatWasStoppedIsNotRefused) {
   server_.HoldReports();
   bool refused = false;
-  Outbox outbox(link_, "jobs/a", 1, stop_, [&](const absl::Status&) { refused = true; });
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_},
+                [&](const absl::Status&) { refused = true; });
   outbox.AddEvent(Metrics(1));
   server_.WaitUntilHeld();
   stop_.Stop();
   EXPECT_TRUE(absl::IsCancelled(outbox.Drain().status()));
   EXPECT_FALSE(refused);
+}
+
+TEST_F(OutboxTest, ACheckpointThatNobodyWaitsForAnyMoreIsLeftOut) {
+  server_.HoldTransfers();
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
+  ASSERT_TRUE(CreateDirectories(directory_.Path("5")).ok());
+  ASSERT_TRUE(WriteFileAtomically(directory_.Path("5/state"), "state").ok());
+  engine::v1::CheckpointWritten written;
+  written.set_step(5);
+  v1::Artifact& file = *written.add_files();
+  file.set_path("state");
+  file.set_sha256(Sha256Hex("state"));
+  file.set_size_bytes(5);
+  outbox.AddCheckpoint(directory_.Path("5"), written);
+  outbox.AddEvent(Metrics(6));
+  server_.WaitUntilHeld();
+  checkpoints_.Stop();
+  EXPECT_TRUE(outbox.Drain().ok());
+  EXPECT_EQ(server_.History("a"), std::vector<std::string>{"event 6"});
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ at::Tensor OneDnnProduct(const at::Tensor& x, const at::Tensor& w,
   static const auto linear = c10::Dispatcher::singleton()
                                  .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
                                  .typed<LinearPointwise>();
+  TORCH_INTERNAL_ASSERT(w.is_contiguous() || w.t().is_contiguous());
   return linear.call(x, w.t(), bias, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
 }
 

@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/gpt2/torch_threads.h"
 
 namespace graft {
@@ -30,15 +29,9 @@ void Multiply(int64_t n, int64_t k, const float* a, int64_t row_of_a, const floa
   at::native::cpublas::brgemm(kPositions, n, k, row_of_a, row_of_b, row_of_c, add, a, b, c);
 }
 
-// oneDNN decides by the processor and by what ONEDNN_MAX_CPU_ISA leaves of it: asked by doing.
+// Without AVX2, brgemm is MKL's product on small tiles.
 bool HasSmallFloatProduct() {
-  static const bool has = CatchTorchErrors([] {
-                            const std::vector<float> a(kSquare), b(kSquare);
-                            std::vector<float> c(kSquare);
-                            Multiply(kPositions, kPositions, a.data(), kPositions, b.data(),
-                                     kPositions, c.data(), kPositions, false);
-                            return absl::OkStatus();
-                          }).ok();
+  static const bool has = at::hasMKLDNN() && __builtin_cpu_supports("avx2");
   return has;
 }
 

@@ -17,7 +17,7 @@ bool HasTiledAttention(const at::Tensor& qkv, int64_t heads);
 //
 // By oneDNN's small products over tiles of 64 positions, those in the future left out: LibTorch's
 // own in fp32 calls MKL (product.h). Its bits do not depend on the number of threads, nor a text's
-// on those beside it.
+// on those beside it. A value that is not finite spreads to all of its tile.
 at::Tensor TiledAttention(const at::Tensor& qkv, int64_t batch, int64_t length, int64_t heads);
 
 }  // namespace graft

@@ -27,6 +27,7 @@ bool HasSmallProduct() {
                                    float c[kTile];
                                    at::native::cpublas::brgemm(1, kTile, 2, 2, kTile, kTile,
                                                                /*add_C=*/false, a, b, c);
+                                   at::native::cpublas::brgemm_release();
                                    return absl::OkStatus();
                                  }).ok();
   return has;
@@ -87,6 +88,9 @@ void PackedWeight::ForEachTile(const at::Tensor& x, const Finish& finish) const 
         finish(sums, row, height, tile * kTile, width);
       }
     }
+    // oneDNN's larger products release the tiles of AMX, which this thread's kernel would take to
+    // be as it left them.
+    at::native::cpublas::brgemm_release();
   });
 }
 

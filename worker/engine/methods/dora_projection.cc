@@ -61,7 +61,8 @@ ProjectionAdapter::Gradients DoraProjection::Backward(const ProjectionInput&, co
   const at::Tensor of_down = Product(of_before, b_).mul_(scale_);
   Gradients gradients;
   gradients.of_tensors = {
-      Product(of_down.t(), kept[kDoraMasked]), Product(of_before.t(), kept[kDoraDown]).mul_(scale_),
+      Product(of_down.t(), kept[kDoraMasked]),
+      Product(kept[kDoraDown].t(), of_before).mul_(scale_).t().contiguous(),
       (gradient * kept[kDoraBefore]).sum(0, false, length_.scalar_type()).div_(length_)};
   gradients.of_product = kept[kDoraMask].defined() ? gradient : of_before;
   gradients.rest = {of_down, of_before - gradient};

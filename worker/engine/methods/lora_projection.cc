@@ -26,7 +26,7 @@ ProjectionAdapter::Gradients LoraProjection::Backward(const ProjectionInput&, co
   const at::Tensor of_down = Product(gradient, b_).mul_(scale_);
   Gradients gradients;
   gradients.of_tensors = {Product(of_down.t(), kept[kMasked]),
-                          Product(gradient.t(), kept[kDown]).mul_(scale_)};
+                          Product(kept[kDown].t(), gradient).mul_(scale_).t().contiguous()};
   gradients.of_product = gradient;
   gradients.rest = {of_down};
   return gradients;

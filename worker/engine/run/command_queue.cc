@@ -18,7 +18,7 @@ void CommandQueue::Handle(EngineCommand command) {
       ControlOf(command.job())->Pause();
       return;
     case EngineCommand::kSaveCheckpoint:
-      ControlOf(command.job())->RequestCheckpoint();
+      ControlOf(command.job())->RequestCheckpoint(command.save_checkpoint().step());
       return;
     case EngineCommand::kFence:
       ControlOf(command.job())->SetFence(command.fence().boottime_ns());

@@ -13,15 +13,15 @@
 namespace graft {
 
 // What other threads want of a running job: to stop, to pause, to save its state, or to work until
-// a moment only (the fence). Poll and TakeCheckpointRequest belong to the training thread, the rest
-// to any; Poll beats the pulse.
+// a moment only (the fence). Poll belongs to the training thread and beats the pulse, the rest to
+// any.
 class JobControl : public StopToken {
  public:
   explicit JobControl(Clock& clock = Clock::Real()) : clock_(clock) {}
 
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
   void Pause() { paused_ = true; }
-  void RequestCheckpoint() { checkpoint_requested_ = true; }
+  void RequestCheckpoint(int64_t step) { requested_checkpoint_ = step; }
   // A moment of CLOCK_BOOTTIME; 0: no limit.
   void SetFence(int64_t boottime_ns) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -33,7 +33,7 @@ class JobControl : public StopToken {
   // CANCELLED after Cancel, PausedStatus after Pause. Blocks from the fence on, until it is moved
   // ahead or the job cancelled.
   absl::Status Poll() override ABSL_LOCKS_EXCLUDED(mutex_);
-  bool TakeCheckpointRequest() override { return checkpoint_requested_.exchange(false); }
+  int64_t RequestedCheckpoint() override { return requested_checkpoint_; }
   // The same, but nothing is done for others.
   absl::Status Check() ABSL_LOCKS_EXCLUDED(mutex_);
   // Is it blocked there now?
@@ -47,7 +47,7 @@ class JobControl : public StopToken {
   // Written under the mutex, so that no wake-up is lost; read without, once a step.
   std::atomic<bool> cancelled_ = false;
   std::atomic<bool> paused_ = false;
-  std::atomic<bool> checkpoint_requested_ = false;
+  std::atomic<int64_t> requested_checkpoint_ = 0;
   std::atomic<bool> waiting_ = false;
   std::atomic<int64_t> fence_ns_ = std::numeric_limits<int64_t>::max();
   Mutex mutex_;

@@ -176,7 +176,8 @@ absl::StatusOr<MicroBatch> Trial::Next() {
   const absl::Status asked = stop_.Poll();
   if (!asked.ok() && !(IsPaused(asked) && step_)) return Left(asked);
   if (!step_) {
-    if (stop_.TakeCheckpointRequest()) RETURN_IF_ERROR(SaveUnlessSaved());
+    const int64_t requested = stop_.RequestedCheckpoint();
+    if (requested > saved_step_ && state_.step >= requested) RETURN_IF_ERROR(SaveUnlessSaved());
     RETURN_IF_ERROR(BeginStep());
   }
   const auto batch_size = static_cast<size_t>(config_.batch_size);
@@ -342,7 +343,8 @@ absl::Status Trial::Evaluate() {
   }
   sink_.OnEvaluation(event);
   state_.evaluation_due = false;
-  return saved_step_ == state_.step ? WriteEvaluation() : absl::OkStatus();
+  const bool saved = !options_.checkpoint_directory.empty() && saved_step_ == state_.step;
+  return saved ? WriteEvaluation() : absl::OkStatus();
 }
 
 std::string Trial::CheckpointDirectory() const {

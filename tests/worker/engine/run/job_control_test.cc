@@ -36,13 +36,12 @@ TEST(JobControlTest, APauseIsAnAnswerOfItsOwnAndACancelIsMore) {
   EXPECT_FALSE(IsPaused(control.Poll()));
 }
 
-TEST(JobControlTest, ACheckpointRequestIsTakenOnce) {
+TEST(JobControlTest, ACheckpointIsRequestedByItsStep) {
   JobControl control;
-  EXPECT_FALSE(control.TakeCheckpointRequest());
-  control.RequestCheckpoint();
-  control.RequestCheckpoint();
-  EXPECT_TRUE(control.TakeCheckpointRequest());
-  EXPECT_FALSE(control.TakeCheckpointRequest());
+  EXPECT_EQ(control.RequestedCheckpoint(), 0);
+  control.RequestCheckpoint(7);
+  EXPECT_EQ(control.RequestedCheckpoint(), 7);
+  EXPECT_EQ(control.RequestedCheckpoint(), 7);
 }
 
 TEST(JobControlTest, AFenceInTheFutureDoesNotStop) {

@@ -274,29 +274,29 @@ TEST_P(KilledRunTest, APauseWaitsForTheEndOfTheStep) {
   EXPECT_EQ(sink.steps.size(), 1u);
 }
 
-// A checkpoint that is asked for comes at the end of the step, and changes nothing.
-class CheckpointAtPoll : public NoStop {
+// A checkpoint that is asked for comes at the end of its step, and changes nothing.
+class CheckpointAt : public NoStop {
  public:
-  absl::Status Poll() override {
-    if (++polls_ == 2) asked_ = true;  // In the second half of the first step.
-    return NoStop::Poll();
-  }
-  bool TakeCheckpointRequest() override { return std::exchange(asked_, false); }
+  explicit CheckpointAt(int64_t step) : step_(step) {}
+  int64_t RequestedCheckpoint() override { return step_; }
 
  private:
-  int polls_ = 0;
-  bool asked_ = false;
+  const int64_t step_;
 };
 
 TEST_P(KilledRunTest, ACheckpointThatIsAskedForChangesNoNumber) {
-  options_.checkpoint_directory = FreshDirectory("asked");
-  CheckpointAtPoll stop;
-  RecordingSink sink;
-  const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model_, method_);
-  ASSERT_TRUE(Live(*adapter, sink, stop).ok());
-  EXPECT_EQ(HashOf(*adapter), hash_);
-  ASSERT_FALSE(sink.checkpoints.empty());
-  EXPECT_EQ(sink.checkpoints[0].step, 1);
+  for (const int64_t step : {1, 3, 6}) {
+    options_.checkpoint_directory = FreshDirectory("asked");
+    CheckpointAt stop(step);  // From before the first step on.
+    RecordingSink sink;
+    const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model_, method_);
+    ASSERT_TRUE(Live(*adapter, sink, stop).ok());
+    EXPECT_EQ(HashOf(*adapter), hash_);
+    int times = 0;
+    for (const CheckpointEvent& event : sink.checkpoints)
+      times += event.step == step && !event.again;
+    EXPECT_EQ(times, 1) << step;
+  }
 }
 
 // No process lives long enough for an epoch and its evaluation.
