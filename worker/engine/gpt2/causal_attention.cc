@@ -55,7 +55,7 @@ at::Tensor CausalAttention::AttendTogether(int64_t layer, const TextRows& texts,
     mask = PrefixMask(prefix, texts.length, qkv.device());
   }
   if (on_keys_) on_keys_(layer, first, keys, values);
-  if (prefix == 0 && rate == 0 && HasTiledAttention(qkv, heads)) {
+  if (prefix == 0 && rate == 0 && HasTiledAttention(qkv)) {
     return TiledAttention(qkv, texts.batch, texts.length, heads);
   }
   if (rate > 0) texts.dropout.SeedAttention(qkv.device(), layer);

@@ -21,7 +21,6 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kPositions = 64;
 constexpr int64_t kSquare = kPositions * kPositions;
-constexpr int64_t kMaxHeadWidth = 256;
 
 // c [64, n] = a [64, k] b [k, n], or added to it.
 void Multiply(int64_t n, int64_t k, const float* a, int64_t row_of_a, const float* b,
@@ -53,7 +52,7 @@ inline float Exp(float x) {
 
 // In the widest instructions that the processor has.
 #define GRAFT_EVERY_WIDTH \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 // Sums and maxima are over so many places beside each other, whatever instructions there are.
 constexpr int64_t kLanes = 16;
@@ -332,10 +331,8 @@ class TiledAttentionFunction : public torch::autograd::Function<TiledAttentionFu
 
 }  // namespace
 
-bool HasTiledAttention(const at::Tensor& qkv, int64_t heads) {
-  const int64_t width = qkv.size(1) / 3 / heads;
-  return qkv.scalar_type() == at::kFloat && qkv.is_cpu() && width <= kMaxHeadWidth &&
-         HasSmallFloatProduct();
+bool HasTiledAttention(const at::Tensor& qkv) {
+  return qkv.scalar_type() == at::kFloat && qkv.is_cpu() && HasSmallFloatProduct();
 }
 
 at::Tensor TiledAttention(const at::Tensor& qkv, int64_t batch, int64_t length, int64_t heads) {

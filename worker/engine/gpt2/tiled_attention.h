@@ -7,7 +7,7 @@
 namespace graft {
 
 // Whether TiledAttention is for these: fp32 on a CPU whose small products oneDNN has.
-bool HasTiledAttention(const at::Tensor& qkv, int64_t heads);
+bool HasTiledAttention(const at::Tensor& qkv);
 
 // softmax(q k^T / sqrt(D)) v of each head, every position looking at itself and those before it:
 // qkv [B * length, 3 * H * D], the queries, keys and values of a row beside each other, those of a
