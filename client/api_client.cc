@@ -60,6 +60,14 @@ Request Named(const std::string& name) {
   return request;
 }
 
+// With a request_id of its own.
+template <typename Request>
+Request Once(const std::string& name) {
+  auto request = Named<Request>(name);
+  request.set_request_id(NewRequestId());
+  return request;
+}
+
 // Sends a folder with its metadata first; on a broken stream the server's status says more than
 // ours.
 template <typename Request, typename Response>
@@ -180,32 +188,27 @@ absl::StatusOr<v1::ListJobsResponse> ApiClient::ListJobs(const v1::ListJobsReque
 }
 
 absl::StatusOr<v1::Job> ApiClient::CancelJob(const std::string& name) {
-  auto request = Named<v1::CancelJobRequest>(name);
-  request.set_request_id(NewRequestId());
-  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CancelJob, request);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CancelJob,
+                  Once<v1::CancelJobRequest>(name));
 }
 
 absl::StatusOr<v1::Job> ApiClient::PauseJob(const std::string& name) {
-  auto request = Named<v1::PauseJobRequest>(name);
-  request.set_request_id(NewRequestId());
-  return CallOnce(options_, *jobs_, &v1::JobService::Stub::PauseJob, request);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::PauseJob,
+                  Once<v1::PauseJobRequest>(name));
 }
 
 absl::StatusOr<v1::Job> ApiClient::ResumeJob(const std::string& name) {
-  auto request = Named<v1::ResumeJobRequest>(name);
-  request.set_request_id(NewRequestId());
-  return CallOnce(options_, *jobs_, &v1::JobService::Stub::ResumeJob, request);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::ResumeJob,
+                  Once<v1::ResumeJobRequest>(name));
 }
 
 absl::StatusOr<v1::Job> ApiClient::CheckpointJob(const std::string& name) {
-  auto request = Named<v1::CheckpointJobRequest>(name);
-  request.set_request_id(NewRequestId());
-  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CheckpointJob, request);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CheckpointJob,
+                  Once<v1::CheckpointJobRequest>(name));
 }
 
 absl::StatusOr<v1::Job> ApiClient::RetryJob(const std::string& name, bool from_scratch) {
-  auto request = Named<v1::RetryJobRequest>(name);
-  request.set_request_id(NewRequestId());
+  auto request = Once<v1::RetryJobRequest>(name);
   request.set_from_scratch(from_scratch);
   return CallOnce(options_, *jobs_, &v1::JobService::Stub::RetryJob, request);
 }
@@ -216,8 +219,7 @@ absl::StatusOr<v1::Job> ApiClient::UpdateJob(v1::UpdateJobRequest request) {
 }
 
 absl::Status ApiClient::DeleteJob(const std::string& name, bool delete_adapter) {
-  auto request = Named<v1::DeleteJobRequest>(name);
-  request.set_request_id(NewRequestId());
+  auto request = Once<v1::DeleteJobRequest>(name);
   request.set_delete_adapter(delete_adapter);
   return CallOnce(options_, *jobs_, &v1::JobService::Stub::DeleteJob, request).status();
 }
