@@ -362,9 +362,8 @@ void Attempt::Pause() {
 
 bool Attempt::BeginEngine() {
   MutexLock lock(mutex_);
-  if (paused_ && work_.stopped()) return false;
-  engine_began_ = true;
-  return true;
+  engine_began_ = !paused_;
+  return engine_began_;
 }
 
 void Attempt::WantCheckpoint(int64_t step) {

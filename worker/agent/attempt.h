@@ -3,7 +3,8 @@
 // One attempt at a job, from its lease to its end.
 //
 //   slot thread ──── Run: inputs ▸ engine ▸ what it says into the outbox ▸ result ▸ FinishAttempt
-//   heartbeat ────── Renew, End(lease lost), … ──────┐
+//   heartbeat ────── Renew, End(lease lost), ────────┐
+//                    WantCheckpoint, Cancel, Pause   │
 //   command stream ─ Cancel, Pause ──────────────────┤
 //   fence timer ──── Enforce: suspends, kills, hung ─┼─▶ the same attempt, which ends one way
 //   outbox ───────── End(refused) ───────────────────┤

@@ -63,6 +63,21 @@ class AttemptTest : public ::testing::Test {
     engine().WaitForCommand(EngineCommand::kFence);  // From here on the attempt has an engine.
     return engine().WaitForCommand(EngineCommand::kRun);
   }
+  // Its engine has finished, and the upload of the result waits.
+  void BeginAndHoldTheUpload() {
+    const EngineCommand run = BeginAndRun();
+    server_.HoldTransfers();
+    const std::string output = run.run().work_directory() + "/output";
+    ASSERT_TRUE(CreateDirectories(output).ok());
+    ASSERT_TRUE(WriteFileAtomically(output + "/adapter_config.json", "adapter").ok());
+    EngineEvent finished;
+    v1::Artifact& file = *finished.mutable_finished()->add_output();
+    file.set_path("adapter_config.json");
+    file.set_sha256(Sha256Hex("adapter"));
+    file.set_size_bytes(7);
+    engine().Say(finished);
+    server_.WaitUntilHeld();
+  }
   void Join() { thread_.join(); }
   EngineScript& engine() { return *launcher_.Script(0); }
   void Progress(int64_t pulse, bool waiting = false) {
@@ -162,18 +177,7 @@ TEST_F(AttemptTest, ACancelEndsADownload) {
 }
 
 TEST_F(AttemptTest, ACancelEndsTheUploadOfAResult) {
-  const EngineCommand run = BeginAndRun();
-  server_.HoldTransfers();
-  const std::string output = run.run().work_directory() + "/output";
-  ASSERT_TRUE(CreateDirectories(output).ok());
-  ASSERT_TRUE(WriteFileAtomically(output + "/adapter_config.json", "adapter").ok());
-  EngineEvent finished;
-  v1::Artifact& file = *finished.mutable_finished()->add_output();
-  file.set_path("adapter_config.json");
-  file.set_sha256(Sha256Hex("adapter"));
-  file.set_size_bytes(7);
-  engine().Say(finished);
-  server_.WaitUntilHeld();
+  BeginAndHoldTheUpload();
   attempt_->Cancel();
   EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
 }
@@ -219,18 +223,7 @@ TEST_F(AttemptTest, APausedEngineHasAsLongAsItsStepTakes) {
 }
 
 TEST_F(AttemptTest, APauseThatComesTooLateEndsNoUpload) {
-  const EngineCommand run = BeginAndRun();
-  server_.HoldTransfers();
-  const std::string output = run.run().work_directory() + "/output";
-  ASSERT_TRUE(CreateDirectories(output).ok());
-  ASSERT_TRUE(WriteFileAtomically(output + "/adapter_config.json", "adapter").ok());
-  EngineEvent finished;
-  v1::Artifact& file = *finished.mutable_finished()->add_output();
-  file.set_path("adapter_config.json");
-  file.set_sha256(Sha256Hex("adapter"));
-  file.set_size_bytes(7);
-  engine().Say(finished);
-  server_.WaitUntilHeld();
+  BeginAndHoldTheUpload();
   attempt_->Pause();
   server_.ReleaseTransfers();
   EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
