@@ -19,7 +19,6 @@ namespace graft {
 namespace {
 
 constexpr char kCreateVerb[] = "CreateJob";
-constexpr char kCancelVerb[] = "CancelJob";
 constexpr char kDeleteVerb[] = "DeleteJob";
 constexpr int64_t kMaxEventBytesPerRead = 1 << 20;
 
@@ -60,24 +59,20 @@ absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job) {
 }
 
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCreateVerb, new_job.request, answer));
-  if (answered) return answer;
-  RETURN_IF_ERROR(DoCheckJob(context, new_job));
-
-  JobRow row;
-  row.job.set_display_name(new_job.job.display_name());
-  *row.job.mutable_labels() = new_job.job.labels();
-  row.job.set_priority(new_job.job.priority());
-  row.job.set_study(new_job.job.study());
-  *row.job.mutable_warnings() = new_job.job.warnings();
-  row.needs = NeedsOf(new_job.job.resolved_spec());
-  v1::Job specs;
-  *specs.mutable_spec() = new_job.job.spec();
-  *specs.mutable_resolved_spec() = new_job.job.resolved_spec();
-  ASSIGN_OR_RETURN(answer, InsertQueued(context, row, specs, "submitted"));
-  RETURN_IF_ERROR(KeepAnswer(context, kCreateVerb, new_job.request, answer));
-  return answer;
+  return AnswerOnce(context, kCreateVerb, new_job.request, [&]() -> absl::StatusOr<v1::Job> {
+    RETURN_IF_ERROR(DoCheckJob(context, new_job));
+    JobRow row;
+    row.job.set_display_name(new_job.job.display_name());
+    *row.job.mutable_labels() = new_job.job.labels();
+    row.job.set_priority(new_job.job.priority());
+    row.job.set_study(new_job.job.study());
+    *row.job.mutable_warnings() = new_job.job.warnings();
+    row.needs = NeedsOf(new_job.job.resolved_spec());
+    v1::Job specs;
+    *specs.mutable_spec() = new_job.job.spec();
+    *specs.mutable_resolved_spec() = new_job.job.resolved_spec();
+    return InsertQueued(context, row, std::move(specs), "submitted");
+  });
 }
 
 absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& request) {
@@ -123,29 +118,6 @@ absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& q
     page.items.push_back(std::move(row.job));
   }
   return page;
-}
-
-absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
-                                    const RequestKey& request) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCancelVerb, request, answer));
-  if (answered) return answer;
-  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
-  const v1::JobState previous = row.job.state();
-  if (previous == v1::JOB_STATE_QUEUED || previous == v1::JOB_STATE_PAUSED) {
-    const char* reason = previous == v1::JOB_STATE_QUEUED ? "cancelled while it was queued"
-                                                          : "cancelled while it was paused";
-    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLED, {reason}));
-    context.ForgetTimes(row.number);
-    RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
-  } else if (previous == v1::JOB_STATE_RUNNING || previous == v1::JOB_STATE_PAUSING) {
-    ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
-    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_CANCELLING, {"asked to cancel"}));
-    RETURN_IF_ERROR(SaveJob(context, row, previous, lease ? &*lease : nullptr));
-  }
-  ASSIGN_OR_RETURN(answer, WholeJob(context, row));
-  RETURN_IF_ERROR(KeepAnswer(context, kCancelVerb, request, answer));
-  return answer;
 }
 
 absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view name,

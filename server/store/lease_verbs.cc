@@ -127,8 +127,7 @@ absl::Status DoForgiveFailures(VerbContext& context, absl::string_view job, int 
   if (row.job.done() || row.failures_in_row == 0) return absl::OkStatus();
   row.failures_in_row = std::max(0, row.failures_in_row - failures);
   row.failures_alike = std::min(row.failures_alike, row.failures_in_row);
-  ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
-  return SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr);
+  return SaveJob(context, row, row.job.state());
 }
 
 absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request) {
@@ -262,7 +261,9 @@ absl::Status LoseAttempt(VerbContext& context, JobRow& row, const AttemptFailure
     return SetState(context, row, v1::JOB_STATE_CANCELLED,
                     {absl::StrCat("cancelled; ", error.message())});
   }
-  if (row.job.state() == v1::JOB_STATE_PAUSING) return BecomePaused(context, row, &error);
+  if (row.job.state() == v1::JOB_STATE_PAUSING) {
+    return BecomePaused(context, row, {error.message(), error, v1::FAILURE_CLASS_INFRASTRUCTURE});
+  }
   CountFailure(row, failure);
   ChangeReason reason;
   reason.error = error;

@@ -1,6 +1,7 @@
 #include "server/store/life_verbs.h"
 
-#include <algorithm>
+#include <functional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@
 namespace graft {
 namespace {
 
+constexpr char kCancelVerb[] = "CancelJob";
 constexpr char kPauseVerb[] = "PauseJob";
 constexpr char kResumeVerb[] = "ResumeJob";
 constexpr char kCheckpointVerb[] = "CheckpointJob";
@@ -28,11 +30,22 @@ absl::Status WrongState(const JobRow& row, absl::string_view what) {
                     kReasonWrongState);
 }
 
-absl::StatusOr<v1::Job> Answer(VerbContext& context, const char* verb, const RequestKey& request,
-                               const JobRow& row) {
-  ASSIGN_OR_RETURN(v1::Job answer, WholeJob(context, row));
-  RETURN_IF_ERROR(KeepAnswer(context, verb, request, answer));
-  return answer;
+// A verb that changes a job and answers with it.
+absl::StatusOr<v1::Job> ChangeOnce(VerbContext& context, absl::string_view verb,
+                                   const RequestKey& request, absl::string_view name,
+                                   const std::function<absl::Status(JobRow& row)>& change) {
+  return AnswerOnce(context, verb, request, [&]() -> absl::StatusOr<v1::Job> {
+    ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+    RETURN_IF_ERROR(change(row));
+    return WholeJob(context, row);
+  });
+}
+
+absl::Status Change(VerbContext& context, JobRow& row, v1::JobState to, const std::string& reason) {
+  const v1::JobState previous = row.job.state();
+  RETURN_IF_ERROR(SetState(context, row, to, {reason}));
+  if (!IsHeld(to)) context.ForgetTimes(row.number);
+  return SaveJob(context, row, previous);
 }
 
 const char* WhyNotPaused(v1::JobState state) {
@@ -104,72 +117,7 @@ absl::Status ChangeLabels(const JobUpdate& update, v1::Job& job) {
       absl::StrCat("would have ", labels.size(), " entries; at most ", kMaxLabels, " are allowed"));
 }
 
-}  // namespace
-
-absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,
-                                   const RequestKey& request) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kPauseVerb, request, answer));
-  if (answered) return answer;
-  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
-  const v1::JobState previous = row.job.state();
-  if (previous == v1::JOB_STATE_QUEUED) {
-    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_PAUSED, {"paused while it was queued"}));
-    context.ForgetTimes(row.number);
-    RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
-  } else if (previous == v1::JOB_STATE_RUNNING) {
-    ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
-    RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_PAUSING, {"asked to pause"}));
-    RETURN_IF_ERROR(SaveJob(context, row, previous, lease ? &*lease : nullptr));
-  } else {
-    return WrongState(row, WhyNotPaused(previous));
-  }
-  return Answer(context, kPauseVerb, request, row);
-}
-
-absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name,
-                                    const RequestKey& request) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kResumeVerb, request, answer));
-  if (answered) return answer;
-  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
-  if (row.job.state() != v1::JOB_STATE_PAUSED) {
-    return WrongState(row, WhyNotResumed(row.job.state()));
-  }
-  RETURN_IF_ERROR(CheckQueue(context));
-  ForgetFailures(row);
-  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
-  RETURN_IF_ERROR(
-      SetState(context, row, v1::JOB_STATE_QUEUED, {absl::StrCat("asked to resume; ", how)}));
-  RETURN_IF_ERROR(SaveJob(context, row, v1::JOB_STATE_PAUSED, nullptr));
-  return Answer(context, kResumeVerb, request, row);
-}
-
-absl::StatusOr<v1::Job> DoCheckpointJob(VerbContext& context, absl::string_view name,
-                                        const RequestKey& request) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kCheckpointVerb, request, answer));
-  if (answered) return answer;
-  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
-  if (row.job.state() != v1::JOB_STATE_RUNNING) {
-    return WrongState(row, row.job.state() == v1::JOB_STATE_PAUSING
-                               ? "it saves its state before it is PAUSED"
-                               : "only a RUNNING job has a state to save");
-  }
-  if (!row.output) return WrongState(row, "an evaluation has no state to save");
-  if (row.job.requested_checkpoint_step() == 0) {
-    row.job.set_requested_checkpoint_step(row.job.step() + 1);
-    ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
-    RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr));
-  }
-  return Answer(context, kCheckpointVerb, request, row);
-}
-
-absl::StatusOr<v1::Job> DoRetryJob(VerbContext& context, absl::string_view name, bool from_scratch,
-                                   const RequestKey& request) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kRetryVerb, request, answer));
-  if (answered) return answer;
+absl::StatusOr<v1::Job> Retry(VerbContext& context, absl::string_view name, bool from_scratch) {
   ASSIGN_OR_RETURN(const JobRow failed, RequireJob(context, name));
   const v1::JobState state = failed.job.state();
   if (state != v1::JOB_STATE_FAILED && state != v1::JOB_STATE_CANCELLED) {
@@ -197,36 +145,99 @@ absl::StatusOr<v1::Job> DoRetryJob(VerbContext& context, absl::string_view name,
     reason =
         absl::StrCat("retry of ", failed.job.name(), "; goes on from step ", checkpoints[0].step);
   }
-  ASSIGN_OR_RETURN(answer, InsertQueued(context, row, std::move(specs), reason));
+  ASSIGN_OR_RETURN(v1::Job job, InsertQueued(context, row, std::move(specs), reason));
   if (!checkpoints.empty()) {
     RETURN_IF_ERROR(GiveCheckpoint(context, failed, checkpoints[0], row));
   }
-  RETURN_IF_ERROR(KeepAnswer(context, kRetryVerb, request, answer));
-  return answer;
+  return job;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
+                                    const RequestKey& request) {
+  return ChangeOnce(context, kCancelVerb, request, name, [&](JobRow& row) {
+    switch (row.job.state()) {
+      case v1::JOB_STATE_QUEUED:
+        return Change(context, row, v1::JOB_STATE_CANCELLED, "cancelled while it was queued");
+      case v1::JOB_STATE_PAUSED:
+        return Change(context, row, v1::JOB_STATE_CANCELLED, "cancelled while it was paused");
+      case v1::JOB_STATE_RUNNING:
+      case v1::JOB_STATE_PAUSING:
+        return Change(context, row, v1::JOB_STATE_CANCELLING, "asked to cancel");
+      default:
+        return absl::OkStatus();
+    }
+  });
+}
+
+absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,
+                                   const RequestKey& request) {
+  return ChangeOnce(context, kPauseVerb, request, name, [&](JobRow& row) {
+    switch (row.job.state()) {
+      case v1::JOB_STATE_QUEUED:
+        return Change(context, row, v1::JOB_STATE_PAUSED, "paused while it was queued");
+      case v1::JOB_STATE_RUNNING:
+        return Change(context, row, v1::JOB_STATE_PAUSING, "asked to pause");
+      default:
+        return WrongState(row, WhyNotPaused(row.job.state()));
+    }
+  });
+}
+
+absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name,
+                                    const RequestKey& request) {
+  return ChangeOnce(context, kResumeVerb, request, name, [&](JobRow& row) -> absl::Status {
+    if (row.job.state() != v1::JOB_STATE_PAUSED) {
+      return WrongState(row, WhyNotResumed(row.job.state()));
+    }
+    RETURN_IF_ERROR(CheckQueue(context));
+    ForgetFailures(row);
+    ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+    return Change(context, row, v1::JOB_STATE_QUEUED, absl::StrCat("asked to resume; ", how));
+  });
+}
+
+absl::StatusOr<v1::Job> DoCheckpointJob(VerbContext& context, absl::string_view name,
+                                        const RequestKey& request) {
+  return ChangeOnce(context, kCheckpointVerb, request, name, [&](JobRow& row) {
+    if (row.job.state() == v1::JOB_STATE_PAUSING) {
+      return WrongState(row, "it saves its state before it is PAUSED");
+    }
+    if (row.job.state() != v1::JOB_STATE_RUNNING) {
+      return WrongState(row, "only a RUNNING job has a state to save");
+    }
+    if (!row.output) return WrongState(row, "an evaluation has no state to save");
+    if (row.job.requested_checkpoint_step() > 0) return absl::OkStatus();
+    row.job.set_requested_checkpoint_step(row.job.step() + 1);
+    return SaveJob(context, row, row.job.state());
+  });
+}
+
+absl::StatusOr<v1::Job> DoRetryJob(VerbContext& context, absl::string_view name, bool from_scratch,
+                                   const RequestKey& request) {
+  return AnswerOnce(context, kRetryVerb, request,
+                    [&] { return Retry(context, name, from_scratch); });
 }
 
 absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name,
                                     const JobUpdate& update, const RequestKey& request) {
-  v1::Job answer;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kUpdateVerb, request, answer));
-  if (answered) return answer;
-  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
-  if (!update.etag.empty() && update.etag != row.job.etag()) {
-    return WithReason(
-        absl::AbortedError(absl::StrCat(row.job.name(), " has the etag ", row.job.etag(),
-                                        " by now, not ", update.etag, "; read it again")),
-        kReasonVersionChanged);
-  }
-  if (update.priority && row.job.done()) {
-    return WrongState(row, "the priority of a job that is done cannot be changed");
-  }
-  if (update.display_name) row.job.set_display_name(*update.display_name);
-  if (update.priority) row.job.set_priority(*update.priority);
-  RETURN_IF_ERROR(ChangeLabels(update, row.job));
-  RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
-  ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
-  RETURN_IF_ERROR(SaveJob(context, row, row.job.state(), lease ? &*lease : nullptr));
-  return Answer(context, kUpdateVerb, request, row);
+  return ChangeOnce(context, kUpdateVerb, request, name, [&](JobRow& row) -> absl::Status {
+    if (!update.etag.empty() && update.etag != row.job.etag()) {
+      return WithReason(
+          absl::AbortedError(absl::StrCat(row.job.name(), " has the etag ", row.job.etag(),
+                                          " by now, not ", update.etag, "; read it again")),
+          kReasonVersionChanged);
+    }
+    if (update.priority && row.job.done()) {
+      return WrongState(row, "the priority of a job that is done cannot be changed");
+    }
+    if (update.display_name) row.job.set_display_name(*update.display_name);
+    if (update.priority) row.job.set_priority(*update.priority);
+    RETURN_IF_ERROR(ChangeLabels(update, row.job));
+    RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
+    return SaveJob(context, row, row.job.state());
+  });
 }
 
 }  // namespace graft

@@ -1,12 +1,14 @@
 #pragma once
 
-// JobStore's verbs about the life of a job between its submission and its end, as functions of one
+// JobStore's verbs of users about the life of a job that is there, as functions of one
 // transaction. Contracts: job_store.h.
 
 #include "server/store/verb_context.h"
 
 namespace graft {
 
+absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
+                                    const RequestKey& request);
 absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,
                                    const RequestKey& request);
 absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name,

@@ -187,7 +187,8 @@ absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome&
     return SetState(context, row, v1::JOB_STATE_CANCELLED, {"cancelled"});
   }
   if (row.job.state() == v1::JOB_STATE_PAUSING) {
-    return BecomePaused(context, row, ErrorOf(outcome));
+    const google::rpc::Status* error = ErrorOf(outcome);
+    return BecomePaused(context, row, {error == nullptr ? "" : error->message()});
   }
   if (dropped) return GoOnFromEarlier(context, row, *ErrorOf(outcome));
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {

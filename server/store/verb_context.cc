@@ -85,18 +85,14 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
   return AddEvent(context, row, std::move(event));
 }
 
-absl::Status BecomePaused(VerbContext& context, JobRow& row, const google::rpc::Status* error) {
+absl::Status BecomePaused(VerbContext& context, JobRow& row, ChangeReason ended) {
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
-  ChangeReason reason = {checkpoints.empty()
-                             ? "paused; it begins anew when it is resumed"
-                             : absl::StrCat("paused after step ", checkpoints[0].step)};
-  if (error != nullptr) {
-    absl::StrAppend(&reason.text, "; ", error->message());
-    reason.error = *error;
-    reason.failure_class = v1::FAILURE_CLASS_INFRASTRUCTURE;
-  }
-  return SetState(context, row, v1::JOB_STATE_PAUSED, reason);
+  ended.text =
+      absl::StrCat(checkpoints.empty() ? "paused; it begins anew when it is resumed"
+                                       : absl::StrCat("paused after step ", checkpoints[0].step),
+                   ended.text.empty() ? "" : "; ", ended.text);
+  return SetState(context, row, v1::JOB_STATE_PAUSED, ended);
 }
 
 void NewVersion(VerbContext& context, JobRow& row) {
@@ -130,6 +126,11 @@ void NoteChange(VerbContext& context, const JobRow& row, v1::JobState previous,
     change.lease_epoch = lease->lease_epoch;
   }
   context.changes.push_back(std::move(change));
+}
+
+absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous) {
+  ASSIGN_OR_RETURN(const auto lease, context.tables.FindLease(row.number));
+  return SaveJob(context, row, previous, lease ? &*lease : nullptr);
 }
 
 void NoteAttempt(VerbContext& context, const AttemptRow& attempt, AttemptEnd end) {

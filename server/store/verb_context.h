@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
 #include "google/protobuf/message.h"
 #include "server/store/job_store.h"
@@ -68,9 +69,9 @@ absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row)
 // newest.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
-// A PAUSING job becomes PAUSED, at the step of its newest checkpoint. `error`: what ended its
-// attempt instead of the pause; else null.
-absl::Status BecomePaused(VerbContext& context, JobRow& row, const google::rpc::Status* error);
+// A PAUSING job becomes PAUSED, at the step of its newest checkpoint. `ended`: what ended its
+// attempt instead of the pause, if anything did.
+absl::Status BecomePaused(VerbContext& context, JobRow& row, ChangeReason ended);
 // Gives the row, which is about to be written, its next version.
 void NewVersion(VerbContext& context, JobRow& row);
 // For listeners. `previous` is the state that it had before the transaction.
@@ -79,6 +80,8 @@ void NoteChange(VerbContext& context, const JobRow& row, v1::JobState previous,
 // Writes the row as a new version and notes the change.
 absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous,
                      const LeaseRow* lease);
+// The same with the job's present lease, if it has one.
+absl::Status SaveJob(VerbContext& context, JobRow& row, v1::JobState previous);
 // The change noted last is also news of an attempt: its first progress, or its end.
 void NoteAttempt(VerbContext& context, const AttemptRow& attempt, AttemptEnd end);
 
@@ -98,6 +101,18 @@ absl::StatusOr<bool> FindAnswer(VerbContext& context, absl::string_view verb, co
                                 google::protobuf::Message& answer);
 absl::Status KeepAnswer(VerbContext& context, absl::string_view verb, const RequestKey& key,
                         const google::protobuf::Message& answer);
+
+// The answer of an earlier call with this key; else that of `act`, which is kept.
+template <typename Act>
+absl::StatusOr<v1::Job> AnswerOnce(VerbContext& context, absl::string_view verb,
+                                   const RequestKey& key, const Act& act) {
+  v1::Job answer;
+  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, verb, key, answer));
+  if (answered) return answer;
+  ASSIGN_OR_RETURN(answer, act());
+  RETURN_IF_ERROR(KeepAnswer(context, verb, key, answer));
+  return answer;
+}
 
 // Holder of a checkpoint's files.
 std::string CheckpointHolder(int64_t job, int64_t step);

@@ -119,7 +119,9 @@ TEST_P(LifeTest, APausingJobEndsAsWhateverHappensToIt) {
   EXPECT_EQ(*store().FinishAttempt(
                 pausing(), 0, StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "signal 9")),
             v1::JOB_STATE_PAUSED);
-  EXPECT_EQ(*store().FinishAttempt(pausing(), 0, AttemptReturned{}), v1::JOB_STATE_PAUSED);
+  const LeaseRef returned = pausing();
+  EXPECT_EQ(*store().FinishAttempt(returned, 0, AttemptReturned{}), v1::JOB_STATE_PAUSED);
+  EXPECT_FALSE(fixture_.Events(returned.job).back().state_change().has_error()) << "no failure";
   EXPECT_EQ(*store().FinishAttempt(pausing(), 0, AttemptCancelled{}), v1::JOB_STATE_PAUSED);
 
   const LeaseRef lost = pausing();
@@ -235,6 +237,23 @@ TEST_P(LifeTest, ARetryFromScratchBeginsAnewAndOneOfAGoneDataSetIsRefused) {
   ASSERT_OK(store().ExpireLeases());
   ASSERT_OK(store().DeleteDataset("train"));
   EXPECT_EQ(store().RetryJob(lease.job, false, {}).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(LifeTest, ForARetryOnlyWhatIsBeyondItsCheckpointIsProgress) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 5, '5');
+  ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Failure(v1::FAILURE_CLASS_DATA, "no")));
+  ASSERT_OK(store().RetryJob(lease.job, false, {}));
+  auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  const AttemptFailed lost = StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "signal 9");
+  ASSERT_OK(store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, lost));
+  fixture_.clock().Advance(absl::Minutes(1));
+  claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  Save(fixture_.LeaseOf(*claim, kWorker), 3, '3');
+  ASSERT_OK(store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, lost));
+  EXPECT_THAT(fixture_.Get("jobs/j2").state_reason(), HasSubstr("2 of 20 without progress"));
 }
 
 TEST_P(LifeTest, CheckpointsOfFailedJobsAreKeptForAWhile) {
