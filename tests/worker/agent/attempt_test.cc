@@ -194,6 +194,29 @@ TEST_F(AttemptTest, AnEngineThatDoesNotHeedACancelIsKilled) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
 }
 
+TEST_F(AttemptTest, ACancelDoesNotWaitLongForACheckpointThatCannotBeUploaded) {
+  const EngineCommand run = BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(1));
+  server_.HoldTransfers();
+  const std::string checkpoint = run.run().work_directory() + "/checkpoints/5";
+  ASSERT_TRUE(CreateDirectories(checkpoint).ok());
+  ASSERT_TRUE(WriteFileAtomically(checkpoint + "/state", "state").ok());
+  EngineEvent saved;
+  saved.mutable_checkpoint()->set_step(5);
+  v1::Artifact& file = *saved.mutable_checkpoint()->add_files();
+  file.set_path("state");
+  file.set_sha256(Sha256Hex("state"));
+  file.set_size_bytes(5);
+  engine().Say(saved);
+  server_.WaitUntilHeld();
+  attempt_->Cancel();
+  engine().Finish(1 /* CANCELLED */);
+  Pass(absl::Seconds(29));
+  EXPECT_FALSE(server_.HasFinished("a"));
+  Pass(absl::Seconds(1));
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+}
+
 TEST_F(AttemptTest, APauseEndsADownload) {
   server_.HoldTransfers();
   Begin();
