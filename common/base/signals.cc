@@ -4,13 +4,14 @@
 
 namespace graft {
 
-ProgramSignals::ProgramSignals() {
+ProgramSignals::ProgramSignals(std::initializer_list<int> more) {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);
   struct sigaction inherited = {};
   sigaction(SIGHUP, nullptr, &inherited);
   if (inherited.sa_handler != SIG_IGN) sigaddset(&signals_, SIGHUP);
+  for (const int signal : more) sigaddset(&signals_, signal);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
 }
 

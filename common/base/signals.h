@@ -3,6 +3,7 @@
 // The signals that end a program in order, or tell it that its log was moved away.
 
 #include <csignal>
+#include <initializer_list>
 
 namespace graft {
 
@@ -10,8 +11,9 @@ namespace graft {
 // SIGHUP that was ignored when the program began (nohup) stays ignored and never comes.
 class ProgramSignals {
  public:
-  // Blocks them in the calling thread, and so in all that it starts: before there is any other.
-  ProgramSignals();
+  // Blocks them, and those of `more`, in the calling thread, and so in all that it starts: before
+  // there is any other.
+  explicit ProgramSignals(std::initializer_list<int> more = {});
   ProgramSignals(const ProgramSignals&) = delete;
   ProgramSignals& operator=(const ProgramSignals&) = delete;
 

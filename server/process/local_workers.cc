@@ -24,6 +24,8 @@ namespace graft {
 namespace {
 
 constexpr int64_t kMaxCommandLineBytes = 64 * 1024;
+// Of the grace; in the rest a worker tells what became of its jobs.
+constexpr double kShareForSaving = 0.7;
 constexpr char kPidFile[] = "pid";
 constexpr char kCommandFile[] = "command";  // What it was started with, an argument a line.
 constexpr char kLogFile[] = "worker.log";
@@ -58,20 +60,25 @@ bool WaitUntilGone(const std::vector<std::string>& states, absl::Duration grace)
   return true;
 }
 
-int StopWorkers(const std::vector<std::string>& states, absl::Duration grace) {
-  int stopped = 0;
+void SignalWorkers(const std::vector<std::string>& states, int signal) {
   for (const std::string& state : states) {
-    const pid_t pid = RunningWorker(state);
-    if (pid > 0 && ::kill(pid, SIGTERM) == 0) ++stopped;
+    if (const pid_t pid = RunningWorker(state); pid > 0) ::kill(pid, signal);
   }
-  if (!WaitUntilGone(states, grace)) {
-    for (const std::string& state : states) {
-      const pid_t pid = RunningWorker(state);
-      if (pid > 0) ::kill(pid, SIGKILL);
-    }
-    WaitUntilGone(states, absl::Seconds(5));
-  }
-  return stopped;
+}
+
+void StopWorkers(const std::vector<std::string>& states, absl::Duration grace) {
+  SignalWorkers(states, SIGTERM);
+  if (WaitUntilGone(states, grace)) return;
+  SignalWorkers(states, SIGKILL);
+  WaitUntilGone(states, absl::Seconds(5));
+}
+
+std::vector<std::string> StatesBelow(const std::string& directory) {
+  std::vector<std::string> states;
+  const auto names = ListDirectory(directory);
+  if (!names.ok()) return states;
+  for (const std::string& name : *names) states.push_back(JoinPath(directory, name));
+  return states;
 }
 
 // At least 1. The engine is asked that the workers will use.
@@ -193,7 +200,10 @@ void LocalWorkers::StartWorker(Slot& slot) {
   SubprocessOptions process;
   process.argv = CommandOf(slot);
   const std::string command = absl::StrJoin(process.argv, "\n");
-  process.argv.insert(process.argv.end(), {"--log-level", options_.log_level});
+  process.argv.insert(
+      process.argv.end(),
+      {"--stop-seconds", absl::StrCat(kShareForSaving * absl::ToDoubleSeconds(options_.stop_grace)),
+       "--log-level", options_.log_level});
   if (options_.log_json) process.argv.push_back("--log-json");
   if (!options_.log_to_stderr) {
     const std::string log = JoinPath(slot.state, kLogFile);
@@ -217,7 +227,7 @@ void LocalWorkers::StartWorker(Slot& slot) {
   slot.child.emplace(*std::move(child));
 }
 
-void LocalWorkers::Stop(absl::Duration grace) {
+void LocalWorkers::Stop() {
   stop_.Stop();
   if (thread_.joinable()) thread_.join();
   std::vector<std::string> states;
@@ -226,7 +236,7 @@ void LocalWorkers::Stop(absl::Duration grace) {
     // One that has not taken its lock yet.
     if (slot.child.has_value()) slot.child->Signal(SIGTERM);
   }
-  StopWorkers(states, grace);
+  StopWorkers(states, options_.stop_grace);
   for (Slot& slot : slots_) {
     if (slot.child.has_value()) slot.child->WaitFor(absl::Seconds(5));
   }
@@ -240,12 +250,14 @@ void LocalWorkers::ReopenLogs() {
   }
 }
 
-int LocalWorkers::StopAll(const std::string& directory, absl::Duration grace) {
-  std::vector<std::string> states;
-  const auto names = ListDirectory(directory);
-  if (!names.ok()) return 0;
-  for (const std::string& name : *names) states.push_back(JoinPath(directory, name));
-  return StopWorkers(states, grace);
+void LocalWorkers::StopAll(const std::string& directory, absl::Duration grace) {
+  StopWorkers(StatesBelow(directory), grace);
+}
+
+int LocalWorkers::CountRunning(const std::string& directory) {
+  const std::vector<std::string> states = StatesBelow(directory);
+  return static_cast<int>(std::count_if(states.begin(), states.end(),
+                                        [](const auto& s) { return RunningWorker(s) > 0; }));
 }
 
 }  // namespace graft

@@ -28,6 +28,8 @@ struct LocalWorkersOptions {
   bool log_to_stderr = false;  // Else to worker.log in their state, which they rotate.
   bool log_json = false;
   std::string log_level = "info";
+  // Between SIGTERM and SIGKILL, in Stop. A worker has most of it to save its jobs.
+  absl::Duration stop_grace = absl::Seconds(20);
   absl::Duration check_interval = absl::Seconds(1);
   // Between a worker's end and its next start: doubles from the first to the last.
   absl::Duration first_restart_delay = absl::Seconds(1);
@@ -66,11 +68,13 @@ class LocalWorkers {
   // Leaves the workers running.
   ~LocalWorkers();
 
-  // Ends the workers, survivors too: SIGTERM, and SIGKILL for what is there after `grace`.
-  void Stop(absl::Duration grace);
+  // Ends the workers, survivors too: SIGTERM, and SIGKILL for what is there after the grace.
+  void Stop();
 
-  // The same for the workers below `directory`, from outside. Returns how many there were.
-  static int StopAll(const std::string& directory, absl::Duration grace);
+  // The same for the workers below `directory`, from outside.
+  static void StopAll(const std::string& directory, absl::Duration grace);
+  // How many run below `directory`.
+  static int CountRunning(const std::string& directory);
 
   // Tells the workers, survivors too, to open their log files anew.
   void ReopenLogs();

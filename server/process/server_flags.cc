@@ -80,8 +80,8 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
   app.add_option("--keep-checkpoints-days", flags.keep_checkpoints_days,
-                 "A job that failed or was cancelled keeps its last checkpoint this long, for "
-                 "graft retry")
+                 "A job that is done keeps its last checkpoint this long, for graft retry and graft "
+                 "continue")
       ->check(CLI::Range(0.0, 3650.0))
       ->capture_default_str();
   app.add_option("--rpc-threads", flags.rpc_threads, "Threads that serve calls")

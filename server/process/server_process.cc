@@ -64,6 +64,7 @@ LocalWorkersOptions WorkerOptions(const ServerFlags& flags, const std::string& a
   options.log_to_stderr = flags.worker_log == "stderr";
   options.log_json = flags.log_json;
   options.log_level = flags.log_level;
+  options.stop_grace = absl::Seconds(flags.stop_seconds) / 2;
   return options;
 }
 
@@ -96,8 +97,8 @@ void StopServing(const ServerFlags& flags, bool stop_workers, LocalWorkers& work
   Clock& clock = Clock::Real();
   const absl::Duration most = absl::Seconds(flags.stop_seconds);
   const absl::Duration end = clock.Boottime() + kShareForServing * most;
-  // While the server still listens, so that they can give their jobs back.
-  if (stop_workers) workers.Stop(most / 2);
+  // While the server still listens, so that they can save their jobs and give them back.
+  if (stop_workers) workers.Stop();
   rpc.Stop(
       std::clamp(end - clock.Boottime(), absl::ZeroDuration(), absl::Seconds(flags.drain_seconds)));
 }
@@ -182,8 +183,10 @@ absl::Status StopServer(const ServerFlags& flags) {
   if (pid == 0 && !flags.stop_all) {
     return absl::NotFoundError(absl::StrCat("no graft-server uses ", flags.data));
   }
+  const int workers = LocalWorkers::CountRunning(WorkersDirectory(flags));
   if (pid != 0) {
-    if (::kill(pid, SIGTERM) != 0) {
+    // As long as it is there, workers can save their jobs.
+    if (::kill(pid, flags.stop_all ? SIGINT : SIGTERM) != 0) {
       return absl::PermissionDeniedError(absl::StrCat("cannot stop process ", pid));
     }
     const auto longest = std::max<double>(flags.drain_seconds, flags.stop_seconds);
@@ -199,8 +202,7 @@ absl::Status StopServer(const ServerFlags& flags) {
     std::printf("stopped graft-server (process %d)\n", pid);
   }
   if (flags.stop_all) {
-    const int workers =
-        LocalWorkers::StopAll(WorkersDirectory(flags), absl::Seconds(flags.stop_seconds));
+    LocalWorkers::StopAll(WorkersDirectory(flags), absl::Seconds(flags.stop_seconds));
     std::printf("stopped %d local workers\n", workers);
   }
   return absl::OkStatus();

@@ -162,9 +162,12 @@ absl::Status NotGivenOut(VerbContext& context, JobRow& row, const google::rpc::S
 absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
                     const AttemptReturned& returned) {
   context.NotBefore(row.number, context.Boottime() + context.options.pause_after_return);
-  return SetState(
-      context, row, v1::JOB_STATE_QUEUED,
-      {absl::StrCat("handed back by worker ", lease.worker.id, ": ", returned.reason.message())});
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
+  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  return SetState(context, row, v1::JOB_STATE_QUEUED,
+                  {absl::StrCat("handed back by worker ", lease.worker.id, ": ",
+                                returned.reason.message(), "; ", how)});
 }
 
 const google::rpc::Status* ErrorOf(const AttemptOutcome& outcome) {

@@ -38,10 +38,6 @@ std::string NewRequestId() {
   return absl::StrCat("lease-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
 }
 
-void EndOfWorker(Attempt& attempt) {
-  attempt.End(Attempt::EndReason::kWorkerStops, absl::UnavailableError("the worker was stopped"));
-}
-
 ServerLink::Options WithIdentity(ServerLink::Options options,
                                  const worker::v1::WorkerIdentity& identity) {
   options.identity = identity;
@@ -60,6 +56,7 @@ Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLaun
       engines_({options_.engine_idle, [this](const engine::v1::Hello& hello) { Learn(hello); }},
                launcher, clock),
       stop_(clock),
+      silent_(clock),
       attempts_(clock),
       attempts_total_(metrics.AddCounter("graft_worker_attempts_total",
                                          "Attempts that ended here, by their end.", {"result"})),
@@ -87,36 +84,77 @@ absl::Status Agent::Start() {
   }
   guest_.generator =
       std::make_unique<Generator>(Generator::Place::kGuest, "", link_, inputs_, engines_);
+  {
+    MutexLock lock(mutex_);
+    working_threads_ = options_.slots + 1;
+  }
   command_thread_ = std::thread([this] { FollowCommands(); });
   pthread_setname_np(command_thread_.native_handle(), "commands");
   heartbeat_thread_ = std::thread([this] { SendHeartbeats(); });
   pthread_setname_np(heartbeat_thread_.native_handle(), "heartbeat");
   for (Slot& slot : slots_) {
-    slot.thread = std::thread([this, &slot] { RunSlot(slot); });
+    slot.thread = std::thread([this, &slot] {
+      RunSlot(slot);
+      EndThread();
+    });
     pthread_setname_np(slot.thread.native_handle(), "slot");
   }
-  guest_.thread = std::thread([this] { ServeGuests(); });
+  guest_.thread = std::thread([this] {
+    ServeGuests();
+    EndThread();
+  });
   pthread_setname_np(guest_.thread.native_handle(), "guest-texts");
   return absl::OkStatus();
 }
 
-void Agent::Stop() {
+void Agent::Leave(absl::Duration patience) {
+  {
+    // First, for attempts that see the stop.
+    MutexLock lock(mutex_);
+    leave_by_ = std::min(leave_by_, clock_.Boottime() + patience);
+  }
   stop_.Stop();
   {
     MutexLock lock(mutex_);
     woken_.NotifyAll();
   }
-  for (const auto& attempt : attempts_.All()) EndOfWorker(*attempt);
+  for (const auto& attempt : attempts_.All()) attempt->Leave(patience);
+}
+
+void Agent::Stop() {
+  if (!stop_.stopped()) Leave(absl::ZeroDuration());
+  WaitForThreads();
+  // Whoever is still there has no engine any more, and knows why.
+  for (const auto& attempt : attempts_.All()) attempt->Leave(absl::ZeroDuration());
   engines_.Stop();
   for (Slot& slot : slots_) {
     if (slot.thread.joinable()) slot.thread.join();
   }
   if (guest_.thread.joinable()) guest_.thread.join();
+  silent_.Stop();
   if (command_thread_.joinable()) command_thread_.join();
   if (heartbeat_thread_.joinable()) {
     heartbeat_thread_.join();
     if (welcomed()) SayGoodbye();
   }
+}
+
+void Agent::EndThread() {
+  MutexLock lock(mutex_);
+  --working_threads_;
+  woken_.NotifyAll();
+}
+
+void Agent::WaitForThreads() {
+  MutexLock lock(mutex_);
+  while (working_threads_ > 0 && clock_.Boottime() < leave_by_) {
+    clock_.WaitUntil(woken_, mutex_, leave_by_);
+  }
+}
+
+absl::Duration Agent::TimeToLeave() {
+  MutexLock lock(mutex_);
+  return leave_by_ - clock_.Boottime();
 }
 
 void Agent::FollowCommands() {
@@ -252,7 +290,7 @@ bool Agent::welcomed() {
 }
 
 void Agent::SendHeartbeats() {
-  while (!stop_.WaitFor(heartbeat_interval())) SendHeartbeat();
+  while (!silent_.WaitFor(heartbeat_interval())) SendHeartbeat();
 }
 
 void Agent::SendHeartbeat() {
@@ -368,8 +406,8 @@ bool Agent::RunNextJob() {
     --running_jobs_;
     busy_slots_gauge_.Set({}, --busy_slots_);
   };
-  // Stop() may have looked before it was there.
-  if (stop_.stopped()) EndOfWorker(*attempt);
+  // Leave() may have looked before it was there.
+  if (stop_.stopped()) attempt->Leave(TimeToLeave());
   const Attempt::Outcome outcome = attempt->Run();
   attempts_total_.Add({outcome.result});
   if (outcome.engine_crashed) {

@@ -62,7 +62,11 @@ class Agent {
 
   // Empties the work directory of what earlier runs left and starts the threads.
   absl::Status Start();
-  // Kills the engines, hands the jobs back and joins the threads. Safe to call twice.
+  // No more work is taken; texts that have begun are made, jobs saved and handed back, for so long
+  // at the most. Returns at once; may be called again, to shorten it.
+  void Leave(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits for what Leave lets end, without it for nothing; ends the engines and joins the threads.
+  // Safe to call twice.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -82,6 +86,11 @@ class Agent {
   void SayGoodbye();
   void RunSlot(Slot& slot);
   void ServeGuests();
+  // What the thread of a slot or of guests does, last of all.
+  void EndThread() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Until these threads are over, or the time to leave in is.
+  void WaitForThreads() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Duration TimeToLeave() ABSL_LOCKS_EXCLUDED(mutex_);
   // Runs a job on the text's base model here?
   bool HasRoomBesideJob(const worker::v1::Command::Generate& text);
   // Serves a text or a job, if there is one. False: there was nothing to do.
@@ -106,7 +115,8 @@ class Agent {
   CacheLimit cache_limit_;
   EnginePool engines_;
   GenerationQueue generations_;
-  StopSignal stop_;
+  StopSignal stop_;    // No more work is taken.
+  StopSignal silent_;  // No more heartbeats are sent: there is nothing left to renew.
   Attempts attempts_;
   std::atomic<int> busy_slots_ = 0;    // With a job or a text.
   std::atomic<int> running_jobs_ = 0;  // Slots with a job.
@@ -123,6 +133,8 @@ class Agent {
   int64_t wake_ups_ ABSL_GUARDED_BY(mutex_) = 0;
   worker::v1::Command::Welcome welcome_ ABSL_GUARDED_BY(mutex_);
   std::optional<worker::v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration leave_by_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();  // Boottime.
+  int working_threads_ ABSL_GUARDED_BY(mutex_) = 0;  // Of slots and guests.
 
   std::vector<Slot> slots_;
   Slot guest_;

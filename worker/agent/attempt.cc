@@ -30,15 +30,7 @@ std::string ResultOf(const worker::v1::FinishAttemptRequest& request) {
   return request.has_returned() ? "returned" : "failed";
 }
 
-// It can do the next job: nothing broke in it. An error of CUDA stays with its process, and after
-// one of memory it holds what the next job needs.
-bool LeavesEngineSound(const engine::v1::Finished& finished) {
-  const auto code = static_cast<absl::StatusCode>(finished.status().code());
-  if (code == absl::StatusCode::kOk || code == absl::StatusCode::kCancelled) return true;
-  const v1::FailureClass failure = finished.failure_class();
-  return failure == v1::FAILURE_CLASS_DATA || failure == v1::FAILURE_CLASS_CONFIG ||
-         failure == v1::FAILURE_CLASS_DIVERGED;
-}
+absl::Status WorkerStopped() { return absl::UnavailableError("the worker was stopped"); }
 
 std::string DirectoryName(const worker::v1::Lease& lease) {
   return absl::StrCat(absl::StrReplaceAll(lease.job(), {{"/", "-"}}), "-", lease.attempt());
@@ -94,7 +86,7 @@ Attempt::Outcome Attempt::Run() {
 worker::v1::FinishAttemptRequest Attempt::Work(Outbox& outbox) {
   const absl::StatusOr<engine::v1::Run> run = PrepareRun();
   if (cancelled() && work_.stopped()) return CancelledEnd();
-  if (!BeginEngine()) return PausedEnd();
+  if (!BeginEngine()) return EndOfPause();
   if (!run.ok()) return PreparationFailure(run.status());
   return RunEngine(*run, outbox);
 }
@@ -136,6 +128,7 @@ absl::StatusOr<std::string> Attempt::CheckpointFolder(InputCache::Hashing hashin
 }
 
 worker::v1::FinishAttemptRequest Attempt::EndOfEngine(const engine::v1::Finished& finished) {
+  if (finished.paused()) return EndOfPause();
   const bool damaged = absl::IsDataLoss(FromRpcStatus(finished.status()));
   if (damaged && !lease_.checkpoint().files().empty()) {
     // Perhaps the checkpoint, which was sound when it was laid out: a copy of ours is mended for
@@ -309,7 +302,7 @@ void Attempt::Attach(EngineLoan* engine) {
   suspended_ = killed_ = false;  // What an earlier one was.
   SendFence();
   if (wanted_checkpoint_ > 0) SendCheckpointRequest();
-  if (paused_) SendPause();
+  if (paused_ || leaves_) SendPause();
   if (cancelled_) SendCancel();
   if (ended_ != EndReason::kNone) KillEngine();
 }
@@ -352,7 +345,17 @@ void Attempt::Cancel() {
 
 void Attempt::Pause() {
   MutexLock lock(mutex_);
-  if (std::exchange(paused_, true)) return;
+  if (!std::exchange(paused_, true) && !leaves_) AskToPause();
+}
+
+void Attempt::Leave(absl::Duration patience) {
+  MutexLock lock(mutex_);
+  if (patience <= absl::ZeroDuration()) EndLocked(EndReason::kWorkerStops, WorkerStopped());
+  leave_by_ = std::min(leave_by_, parts_.clock.Boottime() + patience);
+  if (!std::exchange(leaves_, true) && !paused_) AskToPause();
+}
+
+void Attempt::AskToPause() {
   if (engine_ != nullptr) {
     SendPause();
   } else if (!engine_began_) {
@@ -362,8 +365,13 @@ void Attempt::Pause() {
 
 bool Attempt::BeginEngine() {
   MutexLock lock(mutex_);
-  engine_began_ = !paused_;
+  engine_began_ = !paused_ && !leaves_;
   return engine_began_;
+}
+
+worker::v1::FinishAttemptRequest Attempt::EndOfPause() const {
+  MutexLock lock(mutex_);
+  return paused_ ? PausedEnd() : ReturnedEnd(WorkerStopped(), /*worker_fault=*/false);
 }
 
 void Attempt::WantCheckpoint(int64_t step) {
@@ -392,6 +400,7 @@ void Attempt::Enforce() {
   const absl::Duration now = parts_.clock.Boottime();
   MutexLock lock(mutex_);
   if (now >= kill_at_) checkpoints_.Stop();
+  if (now >= leave_by_) EndLocked(EndReason::kWorkerStops, WorkerStopped());
   if (engine_ == nullptr) return;
   if (now >= kill_at_) KillEngine();
   if (now >= deadline_ + kSuspendAfter && !suspended_) {

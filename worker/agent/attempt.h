@@ -6,9 +6,9 @@
 //   heartbeat ────── Renew, End(lease lost), ────────┐
 //                    WantCheckpoint, Cancel, Pause   │
 //   command stream ─ Cancel, Pause ──────────────────┤
+//   Agent::Leave ─── Leave ──────────────────────────┤
 //   fence timer ──── Enforce: suspends, kills, hung ─┼─▶ the same attempt, which ends one way
-//   outbox ───────── End(refused) ───────────────────┤
-//   Agent::Stop ──── End(worker stops) ──────────────┘
+//   outbox ───────── End(refused) ───────────────────┘
 //
 // Whatever ends it is heard in every phase: it stops the attempt's own token, which the downloads,
 // the retries and the uploads obey, and kills the engine. What the server is told then follows from
@@ -64,7 +64,7 @@ class Attempt {
     kNone,
     kHung,         // The engine did nothing for too long.
     kRefused,      // The server refuses what is reported.
-    kWorkerStops,  // The job is handed back.
+    kWorkerStops,  // The job is handed back as it was last saved.
     kLeaseLost,    // It is somebody else's, or nobody's: the server is told nothing.
   };
   // For telemetry.
@@ -89,6 +89,9 @@ class Attempt {
   // The job is to be paused: the engine ends its step, saves and stops. Without one the attempt
   // ends at once. However long the step takes: an engine that hangs is found as always.
   void Pause() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The worker stops: the same, but the job is handed back. What is not over after `patience` is
+  // ended as it is (kWorkerStops). May be called again: the shorter patience counts.
+  void Leave(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
   // A checkpoint of this step or a later one is asked for, which the server does not have yet; 0:
   // none is. The engine is told once.
   void WantCheckpoint(int64_t step) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -106,6 +109,8 @@ class Attempt {
   worker::v1::FinishAttemptRequest Work(Outbox& outbox);
   // From here on a pause is the engine's to heed. False: it came before.
   bool BeginEngine() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of a pause that was heeded, whoever wanted it.
+  worker::v1::FinishAttemptRequest EndOfPause() const ABSL_LOCKS_EXCLUDED(mutex_);
   worker::v1::FinishAttemptRequest RunEngine(const engine::v1::Run& run, Outbox& outbox);
   // Reads the engine until it has finished. OUT_OF_RANGE and its like: it is gone.
   absl::StatusOr<engine::v1::Finished> ReadEngine(EngineLoan& engine, Outbox& outbox);
@@ -125,6 +130,8 @@ class Attempt {
   void HandBack(worker::v1::FinishAttemptRequest request);
   void LogEnd(const worker::v1::FinishAttemptRequest& request);
 
+  // Of a job that is to be paused, or whose worker stops.
+  void AskToPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndLocked(EndReason reason, absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Attach(EngineLoan* engine) ABSL_LOCKS_EXCLUDED(mutex_);
   // From here on nothing acts on the engine any more. False: something has, of which the next job
@@ -166,6 +173,8 @@ class Attempt {
   bool killed_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
+  bool leaves_ ABSL_GUARDED_BY(mutex_) = false;  // The worker stops.
+  absl::Duration leave_by_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
   int64_t wanted_checkpoint_ ABSL_GUARDED_BY(mutex_) = 0;  // Its step.
   bool engine_began_ ABSL_GUARDED_BY(mutex_) = false;
   EndReason ended_ ABSL_GUARDED_BY(mutex_) = EndReason::kNone;

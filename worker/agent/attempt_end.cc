@@ -53,9 +53,16 @@ worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end) {
   return request;
 }
 
+bool LeavesEngineSound(const engine::v1::Finished& finished) {
+  const auto code = static_cast<absl::StatusCode>(finished.status().code());
+  if (code == absl::StatusCode::kOk || code == absl::StatusCode::kCancelled) return true;
+  const v1::FailureClass failure = finished.failure_class();
+  return failure == v1::FAILURE_CLASS_DATA || failure == v1::FAILURE_CLASS_CONFIG ||
+         failure == v1::FAILURE_CLASS_DIVERGED;
+}
+
 worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished) {
   const absl::Status status = FromRpcStatus(finished.status());
-  if (finished.paused()) return PausedEnd();
   if (absl::IsCancelled(status)) return CancelledEnd();
   if (!status.ok()) {
     // Not of memory, which has a class of its own: this machine's disk is full.

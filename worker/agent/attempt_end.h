@@ -22,7 +22,10 @@ worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool wo
 // The engine ended by what somebody else did with it: the job goes back, and may come again.
 worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end);
 
-// What the engine said itself.
+// The engine can do the next job: nothing broke in it. An error of CUDA stays with its process, and
+// after one of memory it holds what the next job needs.
+bool LeavesEngineSound(const engine::v1::Finished& finished);
+// What the engine said itself, but for a pause.
 worker::v1::FinishAttemptRequest EndOf(const engine::v1::Finished& finished);
 // Of an engine that ended without a word; the end of its log stands in the error.
 worker::v1::FinishAttemptRequest CrashOf(const EngineProcess::End& end,

@@ -1,12 +1,16 @@
 // graft-worker: runs the jobs of a graft-server on this machine.
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/match.h"
@@ -43,6 +47,7 @@ struct Flags {
   int machine_workers = 1;
   double cache_gb = 20;
   int slots = 1;
+  double stop_seconds = 20;
   std::string http;
   std::string log_file;
   std::string log_level = "info";
@@ -73,9 +78,40 @@ absl::StatusOr<ProcessLock> LockState(const std::string& state) {
       absl::StrCat(lock.status().message(), "; give this one a --state of its own"));
 }
 
+// What SIGINT, SIGTERM or SIGUSR1 lets the worker do yet. Slurm sends the last (sbatch --signal)
+// some time before it takes the machine away: what is saved until then is not lost.
+absl::Duration PatienceAfter(int signal, const Flags& flags) {
+  return signal == SIGUSR1 ? absl::InfiniteDuration() : absl::Seconds(flags.stop_seconds);
+}
+
+// Hears the signals that come while the worker stops: SIGTERM after SIGUSR1, a second Ctrl-C.
+class LaterSignals {
+ public:
+  LaterSignals(const ProgramSignals& signals, const Flags& flags, Agent& agent)
+      : thread_([&] {
+          for (;;) {
+            const int signal = WaitForEnd(signals, flags.log_file);
+            if (over_) return;
+            const bool at_once = signal == SIGINT;
+            agent.Leave(at_once ? absl::ZeroDuration() : PatienceAfter(signal, flags));
+          }
+        }) {}
+  ~LaterSignals() {
+    over_ = true;
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+  LaterSignals(const LaterSignals&) = delete;
+  LaterSignals& operator=(const LaterSignals&) = delete;
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
+
 absl::Status Serve(const Flags& flags) {
   // Before there is any other thread, and before the server can find this process.
-  const ProgramSignals signals;
+  const ProgramSignals signals({SIGUSR1});
   LogOptions log;
   log.program = "worker";
   log.json = flags.log_json;
@@ -126,6 +162,8 @@ absl::Status Serve(const Flags& flags) {
        {"engine_threads", absl::StrCat(options.engine_threads)}});
   const int signal = WaitForEnd(signals, flags.log_file);
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
+  agent.Leave(PatienceAfter(signal, flags));
+  const LaterSignals later(signals, flags, agent);
   agent.Stop();
   return absl::OkStatus();
 }
@@ -169,6 +207,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--slots", flags.slots, "Jobs at once")
       ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option(
+         "--stop-seconds", flags.stop_seconds,
+         "On SIGTERM or SIGINT jobs end their step, are saved and handed back: for so long; "
+         "what is not over then goes on from its last checkpoint. A second SIGINT ends the "
+         "wait. SIGUSR1 stops without a limit")
+      ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   app.add_option("--http", flags.http,
                  "Serve /metrics at this HOST:PORT (port 0: any free one); default: not at all");

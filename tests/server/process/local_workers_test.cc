@@ -78,7 +78,7 @@ TEST_F(LocalWorkersTest, StartsTheWorkersAndStopsThem) {
   ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2); }));
   const auto log = ReadFile(JoinPath(State(1), "worker.log"), 1 << 16);
   EXPECT_THAT(*log, HasSubstr("--server unix:/run/x.sock --state " + State(1)));
-  (*workers)->Stop(absl::Seconds(10));
+  (*workers)->Stop();
   EXPECT_FALSE(Runs(1) || Runs(2));
 }
 
@@ -101,7 +101,7 @@ TEST_F(LocalWorkersTest, AutomaticIsOneForEachGpu) {
   EXPECT_FALSE(Runs(4));
   const auto log = ReadFile(JoinPath(State(3), "worker.log"), 1 << 16);
   EXPECT_THAT(*log, HasSubstr("--machine-workers 3"));
-  (*workers)->Stop(absl::Seconds(10));
+  (*workers)->Stop();
 }
 
 TEST_F(LocalWorkersTest, AutomaticIsOneWithoutGpus) {
@@ -112,7 +112,7 @@ TEST_F(LocalWorkersTest, AutomaticIsOneWithoutGpus) {
     ASSERT_TRUE(workers.ok()) << workers.status();
     EXPECT_TRUE(WaitUntil([&] { return Runs(1); }));
     EXPECT_FALSE(Runs(2));
-    (*workers)->Stop(absl::Seconds(10));
+    (*workers)->Stop();
   }
 }
 
@@ -123,7 +123,7 @@ TEST_F(LocalWorkersTest, AKilledWorkerIsStartedAgain) {
   const pid_t first = Pid(1);
   ASSERT_EQ(::kill(first, SIGKILL), 0);
   EXPECT_TRUE(WaitUntil([&] { return Runs(1) && Pid(1) != first; }));
-  (*workers)->Stop(absl::Seconds(10));
+  (*workers)->Stop();
 }
 
 TEST_F(LocalWorkersTest, WorkersSurviveTheirServerAndCountForTheNext) {
@@ -139,7 +139,7 @@ TEST_F(LocalWorkersTest, WorkersSurviveTheirServerAndCountForTheNext) {
   ASSERT_TRUE(next.ok()) << next.status();
   EXPECT_TRUE(WaitUntil([&] { return Runs(2); }));
   EXPECT_EQ(Pid(1), survivor) << "not started twice";
-  (*next)->Stop(absl::Seconds(10));
+  (*next)->Stop();
   EXPECT_FALSE(Runs(1)) << "survivors are stopped too";
 }
 
@@ -157,16 +157,17 @@ TEST_F(LocalWorkersTest, SurvivorsThatWereStartedOtherwiseAreReplaced) {
   EXPECT_TRUE(WaitUntil([&] { return Runs(1) && Pid(1) != survivor; }));
   EXPECT_TRUE(WaitUntil([&] { return !Runs(2); })) << "it is one too many";
   EXPECT_THAT(*ReadFile(JoinPath(State(1), "worker.log"), 1 << 16), HasSubstr("unix:/run/y.sock"));
-  (*next)->Stop(absl::Seconds(10));
+  (*next)->Stop();
 }
 
 TEST_F(LocalWorkersTest, StopAllEndsThemFromOutside) {
-  const auto workers = LocalWorkers::Start(options_);
+  auto workers = LocalWorkers::Start(options_);
   ASSERT_TRUE(workers.ok()) << workers.status();
   ASSERT_TRUE(WaitUntil([&] { return Runs(1) && Runs(2) && Pid(1) > 0 && Pid(2) > 0; }));
-  EXPECT_EQ(LocalWorkers::StopAll(directory_.Path("nothing"), absl::Seconds(1)), 0);
-  options_.count = 0;
-  EXPECT_EQ(LocalWorkers::StopAll(Workers(), absl::Seconds(10)), 2);
+  EXPECT_EQ(LocalWorkers::CountRunning(Workers()), 2);
+  workers->reset();  // Nobody starts them again.
+  LocalWorkers::StopAll(Workers(), absl::Seconds(10));
+  EXPECT_EQ(LocalWorkers::CountRunning(Workers()), 0);
 }
 
 TEST_F(LocalWorkersTest, AProgramThatIsNotThereIsNamed) {

@@ -66,9 +66,11 @@ TEST_F(WorkerServiceTest, AClaimGetsWhatItsWorkerCanDoAndAHandBackIsNoFailure) {
   end.mutable_returned()->set_worker_fault(true);
   EXPECT_EQ(*worker_.Finish(*lease, 0, end), v1::JOB_STATE_QUEUED);
   changes.WaitForAll();
-  EXPECT_THAT(server_.Get(job->name())->state_reason(),
-              HasSubstr("handed back by worker w1: the disk is full; the workers that could take "
-                        "it are set aside"));
+  EXPECT_THAT(
+      server_.Get(job->name())->state_reason(),
+      HasSubstr(
+          "handed back by worker w1: the disk is full; begins again; the workers that could take "
+          "it are set aside"));
   EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_workers_set_aside 1"));
   EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_job_requeues_total 0"));
 }

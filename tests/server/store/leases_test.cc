@@ -306,7 +306,7 @@ TEST_P(LeasesTest, AHandBackCountsNothingAndWaits) {
     fixture_.clock().Advance(absl::Seconds(10));
   }
   const v1::Job job = fixture_.Get("jobs/j1");
-  EXPECT_EQ(job.state_reason(), "handed back by worker w-1: its disk is full");
+  EXPECT_EQ(job.state_reason(), "handed back by worker w-1: its disk is full; begins again");
   EXPECT_EQ(job.attempts(3).error().message(), "its disk is full");
   const auto claim = fixture_.ClaimNext(kWorker);
   ASSERT_OK(store().CancelJob("jobs/j1", {}));

@@ -274,6 +274,45 @@ TEST_F(AgentTest, TwoSlotsRunTwoJobsAtOnce) {
   server_.WaitForFinish("b");
 }
 
+TEST_F(AgentTest, LeavingLetsEnginesSaveUnderTheirLeaseAndTakesNoMoreWork) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  engine.WaitForCommand(EngineCommand::kRun);
+  agent_->Leave(absl::Hours(1));
+  engine.WaitForCommand(EngineCommand::kPause);
+  server_.AddJob("b");
+  const size_t sent = server_.heartbeats().size();
+  server_.WaitForHeartbeat([&, seen = size_t{0}](const worker::v1::HeartbeatRequest&) mutable {
+    return ++seen > sent;  // It is one that was sent after.
+  });
+  EXPECT_EQ(server_.heartbeats().back().leases_size(), 1) << "the lease is renewed while it saves";
+  EXPECT_FALSE(server_.heartbeats().back().leaving());
+  EngineEvent paused;
+  paused.mutable_finished()->mutable_status()->set_code(1 /* CANCELLED */);
+  paused.mutable_finished()->set_paused(true);
+  engine.Say(paused);
+  agent_->Stop();
+  EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "the worker was stopped");
+  EXPECT_FALSE(server_.HasFinished("b"));
+  EXPECT_EQ(launcher_.launched(), 1u);
+  EXPECT_TRUE(server_.heartbeats().back().leaving());
+}
+
+TEST_F(AgentTest, LeavingEndsWhenItsTimeIsOver) {
+  StartAgent();
+  server_.AddJob("a");
+  EngineScript& engine = *launcher_.Script(0);
+  engine.WaitForCommand(EngineCommand::kRun);
+  agent_->Leave(absl::InfiniteDuration());
+  engine.WaitForCommand(EngineCommand::kPause);
+  std::thread shorter([&] { agent_->Leave(absl::Milliseconds(50)); });
+  agent_->Stop();  // The engine never says a word.
+  shorter.join();
+  EXPECT_TRUE(engine.dead());
+  EXPECT_EQ(server_.WaitForFinish("a").returned().reason().message(), "the worker was stopped");
+}
+
 TEST_F(AgentTest, StoppingHandsTheJobBack) {
   StartAgent();
   server_.AddJob("a");

@@ -1,17 +1,11 @@
 #include "worker/agent/attempt.h"
 
-#include <unistd.h>
-
 #include <filesystem>
-#include <thread>
 
 #include "common/base/file.h"
 #include "common/errors/status_details.h"
 #include "gmock/gmock.h"
-#include "grpcpp/create_channel.h"
-#include "gtest/gtest.h"
-#include "tests/worker/agent/fake_server.h"
-#include "tests/worker/agent/scripted_engine.h"
+#include "tests/worker/agent/attempt_fixture.h"
 
 namespace graft {
 namespace {
@@ -19,91 +13,6 @@ namespace {
 using engine::v1::EngineCommand;
 using engine::v1::EngineEvent;
 using ::testing::HasSubstr;
-
-// One attempt at job "a", on a clock that the test moves; Enforce is called by the test.
-class AttemptTest : public ::testing::Test {
- protected:
-  // `lease`: what it carries besides.
-  explicit AttemptTest(worker::v1::Lease lease = {})
-      : directory_(testing::TempDir() + "/attempt_test_" + std::to_string(getpid())),
-        server_(Made(directory_) + "/server.sock"),
-        link_(grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()), Fast()),
-        inputs_(directory_ + "/cache", link_),
-        engines_({}, launcher_, clock_) {
-    server_.AddJob("a", /*lease_epoch=*/1, std::move(lease));
-    worker::v1::LeaseJobResponse leased = link_.LeaseJob("r").value();
-    Attempt::Options options;
-    options.work_directory = directory_ + "/work";
-    attempt_ = std::make_unique<Attempt>(options, Attempt::Parts{link_, inputs_, engines_, clock_},
-                                         leased.lease(), clock_.Boottime() + absl::Seconds(55));
-  }
-  ~AttemptTest() override {
-    attempt_->End(Attempt::EndReason::kLeaseLost, absl::AbortedError("the test is over"));
-    if (thread_.joinable()) thread_.join();
-    server_.Stop();
-    RemoveTree(directory_).IgnoreError();
-  }
-  static std::string Made(const std::string& directory) {
-    EXPECT_TRUE(CreateDirectories(directory).ok());
-    return directory;
-  }
-  static ServerLink::Options Fast() {
-    ServerLink::Options options;
-    options.identity.set_id("w-1");
-    options.first_delay = absl::Milliseconds(1);
-    options.last_delay = absl::Milliseconds(20);
-    options.call_timeout = absl::Hours(1);  // What ends a call is never the time.
-    return options;
-  }
-  void Begin() {
-    thread_ = std::thread([this] { outcome_ = attempt_->Run(); });
-  }
-  EngineCommand BeginAndRun() {
-    Begin();
-    engine().WaitForCommand(EngineCommand::kFence);  // From here on the attempt has an engine.
-    return engine().WaitForCommand(EngineCommand::kRun);
-  }
-  // Its engine has finished, and the upload of the result waits.
-  void BeginAndHoldTheUpload() {
-    const EngineCommand run = BeginAndRun();
-    server_.HoldTransfers();
-    const std::string output = run.run().work_directory() + "/output";
-    ASSERT_TRUE(CreateDirectories(output).ok());
-    ASSERT_TRUE(WriteFileAtomically(output + "/adapter_config.json", "adapter").ok());
-    EngineEvent finished;
-    v1::Artifact& file = *finished.mutable_finished()->add_output();
-    file.set_path("adapter_config.json");
-    file.set_sha256(Sha256Hex("adapter"));
-    file.set_size_bytes(7);
-    engine().Say(finished);
-    server_.WaitUntilHeld();
-  }
-  void Join() { thread_.join(); }
-  EngineScript& engine() { return *launcher_.Script(0); }
-  void Progress(int64_t pulse, bool waiting = false) {
-    EngineEvent event;
-    event.mutable_progress()->set_stage(v1::JOB_STAGE_TRAINING);
-    event.mutable_progress()->set_pulse(pulse);
-    event.mutable_progress()->set_waiting(waiting);
-    engine().Say(event);
-    engine().WaitUntilHeard();
-  }
-  void Pass(absl::Duration time) {
-    clock_.Advance(time);
-    attempt_->Enforce();
-  }
-
-  const std::string directory_;
-  FakeClock clock_;
-  FakeServer server_;
-  ServerLink link_;
-  InputCache inputs_;
-  ScriptedLauncher launcher_;
-  EnginePool engines_;
-  std::unique_ptr<Attempt> attempt_;
-  Attempt::Outcome outcome_;
-  std::thread thread_;
-};
 
 TEST_F(AttemptTest, AnEngineThatDoesNothingIsEndedAsHung) {
   BeginAndRun();
@@ -236,10 +145,7 @@ TEST_F(AttemptTest, APausedEngineHasAsLongAsItsStepTakes) {
   Progress(1);
   Pass(absl::Minutes(4));
   EXPECT_FALSE(engine().dead());
-  EngineEvent finished;
-  finished.mutable_finished()->mutable_status()->set_code(1 /* CANCELLED */);
-  finished.mutable_finished()->set_paused(true);
-  engine().Say(finished);
+  SayPaused();
   EXPECT_TRUE(server_.WaitForFinish("a").has_paused());
   Join();
   EXPECT_FALSE(engine().dead()) << "it stays for the next job";
