@@ -180,6 +180,7 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
     PrintField("worker",
                absl::StrCat("not heard for ", FormatSeconds(job.worker_silent_seconds())));
   }
+  if (job.has_deadline()) PrintField("deadline", FormatTime(job.deadline()));
   PrintField("created", FormatTime(job.create_time()));
   if (job.has_start_time()) PrintField("started", FormatTime(job.start_time()));
   if (job.has_end_time()) PrintField("ended", FormatTime(job.end_time()));

@@ -33,6 +33,8 @@ const std::vector<JobFlag>& CommonFlags() {
       {"--name", "display_name", "A name for people", kJob},
       {"--priority", "priority", "Higher runs first, -1000 to 1000 [0]", kJob},
       {"--study", "study", "The comparison that it belongs to", kJob},
+      {"--deadline", "deadline",
+       "It fails if it is not done by then: 8h (from now), or \"2026-11-28 08:00\" [none]", kJob},
   };
   return flags;
 }
@@ -205,7 +207,8 @@ std::string KeyOf(absl::string_view flag) {
 
 // A template or a name may hold commas; numbers and words do not.
 std::vector<std::string> ValuesOf(const JobFlag& flag, const std::string& text) {
-  static const char* const kWhole[] = {"--prompt-template", "--init-text", "--name", "--study"};
+  static const char* const kWhole[] = {"--prompt-template", "--init-text", "--name", "--study",
+                                       "--deadline"};
   const bool whole = flag.list || std::find_if(std::begin(kWhole), std::end(kWhole), [&](auto* n) {
                                     return absl::string_view(n) == flag.name;
                                   }) != std::end(kWhole);

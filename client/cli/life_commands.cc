@@ -40,6 +40,7 @@ void PrintState(const CliContext& context, const v1::Job& job, const std::string
   std::printf("%s is %s%s\n", job.name().c_str(), StateText(job.state()).c_str(),
               Printable(more).c_str());
 }
+  std::optional<std::string> deadline;
 
 absl::Status RunCancel(CliContext& context, const LifeOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name));
@@ -109,7 +110,7 @@ absl::StatusOr<v1::UpdateJobRequest> ToRequest(const EditOptions& options) {
   }
   if (mask.paths().empty()) {
     return absl::InvalidArgumentError(
-        "nothing to change: give --name, --priority, --label or --remove-label");
+        "nothing to change: give --name, --priority, --deadline, --label or --remove-label");
   }
   return request;
 }
@@ -150,6 +151,12 @@ CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name
 }  // namespace
 
 void AddLifeCommands(CLI::App& app, RunCommand& run) {
+  if (options.deadline) {
+    mask.add_paths("deadline");
+    if (*options.deadline != "none") {
+      RETURN_IF_ERROR(Annotate(SetField(job, "deadline", *options.deadline), "--deadline"));
+    }
+  }
   AddLifeCommand(app, run, "cancel", "Cancel a job that is not done",
                  std::make_shared<LifeOptions>(), RunCancel);
   AddLifeCommand(app, run, "pause",
@@ -170,7 +177,7 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
 
   auto edit = std::make_shared<EditOptions>();
   CLI::App* edit_command =
-      AddCommand(app, run, "edit", "Change a job's name, priority or labels",
+      AddCommand(app, run, "edit", "Change a job's name, priority, deadline or labels",
                  "graft edit jobs/k3f9 --priority 10 --label who=anna", edit, RunEdit);
   edit_command->add_option("job", edit->name, "Its name")->required();
   edit_command->add_option("--name", edit->display_name, "Another name for people");
@@ -187,3 +194,6 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
 }
 
 }  // namespace graft
+  edit_command->add_option("--deadline", edit->deadline,
+                           "It fails if it is not done by then: 8h (from now), "
+                           "\"2026-11-28 08:00\"; none: no deadline");

@@ -68,6 +68,9 @@ class Steps {
         return LearnSlower();
       case v1::FAILURE_CLASS_INFRASTRUCTURE:
         return LookAtMachine();
+      case v1::FAILURE_CLASS_DEADLINE:
+        Say("to let it go on from its last checkpoint, without a deadline:");
+        return Command(absl::StrCat("retry ", job_.name()));
       default:
         Say("what happened before (a bug of graft: please report it with this):");
         return Command(absl::StrCat("logs ", job_.name()));

@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/suggest.h"
+#include "common/base/clock.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/timestamps.h"
 
 namespace graft {
 namespace {
@@ -66,6 +68,12 @@ absl::Status SetScalar(Message& message, const FieldDescriptor& field, absl::str
       reflection.SetEnum(&message, &field, value);
       return absl::OkStatus();
     }
+    case FieldDescriptor::CPPTYPE_MESSAGE: {
+      // Of those only moments have a text form.
+      ASSIGN_OR_RETURN(const absl::Time time, ParseMoment(text, Clock::Real().Now()));
+      reflection.MutableMessage(&message, &field)->CopyFrom(ToTimestamp(time));
+      return absl::OkStatus();
+    }
     default:
       return absl::InternalError(absl::StrCat("no text form for ", field.full_name()));
   }
@@ -73,6 +81,20 @@ absl::Status SetScalar(Message& message, const FieldDescriptor& field, absl::str
 }
 
 }  // namespace
+
+absl::StatusOr<absl::Time> ParseMoment(absl::string_view text, absl::Time now) {
+  absl::Duration span;
+  if (absl::ParseDuration(text, &span) && span > absl::ZeroDuration()) return now + span;
+  std::string error;
+  absl::Time time;
+  for (const char* format :
+       {absl::RFC3339_full, "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"}) {
+    if (absl::ParseTime(format, text, absl::LocalTimeZone(), &time, &error)) return time;
+  }
+  return Expected(text,
+                  "a moment such as 8h (from now), 2026-11-28 08:00 or "
+                  "2026-11-28T08:00:00+01:00");
+}
 
 std::vector<std::string> EnumNames(const EnumDescriptor& type) {
   const std::string prefix = PrefixOf(type);

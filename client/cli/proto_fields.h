@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 
@@ -20,8 +21,13 @@ std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& type)
 absl::StatusOr<const google::protobuf::EnumValueDescriptor*> FindEnumValue(
     const google::protobuf::EnumDescriptor& type, absl::string_view text);
 
+// A moment: "2026-11-28T08:00:00+01:00", "2026-11-28 08:00" of this machine's time, or from now:
+// "8h", "90m". INVALID_ARGUMENT.
+absl::StatusOr<absl::Time> ParseMoment(absl::string_view text, absl::Time now);
+
 // Sets the field at `path` ("spec.fine_tune.method.lora.rank"), making the messages on the way.
-// Numbers and booleans in their usual form; an enum as FindEnumValue takes it; a repeated field
+// Numbers and booleans in their usual form; an enum as FindEnumValue takes it, a timestamp as
+// ParseMoment does; a repeated field
 // takes values separated by commas, replacing what it had. INVALID_ARGUMENT says what the value
 // should have been; a path that does not exist is a bug of ours.
 absl::Status SetField(google::protobuf::Message& message, absl::string_view path,

@@ -26,6 +26,12 @@ void CheckJobFields(const v1::Job& job, const FieldScope& scope) {
   scope.AtMostBytes("display_name", job.display_name(), kMaxDisplayNameBytes);
   scope.AtMostBytes("study", job.study(), kMaxStudyBytes);
   scope.Between("priority", job.priority(), -kMaxPriority, kMaxPriority);
+  if (job.has_deadline()) {
+    const auto& time = job.deadline();
+    scope.Require(time.seconds() >= 0 && time.seconds() < kMaxDeadline && time.nanos() >= 0 &&
+                      time.nanos() < 1'000'000'000,
+                  "deadline", "must be a time from 1970 to 2199");
+  }
   if (job.labels_size() > kMaxLabels) {
     scope.Add("labels", absl::StrCat("has ", job.labels_size(), " entries; at most ", kMaxLabels,
                                      " are allowed"));
@@ -42,7 +48,9 @@ void CheckJobFields(const v1::Job& job, const FieldScope& scope) {
 
 // A path of a mask: "display_name".
 void CheckPath(absl::string_view path, const FieldScope& scope) {
-  if (path == "display_name" || path == "labels" || path == "priority") return;
+  for (const char* known : {"display_name", "labels", "priority", "deadline"}) {
+    if (path == known) return;
+  }
   if (absl::ConsumePrefix(&path, kLabelPath)) {
     return scope.Require(IsLabelKey(path), "update_mask",
                          absl::StrCat("\"", kLabelPath, Shortened(path, kMaxLabelKeyBytes),
@@ -50,7 +58,7 @@ void CheckPath(absl::string_view path, const FieldScope& scope) {
   }
   scope.Add("update_mask", absl::StrCat("\"", Shortened(path, kMaxLabelKeyBytes),
                                         "\" of a job cannot be changed; display_name, labels, "
-                                        "labels.KEY and priority can"));
+                                        "labels.KEY, priority and deadline can"));
 }
 
 void CheckRequestId(absl::string_view request_id, const FieldScope& scope) {

@@ -19,6 +19,7 @@ constexpr Change kChanges[] = {
     {v1::JOB_STATE_QUEUED, v1::JOB_STATE_RUNNING},
     {v1::JOB_STATE_QUEUED, v1::JOB_STATE_PAUSED},
     {v1::JOB_STATE_QUEUED, v1::JOB_STATE_CANCELLED},
+    {v1::JOB_STATE_QUEUED, v1::JOB_STATE_FAILED},  // By its deadline, as the other one below.
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_SUCCEEDED},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_FAILED},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSING},

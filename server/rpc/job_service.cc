@@ -64,6 +64,9 @@ JobUpdate ToUpdate(const v1::UpdateJobRequest& request) {
     if (path == "display_name") update.display_name = job.display_name();
     if (path == "priority") update.priority = job.priority();
     if (path == "labels") {
+    if (path == "deadline") {
+      update.deadline = job.has_deadline() ? FromTimestamp(job.deadline()) : absl::InfiniteFuture();
+    }
       update.clear_labels = true;
       for (const auto& [key, value] : job.labels()) update.labels[key] = value;
     } else if (absl::StartsWith(path, kLabelPath)) {
@@ -115,6 +118,7 @@ absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const Reques
   job.job.set_priority(asked.priority());
   job.job.set_study(asked.study());
   *job.job.mutable_spec() = asked.spec();
+  if (asked.has_deadline()) *job.job.mutable_deadline() = asked.deadline();
   ASSIGN_OR_RETURN(ResolvedFromStore resolved,
                    ResolveFromStore(context_.catalogue, asked.spec(),
                                     context_.options.spec_defaults, "job.spec"));

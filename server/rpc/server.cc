@@ -202,7 +202,8 @@ void RpcServer::OnChange(const JobChange& change) {
   LogChange(change);
   if (change.state == v1::JOB_STATE_QUEUED) hub_.AnnounceWork();
   worker::v1::Command command;
-  if (change.state == v1::JOB_STATE_CANCELLING) {
+  const bool overdue = change.failure_class == v1::FAILURE_CLASS_DEADLINE && !change.worker.empty();
+  if (change.state == v1::JOB_STATE_CANCELLING || overdue) {
     command.mutable_cancel_job()->set_job(change.job);
     command.mutable_cancel_job()->set_lease_epoch(change.lease_epoch);
     hub_.Send(change.worker, std::move(command));

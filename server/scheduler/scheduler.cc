@@ -17,6 +17,8 @@ constexpr int kLongestSnapshot = 4096;
 constexpr int kMaxRounds = 16;
 constexpr absl::Duration kPruneInterval = absl::Hours(1);
 constexpr absl::Duration kRetryAfterError = absl::Seconds(1);
+// Deadlines go by the date, which somebody may set: it is looked at so often while there are any.
+constexpr absl::Duration kDateInterval = absl::Minutes(1);
 
 }  // namespace
 
@@ -156,15 +158,20 @@ absl::Status Scheduler::Purge() {
 
 absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   const absl::Duration now = clock_.Boottime();
+  RETURN_IF_ERROR(store_.EndOverdue().status());
   ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
   RETURN_IF_ERROR(ForgiveFailures());
   RETURN_IF_ERROR(Prune(now));
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, store_.QueuedJobs(1));
   upkeep.work_available = !queued.empty();
   ASSIGN_OR_RETURN(const absl::Duration expiry, store_.NextExpiry());
+  ASSIGN_OR_RETURN(const absl::Time deadline, store_.NextDeadline());
   RETURN_IF_ERROR(Purge());
   MutexLock lock(mutex_);
   upkeep.next = std::min({next_prune_, expiry, store_.NextRetry(), placement_.NextChange(now)});
+  if (deadline < absl::InfiniteFuture()) {
+    upkeep.next = std::min(upkeep.next, now + std::min(deadline - clock_.Now(), kDateInterval));
+  }
   // Leases are looked at in between.
   if (purge_) upkeep.next = now;
   return absl::OkStatus();

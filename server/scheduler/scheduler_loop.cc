@@ -10,7 +10,9 @@ SchedulerLoop::SchedulerLoop(JobStore& store, Clock& clock, Scheduler& scheduler
                              std::function<void(const Upkeep&)> on_upkeep)
     : clock_(clock), scheduler_(scheduler), on_upkeep_(std::move(on_upkeep)) {
   subscription_ = store.Subscribe("", [this](const JobChange& change) {
-    if (change.state != change.previous_state || change.deleted) Wake();
+    const bool counts =
+        change.state != change.previous_state || change.deleted || change.deadline_changed;
+    if (counts) Wake();
   });
   thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "scheduler");

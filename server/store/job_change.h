@@ -32,7 +32,8 @@ struct JobChange {
   v1::JobState previous_state = v1::JOB_STATE_UNSPECIFIED;  // Equal when only events were added.
   int64_t last_sequence = 0;
   bool deleted = false;
-  // Who holds it while a worker does (IsHeld).
+  bool deadline_changed = false;
+  // Who holds it while a worker does (IsHeld), or did when its deadline came.
   std::string worker;
   int64_t lease_epoch = 0;
   // Of a change of state: why, and after which attempt. The class is set when an attempt failed:

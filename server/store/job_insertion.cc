@@ -83,6 +83,14 @@ absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
 
 absl::Status CheckQueue(VerbContext& context) {
   ASSIGN_OR_RETURN(const int64_t queued, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
+absl::Status CheckDeadline(VerbContext& context, absl::Time deadline) {
+  if (deadline > context.Now()) return absl::OkStatus();
+  return FieldViolation(
+      "job.deadline",
+      absl::StrCat("has passed: by the server's date it is ",
+                   absl::FormatTime(absl::RFC3339_sec, context.Now(), absl::UTCTimeZone())));
+}
+
   if (queued < context.options.max_queued_jobs) return absl::OkStatus();
   return WithRetryDelay(WithReason(absl::ResourceExhaustedError(
                                        absl::StrCat("the queue is full: ", queued, " jobs wait")),

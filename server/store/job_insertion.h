@@ -22,3 +22,6 @@ absl::StatusOr<v1::Job> InsertQueued(VerbContext& context, JobRow& row, v1::Job 
 absl::Status CheckQueue(VerbContext& context);
 
 }  // namespace graft
+// INVALID_ARGUMENT (violation of job.deadline): it has passed.
+absl::Status CheckDeadline(VerbContext& context, absl::Time deadline);
+

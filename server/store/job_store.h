@@ -233,8 +233,9 @@ struct StoreCounts {
 };
 
 struct NewJob {
-  // display_name, labels, priority, study, spec, resolved_spec and warnings are read. An empty
-  // output_name in resolved_spec becomes the job's id; the warnings become the job's first events.
+  // display_name, labels, priority, study, deadline, spec, resolved_spec and warnings are read. An
+  // empty output_name in resolved_spec becomes the job's id; the warnings become the job's first
+  // events.
   v1::Job job;
   RequestKey request;
 };
@@ -243,6 +244,7 @@ struct NewJob {
 struct JobUpdate {
   std::optional<std::string> display_name;
   std::optional<int32_t> priority;
+  std::optional<absl::Time> deadline;                        // InfiniteFuture: none any more.
   bool clear_labels = false;                                 // Before those below.
   std::map<std::string, std::optional<std::string>> labels;  // nullopt: none of this key.
   std::string etag;                                          // Which the job must have; empty: any.
@@ -362,6 +364,11 @@ class JobStore {
   // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none. Now,
   // when the first ExpireLeases after a restart has yet to give one its term.
   virtual absl::StatusOr<absl::Duration> NextExpiry() = 0;
+  // Fails jobs whose deadline has come, by the date, in whatever state they are (some of them,
+  // where there are many). Returns them.
+  virtual absl::StatusOr<std::vector<std::string>> EndOverdue() = 0;
+  // The next deadline of a job that is not done; InfiniteFuture when there is none.
+  virtual absl::StatusOr<absl::Time> NextDeadline() = 0;
   // The worker has started anew: leases of its other instances end at once, as if expired.
   virtual absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(
       const WorkerRef& worker) = 0;

@@ -56,6 +56,10 @@ absl::StatusOr<std::string> DeleteOutput(VerbContext& context, const JobRow& row
 
 absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job) {
   return CheckInsertion(context, new_job.job.resolved_spec());
+  if (new_job.job.has_deadline()) {
+    RETURN_IF_ERROR(CheckDeadline(context, FromTimestamp(new_job.job.deadline())));
+  }
+  RETURN_IF_ERROR(FindStart(context, new_job.job.resolved_spec()).status());
 }
 
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job) {
@@ -67,6 +71,7 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
     row.job.set_priority(new_job.job.priority());
     row.job.set_study(new_job.job.study());
     *row.job.mutable_warnings() = new_job.job.warnings();
+    if (new_job.job.has_deadline()) *row.job.mutable_deadline() = new_job.job.deadline();
     row.needs = NeedsOf(new_job.job.resolved_spec());
     v1::Job specs;
     *specs.mutable_spec() = new_job.job.spec();

@@ -13,6 +13,8 @@ namespace graft {
 namespace {
 
 constexpr int kQueuePage = 256;  // Rows read at once while looking for those that may run.
+// Jobs that one transaction fails by their deadline, at the most.
+constexpr int kOverduePage = 100;
 
 absl::Status VersionChanged(const JobRow& row) {
   return WithReason(
@@ -97,6 +99,31 @@ absl::StatusOr<std::string> EndLease(VerbContext& context, const LeaseRow& lease
   RETURN_IF_ERROR(LoseAttempt(context, row, {error, std::string(cause), RunTime(context, lease)}));
   RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
   NoteAttempt(context, attempt, AttemptEnd::kInfrastructure);
+  return row.job.name();
+}
+
+// Whatever its state. A worker that holds it hears that the lease is over.
+absl::StatusOr<std::string> EndOverdue(VerbContext& context, int64_t number) {
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, number));
+  const v1::JobState previous = row.job.state();
+  ChangeReason reason;
+  reason.text = absl::StrCat(
+      "its deadline, ",
+      absl::FormatTime(absl::RFC3339_sec, FromTimestamp(row.job.deadline()), absl::UTCTimeZone()),
+      ", came while it was ", StateName(previous));
+  reason.error.set_code(static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+  reason.error.set_message(reason.text);
+  reason.failure_class = v1::FAILURE_CLASS_DEADLINE;
+  ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, context.tables.FindLease(number));
+  if (lease) {
+    RETURN_IF_ERROR(context.tables.DeleteLease(number));
+    RETURN_IF_ERROR(
+        EndAttempt(context, number, lease->attempt, &reason.error, /*reported=*/false).status());
+    ++row.lease_epoch;
+  }
+  context.ForgetTimes(number);
+  RETURN_IF_ERROR(SetState(context, row, v1::JOB_STATE_FAILED, reason));
+  RETURN_IF_ERROR(SaveJob(context, row, previous, lease ? &*lease : nullptr));
   return row.job.name();
 }
 
@@ -232,6 +259,22 @@ absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
     next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch).value_or(now));
   }
   return next;
+}
+
+absl::StatusOr<std::vector<std::string>> DoEndOverdue(VerbContext& context) {
+  std::vector<std::string> ended;
+  ASSIGN_OR_RETURN(const auto deadlines, context.tables.ListDeadlines(kOverduePage));
+  for (const auto& [number, deadline] : deadlines) {
+    if (deadline > context.Now()) break;
+    ASSIGN_OR_RETURN(std::string job, EndOverdue(context, number));
+    ended.push_back(std::move(job));
+  }
+  return ended;
+}
+
+absl::StatusOr<absl::Time> DoNextDeadline(VerbContext& context) {
+  ASSIGN_OR_RETURN(const auto deadlines, context.tables.ListDeadlines(1));
+  return deadlines.empty() ? absl::InfiniteFuture() : deadlines[0].time;
 }
 
 absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,

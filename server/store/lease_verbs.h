@@ -22,6 +22,10 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
 absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context);
 // Goes first in its group, so that it sees what was renewed.
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
+// Fails the jobs whose deadline has come. Returns them.
+absl::StatusOr<std::vector<std::string>> DoEndOverdue(VerbContext& context);
+// When the next deadline comes, by the date.
+absl::StatusOr<absl::Time> DoNextDeadline(VerbContext& context);
 // When DoExpireLeases has something to do: now, if a lease has no term yet.
 absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context);
 absl::StatusOr<std::vector<std::string>> DoReleaseOtherInstances(VerbContext& context,

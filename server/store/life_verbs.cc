@@ -228,15 +228,23 @@ absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name
           absl::AbortedError(absl::StrCat(row.job.name(), " has the etag ", row.job.etag(),
                                           " by now, not ", update.etag, "; read it again")),
           kReasonVersionChanged);
+    if (update.deadline == absl::InfiniteFuture()) {
+      row.job.clear_deadline();
+    } else if (update.deadline) {
+      RETURN_IF_ERROR(CheckDeadline(context, *update.deadline));
+      *row.job.mutable_deadline() = ToTimestamp(*update.deadline);
     }
-    if (update.priority && row.job.done()) {
-      return WrongState(row, "the priority of a job that is done cannot be changed");
+    }
+    if ((update.priority || update.deadline) && row.job.done()) {
+      return WrongState(row, "priority and deadline of a job that is done cannot be changed");
     }
     if (update.display_name) row.job.set_display_name(*update.display_name);
     if (update.priority) row.job.set_priority(*update.priority);
     RETURN_IF_ERROR(ChangeLabels(update, row.job));
     RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
-    return SaveJob(context, row, row.job.state());
+    RETURN_IF_ERROR(SaveJob(context, row, row.job.state()));
+    context.changes.back().deadline_changed = update.deadline.has_value();
+    return absl::OkStatus();
   });
 }
 

@@ -25,15 +25,15 @@ namespace {
 constexpr char kInsertJob[] =
     "INSERT INTO jobs (id, version, lease_epoch, failures_in_row, state, done, queue_rank, study, "
     "method, base_model, display_name, output_kind, output_name, last_sequence, queue_time_ns, "
-    "job, needs, saved_step) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+    "job, needs, saved_step, deadline_ns) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
 constexpr char kUpdateJob[] =
     "UPDATE jobs SET version = ?2, lease_epoch = ?3, failures_in_row = ?4, state = ?5, done = ?6, "
     "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
     "failure_cause = ?12, failure_ran_ms = ?13, failures_alike = ?14, evaluated_step = ?15, "
     "evaluated_rows = ?16, saved_step = ?17 WHERE number = ?1";
 constexpr char kUpdateKeys[] =
-    "UPDATE jobs SET queue_rank = ?2, display_name = ?3 WHERE number = ?1";
+    "UPDATE jobs SET queue_rank = ?2, display_name = ?3, deadline_ns = ?4 WHERE number = ?1";
 constexpr char kDeleteLabels[] = "DELETE FROM job_labels WHERE job = ?1";
 constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
 constexpr char kFindDeleted[] =
@@ -215,6 +215,16 @@ constexpr char kFindPublisher[] =
     "SELECT id FROM jobs WHERE owner = 'default' AND done = 0 AND output_kind = ?1 "
     "AND output_name = ?2 AND output_name IS NOT NULL";
 
+constexpr char kListDeadlines[] =
+    "SELECT number, deadline_ns FROM jobs INDEXED BY jobs_by_deadline "
+    "WHERE owner = 'default' AND done = 0 AND deadline_ns IS NOT NULL ORDER BY deadline_ns LIMIT "
+    "?1";
+
+std::optional<int64_t> DeadlineColumn(const v1::Job& job) {
+  if (!job.has_deadline()) return std::nullopt;
+  return absl::ToUnixNanos(FromTimestamp(job.deadline()));
+}
+
 // Jobs of an older graft have only their creation's.
 int64_t QueueTime(const v1::Job& job) {
   return absl::ToUnixNanos(
@@ -276,7 +286,7 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
       kInsertJob, job.name().substr(sizeof(kJobPrefix) - 1), row.version, row.lease_epoch,
       row.failures_in_row, job.state(), job.done(), -int64_t{job.priority()}, job.study(),
       row.method, row.base_model, job.display_name(), output_kind, output_name, job.last_sequence(),
-      QueueTime(job), SqliteBlob(job), ToColumn(row.needs), row.saved_step));
+      QueueTime(job), SqliteBlob(job), ToColumn(row.needs), row.saved_step, DeadlineColumn(job)));
   row.number = database_.LastInsertId();
   RETURN_IF_ERROR(database_.Run(kInsertSpecs, row.number, SqliteBlob(specs)));
   RETURN_IF_ERROR(InsertLabels(row));
@@ -305,8 +315,8 @@ absl::Status SqliteTables::InsertLabels(const JobRow& row) {
 }
 
 absl::Status SqliteTables::UpdateJobKeys(const JobRow& row) {
-  RETURN_IF_ERROR(
-      database_.Run(kUpdateKeys, row.number, -int64_t{row.job.priority()}, row.job.display_name()));
+  RETURN_IF_ERROR(database_.Run(kUpdateKeys, row.number, -int64_t{row.job.priority()},
+                                row.job.display_name(), DeadlineColumn(row.job)));
   RETURN_IF_ERROR(database_.Run(kDeleteLabels, row.number));
   return InsertLabels(row);
 }
@@ -404,6 +414,16 @@ absl::StatusOr<int64_t> SqliteTables::CountQueuedBefore(const JobKey& key) {
 absl::StatusOr<int64_t> SqliteTables::CountJobs(v1::JobState state) {
   SqliteQuery query(database_, kCountJobs, state);
   return OneInteger(query);
+}
+
+absl::StatusOr<std::vector<Tables::JobDeadline>> SqliteTables::ListDeadlines(int limit) {
+  SqliteQuery query(database_, kListDeadlines, limit);
+  std::vector<JobDeadline> deadlines;
+  while (query.Next()) {
+    deadlines.push_back({query.Int(0), absl::FromUnixNanos(query.Int(1))});
+  }
+  RETURN_IF_ERROR(query.status());
+  return deadlines;
 }
 
 absl::StatusOr<std::optional<std::string>> SqliteTables::FindUser(const ResourceRef& resource) {

@@ -145,7 +145,8 @@ class Tables {
   virtual absl::Status InsertJob(JobRow& row, const v1::Job& specs,
                                  absl::Span<const ResourceRef> uses) = 0;
   virtual absl::Status UpdateJob(const JobRow& row) = 0;
-  // What lists ask for and UpdateJob leaves alone: priority, display_name and labels of row.job.
+  // What lists ask for and UpdateJob leaves alone: priority, display_name, labels and deadline of
+  // row.job.
   virtual absl::Status UpdateJobKeys(const JobRow& row) = 0;
   virtual absl::Status DeleteJob(int64_t number) = 0;
   virtual absl::StatusOr<bool> PurgeDeleted(int rows) = 0;
@@ -164,6 +165,12 @@ class Tables {
   // Queued jobs that run before one of this key.
   virtual absl::StatusOr<int64_t> CountQueuedBefore(const JobKey& key) = 0;
   virtual absl::StatusOr<int64_t> CountJobs(v1::JobState state) = 0;
+  struct JobDeadline {
+    int64_t job = 0;
+    absl::Time time;
+  };
+  // Of jobs that are not done and have one, the earliest first.
+  virtual absl::StatusOr<std::vector<JobDeadline>> ListDeadlines(int limit) = 0;
   // Name of a job that is not done and uses the resource, or will publish it.
   virtual absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) = 0;
   virtual absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) = 0;

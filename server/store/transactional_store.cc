@@ -134,6 +134,15 @@ class TransactionalStore : public JobStore {
     return Read<absl::Duration>([](VerbContext& context) { return DoNextExpiry(context); });
   }
   absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(const WorkerRef& worker) override {
+  absl::StatusOr<std::vector<std::string>> EndOverdue() override {
+    ASSIGN_OR_RETURN(const absl::Time next, NextDeadline());
+    if (next > options_.clock->Now()) return std::vector<std::string>();
+    return Write<std::vector<std::string>>(
+        [](VerbContext& context) { return DoEndOverdue(context); });
+  }
+  absl::StatusOr<absl::Time> NextDeadline() override {
+    return Read<absl::Time>([](VerbContext& context) { return DoNextDeadline(context); });
+  }
     return Write<std::vector<std::string>>(
         [&](VerbContext& context) { return DoReleaseOtherInstances(context, worker); });
   }

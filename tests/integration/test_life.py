@@ -140,3 +140,128 @@ def test_verbs_that_do_not_suit_the_state_say_what_would(loaded):
     loaded.cli("edit", name, "--name", "renamed", "--label", "a=1")
     assert [job["name"] for job in loaded.json("jobs", "--filter", 'labels.a = "1"')] == [name]
     assert loaded.job(name)["display_name"] == "renamed"
+
+
+# ---- Workers that stop ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGUSR1", "SIGTERM to all of its processes"])
+def test_a_worker_that_stops_saves_first(graft, how):
+    graft.start(workers=0, heartbeat_seconds=0.2, lease_seconds=60)
+    load(graft)
+    worker = graft.start_worker("first", "--device", "cpu", prefix=["setsid"])
+    undisturbed = graft.submit(*JOB, "--output-name", "undisturbed")
+    graft.wait_for(undisturbed)
+    name = graft.submit(*JOB, "--output-name", "moved")
+    wait_until(lambda: step_of(graft, name) > 20, "some steps")
+    if "all" in how:
+        os.killpg(worker.pid, signal.SIGTERM)
+    else:
+        worker.send_signal(getattr(signal, how))
+    assert worker.wait(timeout=60) == 0
+    told = events_so_far(graft, name)
+    last = int(losses(told)[-1][0])
+    assert last < 300, "it was to be stopped in the middle"
+    assert checkpoints(told)[-1] == last, "what was done is saved"
+    job = graft.job(name)
+    assert job["state"] == "JOB_STATE_QUEUED" and f"resumes from step {last}" in job["state_reason"], job["state_reason"]
+    graft.start_worker("second", "--device", "cpu")
+    job = graft.wait_for(name)
+    assert int(job["attempts"][1]["resumed_from_step"]) == last
+    assert_as_undisturbed(graft, name, undisturbed)
+    assert adapter_hash(graft, "moved") == adapter_hash(graft, "undisturbed")
+
+
+def test_a_worker_that_has_no_time_hands_back_what_was_saved_last(graft):
+    graft.start(workers=0, lease_seconds=60)
+    load(graft)
+    worker = graft.start_worker("hasty", "--device", "cpu", "--stop-seconds", "0")
+    name = graft.submit(*QUICK, "--max-steps", "3000", "--eval-every-steps", "3000", "--checkpoint-every-steps", "10")
+    wait_until(lambda: graft.json("checkpoints", name), "a checkpoint")
+    worker.terminate()
+    assert worker.wait(timeout=10) == 0
+    job = graft.job(name)
+    saved = checkpoints(events_so_far(graft, name))[-1]
+    assert saved % 10 == 0 and job["state"] == "JOB_STATE_QUEUED" and job["state_reason"].endswith(f"resumes from step {saved}"), job["state_reason"]
+
+
+def test_stopping_server_and_workers_saves_the_jobs(loaded):
+    name = loaded.submit(*JOB)
+    wait_until(lambda: step_of(loaded, name) > 5, "some steps")
+    stopped = subprocess.run([BUILD / "bin/graft-server", "stop", "--all", "--data", loaded.directory / "data"], capture_output=True,
+                             text=True, check=True)
+    assert "stopped 1 local workers" in stopped.stdout
+    loaded.process.wait()
+    assert not loaded.pids("graft-worker") and not loaded.pids("graft-engine")
+    loaded.start(workers=0)
+    job = loaded.job(name)
+    told = events_so_far(loaded, name)
+    assert job["state"] == "JOB_STATE_QUEUED" and checkpoints(told)[-1] == int(losses(told)[-1][0]) == int(job["step"])
+
+
+# ---- Longer than it was to be ---------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_trained_for_longer(loaded):
+    flags = [*QUICK, "--schedule", "constant", "--eval-every-steps", "20"]
+    whole = loaded.submit(*flags, "--max-steps", "60", "--output-name", "whole")
+    first = loaded.submit(*flags, "--max-steps", "40", "--output-name", "first")
+    loaded.wait_for(whole)
+    loaded.wait_for(first)
+    kept = loaded.json("checkpoints", first)
+    assert [checkpoint["name"] for checkpoint in kept] == [f"{first}/checkpoints/40"]
+    assert f"{first}/checkpoints/40" in loaded.cli("checkpoints", first).stdout
+    more = loaded.json("continue", first, "--more-steps", "20", "--output-name", "more")[0]
+    assert more["state_reason"].startswith(f"submitted; goes on from step 40 of {first}")
+    # The new job has the checkpoint itself.
+    loaded.cli("delete", first)
+    job = loaded.wait_for(more["name"])
+    assert int(job["attempts"][0]["resumed_from_step"]) == 40
+    assert losses(loaded.events(more["name"])) == losses(loaded.events(whole))[40:]
+    assert evaluations(loaded.events(more["name"])) == evaluations(loaded.events(whole))[2:]
+    assert adapter_hash(loaded, "more") == adapter_hash(loaded, "whole")
+    again = loaded.cli("continue", more["name"], "--more-epochs", "1", "--watch").stdout
+    assert "goes on from step 60" in again
+
+
+def test_what_cannot_be_gone_on_from_says_why(loaded):
+    first = loaded.submit(*QUICK, "--max-steps", "2")
+    loaded.wait_for(first)
+    refused = loaded.cli("submit", *QUICK, "--base-model", "tiny", "--train", "train", "--validation", "valid", "--method", "lora", "--rank", "3",
+                         "--max-steps", "9", "--init-from", f"{first}/checkpoints/2", check=False)
+    assert refused.returncode == 2 and "--rank: must be that of" in refused.stderr, refused.stderr
+    missing = loaded.cli("submit", "--base-model", "tiny", "--train", "train", "--validation", "valid", "--method", "lora", "--max-steps", "9",
+                         "--init-from", "jobs/nobody/checkpoints/1", check=False)
+    assert missing.returncode == 3 and "nobody" in missing.stderr, missing.stderr
+    evaluation = loaded.json("eval", "--base-model", "tiny", "--data", "valid", "--eval-samples", "1")[0]["name"]
+    loaded.wait_for(evaluation)
+    assert "no checkpoint to go on from" in loaded.cli("continue", evaluation, "--more-steps", "1", check=False).stderr
+    assert "give one of" in loaded.cli("continue", first, check=False).stderr
+
+
+# ---- Deadlines ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_ends_a_running_job_and_frees_its_worker(loaded):
+    name = loaded.submit("--max-steps", "5000", "--eval-every-steps", "5000", "--deadline", "3s")
+    after = loaded.submit("--max-steps", "1", "--eval-every-steps", "1")
+    job = loaded.wait_for(name, "FAILED")
+    assert job["failure_class"] == "FAILURE_CLASS_DEADLINE" and "its deadline" in job["error"]["message"]
+    loaded.wait_for(after)
+    assert "retry" in loaded.cli("watch", name, check=False).stderr + loaded.cli("watch", name, check=False).stdout
+
+
+def test_a_deadline_is_moved_and_taken_away(graft):
+    graft.start(workers=0)
+    load(graft)
+    name = graft.submit("--deadline", "3s")
+    other = graft.submit("--deadline", "8h")
+    graft.cli("edit", name, "--deadline", "none")
+    assert "deadline" not in graft.job(name) and "deadline" in graft.cli("show", other).stdout
+    graft.cli("edit", other, "--deadline", "1s")
+    graft.wait_for(other, "FAILED")
+    assert graft.state(name) == "QUEUED"
+    late = graft.cli("edit", name, "--deadline", "2020-01-01 00:00", check=False)
+    assert late.returncode == 2 and "has passed" in late.stderr, late.stderr
+    nonsense = graft.cli("edit", name, "--deadline", "soon", check=False)
+    assert nonsense.returncode == 2 and "--deadline" in nonsense.stderr and "8h" in nonsense.stderr

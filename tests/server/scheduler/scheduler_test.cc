@@ -3,6 +3,7 @@
 #include <set>
 #include <thread>
 
+#include "common/jobs/timestamps.h"
 #include "server/scheduler/scheduler_loop.h"
 #include "tests/server/store/changes_heard.h"
 #include "tests/server/store/store_fixture.h"
@@ -136,6 +137,36 @@ TEST_F(SchedulerTest, ManyWorkersNeverShareAJob) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(std::set<std::string>(leased.begin(), leased.end()).size(), size_t{kJobs});
   EXPECT_THAT(leased, SizeIs(kJobs));
+}
+
+TEST_F(SchedulerTest, ADeadlineEndsAJobAndIsLookedForEachMinute) {
+  NewJob job = StoreFixture::LoraJob();
+  *job.job.mutable_deadline() = ToTimestamp(fixture_.clock().Now() + absl::Seconds(90));
+  ASSERT_OK(store().InsertJob(job));
+  EXPECT_EQ(Until(Tick().next), absl::Minutes(1)) << "somebody may set the date";
+  fixture_.clock().Advance(absl::Minutes(1));
+  EXPECT_EQ(Until(Tick().next), absl::Seconds(30));
+  fixture_.clock().Advance(absl::Seconds(30));
+  EXPECT_GT(Until(Tick().next), absl::Minutes(1)) << "there is none any more";
+  EXPECT_EQ(fixture_.Get("jobs/j1").failure_class(), v1::FAILURE_CLASS_DEADLINE);
+}
+
+TEST_F(SchedulerTest, LoopTicksWhenADeadlineIsSet) {
+  fixture_.Submit();
+  ASSERT_OK(store().PauseJob("jobs/j1", {}));
+  Mutex mutex;
+  CondVar changed;
+  absl::Duration next = absl::InfiniteDuration();
+  SchedulerLoop loop(store(), fixture_.clock(), scheduler_, [&](const Upkeep& upkeep) {
+    MutexLock lock(mutex);
+    next = Until(upkeep.next);
+    changed.NotifyAll();
+  });
+  JobUpdate update;
+  update.deadline = fixture_.clock().Now() + absl::Seconds(7);
+  ASSERT_OK(store().UpdateJob("jobs/j1", update, {}));
+  MutexLock lock(mutex);
+  while (next != absl::Seconds(7)) changed.Wait(mutex);
 }
 
 TEST_F(SchedulerTest, LoopTicksWhenAJobIsQueuedAndWhenItsLeaseEnds) {

@@ -160,6 +160,7 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
       "ALTER TABLE jobs DROP COLUMN evaluated_step;"
       "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
       "ALTER TABLE jobs DROP COLUMN saved_step;"
+      "DROP INDEX jobs_by_deadline; ALTER TABLE jobs DROP COLUMN deadline_ns;"
       "ALTER TABLE attempts DROP COLUMN progressed;"
       "ALTER TABLE checkpoints DROP COLUMN needs;"
       "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
