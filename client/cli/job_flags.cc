@@ -172,6 +172,8 @@ std::vector<JobFlag> MakeFineTuneFlags() {
       {"--checkpoint-every-steps", "spec.fine_tune.training.checkpoint.every_steps",
        "[each evaluation]", kTraining},
       {"--on-divergence", "spec.fine_tune.training.on_divergence", "stop or skip [stop]",
+      {"--checkpoint-every-seconds", "spec.fine_tune.training.checkpoint.every_seconds",
+       "Besides, when the last is older; 0: none by time [600]", kTraining},
        kTraining},
   };
   flags.insert(flags.end(), training.begin(), training.end());

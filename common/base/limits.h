@@ -33,6 +33,7 @@ inline constexpr int kMaxAccumulation = 4096;  // Micro-batches.
 inline constexpr int kMaxEpochs = 10'000;
 inline constexpr int64_t kMaxSteps = 1'000'000'000;
 inline constexpr int kMaxKeptCheckpoints = 100;
+inline constexpr double kMaxCheckpointSeconds = 864'000;
 inline constexpr int kMaxSampleEvents = 16;
 inline constexpr int kMaxBeams = 64;
 inline constexpr int kMaxListEntries = 1024;  // Of any repeated field of a spec.

@@ -117,6 +117,8 @@ void CheckTraining(const v1::TrainingSpec& training, const FieldScope& scope) {
   const FieldScope checkpoint = scope.At("checkpoint");
   checkpoint.Between<int64_t>("every_steps", training.checkpoint().every_steps(), 0, kMaxSteps);
   if (training.checkpoint().has_keep_last()) {
+  checkpoint.Between<double>("every_seconds", training.checkpoint().every_seconds(), 0,
+                             kMaxCheckpointSeconds);
     checkpoint.Between("keep_last", training.checkpoint().keep_last(), 1, kMaxKeptCheckpoints);
   }
   scope.Require(v1::DivergencePolicy_IsValid(training.on_divergence()), "on_divergence",

@@ -62,6 +62,8 @@ struct TrainingConfig {
   int64_t eval_every_steps = 0;  // 0: at each epoch's end.
   EarlyStopping early_stopping;
   int64_t checkpoint_every_steps = 0;  // 0: at each evaluation.
+  // When the newest one is older; 0: none by time. Rarer where saving takes long (Trial).
+  double checkpoint_every_seconds = 0;
   int64_t checkpoint_keep_last = 2;
   DivergencePolicy on_divergence = DivergencePolicy::kStop;
 };

@@ -72,6 +72,7 @@ TrainingConfig ToConfig(const v1::TrainingSpec& spec) {
   GRAFT_TAKE(spec.early_stopping(), patience, config.early_stopping.patience);
   GRAFT_TAKE(spec.early_stopping(), min_delta, config.early_stopping.min_delta);
   GRAFT_TAKE(spec.checkpoint(), every_steps, config.checkpoint_every_steps);
+  GRAFT_TAKE(spec.checkpoint(), every_seconds, config.checkpoint_every_seconds);
   GRAFT_TAKE(spec.checkpoint(), keep_last, config.checkpoint_keep_last);
   config.on_divergence = spec.on_divergence() == v1::DIVERGENCE_POLICY_SKIP
                              ? DivergencePolicy::kSkip

@@ -111,8 +111,8 @@ std::vector<absl::StatusOr<TrainingResult>> TrainTogether(std::span<const TrialP
 
 absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
                                      AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
-                                     StopToken& stop) {
-  const TrialParts alone[] = {{options, train, adapter, evaluator, sink, stop}};
+                                     StopToken& stop, Clock& clock) {
+  const TrialParts alone[] = {{options, train, adapter, evaluator, sink, stop, clock}};
   return std::move(TrainTogether(alone)[0]);
 }
 

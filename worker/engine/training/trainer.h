@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/clock.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/data/example_source.h"
 #include "worker/engine/engine_spec.h"
@@ -56,7 +57,7 @@ struct TrainingResult {
 //   codes of file.h      a checkpoint could not be written
 absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
                                      AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
-                                     StopToken& stop);
+                                     StopToken& stop, Clock& clock = Clock::Real());
 
 // One of several trainings.
 struct TrialParts {
@@ -71,6 +72,7 @@ struct TrialParts {
 // Trains several adapters of one base (the same Gpt2Model) at once: what is the base's own runs
 // once for the rows of all of them, and each has the numbers that Train alone would give it, up to
 // rounding. Other ranks, methods, rates, seeds, data and batch sizes may be mixed; whoever is done
+  Clock& clock = Clock::Real();
 // leaves. While one evaluates, the others wait. The results are in the order of `trials`: what ends
 // one ends no other, but for what they share (out of memory).
 std::vector<absl::StatusOr<TrainingResult>> TrainTogether(std::span<const TrialParts> trials);

@@ -27,6 +27,9 @@ namespace {
 // Rows that an error names at the most.
 constexpr size_t kMaxRowsInError = 16;
 
+// What checkpoints by time may take of it.
+constexpr double kShareForSaving = 0.02;
+
 }  // namespace
 
 struct Trial::StepNumbers {
@@ -42,7 +45,9 @@ Trial::Trial(const TrialParts& parts)
       adapter_(parts.adapter),
       evaluator_(parts.evaluator),
       sink_(parts.sink),
-      stop_(parts.stop) {}
+      stop_(parts.stop),
+      clock_(parts.clock),
+      saved_at_(clock_.Boottime()) {}
 
 absl::Status Trial::Start() {
   if (train_.size() == 0) return absl::InvalidArgumentError("the training set has no rows");
@@ -149,7 +154,7 @@ const std::vector<int64_t>& Trial::Order(int64_t epoch) {
 
 absl::Status Trial::BeginStep() {
   step_.emplace();
-  step_->start = Clock::Real().Boottime();
+  step_->start = clock_.Boottime();
   step_->rows =
       std::span(Order(plan_.epoch(state_.step)))
           .subspan(plan_.begin(state_.step), plan_.end(state_.step) - plan_.begin(state_.step));
@@ -176,8 +181,7 @@ absl::StatusOr<MicroBatch> Trial::Next() {
   const absl::Status asked = stop_.Poll();
   if (!asked.ok() && !(IsPaused(asked) && step_)) return Left(asked);
   if (!step_) {
-    const int64_t requested = stop_.RequestedCheckpoint();
-    if (requested > saved_step_ && state_.step >= requested) RETURN_IF_ERROR(SaveUnlessSaved());
+    if (CheckpointIsWanted()) RETURN_IF_ERROR(SaveUnlessSaved());
     RETURN_IF_ERROR(BeginStep());
   }
   const auto batch_size = static_cast<size_t>(config_.batch_size);
@@ -235,7 +239,7 @@ absl::Status Trial::EndStep() {
   int64_t tokens = 0;
   for (const int64_t row : step.rows) tokens += static_cast<int64_t>(train_.Get(row).ids.size());
   event.tokens_per_second =
-      static_cast<double>(tokens) / absl::ToDoubleSeconds(Clock::Real().Boottime() - step.start);
+      static_cast<double>(tokens) / absl::ToDoubleSeconds(clock_.Boottime() - step.start);
   sink_.OnStep(event);
   return absl::OkStatus();
 }
@@ -318,7 +322,7 @@ bool Trial::CheckpointIsDue() const {
 }
 
 absl::Status Trial::Evaluate() {
-  const absl::Duration start = Clock::Real().Boottime();
+  const absl::Duration start = clock_.Boottime();
   absl::StatusOr<EvaluationEvent> evaluated = absl::InternalError("not evaluated");
   {
     c10::NoGradGuard no_grad;
@@ -329,9 +333,18 @@ absl::Status Trial::Evaluate() {
   EvaluationEvent event = *std::move(evaluated);
   event.step = state_.step;
   event.epoch = plan_.epochs_done(state_.step);
+bool Trial::CheckpointIsWanted() {
+  const int64_t requested = stop_.RequestedCheckpoint();
+  if (requested > saved_step_ && state_.step >= requested) return true;
+  if (config_.checkpoint_every_seconds <= 0) return false;
+  const absl::Duration interval =
+      std::max(absl::Seconds(config_.checkpoint_every_seconds), save_time_ / kShareForSaving);
+  return clock_.Boottime() >= saved_at_ + interval;
+}
+
   ASSIGN_OR_RETURN(event.is_best,
                    UpdateEarlyStopping(config_.early_stopping, event, state_.early_stopping));
-  event.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
+  event.seconds = absl::ToDoubleSeconds(clock_.Boottime() - start);
   state_.last = event;
   if (event.is_best) {
     state_.best = event;
@@ -369,8 +382,11 @@ absl::Status Trial::WriteEvaluation() {
   // The run was resumed from a checkpoint that lies elsewhere.
   if (saved_.empty()) return WriteCheckpoint();
   ASSIGN_OR_RETURN(saved_,
+  const absl::Duration begin = clock_.Boottime();
                    AddEvaluation(state_, CheckpointDirectory(), std::move(saved_), stop_.pulse()));
   TellCheckpoint(/*again=*/true);
+  saved_at_ = clock_.Boottime();
+  save_time_ = saved_at_ - begin;
   return absl::OkStatus();
 }
 
@@ -382,6 +398,7 @@ void Trial::TellCheckpoint(bool again) {
   event.files = saved_;
   event.execution = state_.execution;
   sink_.OnCheckpoint(event);
+  saved_at_ = clock_.Boottime();
 }
 
 // The one that this run began from stays, too.

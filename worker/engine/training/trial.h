@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "worker/engine/gpt2/dropout.h"
 #include "worker/engine/training/batch.h"
 #include "worker/engine/training/schedule.h"
@@ -76,6 +77,8 @@ class Trial {
   void ClearGradients();
   bool EvaluationIsDue() const;
   bool CheckpointIsDue() const;
+  // Between two steps: somebody asked for one, or the newest is old.
+  bool CheckpointIsWanted();
   absl::Status Evaluate();
   std::string CheckpointDirectory() const;
   absl::Status Left(const absl::Status& why);
@@ -94,13 +97,16 @@ class Trial {
   Evaluator* const evaluator_;
   EventSink& sink_;
   StopToken& stop_;
+  Clock& clock_;
 
   StepPlan plan_;
   TrainingState state_;
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
   std::optional<StepUnderWay> step_;
-  int64_t saved_step_ = 0;  // Of the newest checkpoint.
+  int64_t saved_step_ = 0;    // Of the newest checkpoint.
+  absl::Duration saved_at_;   // When it was there, else when the run began.
+  absl::Duration save_time_;  // What it took.
   // Its files, if the evaluation of its step may be added to them; empty: they lie elsewhere.
   std::vector<CheckpointFile> saved_;
 };
