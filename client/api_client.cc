@@ -224,6 +224,12 @@ absl::Status ApiClient::DeleteJob(const std::string& name, bool delete_adapter) 
   return CallOnce(options_, *jobs_, &v1::JobService::Stub::DeleteJob, request).status();
 }
 
+absl::StatusOr<v1::ListJobCheckpointsResponse> ApiClient::ListJobCheckpoints(
+    const std::string& name) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::ListJobCheckpoints,
+              Named<v1::ListJobCheckpointsRequest>(name));
+}
+
 absl::StatusOr<v1::ListJobArtifactsResponse> ApiClient::ListJobArtifacts(const std::string& name) {
   return Call(options_, *jobs_, &v1::JobService::Stub::ListJobArtifacts,
               Named<v1::ListJobArtifactsRequest>(name));

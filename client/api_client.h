@@ -63,6 +63,7 @@ class ApiClient {
   absl::StatusOr<v1::Job> RetryJob(const std::string& name, bool from_scratch);
   absl::StatusOr<v1::Job> UpdateJob(v1::UpdateJobRequest request);
   absl::Status DeleteJob(const std::string& name, bool delete_adapter);
+  absl::StatusOr<v1::ListJobCheckpointsResponse> ListJobCheckpoints(const std::string& name);
   absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
 
   // Calls on_message for every event after `after_sequence` and every heartbeat, until the job is

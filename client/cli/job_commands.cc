@@ -196,6 +196,20 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status RunCheckpoints(CliContext& context, const NameOptions& options) {
+  ASSIGN_OR_RETURN(const v1::ListJobCheckpointsResponse response,
+                   context.client->ListJobCheckpoints(options.name));
+  Table table({"CHECKPOINT", "STEP>", "ATTEMPT>", "SIZE>"});
+  for (const v1::JobCheckpoint& checkpoint : response.checkpoints()) {
+    if (context.json) std::puts(ToJson(checkpoint).c_str());
+    table.AddRow({checkpoint.name(), absl::StrCat(checkpoint.step()),
+                  checkpoint.attempt() > 0 ? absl::StrCat(checkpoint.attempt()) : "-",
+                  FormatBytes(checkpoint.size_bytes())});
+  }
+  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
 struct WatchOptions {
   std::string name;
   int64_t after = 0;
@@ -280,6 +294,12 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
   watch_command->add_option("--after", watch->after, "Leave out events up to this sequence number");
 
   AddArtifactCommands(app, run);
+
+  auto checkpoints = std::make_shared<NameOptions>();
+  AddCommand(app, run, "checkpoints", "List the states that a job could go on from",
+             "graft checkpoints jobs/k3f9", checkpoints, RunCheckpoints)
+      ->add_option("job", checkpoints->name, "Its name")
+      ->required();
 }
 
 }  // namespace graft

@@ -156,16 +156,6 @@ absl::StatusOr<json> JobOf(json file, std::string* spec_path) {
   return job;
 }
 
-// What resolution writes into a spec, and nobody else.
-void ClearResolution(v1::JobSpec& spec) {
-  for (const char* path :
-       {"fine_tune.base_model_sha256", "fine_tune.init_from_sha256", "fine_tune.data.train_sha256",
-        "fine_tune.data.validation_sha256", "evaluate.base_model_sha256", "evaluate.adapter_sha256",
-        "evaluate.data.train_sha256", "evaluate.data.validation_sha256"}) {
-    ClearField(spec, path);
-  }
-}
-
 absl::StatusOr<JobFile> Parse(const std::string& path, const std::string& text) {
   const bool yaml = absl::EndsWith(path, ".yaml") || absl::EndsWith(path, ".yml");
   ASSIGN_OR_RETURN(json file, yaml ? ParseYaml(text) : ParseJson(text));
@@ -189,6 +179,15 @@ absl::StatusOr<JobFile> Parse(const std::string& path, const std::string& text) 
 }
 
 }  // namespace
+
+void ClearResolution(v1::JobSpec& spec) {
+  for (const char* path :
+       {"fine_tune.base_model_sha256", "fine_tune.init_from_sha256", "fine_tune.data.train_sha256",
+        "fine_tune.data.validation_sha256", "evaluate.base_model_sha256", "evaluate.adapter_sha256",
+        "evaluate.data.train_sha256", "evaluate.data.validation_sha256"}) {
+    ClearField(spec, path);
+  }
+}
 
 absl::StatusOr<JobFile> ReadJobFile(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxJobFileBytes));

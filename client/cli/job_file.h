@@ -25,4 +25,7 @@ struct JobFile {
 // probably meant.
 absl::StatusOr<JobFile> ReadJobFile(const std::string& path);
 
+// Takes away what resolution writes into a spec, and nobody else: the hashes of what it names.
+void ClearResolution(v1::JobSpec& spec);
+
 }  // namespace graft

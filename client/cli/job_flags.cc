@@ -132,7 +132,8 @@ std::vector<JobFlag> MakeFineTuneFlags() {
       {"--validation-fraction", "spec.fine_tune.data.validation_fraction",
        "Share of the training data that is held out instead", kData},
       {"--max-train-rows", "spec.fine_tune.data.max_train_rows", "Only the first n rows", kData},
-      {"--init-from", "spec.fine_tune.init_from", "Adapter to begin with", kJob},
+      {"--init-from", "spec.fine_tune.init_from",
+       "Adapter to begin with, or jobs/JOB/checkpoints/STEP to go on from", kJob},
       {"--output-name", "spec.fine_tune.output_name",
        "Name of the adapter, of one job only [the job's]", kJob},
   };
@@ -171,9 +172,9 @@ std::vector<JobFlag> MakeFineTuneFlags() {
       {"--min-delta", "spec.fine_tune.training.early_stopping.min_delta", "[0]", kTraining},
       {"--checkpoint-every-steps", "spec.fine_tune.training.checkpoint.every_steps",
        "[each evaluation]", kTraining},
-      {"--on-divergence", "spec.fine_tune.training.on_divergence", "stop or skip [stop]",
       {"--checkpoint-every-seconds", "spec.fine_tune.training.checkpoint.every_seconds",
        "Besides, when the last is older; 0: none by time [600]", kTraining},
+      {"--on-divergence", "spec.fine_tune.training.on_divergence", "stop or skip [stop]",
        kTraining},
   };
   flags.insert(flags.end(), training.begin(), training.end());

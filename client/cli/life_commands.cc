@@ -1,5 +1,6 @@
-// graft cancel, pause, resume, checkpoint, retry, edit, delete.
+// graft cancel, pause, resume, checkpoint, retry, continue, edit, delete.
 
+#include <cmath>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -9,9 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/command.h"
+#include "client/cli/job_file.h"
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
+#include "client/cli/proto_fields.h"
 #include "client/cli/terminal.h"
+#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_spec.h"
 
@@ -24,9 +28,19 @@ struct LifeOptions {
   bool from_scratch = false;
 };
 
+struct ContinueOptions {
+  std::string job;
+  std::optional<int32_t> more_epochs;
+  std::optional<int64_t> more_steps;
+  std::string display_name;
+  std::string output_name;
+  bool watch = false;
+};
+
 struct EditOptions {
   std::string name;
   std::optional<std::string> display_name;
+  std::optional<std::string> deadline;
   std::optional<int32_t> priority;
   std::vector<std::string> labels;
   std::vector<std::string> removed_labels;
@@ -40,7 +54,6 @@ void PrintState(const CliContext& context, const v1::Job& job, const std::string
   std::printf("%s is %s%s\n", job.name().c_str(), StateText(job.state()).c_str(),
               Printable(more).c_str());
 }
-  std::optional<std::string> deadline;
 
 absl::Status RunCancel(CliContext& context, const LifeOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name));
@@ -78,6 +91,53 @@ absl::Status RunRetry(CliContext& context, const LifeOptions& options) {
   return options.watch ? FollowJob(context, job.name(), 0) : absl::OkStatus();
 }
 
+// The job's spec, for a whole run that ends so much after its checkpoint.
+absl::StatusOr<v1::Job> ContinuationOf(const v1::Job& job, const v1::JobCheckpoint& checkpoint,
+                                       const ContinueOptions& options) {
+  v1::Job next;
+  next.set_display_name(options.display_name.empty() ? job.display_name() : options.display_name);
+  *next.mutable_labels() = job.labels();
+  next.set_priority(job.priority());
+  next.set_study(job.study());
+  *next.mutable_spec() = job.resolved_spec();
+  ClearResolution(*next.mutable_spec());
+  v1::FineTuneSpec& spec = *next.mutable_spec()->mutable_fine_tune();
+  spec.set_init_from(checkpoint.name());
+  spec.set_output_name(options.output_name);
+  v1::TrainingSpec& training = *spec.mutable_training();
+  if (options.more_steps) {
+    training.set_max_steps(checkpoint.step() + *options.more_steps);
+  } else {
+    const double share = static_cast<double>(checkpoint.step()) / static_cast<double>(job.step());
+    const auto epochs = static_cast<int32_t>(std::ceil(job.epoch() * share - 1e-6));
+    training.clear_max_steps();
+    training.set_epochs(epochs + *options.more_epochs);
+  }
+  return next;
+}
+
+absl::Status RunContinue(CliContext& context, const ContinueOptions& options) {
+  if (options.more_epochs.has_value() == options.more_steps.has_value()) {
+    return absl::InvalidArgumentError("give one of --more-epochs and --more-steps");
+  }
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(options.job));
+  ASSIGN_OR_RETURN(const v1::ListJobCheckpointsResponse checkpoints,
+                   context.client->ListJobCheckpoints(options.job));
+  if (checkpoints.checkpoints().empty() || job.step() == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(job.name(), " has no checkpoint to go on from",
+                     job.done() && job.resolved_spec().has_fine_tune()
+                         ? "; the server keeps a job's last one for --keep-checkpoints-days"
+                         : ""));
+  }
+  v1::CreateJobRequest request;
+  ASSIGN_OR_RETURN(*request.mutable_job(),
+                   ContinuationOf(job, checkpoints.checkpoints(0), options));
+  ASSIGN_OR_RETURN(const v1::Job next, context.client->CreateJob(std::move(request)));
+  PrintState(context, next, absl::StrCat(": ", next.state_reason()));
+  return options.watch ? FollowJob(context, next.name(), 0) : absl::OkStatus();
+}
+
 absl::StatusOr<v1::UpdateJobRequest> ToRequest(const EditOptions& options) {
   v1::UpdateJobRequest request;
   v1::Job& job = *request.mutable_job();
@@ -90,6 +150,12 @@ absl::StatusOr<v1::UpdateJobRequest> ToRequest(const EditOptions& options) {
   if (options.priority) {
     job.set_priority(*options.priority);
     mask.add_paths("priority");
+  }
+  if (options.deadline) {
+    mask.add_paths("deadline");
+    if (*options.deadline != "none") {
+      RETURN_IF_ERROR(Annotate(SetField(job, "deadline", *options.deadline), "--deadline"));
+    }
   }
   for (const std::string& label : options.labels) {
     const std::pair<std::string, std::string> entry =
@@ -151,12 +217,6 @@ CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name
 }  // namespace
 
 void AddLifeCommands(CLI::App& app, RunCommand& run) {
-  if (options.deadline) {
-    mask.add_paths("deadline");
-    if (*options.deadline != "none") {
-      RETURN_IF_ERROR(Annotate(SetField(job, "deadline", *options.deadline), "--deadline"));
-    }
-  }
   AddLifeCommand(app, run, "cancel", "Cancel a job that is not done",
                  std::make_shared<LifeOptions>(), RunCancel);
   AddLifeCommand(app, run, "pause",
@@ -175,6 +235,23 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
   retry_command->add_flag("--from-scratch", retry->from_scratch, "Begin anew");
   retry_command->add_flag("--watch", retry->watch, "Follow it to its end");
 
+  auto more = std::make_shared<ContinueOptions>();
+  CLI::App* continue_command =
+      AddCommand(app, run, "continue",
+                 "Train a job for longer, as a new job that goes on from its newest checkpoint",
+                 "graft continue jobs/k3f9 --more-epochs 3 --watch", more, RunContinue);
+  continue_command->add_option("job", more->job, "Its name")->required();
+  continue_command
+      ->add_option("--more-epochs", more->more_epochs, "Passes over the data after the checkpoint")
+      ->check(CLI::Range(1, kMaxEpochs));
+  continue_command
+      ->add_option("--more-steps", more->more_steps, "Optimiser steps after the checkpoint")
+      ->check(CLI::Range(int64_t{1}, kMaxSteps));
+  continue_command->add_option("--name", more->display_name, "A name for people [that job's]");
+  continue_command->add_option("--output-name", more->output_name,
+                               "Name of the adapter [the new job's id]");
+  continue_command->add_flag("--watch", more->watch, "Follow it to its end");
+
   auto edit = std::make_shared<EditOptions>();
   CLI::App* edit_command =
       AddCommand(app, run, "edit", "Change a job's name, priority, deadline or labels",
@@ -182,6 +259,9 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
   edit_command->add_option("job", edit->name, "Its name")->required();
   edit_command->add_option("--name", edit->display_name, "Another name for people");
   edit_command->add_option("--priority", edit->priority, "Higher runs first, -1000 to 1000");
+  edit_command->add_option("--deadline", edit->deadline,
+                           "It fails if it is not done by then: 8h (from now), "
+                           "\"2026-11-28 08:00\"; none: no deadline");
   edit_command->add_option("--label", edit->labels, "KEY=VALUE, may be repeated");
   edit_command->add_option("--remove-label", edit->removed_labels, "KEY, may be repeated");
 
@@ -194,6 +274,3 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
 }
 
 }  // namespace graft
-  edit_command->add_option("--deadline", edit->deadline,
-                           "It fails if it is not done by then: 8h (from now), "
-                           "\"2026-11-28 08:00\"; none: no deadline");

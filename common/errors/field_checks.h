@@ -48,6 +48,8 @@ class FieldScope {
   void Share(absl::string_view field, double value) const;
   void AtMostBytes(absl::string_view field, absl::string_view text, int limit) const;
   void Name(absl::string_view field, absl::string_view name) const;
+  // The violations of a status, whose paths are whole.
+  void Take(const absl::Status& status) const { violations_.AddAll(status); }
 
  private:
   Violations& violations_;

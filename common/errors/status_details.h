@@ -39,6 +39,7 @@ inline constexpr char kReasonCheckpointCorrupt[] = "CHECKPOINT_CORRUPT";
 inline constexpr char kReasonModelMissing[] = "MODEL_MISSING";
 inline constexpr char kReasonAdapterMissing[] = "ADAPTER_MISSING";
 inline constexpr char kReasonDatasetMissing[] = "DATASET_MISSING";
+inline constexpr char kReasonCheckpointMissing[] = "CHECKPOINT_MISSING";
 
 // `status` with ErrorInfo{reason, domain "graft"} added. OK stays OK.
 absl::Status WithReason(absl::Status status, absl::string_view reason);

@@ -27,6 +27,8 @@ struct SpecFacts {
   const v1::Adapter* adapter = nullptr;  // init_from, or the adapter to evaluate.
   const v1::Dataset* train = nullptr;
   const v1::Dataset* validation = nullptr;
+  // The resolved spec of the job whose checkpoint init_from names.
+  const v1::FineTuneSpec* continued = nullptr;
 };
 
 // Defaults that belong to the installation.

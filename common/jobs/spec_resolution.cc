@@ -2,7 +2,9 @@
 
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/continuation.h"
 #include "common/jobs/method.h"
+#include "common/jobs/names.h"
 #include "common/jobs/share.h"
 #include "common/jobs/spec_checks.h"
 
@@ -101,9 +103,9 @@ void ResolveTraining(const SpecDefaults& defaults, bool trunk_trains, v1::Traini
   if (!training.has_eval_every_steps()) training.set_eval_every_steps(0);
   v1::CheckpointPolicy& checkpoint = *training.mutable_checkpoint();
   if (!checkpoint.has_every_steps()) checkpoint.set_every_steps(0);
+  if (!checkpoint.has_every_seconds()) checkpoint.set_every_seconds(600);
   if (!checkpoint.has_keep_last()) checkpoint.set_keep_last(2);
   if (training.on_divergence() == v1::DIVERGENCE_POLICY_UNSPECIFIED) {
-  if (!checkpoint.has_every_seconds()) checkpoint.set_every_seconds(600);
     training.set_on_divergence(v1::DIVERGENCE_POLICY_STOP);
   }
 }
@@ -129,6 +131,22 @@ bool CheckRoom(const Room& room, const v1::Model& model, absl::string_view field
                                                 " virtual tokens"),
                              ": a prompt and what follows it need 2"));
   return available >= 2;
+}
+
+void CheckGoesOn(const v1::FineTuneSpec* from, const v1::FineTuneSpec& spec,
+                 const FieldScope& scope) {
+  const std::optional<CheckpointRef> checkpoint = InitialCheckpoint(spec);
+  if (!checkpoint) return;
+  if (from == nullptr) {
+    return scope.Add("init_from", "names a job that is not known here, or is no training");
+  }
+  CheckContinues(*from, JobName(checkpoint->job), spec, scope);
+  const v1::TrainingSpec& training = spec.training();
+  if (training.has_max_steps() && training.max_steps() <= checkpoint->step) {
+    scope.Add("training.max_steps", absl::StrCat("is ", training.max_steps(),
+                                                 ", of the whole run; the checkpoint is at step ",
+                                                 checkpoint->step, " already"));
+  }
 }
 
 void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::FineTuneSpec& spec,
@@ -164,6 +182,7 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
   spec.mutable_evaluation()->set_lead3_baseline(false);
   spec.mutable_evaluation()->set_untuned_baseline(false);
   spec.mutable_evaluation()->set_oracle_baseline(false);
+  CheckGoesOn(facts.continued, spec, scope);
 }
 
 // The lengths that the adapter was trained with, as far as what is set leaves room for them.
@@ -318,7 +337,7 @@ SpecReferences ReferencesOf(const v1::JobSpec& spec, absl::string_view path) {
   const v1::FineTuneSpec& fine_tune = spec.fine_tune();
   const FieldScope scope(unused, FieldScope(unused, path).Path("fine_tune"));
   names.base_model = {fine_tune.base_model(), scope.Path("base_model")};
-  names.adapter = {fine_tune.init_from(), scope.Path("init_from")};
+  names.adapter = {InitialAdapter(fine_tune), scope.Path("init_from")};
   names.train = {fine_tune.data().train(), scope.Path("data.train")};
   names.validation = {fine_tune.data().validation(), scope.Path("data.validation")};
   return names;

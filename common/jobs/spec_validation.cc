@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_join.h"
 #include "common/base/limits.h"
+#include "common/jobs/continuation.h"
 #include "common/jobs/spec_checks.h"
 
 namespace graft {
@@ -116,9 +117,9 @@ void CheckTraining(const v1::TrainingSpec& training, const FieldScope& scope) {
   scope.Between<int64_t>("eval_every_steps", training.eval_every_steps(), 0, kMaxSteps);
   const FieldScope checkpoint = scope.At("checkpoint");
   checkpoint.Between<int64_t>("every_steps", training.checkpoint().every_steps(), 0, kMaxSteps);
-  if (training.checkpoint().has_keep_last()) {
   checkpoint.Between<double>("every_seconds", training.checkpoint().every_seconds(), 0,
                              kMaxCheckpointSeconds);
+  if (training.checkpoint().has_keep_last()) {
     checkpoint.Between("keep_last", training.checkpoint().keep_last(), 1, kMaxKeptCheckpoints);
   }
   scope.Require(v1::DivergencePolicy_IsValid(training.on_divergence()), "on_divergence",
@@ -157,7 +158,9 @@ void CheckFineTune(const v1::FineTuneSpec& spec, const FieldScope& scope) {
                      "belongs to evaluate jobs");
   evaluation.Require(!spec.evaluation().oracle_baseline(), "oracle_baseline",
                      "belongs to evaluate jobs");
-  if (!spec.init_from().empty()) {
+  if (ContinuesJob(spec)) {
+    scope.Take(ParseCheckpointName(spec.init_from(), scope.Path("init_from")).status());
+  } else if (!spec.init_from().empty()) {
     scope.Name("init_from", spec.init_from());
     scope.Require(!MakesModel(spec.method()), "init_from",
                   "names an adapter, which a full job does not have");

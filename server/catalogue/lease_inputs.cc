@@ -8,6 +8,7 @@
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/artifacts.h"
+#include "common/jobs/continuation.h"
 #include "common/jobs/job_spec.h"
 #include "common/rpc/status.h"
 
@@ -70,8 +71,8 @@ absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* l
       "model", model_name, model.sha256(),
       evaluates ? spec.evaluate().base_model_sha256() : spec.fine_tune().base_model_sha256()));
   *lease->mutable_base_model() = FilesOf(model);
-  const std::string& adapter_name =
-      evaluates ? spec.evaluate().adapter() : spec.fine_tune().init_from();
+  const std::string adapter_name =
+      evaluates ? spec.evaluate().adapter() : InitialAdapter(spec.fine_tune());
   if (!adapter_name.empty()) {
     ASSIGN_OR_RETURN(const v1::Adapter adapter, store.GetAdapter(adapter_name));
     RETURN_IF_ERROR(CheckHash(
@@ -96,6 +97,10 @@ absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* l
   lease->set_display_name(claim.job.display_name());
   lease->set_base_model_name(model_name);
   if (!claim.checkpoint.empty()) *lease->mutable_checkpoint() = SetOf(claim.checkpoint);
+  if (claim.checkpoint.empty() && !evaluates && ContinuesJob(spec.fine_tune())) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "it goes on from ", spec.fine_tune().init_from(), ", which was corrupt or is gone"));
+  }
   lease->set_checkpoint_step(claim.checkpoint_step);
   const auto bytes = static_cast<int64_t>(lease->ByteSizeLong());
   if (bytes <= kMaxLeaseBytes) return absl::OkStatus();

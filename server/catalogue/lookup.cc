@@ -12,6 +12,8 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/formats/graft_json.h"
+#include "common/jobs/continuation.h"
+#include "common/jobs/names.h"
 #include "common/jobs/trained_with.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -59,6 +61,7 @@ struct Found {
   v1::Model model;
   v1::Adapter adapter;
   v1::Dataset train, validation;
+  v1::FineTuneSpec continued;
   Violations missing;  // Models and adapters.
   Violations missing_data;
 };
@@ -94,6 +97,21 @@ absl::Status LookUp(JobStore& store, const SpecReferences& references, const v1:
     RETURN_IF_ERROR(
         Take(FindDataset(store, references.validation), found.validation, found.missing_data));
   }
+  return absl::OkStatus();
+}
+
+// The job whose checkpoint the spec names. That the checkpoint is there, the store sees to.
+absl::Status FindContinued(JobStore& store, const v1::FineTuneSpec& spec,
+                           const SpecReference& init_from, Found& found) {
+  ASSIGN_OR_RETURN(const CheckpointRef checkpoint,
+                   ParseCheckpointName(spec.init_from(), init_from.field));
+  absl::StatusOr<v1::Job> job = store.GetJob(JobName(checkpoint.job));
+  if (absl::IsNotFound(job.status())) {
+    found.missing.Add(init_from.field, job.status().message(), kReasonCheckpointMissing);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(job.status());
+  found.continued = std::move(*job->mutable_resolved_spec()->mutable_fine_tune());
   return absl::OkStatus();
 }
 
@@ -139,7 +157,12 @@ absl::StatusOr<ResolvedFromStore> ResolveFromStore(const Catalogue& catalogue,
   Found found;
   RETURN_IF_ERROR(LookUp(catalogue.store, references, data, found));
   if (spec.has_evaluate()) RETURN_IF_ERROR(FillTrainedWith(catalogue.blobs, found.adapter));
+  const bool continues = spec.has_fine_tune() && ContinuesJob(spec.fine_tune());
+  if (continues) {
+    RETURN_IF_ERROR(FindContinued(catalogue.store, spec.fine_tune(), references.adapter, found));
+  }
   SpecFacts facts;
+  if (continues) facts.continued = &found.continued;
   if (!found.model.name().empty()) facts.base_model = &found.model;
   if (!references.adapter.name.empty()) facts.adapter = &found.adapter;
   if (!references.train.name.empty()) facts.train = &found.train;

@@ -11,6 +11,7 @@
 #include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
 #include "common/jobs/names.h"
+#include "common/jobs/timestamps.h"
 #include "common/telemetry/log.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/log_source.h"
@@ -63,10 +64,10 @@ JobUpdate ToUpdate(const v1::UpdateJobRequest& request) {
   for (const std::string& path : request.update_mask().paths()) {
     if (path == "display_name") update.display_name = job.display_name();
     if (path == "priority") update.priority = job.priority();
-    if (path == "labels") {
     if (path == "deadline") {
       update.deadline = job.has_deadline() ? FromTimestamp(job.deadline()) : absl::InfiniteFuture();
     }
+    if (path == "labels") {
       update.clear_labels = true;
       for (const auto& [key, value] : job.labels()) update.labels[key] = value;
     } else if (absl::StartsWith(path, kLabelPath)) {
@@ -117,8 +118,8 @@ absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const Reques
   *job.job.mutable_labels() = asked.labels();
   job.job.set_priority(asked.priority());
   job.job.set_study(asked.study());
-  *job.job.mutable_spec() = asked.spec();
   if (asked.has_deadline()) *job.job.mutable_deadline() = asked.deadline();
+  *job.job.mutable_spec() = asked.spec();
   ASSIGN_OR_RETURN(ResolvedFromStore resolved,
                    ResolveFromStore(context_.catalogue, asked.spec(),
                                     context_.options.spec_defaults, "job.spec"));
@@ -245,6 +246,20 @@ grpc::ServerUnaryReactor* JobService::UpdateJob(CallbackServerContext* call,
          const v1::UpdateJobRequest& asked) -> absl::StatusOr<v1::Job> {
         RETURN_IF_ERROR(ValidateUpdateJob(asked));
         return store.UpdateJob(name, ToUpdate(asked), RequestKeyOf(asked));
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::ListJobCheckpoints(
+    CallbackServerContext* call, const v1::ListJobCheckpointsRequest* request,
+    v1::ListJobCheckpointsResponse* response) {
+  return context_.runtime.Unary(
+      call, *request, {"JobService.ListJobCheckpoints", "jobs.get", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        ASSIGN_OR_RETURN(const std::string id, ParseJobId(request->name()));
+        ASSIGN_OR_RETURN(std::vector<v1::JobCheckpoint> checkpoints,
+                         context_.store.ListCheckpoints(JobName(id)));
+        response->mutable_checkpoints()->Assign(checkpoints.begin(), checkpoints.end());
+        return absl::OkStatus();
       });
 }
 

@@ -38,6 +38,9 @@ class JobService final : public v1::JobService::CallbackService {
   grpc::ServerUnaryReactor* UpdateJob(grpc::CallbackServerContext* call,
                                       const v1::UpdateJobRequest* request,
                                       v1::Job* response) override;
+  grpc::ServerUnaryReactor* ListJobCheckpoints(grpc::CallbackServerContext* call,
+                                               const v1::ListJobCheckpointsRequest* request,
+                                               v1::ListJobCheckpointsResponse* response) override;
   grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext* call,
                                       const v1::DeleteJobRequest* request,
                                       google::protobuf::Empty* response) override;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/jobs/continuation.h"
 #include "server/store/lease_verbs.h"
 #include "server/store/needs.h"
 
@@ -42,6 +43,26 @@ absl::StatusOr<bool> DropCorruptCheckpoint(VerbContext& context, JobRow& row,
 absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rpc::Status& error) {
   ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
   return LoseAttemptAnywhere(context, row, {absl::StrCat(error.message(), "; ", how)}, error);
+}
+
+absl::StatusOr<std::vector<v1::JobCheckpoint>> DoListCheckpoints(VerbContext& context,
+                                                                 absl::string_view name) {
+  ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, name));
+  ASSIGN_OR_RETURN(const auto rows, context.tables.ListCheckpoints(row.number));
+  std::vector<v1::JobCheckpoint> checkpoints;
+  for (const CheckpointRow& each : rows) {
+    v1::JobCheckpoint& checkpoint = checkpoints.emplace_back();
+    checkpoint.set_name(CheckpointName(row.job.name(), each.step));
+    checkpoint.set_step(each.step);
+    checkpoint.set_attempt(each.attempt);
+    ASSIGN_OR_RETURN(
+        const auto files,
+        context.tables.ListFiles(HolderKind::kCheckpoint, CheckpointHolder(row.number, each.step)));
+    int64_t bytes = 0;
+    for (const v1::Artifact& file : files) bytes += file.size_bytes();
+    checkpoint.set_size_bytes(bytes);
+  }
+  return checkpoints;
 }
 
 absl::StatusOr<int64_t> DoPruneCheckpoints(VerbContext& context, int limit) {

@@ -21,4 +21,7 @@ absl::Status GoOnFromEarlier(VerbContext& context, JobRow& row, const google::rp
 // At most `limit` of those kept for longer than checkpoint_lifetime. Returns how many.
 absl::StatusOr<int64_t> DoPruneCheckpoints(VerbContext& context, int limit);
 
+absl::StatusOr<std::vector<v1::JobCheckpoint>> DoListCheckpoints(VerbContext& context,
+                                                                 absl::string_view name);
+
 }  // namespace graft

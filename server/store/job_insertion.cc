@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/jobs/continuation.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/method.h"
 #include "common/jobs/names.h"
@@ -38,7 +40,7 @@ std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
   } else {
     add(ResourceKind::kModel, resolved.fine_tune().base_model(),
         resolved.fine_tune().base_model_sha256());
-    add(ResourceKind::kAdapter, resolved.fine_tune().init_from(),
+    add(ResourceKind::kAdapter, InitialAdapter(resolved.fine_tune()),
         resolved.fine_tune().init_from_sha256());
   }
   add(ResourceKind::kDataset, data.train(), data.train_sha256());
@@ -81,8 +83,6 @@ absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
 
 }  // namespace
 
-absl::Status CheckQueue(VerbContext& context) {
-  ASSIGN_OR_RETURN(const int64_t queued, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
 absl::Status CheckDeadline(VerbContext& context, absl::Time deadline) {
   if (deadline > context.Now()) return absl::OkStatus();
   return FieldViolation(
@@ -91,11 +91,54 @@ absl::Status CheckDeadline(VerbContext& context, absl::Time deadline) {
                    absl::FormatTime(absl::RFC3339_sec, context.Now(), absl::UTCTimeZone())));
 }
 
+absl::Status CheckQueue(VerbContext& context) {
+  ASSIGN_OR_RETURN(const int64_t queued, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
   if (queued < context.options.max_queued_jobs) return absl::OkStatus();
   return WithRetryDelay(WithReason(absl::ResourceExhaustedError(
                                        absl::StrCat("the queue is full: ", queued, " jobs wait")),
                                    kReasonQueueFull),
                         kQueueFullRetry);
+}
+
+absl::StatusOr<std::optional<StartingPoint>> FindStart(VerbContext& context,
+                                                       const v1::JobSpec& resolved) {
+  const auto wanted =
+      resolved.has_fine_tune() ? InitialCheckpoint(resolved.fine_tune()) : std::nullopt;
+  if (!wanted) return std::nullopt;
+  const auto missing = [](const std::string& what) {
+    Violations violations;
+    violations.Add("job.spec.fine_tune.init_from", what, kReasonCheckpointMissing);
+    return violations.ToStatus();
+  };
+  ASSIGN_OR_RETURN(const auto from, context.tables.FindJob(wanted->job));
+  if (!from) return missing(absl::StrCat("there is no ", JobName(wanted->job)));
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(from->number));
+  std::vector<int64_t> steps;
+  for (const CheckpointRow& checkpoint : checkpoints) {
+    if (checkpoint.step == wanted->step) return StartingPoint{*from, checkpoint};
+    steps.push_back(checkpoint.step);
+  }
+  return missing(absl::StrCat(
+      from->job.name(), " has no checkpoint of step ", wanted->step,
+      steps.empty() ? ", nor any other" : absl::StrCat("; it has ", absl::StrJoin(steps, ", "))));
+}
+
+std::string BeginAt(const StartingPoint& start, JobRow& row) {
+  row.needs = start.checkpoint.needs;
+  row.saved_step = start.checkpoint.step;
+  row.job.set_step(start.checkpoint.step);
+  return absl::StrCat("goes on from step ", start.checkpoint.step);
+}
+
+absl::Status GiveCheckpoint(VerbContext& context, const StartingPoint& start, const JobRow& to) {
+  const int64_t step = start.checkpoint.step;
+  const CheckpointRow row = {
+      .step = step, .attempt = 0, .needs = start.checkpoint.needs, .kept_since = {}};
+  ASSIGN_OR_RETURN(
+      const std::vector<v1::Artifact> files,
+      context.tables.ListFiles(HolderKind::kCheckpoint, CheckpointHolder(start.job.number, step)));
+  RETURN_IF_ERROR(context.tables.PutCheckpoint(to.number, row));
+  return context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(to.number, step), files);
 }
 
 absl::Status CheckInsertion(VerbContext& context, const v1::JobSpec& resolved) {

@@ -67,7 +67,7 @@ struct StoreOptions {
   absl::Duration pause_after_return = absl::Seconds(10);
   // How long an answer is kept for its request_id. At least 24 h in production.
   absl::Duration request_id_lifetime = absl::Hours(24);
-  // How long a job that failed or was cancelled keeps its last checkpoint, for a retry.
+  // How long a job that is done keeps its last checkpoint, to be gone on from.
   absl::Duration checkpoint_lifetime = absl::Hours(24 * 7);
   // Called after each commit with the time it took and how many changes it made durable. Under no
   // lock, on the thread that writes: must be quick. Optional.
@@ -296,6 +296,9 @@ class JobStore {
   // QUEUED and PAUSED become CANCELLED, RUNNING and PAUSING become CANCELLING; any other state
   // stays. Returns the job.
   virtual absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) = 0;
+  // What the job could go on from, newest first.
+  virtual absl::StatusOr<std::vector<v1::JobCheckpoint>> ListCheckpoints(
+      absl::string_view name) = 0;
   // The verbs below return the job. FAILED_PRECONDITION (WRONG_STATE) in another state than those
   // that are named; the message says what would help.
   // QUEUED becomes PAUSED, RUNNING becomes PAUSING.
@@ -361,14 +364,14 @@ class JobStore {
   // failures), PAUSING ones are PAUSED, CANCELLING ones CANCELLED. Returns the jobs. After a
   // restart of the store every lease has a full term again.
   virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
-  // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none. Now,
-  // when the first ExpireLeases after a restart has yet to give one its term.
-  virtual absl::StatusOr<absl::Duration> NextExpiry() = 0;
   // Fails jobs whose deadline has come, by the date, in whatever state they are (some of them,
   // where there are many). Returns them.
   virtual absl::StatusOr<std::vector<std::string>> EndOverdue() = 0;
   // The next deadline of a job that is not done; InfiniteFuture when there is none.
   virtual absl::StatusOr<absl::Time> NextDeadline() = 0;
+  // Boottime at which the next lease ends unless renewed; InfiniteDuration when there is none. Now,
+  // when the first ExpireLeases after a restart has yet to give one its term.
+  virtual absl::StatusOr<absl::Duration> NextExpiry() = 0;
   // The worker has started anew: leases of its other instances end at once, as if expired.
   virtual absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(
       const WorkerRef& worker) = 0;

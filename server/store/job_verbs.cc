@@ -10,6 +10,7 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
+#include "common/jobs/timestamps.h"
 #include "server/store/catalogue_verbs.h"
 #include "server/store/job_insertion.h"
 #include "server/store/needs.h"
@@ -55,11 +56,11 @@ absl::StatusOr<std::string> DeleteOutput(VerbContext& context, const JobRow& row
 }  // namespace
 
 absl::Status DoCheckJob(VerbContext& context, const NewJob& new_job) {
-  return CheckInsertion(context, new_job.job.resolved_spec());
   if (new_job.job.has_deadline()) {
     RETURN_IF_ERROR(CheckDeadline(context, FromTimestamp(new_job.job.deadline())));
   }
   RETURN_IF_ERROR(FindStart(context, new_job.job.resolved_spec()).status());
+  return CheckInsertion(context, new_job.job.resolved_spec());
 }
 
 absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job) {
@@ -70,13 +71,19 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
     *row.job.mutable_labels() = new_job.job.labels();
     row.job.set_priority(new_job.job.priority());
     row.job.set_study(new_job.job.study());
-    *row.job.mutable_warnings() = new_job.job.warnings();
     if (new_job.job.has_deadline()) *row.job.mutable_deadline() = new_job.job.deadline();
+    *row.job.mutable_warnings() = new_job.job.warnings();
     row.needs = NeedsOf(new_job.job.resolved_spec());
     v1::Job specs;
     *specs.mutable_spec() = new_job.job.spec();
     *specs.mutable_resolved_spec() = new_job.job.resolved_spec();
-    return InsertQueued(context, row, std::move(specs), "submitted");
+    ASSIGN_OR_RETURN(const auto start, FindStart(context, specs.resolved_spec()));
+    const std::string how =
+        start ? absl::StrCat("; ", BeginAt(*start, row), " of ", start->job.job.name()) : "";
+    ASSIGN_OR_RETURN(v1::Job job,
+                     InsertQueued(context, row, std::move(specs), absl::StrCat("submitted", how)));
+    if (start) RETURN_IF_ERROR(GiveCheckpoint(context, *start, row));
+    return job;
   });
 }
 

@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
+#include "common/jobs/timestamps.h"
 #include "server/store/failures.h"
 #include "server/store/job_insertion.h"
 #include "server/store/needs.h"
@@ -88,17 +89,14 @@ const char* WhyNotRetried(v1::JobState state) {
   }
 }
 
-// The new job goes on from it.
-absl::Status GiveCheckpoint(VerbContext& context, const JobRow& from, const CheckpointRow& made,
-                            JobRow& to) {
-  const CheckpointRow row = {
-      .step = made.step, .attempt = 0, .needs = made.needs, .kept_since = {}};
-  ASSIGN_OR_RETURN(
-      const std::vector<v1::Artifact> files,
-      context.tables.ListFiles(HolderKind::kCheckpoint, CheckpointHolder(from.number, made.step)));
-  RETURN_IF_ERROR(context.tables.PutCheckpoint(to.number, row));
-  return context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(to.number, made.step),
-                                 files);
+// Where a retry of the job goes on: at its newest checkpoint, else where it began itself.
+absl::StatusOr<std::optional<StartingPoint>> StartOfRetry(VerbContext& context,
+                                                          const JobRow& failed,
+                                                          const v1::JobSpec& resolved,
+                                                          bool from_scratch) {
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(failed.number));
+  if (!from_scratch && !checkpoints.empty()) return StartingPoint{failed, checkpoints[0]};
+  return FindStart(context, resolved);
 }
 
 absl::Status ChangeLabels(const JobUpdate& update, v1::Job& job) {
@@ -125,8 +123,8 @@ absl::StatusOr<v1::Job> Retry(VerbContext& context, absl::string_view name, bool
   }
   ASSIGN_OR_RETURN(v1::Job specs, context.tables.ReadSpecs(failed.number));
   RETURN_IF_ERROR(CheckInsertion(context, specs.resolved_spec()));
-  ASSIGN_OR_RETURN(auto checkpoints, context.tables.ListCheckpoints(failed.number));
-  if (from_scratch) checkpoints.clear();
+  ASSIGN_OR_RETURN(const auto start,
+                   StartOfRetry(context, failed, specs.resolved_spec(), from_scratch));
 
   JobRow row;
   row.job.set_display_name(failed.job.display_name());
@@ -136,19 +134,15 @@ absl::StatusOr<v1::Job> Retry(VerbContext& context, absl::string_view name, bool
   *row.job.mutable_warnings() = failed.job.warnings();
   row.job.set_retry_of(failed.job.name());
   row.needs = NeedsOf(specs.resolved_spec());
-  std::string reason = absl::StrCat("retry of ", failed.job.name(), "; begins anew");
-  if (!checkpoints.empty()) {
-    row.needs = checkpoints[0].needs;
-    row.saved_step = checkpoints[0].step;
-    row.job.set_step(checkpoints[0].step);
+  std::string how = "begins anew";
+  if (start) {
+    how = BeginAt(*start, row);
     row.job.set_total_steps(failed.job.total_steps());
-    reason =
-        absl::StrCat("retry of ", failed.job.name(), "; goes on from step ", checkpoints[0].step);
   }
-  ASSIGN_OR_RETURN(v1::Job job, InsertQueued(context, row, std::move(specs), reason));
-  if (!checkpoints.empty()) {
-    RETURN_IF_ERROR(GiveCheckpoint(context, failed, checkpoints[0], row));
-  }
+  ASSIGN_OR_RETURN(v1::Job job,
+                   InsertQueued(context, row, std::move(specs),
+                                absl::StrCat("retry of ", failed.job.name(), "; ", how)));
+  if (start) RETURN_IF_ERROR(GiveCheckpoint(context, *start, row));
   return job;
 }
 
@@ -228,18 +222,18 @@ absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name
           absl::AbortedError(absl::StrCat(row.job.name(), " has the etag ", row.job.etag(),
                                           " by now, not ", update.etag, "; read it again")),
           kReasonVersionChanged);
-    if (update.deadline == absl::InfiniteFuture()) {
-      row.job.clear_deadline();
-    } else if (update.deadline) {
-      RETURN_IF_ERROR(CheckDeadline(context, *update.deadline));
-      *row.job.mutable_deadline() = ToTimestamp(*update.deadline);
-    }
     }
     if ((update.priority || update.deadline) && row.job.done()) {
       return WrongState(row, "priority and deadline of a job that is done cannot be changed");
     }
     if (update.display_name) row.job.set_display_name(*update.display_name);
     if (update.priority) row.job.set_priority(*update.priority);
+    if (update.deadline == absl::InfiniteFuture()) {
+      row.job.clear_deadline();
+    } else if (update.deadline) {
+      RETURN_IF_ERROR(CheckDeadline(context, *update.deadline));
+      *row.job.mutable_deadline() = ToTimestamp(*update.deadline);
+    }
     RETURN_IF_ERROR(ChangeLabels(update, row.job));
     RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
     RETURN_IF_ERROR(SaveJob(context, row, row.job.state()));

@@ -70,6 +70,10 @@ class TransactionalStore : public JobStore {
     return Write<v1::Job>(
         [&](VerbContext& context) { return DoResumeJob(context, name, request); });
   }
+  absl::StatusOr<std::vector<v1::JobCheckpoint>> ListCheckpoints(absl::string_view name) override {
+    return Read<std::vector<v1::JobCheckpoint>>(
+        [&](VerbContext& context) { return DoListCheckpoints(context, name); });
+  }
   absl::StatusOr<v1::Job> CheckpointJob(absl::string_view name,
                                         const RequestKey& request) override {
     return Write<v1::Job>(
@@ -130,10 +134,6 @@ class TransactionalStore : public JobStore {
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoExpireLeases(context); }, WritePlace::kFirst);
   }
-  absl::StatusOr<absl::Duration> NextExpiry() override {
-    return Read<absl::Duration>([](VerbContext& context) { return DoNextExpiry(context); });
-  }
-  absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(const WorkerRef& worker) override {
   absl::StatusOr<std::vector<std::string>> EndOverdue() override {
     ASSIGN_OR_RETURN(const absl::Time next, NextDeadline());
     if (next > options_.clock->Now()) return std::vector<std::string>();
@@ -143,6 +143,10 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<absl::Time> NextDeadline() override {
     return Read<absl::Time>([](VerbContext& context) { return DoNextDeadline(context); });
   }
+  absl::StatusOr<absl::Duration> NextExpiry() override {
+    return Read<absl::Duration>([](VerbContext& context) { return DoNextExpiry(context); });
+  }
+  absl::StatusOr<std::vector<std::string>> ReleaseOtherInstances(const WorkerRef& worker) override {
     return Write<std::vector<std::string>>(
         [&](VerbContext& context) { return DoReleaseOtherInstances(context, worker); });
   }

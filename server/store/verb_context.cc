@@ -60,9 +60,8 @@ absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
   return absl::OkStatus();
 }
 
-// What a job that is done keeps of its checkpoints: the newest one, if it may be retried.
-absl::Status KeepForRetry(VerbContext& context, const JobRow& row) {
-  if (row.job.state() == v1::JOB_STATE_SUCCEEDED) return DropCheckpoints(context, row.number, 0);
+// What a job that is done keeps of its checkpoints: the newest one, to go on from.
+absl::Status KeepNewestCheckpoint(VerbContext& context, const JobRow& row) {
   RETURN_IF_ERROR(DropCheckpoints(context, row.number, 1));
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   if (checkpoints.empty()) return absl::OkStatus();
@@ -81,7 +80,7 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason) {
   ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));
   context.failure_class = reason.failure_class;
-  if (row.job.done()) RETURN_IF_ERROR(KeepForRetry(context, row));
+  if (row.job.done()) RETURN_IF_ERROR(KeepNewestCheckpoint(context, row));
   return AddEvent(context, row, std::move(event));
 }
 

@@ -65,8 +65,7 @@ absl::Status DropCheckpoint(VerbContext& context, int64_t job, int64_t step);
 absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep);
 // For people: "begins again", or from which checkpoint.
 absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row);
-// ChangeState with its event. A job that is done keeps no checkpoint but, if it may be retried, the
-// newest.
+// ChangeState with its event. A job that is done keeps no checkpoint but the newest.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
 // A PAUSING job becomes PAUSED, at the step of its newest checkpoint. `ended`: what ended its

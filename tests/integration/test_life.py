@@ -1,11 +1,14 @@
 """The life of a job: paused, resumed, retried, changed; each to the bit of a run that nobody disturbed."""
 
 import json
+import os
 import random
+import signal
+import subprocess
 
 import pytest
 
-from conftest import wait_until
+from conftest import BUILD, load, wait_until
 from test_survival import adapter_hash, assert_gap_free, checkpoints, evaluations, losses
 
 QUICK = ["--eval-samples", "4", "--threads", "1", "--batch-size", "2", "--max-source-tokens", "32", "--max-target-tokens", "8"]

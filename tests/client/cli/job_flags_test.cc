@@ -208,7 +208,7 @@ TEST(JobFlagsTest, EveryFlagHasItsField) {
     for (const JobFlag& flag : *flags) {
       if (flag.path == nullptr) continue;
       bool accepted = false;
-      for (const char* text : {"1", "true", "lora", "fp32", "linear", "stop", "random"}) {
+      for (const char* text : {"1", "true", "lora", "fp32", "linear", "stop", "random", "8h"}) {
         JobFlagValues values;
         for (const JobFlag& other : *flags) values.values[other.name] = "";
         values.values[flag.name] = text;

@@ -40,7 +40,7 @@ TEST(ProgramTest, AloneItListsItsCommandsByGroup) {
   EXPECT_EQ(answer.out, "");
   for (const char* part :
        {"\nJobs\n", "\n  submit      Submit a fine-tune job\n", "\n  logs ",
-        "\nA job's life: cancel, pause, resume, checkpoint, retry, edit, delete\n",
+        "\nA job's life: cancel, pause, resume, checkpoint, retry, continue, edit, delete\n",
         "\nModels, data and adapters\n", "\n  rouge ", "graft COMMAND --help"}) {
     EXPECT_THAT(answer.error, HasSubstr(part));
   }

@@ -219,8 +219,85 @@ TEST_P(LifeTest, ARetryIsANewJobThatGoesOnFromTheNewestCheckpoint) {
   EXPECT_THAT(again->checkpoint, SizeIs(1));
   ASSERT_OK(store().FinishAttempt(fixture_.LeaseOf(*again, kWorker), 0, StoreFixture::Success()));
   EXPECT_EQ(store().GetAdapter("j1")->job(), "jobs/j2");
-  EXPECT_FALSE(Named('5')) << "one that succeeded is not retried";
+  EXPECT_TRUE(Named('5')) << "it may be trained further";
   ExpectWrongState(store().RetryJob("jobs/j2", false, {}).status(), "init_from");
+}
+
+TEST_P(LifeTest, AJobGoesOnFromAnothersCheckpointWhichItHoldsItself) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 3, '3');
+  Save(lease, 5, '5');
+  NewJob job = StoreFixture::LoraJob();
+  job.request = {"r", "b"};
+  v1::FineTuneSpec& spec = *job.job.mutable_resolved_spec()->mutable_fine_tune();
+  spec.set_init_from("jobs/j1/checkpoints/3");
+  EXPECT_OK(store().CheckJob(job));
+  const auto next = store().InsertJob(job);
+  ASSERT_OK(next);
+  EXPECT_EQ(next->state_reason(), "submitted; goes on from step 3 of jobs/j1");
+  EXPECT_EQ(next->step(), 3);
+  EXPECT_EQ(fixture_.Needs(next->name()).cpu_capability, "AVX2");
+  const auto own = store().ListCheckpoints(next->name());
+  ASSERT_OK(own);
+  ASSERT_THAT(*own, SizeIs(1));
+  EXPECT_EQ((*own)[0].name(), next->name() + "/checkpoints/3");
+  EXPECT_EQ((*own)[0].attempt(), 0);
+  EXPECT_EQ((*own)[0].size_bytes(), 100);
+  // Whatever becomes of the other one.
+  Save(lease, 7, '9');
+  ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Success()));
+  EXPECT_THAT(*store().ListCheckpoints("jobs/j1"), SizeIs(1));
+  ASSERT_OK(store().DeleteJob("jobs/j1", false, {}));
+  EXPECT_TRUE(Named('3'));
+  EXPECT_FALSE(Named('9'));
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  EXPECT_EQ(claim->checkpoint_step, 3);
+  EXPECT_THAT(claim->checkpoint, SizeIs(1));
+  EXPECT_EQ(store().InsertJob(job)->name(), next->name()) << "the same request is answered alike";
+}
+
+TEST_P(LifeTest, ACheckpointThatIsNotThereIsNamedWithThoseThatAre) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  Save(lease, 3, '3');
+  Save(lease, 5, '5');
+  const auto refused = [&](const std::string& init_from) {
+    NewJob job = StoreFixture::LoraJob();
+    job.job.mutable_resolved_spec()->mutable_fine_tune()->set_init_from(init_from);
+    const absl::Status status = store().InsertJob(job).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(store().CheckJob(job), status);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused("jobs/j1/checkpoints/4"),
+              HasSubstr("init_from: jobs/j1 has no checkpoint of step 4; it has 5, 3"));
+  EXPECT_THAT(refused("jobs/nobody/checkpoints/4"), HasSubstr("there is no jobs/nobody"));
+  fixture_.Submit();
+  EXPECT_THAT(refused("jobs/j2/checkpoints/1"),
+              HasSubstr("no checkpoint of step 1, nor any other"));
+  EXPECT_EQ(store().ListCheckpoints("jobs/nobody").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(LifeTest, ARetryOfAJobThatWentOnBeginsWhereThatBegan) {
+  const LeaseRef first = fixture_.Start(kWorker);
+  Save(first, 3, '3');
+  NewJob job = StoreFixture::LoraJob();
+  job.job.mutable_resolved_spec()->mutable_fine_tune()->set_init_from("jobs/j1/checkpoints/3");
+  ASSERT_OK(store().InsertJob(job));
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  const LeaseRef lease = fixture_.LeaseOf(*claim, kWorker);
+  Save(lease, 8, '8');
+  ASSERT_OK(store().FinishAttempt(lease, 0, StoreFixture::Failure(v1::FAILURE_CLASS_DATA, "no")));
+  const auto anew = store().RetryJob("jobs/j2", /*from_scratch=*/true, {});
+  ASSERT_OK(anew);
+  EXPECT_EQ(anew->state_reason(), "retry of jobs/j2; goes on from step 3");
+  ASSERT_OK(store().CancelJob(anew->name(), {}));
+  ASSERT_OK(store().FinishAttempt(first, 0, StoreFixture::Failure(v1::FAILURE_CLASS_DATA, "no")));
+  ASSERT_OK(store().DeleteJob("jobs/j1", false, {}));
+  EXPECT_EQ(store().RetryJob("jobs/j2", /*from_scratch=*/true, {}).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(store().RetryJob("jobs/j2", false, {})->step(), 8);
 }
 
 TEST_P(LifeTest, ARetryFromScratchBeginsAnewAndOneOfAGoneDataSetIsRefused) {

@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/artifacts.h"
+#include "common/jobs/continuation.h"
 #include "common/jobs/job_spec.h"
 #include "common/methods/adapter_files.h"
 #include "common/methods/method_spec.h"
@@ -55,7 +56,9 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   request.output_directory = JoinPath(run.work_directory(), "output");
   request.checkpoint_directory = JoinPath(run.work_directory(), "checkpoints");
   request.resume_from = run.checkpoint_directory();
-  request.identity = Deterministic(spec);
+  request.identity = Deterministic(FixedPart(spec));
+  request.earlier_identity = Deterministic(spec);
+  if (const auto checkpoint = InitialCheckpoint(spec)) request.continues_at = checkpoint->step;
   request.libtorch = kLibTorchVersion;
   request.code_sha256 = kCodeSha256;
   return request;

@@ -115,9 +115,8 @@ struct EngineSession::Impl::FineTuneRun {
     return adapter->Save(directory, {request.base_model_name, directory, &stop.pulse()});
   }
 
-  std::string Fingerprint() const {
-    return Sha256Hex(
-        absl::StrCat(stage.threads, "\n", base->tokenizer_sha256, "\n", request.identity));
+  std::string Fingerprint(const std::string& identity) const {
+    return Sha256Hex(absl::StrCat(stage.threads, "\n", base->tokenizer_sha256, "\n", identity));
   }
 
   absl::StatusOr<TrainingResult> Train() {
@@ -138,7 +137,9 @@ struct EngineSession::Impl::FineTuneRun {
     options.config = config.training;
     options.checkpoint_directory = request.checkpoint_directory;
     options.resume_from = request.resume_from;
-    options.fingerprint = Fingerprint();
+    options.fingerprint = Fingerprint(request.identity);
+    options.earlier_fingerprint = Fingerprint(request.earlier_identity);
+    options.continues_at = request.continues_at;
     const c10::Device device = base->model->device();
     options.execution = {graft::DeviceModel(device),
                          device.is_cpu() ? CpuCapability() : "",

@@ -47,9 +47,12 @@ struct FineTuneRequest {
   std::string output_directory;      // Made; must not exist or be empty.
   std::string checkpoint_directory;  // Made; checkpoints go to {step}/ in it.
   std::string resume_from;           // A checkpoint's directory; empty: from the beginning.
-  // What the checkpoints belong to: the resolved spec and the base model's hash, as text. With
-  // precision kAuto a run that resumes keeps that of its checkpoint where this machine can.
+  // What the checkpoints belong to: what of the resolved spec no run may change that goes on from
+  // them (FixedPart), as text. With precision kAuto a run that resumes keeps that of its checkpoint
+  // where this machine can.
   std::string identity;
+  std::string earlier_identity;  // The same as earlier builds have it: the whole resolved spec.
+  int64_t continues_at = 0;      // TrainerOptions::continues_at.
   // Of this build, for the checkpoints to say (build_info.h).
   std::string libtorch;
   std::string code_sha256;

@@ -33,7 +33,12 @@ struct TrainerOptions {
   // What makes a checkpoint one of this run (hashes of spec, base and data; threads), and how it is
   // computed: a checkpoint with another fingerprint or execution is refused.
   std::string fingerprint;
+  // The same of a checkpoint of an earlier build, which was made of more.
+  std::string earlier_fingerprint;
   Execution execution;
+  // The step at which another job's checkpoint is gone on from: there the patience of early
+  // stopping begins anew. 0: none is.
+  int64_t continues_at = 0;
 };
 
 struct TrainingResult {
@@ -67,12 +72,12 @@ struct TrialParts {
   Evaluator* evaluator = nullptr;
   EventSink& sink;
   StopToken& stop;
+  Clock& clock = Clock::Real();
 };
 
 // Trains several adapters of one base (the same Gpt2Model) at once: what is the base's own runs
 // once for the rows of all of them, and each has the numbers that Train alone would give it, up to
 // rounding. Other ranks, methods, rates, seeds, data and batch sizes may be mixed; whoever is done
-  Clock& clock = Clock::Real();
 // leaves. While one evaluates, the others wait. The results are in the order of `trials`: what ends
 // one ends no other, but for what they share (out of memory).
 std::vector<absl::StatusOr<TrainingResult>> TrainTogether(std::span<const TrialParts> trials);

@@ -106,6 +106,18 @@ void Trial::StartState() {
 
 absl::Status Trial::Resume() {
   ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from, stop_.pulse()));
+  if (!loaded.fingerprint.empty() && loaded.fingerprint == options_.earlier_fingerprint) {
+    loaded.fingerprint = options_.fingerprint;
+  }
+  if (loaded.step == options_.continues_at) {
+    if (plan_.total_steps <= loaded.step) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("init_from: the checkpoint is at step ", loaded.step,
+                       " already, and the whole run has ", plan_.total_steps));
+    }
+    loaded.early_stopping.without_improvement = 0;
+    loaded.early_stopping.stop = false;
+  }
   const absl::StatusOr<std::string> changed = CheckContinues(loaded, state_, plan_);
   if (!changed.ok()) {
     return Annotate(changed.status(), absl::StrCat("checkpoint ", options_.resume_from));
@@ -321,6 +333,15 @@ bool Trial::CheckpointIsDue() const {
   return EvaluationIsDue();
 }
 
+bool Trial::CheckpointIsWanted() {
+  const int64_t requested = stop_.RequestedCheckpoint();
+  if (requested > saved_step_ && state_.step >= requested) return true;
+  if (config_.checkpoint_every_seconds <= 0) return false;
+  const absl::Duration interval =
+      std::max(absl::Seconds(config_.checkpoint_every_seconds), save_time_ / kShareForSaving);
+  return clock_.Boottime() >= saved_at_ + interval;
+}
+
 absl::Status Trial::Evaluate() {
   const absl::Duration start = clock_.Boottime();
   absl::StatusOr<EvaluationEvent> evaluated = absl::InternalError("not evaluated");
@@ -333,15 +354,6 @@ absl::Status Trial::Evaluate() {
   EvaluationEvent event = *std::move(evaluated);
   event.step = state_.step;
   event.epoch = plan_.epochs_done(state_.step);
-bool Trial::CheckpointIsWanted() {
-  const int64_t requested = stop_.RequestedCheckpoint();
-  if (requested > saved_step_ && state_.step >= requested) return true;
-  if (config_.checkpoint_every_seconds <= 0) return false;
-  const absl::Duration interval =
-      std::max(absl::Seconds(config_.checkpoint_every_seconds), save_time_ / kShareForSaving);
-  return clock_.Boottime() >= saved_at_ + interval;
-}
-
   ASSIGN_OR_RETURN(event.is_best,
                    UpdateEarlyStopping(config_.early_stopping, event, state_.early_stopping));
   event.seconds = absl::ToDoubleSeconds(clock_.Boottime() - start);
@@ -370,8 +382,11 @@ absl::Status Trial::SaveUnlessSaved() {
 }
 
 absl::Status Trial::WriteCheckpoint() {
+  const absl::Duration begin = clock_.Boottime();
   ASSIGN_OR_RETURN(saved_, SaveTrainingState(state_, CheckpointDirectory(), stop_.pulse()));
   saved_step_ = state_.step;
+  saved_at_ = clock_.Boottime();
+  save_time_ = saved_at_ - begin;
   RETURN_IF_ERROR(RemoveOldCheckpoints());
   TellCheckpoint(/*again=*/false);
   return absl::OkStatus();
@@ -382,11 +397,9 @@ absl::Status Trial::WriteEvaluation() {
   // The run was resumed from a checkpoint that lies elsewhere.
   if (saved_.empty()) return WriteCheckpoint();
   ASSIGN_OR_RETURN(saved_,
-  const absl::Duration begin = clock_.Boottime();
                    AddEvaluation(state_, CheckpointDirectory(), std::move(saved_), stop_.pulse()));
-  TellCheckpoint(/*again=*/true);
   saved_at_ = clock_.Boottime();
-  save_time_ = saved_at_ - begin;
+  TellCheckpoint(/*again=*/true);
   return absl::OkStatus();
 }
 
@@ -398,7 +411,6 @@ void Trial::TellCheckpoint(bool again) {
   event.files = saved_;
   event.execution = state_.execution;
   sink_.OnCheckpoint(event);
-  saved_at_ = clock_.Boottime();
 }
 
 // The one that this run began from stays, too.

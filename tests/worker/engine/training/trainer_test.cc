@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/methods/lora.h"
 #include "tests/worker/engine/golden.h"
@@ -19,6 +20,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 // Says what it is told to say, and keeps what it saw.
 class ScriptedEvaluator : public Evaluator {
@@ -121,6 +123,116 @@ TEST(TrainerTest, ACheckpointIsKeptBesideThoseOfLaterSteps) {
   ASSERT_EQ(stopped.code(), absl::StatusCode::kCancelled);
   EXPECT_THAT(*ListDirectory(options.checkpoint_directory), ElementsAre("1", "2", "3", "4", "5"));
   EXPECT_TRUE(DirectoryExists(sink.checkpoints.back().directory));
+}
+
+// Each look at the clock takes a second: a step that has one micro-batch a few, a checkpoint one.
+class TickingClock : public FakeClock {
+ public:
+  absl::Duration Boottime() override {
+    Advance(absl::Seconds(1));
+    return FakeClock::Boottime();
+  }
+};
+
+// Seconds between the checkpoints of a run on such a clock that has them by time alone.
+std::vector<int64_t> SecondsBetweenCheckpoints(double every_seconds) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.max_steps = 60;
+  options.config.checkpoint_every_steps = 1'000'000;
+  options.config.checkpoint_every_seconds = every_seconds;
+  options.checkpoint_directory = FreshDirectory("by_time");
+  TickingClock clock;
+  class Sink : public RecordingSink {
+   public:
+    explicit Sink(FakeClock& clock) : clock_(clock) {}
+    void OnCheckpoint(const CheckpointEvent&) override {
+      times.push_back(absl::ToInt64Seconds(clock_.FakeClock::Boottime()));
+    }
+    std::vector<int64_t> times;
+
+   private:
+    FakeClock& clock_;
+  } sink(clock);
+  NoStop stop;
+  const auto adapter = MakeAdapter(*model, OnlyLora());
+  EXPECT_TRUE(Train(options, GoldenRows(), *adapter, nullptr, sink, stop, clock).ok());
+  std::vector<int64_t> between;
+  for (size_t i = 1; i < sink.times.size(); ++i) {
+    between.push_back(sink.times[i] - sink.times[i - 1]);
+  }
+  return between;
+}
+
+TEST(TrainerTest, ACheckpointComesWhenTheLastIsOld) {
+  const std::vector<int64_t> between = SecondsBetweenCheckpoints(70);
+  EXPECT_GE(between.size(), 1u);
+  for (const int64_t seconds : between) {
+    EXPECT_GE(seconds, 70);
+    EXPECT_LE(seconds, 76) << "at the end of a step";
+  }
+  EXPECT_THAT(SecondsBetweenCheckpoints(0), IsEmpty());
+}
+
+TEST(TrainerTest, SavingByTimeTakesTwoHundredthsOfItAtTheMost) {
+  const std::vector<int64_t> between = SecondsBetweenCheckpoints(0.001);
+  EXPECT_GE(between.size(), 1u);
+  for (const int64_t seconds : between) EXPECT_GE(seconds, 50);
+}
+
+// A run of two epochs, gone on from for a third, is one of three.
+TEST(TrainerTest, MoreEpochsAreThoseOfALongerRun) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.schedule = Schedule::kConstant;
+  options.config.early_stopping.patience = 1;
+  LossEvaluator evaluator;
+  NoStop stop;
+  RecordingSink whole, first, more;
+  const std::unique_ptr<AdapterSet> longer = MakeAdapter(*model, OnlyLora());
+  ASSERT_TRUE(Train(options, GoldenRows(), *longer, &evaluator, whole, stop).ok());
+
+  options.checkpoint_directory = FreshDirectory("two_epochs");
+  options.config.epochs = 2;
+  ASSERT_TRUE(
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &evaluator, first, stop).ok());
+  options.resume_from = first.checkpoints.back().directory;
+  options.continues_at = 6;
+  const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, OnlyLora(), 99);
+  const absl::Status done = Train(options, GoldenRows(), *adapter, &evaluator, more, stop).status();
+  EXPECT_EQ(done.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(done.message(),
+              HasSubstr("the checkpoint is at step 6 already, and the whole run has 6"));
+  options.config.epochs = 3;
+  ASSERT_TRUE(Train(options, GoldenRows(), *adapter, &evaluator, more, stop).ok());
+  EXPECT_EQ(HashOf(*adapter), HashOf(*longer));
+  ASSERT_EQ(more.steps.size(), 3u);
+  EXPECT_EQ(more.steps[2].loss, whole.steps[8].loss);
+  EXPECT_EQ(more.evaluations[0].values, whole.evaluations[2].values);
+}
+
+TEST(TrainerTest, PatienceBeginsAnewWhereAnotherJobIsGoneOnFrom) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.epochs = 9;
+  options.config.early_stopping.patience = 2;
+  options.checkpoint_directory = FreshDirectory("patience");
+  NoStop stop;
+  RecordingSink first, again, more;
+  ScriptedEvaluator stops({1, 2, 3});
+  ASSERT_TRUE(
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &stops, first, stop).ok());
+  options.resume_from = options.checkpoint_directory + "/9";
+  ScriptedEvaluator later({1.5, 1.6, 1.7});
+  ASSERT_TRUE(
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &later, again, stop).ok());
+  EXPECT_TRUE(again.steps.empty()) << "it has stopped";
+  options.continues_at = 9;
+  const auto result =
+      Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &later, more, stop);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(later.steps, ElementsAre(12, 15));
+  EXPECT_EQ(result->best_step, 3) << "the best so far stays";
 }
 
 TEST(TrainerTest, TheLastStepIsEvaluatedWhateverTheInterval) {
