@@ -180,6 +180,7 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
     PrintField("worker",
                absl::StrCat("not heard for ", FormatSeconds(job.worker_silent_seconds())));
   }
+  PrintField("makes way for", job.preempted_by());
   if (job.has_deadline()) PrintField("deadline", FormatTime(job.deadline()));
   PrintField("created", FormatTime(job.create_time()));
   if (job.has_start_time()) PrintField("started", FormatTime(job.start_time()));

@@ -75,13 +75,17 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
   app.add_option("--max-queued-jobs", flags.max_queued_jobs, "More are refused")
       ->check(CLI::Range(int64_t{1}, int64_t{100'000'000}))
       ->capture_default_str();
+  app.add_flag("--preemption", flags.preemption,
+               "A queued job of higher priority that no free worker takes has a running one make "
+               "way: it saves and is queued again");
   app.add_option("--max-waiting-texts", flags.max_waiting_texts,
                  "Generate requests that wait for a worker; more are refused")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  app.add_option("--keep-checkpoints-days", flags.keep_checkpoints_days,
-                 "A job that is done keeps its last checkpoint this long, for graft retry and graft "
-                 "continue")
+  app.add_option(
+         "--keep-checkpoints-days", flags.keep_checkpoints_days,
+         "A job that is done keeps its last checkpoint this long, for graft retry and graft "
+         "continue")
       ->check(CLI::Range(0.0, 3650.0))
       ->capture_default_str();
   app.add_option("--rpc-threads", flags.rpc_threads, "Threads that serve calls")

@@ -42,6 +42,7 @@ struct ServerFlags {
   double drain_seconds = 10;
   double stop_seconds = 45;
   bool stop_workers = false;
+  bool preemption = false;
 
   std::string log_level = "info";
   std::string log_file;

@@ -142,7 +142,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   if (!flags.models.empty()) {
     ImportModelFolders(*store, *blobs, flags.models, JoinPath(flags.data, "models.json"));
   }
-  Scheduler scheduler(*store, Clock::Real());
+  Scheduler scheduler(*store, Clock::Real(), {.preemption = flags.preemption});
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
                    RpcServer::Start(RpcOptions(flags, descriptors.count),
                                     {Clock::Real(), registry, *store, *blobs, *publisher, *logs,

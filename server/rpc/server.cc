@@ -193,6 +193,15 @@ void RpcServer::OnUpkeep(const Upkeep& upkeep) {
     Log(LogLevel::kWarning, "worker set aside: its attempts come to nothing",
         {{"worker", worker}, {"for", absl::FormatDuration(duration)}});
   }
+  for (const RunningJob& job : upkeep.preempted) {
+    LogJob(LogLevel::kInfo, job.name, "makes way",
+           {{"for", job.preempted_by}, {"worker", job.worker}});
+    context_.telemetry.OnPreempted();
+    worker::v1::Command command;
+    command.mutable_pause_job()->set_job(job.name);
+    command.mutable_pause_job()->set_lease_epoch(job.lease_epoch);
+    hub_.Send(job.worker, std::move(command));
+  }
   if (upkeep.work_available) hub_.AnnounceWork();
 }
 

@@ -40,6 +40,8 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
                                     "Jobs that were queued again: lease lost, engine crashed.")),
       expired_leases_(registry.AddCounter("graft_leases_expired_total",
                                           "Leases that ended because nobody renewed them.")),
+      preemptions_(registry.AddCounter("graft_job_preemptions_total",
+                                       "Running jobs that made way for one of higher priority.")),
       step_seconds_(registry.AddHistogram("graft_train_step_seconds",
                                           "Time between logged optimiser steps, per step.", {},
                                           StepBuckets())),
@@ -79,6 +81,7 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
   // Counters are there from the start, so that a rate over their first increment is right.
   requeues_.Add({}, 0);
   expired_leases_.Add({}, 0);
+  preemptions_.Add({}, 0);
   tokens_.Add({}, 0);
   commit_changes_.Add({}, 0);
   for (int state = 0; state < v1::JobState_ARRAYSIZE; ++state) {
@@ -108,6 +111,8 @@ void ServerTelemetry::OnLeased(const v1::Job& job) {
 }
 
 void ServerTelemetry::OnLeaseExpired() { expired_leases_.Add({}); }
+
+void ServerTelemetry::OnPreempted() { preemptions_.Add({}); }
 
 void ServerTelemetry::OnEvents(const std::string& job,
                                const google::protobuf::RepeatedPtrField<v1::JobEvent>& events) {

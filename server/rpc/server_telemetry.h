@@ -37,6 +37,7 @@ class ServerTelemetry {
   void OnEvents(const std::string& job,
                 const google::protobuf::RepeatedPtrField<v1::JobEvent>& events);
   void OnLeaseExpired();
+  void OnPreempted();
   // A worker's stream was opened, and a heartbeat came; each is good for `lease`.
   void OnConnected(const worker::v1::ConnectRequest& hello, absl::Duration lease);
   void OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat, absl::Duration lease);
@@ -68,6 +69,7 @@ class ServerTelemetry {
   HistogramFamily& queue_wait_;
   CounterFamily& requeues_;
   CounterFamily& expired_leases_;
+  CounterFamily& preemptions_;
   HistogramFamily& step_seconds_;
   CounterFamily& tokens_;
   CounterFamily& ended_;

@@ -164,6 +164,14 @@ bool Placement::MayTake(const WorkerRef& worker, const QueuedJob& queued,
   });
 }
 
+bool Placement::WouldTake(const std::string& worker, const QueuedJob& queued,
+                          absl::Duration now) const {
+  const auto known = workers_.find(worker);
+  if (known == workers_.end()) return true;
+  if (now < known->second.until || !CanServe(known->second.abilities, queued.needs)) return false;
+  return MayTake({worker, known->second.instance}, queued, {}, now);
+}
+
 bool Placement::EndedEarlyAt(const WorkerRef& worker, const std::string& job) const {
   const auto found = workers_.find(worker.id);
   return found != workers_.end() && found->second.instance == worker.instance &&

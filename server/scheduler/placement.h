@@ -69,6 +69,8 @@ class Placement {
   // Whether the worker may be offered this job, which it can do, or another had better take it.
   bool MayTake(const WorkerRef& worker, const QueuedJob& job,
                const std::vector<PresentWorker>& present, absl::Duration now) const;
+  // As far as is known this worker would take the job now, were it free.
+  bool WouldTake(const std::string& worker, const QueuedJob& job, absl::Duration now) const;
   // Its last attempts, this job's among them, ended early: another job tells more of the worker.
   bool EndedEarlyAt(const WorkerRef& worker, const std::string& job) const;
   // Why nobody who is present takes a job with these needs; empty: somebody may.

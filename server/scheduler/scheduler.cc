@@ -32,7 +32,8 @@ std::vector<QueuedJob> RankQueue(std::vector<QueuedJob> snapshot, absl::Duration
   return snapshot;
 }
 
-Scheduler::Scheduler(JobStore& store, Clock& clock) : store_(store), clock_(clock) {
+Scheduler::Scheduler(JobStore& store, Clock& clock, const Options& options)
+    : store_(store), clock_(clock), options_(options) {
   subscription_ = store.Subscribe("", [this](const JobChange& change) {
     MutexLock lock(mutex_);
     placement_.Changed(change, clock_.Boottime());
@@ -156,12 +157,64 @@ absl::Status Scheduler::Purge() {
   return more.status();
 }
 
+RunningJob* Scheduler::FindVictim(const QueuedJob& job, absl::Duration now,
+                                  std::vector<RunningJob>& running) {
+  MutexLock lock(mutex_);
+  RunningJob* victim = nullptr;
+  const auto rank = [](const RunningJob& each) { return std::pair(each.priority, -each.number); };
+  for (RunningJob& each : running) {
+    const bool may = each.priority < job.priority && each.preempted_by.empty() &&
+                     !made_way_.contains(each.name) && placement_.WouldTake(each.worker, job, now);
+    if (may && (victim == nullptr || rank(each) < rank(*victim))) victim = &each;
+  }
+  return victim;
+}
+
+absl::Status Scheduler::Preempt(absl::Duration now, Upkeep& upkeep) {
+  std::erase_if(made_way_,
+                [&](const auto& one) { return one.second + kPreemptionInterval <= now; });
+  ASSIGN_OR_RETURN(std::vector<QueuedJob> queued, store_.QueuedJobs(kSnapshotJobs));
+  if (queued.empty()) return absl::OkStatus();
+  std::vector<PresentWorker> present = Present();
+  ASSIGN_OR_RETURN(std::vector<RunningJob> running, store_.RunningJobs());
+  // Whom nobody could tell does not make way.
+  std::erase_if(running, [&](const RunningJob& job) {
+    return std::none_of(present.begin(), present.end(),
+                        [&](const PresentWorker& worker) { return worker.id == job.worker; });
+  });
+  for (const QueuedJob& job : RankQueue(std::move(queued), now)) {
+    const auto free =
+        std::find_if(present.begin(), present.end(), [&](const PresentWorker& worker) {
+          MutexLock lock(mutex_);
+          return worker.free_slots > 0 && placement_.WouldTake(worker.id, job, now);
+        });
+    if (free != present.end()) {
+      --free->free_slots;
+      continue;
+    }
+    const bool under_way = std::any_of(running.begin(), running.end(), [&](const RunningJob& each) {
+      return each.preempted_by == job.name;
+    });
+    RunningJob* const victim = under_way ? nullptr : FindVictim(job, now, running);
+    if (victim == nullptr) continue;
+    const absl::Status preempted = store_.PreemptJob(victim->name, job.name);
+    // It ended meanwhile: its slot is free.
+    if (absl::IsFailedPrecondition(preempted) || absl::IsNotFound(preempted)) continue;
+    RETURN_IF_ERROR(preempted);
+    victim->preempted_by = job.name;
+    made_way_[victim->name] = now;
+    upkeep.preempted.push_back(*victim);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   const absl::Duration now = clock_.Boottime();
   RETURN_IF_ERROR(store_.EndOverdue().status());
   ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
   RETURN_IF_ERROR(ForgiveFailures());
   RETURN_IF_ERROR(Prune(now));
+  if (options_.preemption) RETURN_IF_ERROR(Preempt(now, upkeep));
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, store_.QueuedJobs(1));
   upkeep.work_available = !queued.empty();
   ASSIGN_OR_RETURN(const absl::Duration expiry, store_.NextExpiry());
@@ -171,6 +224,10 @@ absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   upkeep.next = std::min({next_prune_, expiry, store_.NextRetry(), placement_.NextChange(now)});
   if (deadline < absl::InfiniteFuture()) {
     upkeep.next = std::min(upkeep.next, now + std::min(deadline - clock_.Now(), kDateInterval));
+  }
+  // One that made way lately may do so again then.
+  for (const auto& [job, made_way] : made_way_) {
+    upkeep.next = std::min(upkeep.next, made_way + kPreemptionInterval);
   }
   // Leases are looked at in between.
   if (purge_) upkeep.next = now;

@@ -6,6 +6,7 @@
 // own (see scheduler_loop.h).
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -33,18 +34,28 @@ struct Upkeep {
   bool work_available = false;       // Some job may be claimed now.
   // Workers that were set aside, and for how long.
   std::vector<std::pair<std::string, absl::Duration>> set_aside;
+  std::vector<RunningJob> preempted;  // Jobs that make way from now on; their workers are to hear.
   // Boottime at which there will be something to do unless something changes before (a second
   // after an error); InfiniteDuration: nothing.
   absl::Duration next;
 };
 
+// A job makes way at most once in so long.
+inline constexpr absl::Duration kPreemptionInterval = absl::Minutes(10);
+
 // Thread-safe.
 class Scheduler {
  public:
   using PresentWorkers = std::function<std::vector<PresentWorker>()>;
+  struct Options {
+    // A queued job that no free worker takes has a running one of lower priority make way: that of
+    // the lowest, the youngest of several, on a worker that would take it.
+    bool preemption = false;
+  };
 
   // Both must outlive it.
-  Scheduler(JobStore& store, Clock& clock);
+  Scheduler(JobStore& store, Clock& clock) : Scheduler(store, clock, Options()) {}
+  Scheduler(JobStore& store, Clock& clock, const Options& options);
 
   // Who tells of the workers that are connected now; without one nobody else is. Called under no
   // lock.
@@ -73,6 +84,10 @@ class Scheduler {
   // Tells the store. What fails is forgiven the next time.
   absl::Status ForgiveFailures();
   absl::Status Prune(absl::Duration now);
+  absl::Status Preempt(absl::Duration now, Upkeep& upkeep);
+  // Who makes way for the job; nullptr: nobody.
+  RunningJob* FindVictim(const QueuedJob& job, absl::Duration now,
+                         std::vector<RunningJob>& running);
   // Some of what deleted jobs left.
   absl::Status Purge();
   std::vector<PresentWorker> Present() const;
@@ -82,6 +97,9 @@ class Scheduler {
 
   JobStore& store_;
   Clock& clock_;
+  const Options options_;
+  // When jobs made way, in the last interval. Tick's own.
+  std::map<std::string, absl::Duration> made_way_;
   mutable Mutex mutex_;
   PresentWorkers present_ ABSL_GUARDED_BY(mutex_);
   Placement placement_ ABSL_GUARDED_BY(mutex_);

@@ -11,7 +11,7 @@ SchedulerLoop::SchedulerLoop(JobStore& store, Clock& clock, Scheduler& scheduler
     : clock_(clock), scheduler_(scheduler), on_upkeep_(std::move(on_upkeep)) {
   subscription_ = store.Subscribe("", [this](const JobChange& change) {
     const bool counts =
-        change.state != change.previous_state || change.deleted || change.deadline_changed;
+        change.state != change.previous_state || change.deleted || change.schedule_changed;
     if (counts) Wake();
   });
   thread_ = std::thread([this] {

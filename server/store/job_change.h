@@ -32,7 +32,7 @@ struct JobChange {
   v1::JobState previous_state = v1::JOB_STATE_UNSPECIFIED;  // Equal when only events were added.
   int64_t last_sequence = 0;
   bool deleted = false;
-  bool deadline_changed = false;
+  bool schedule_changed = false;  // Its priority or deadline was.
   // Who holds it while a worker does (IsHeld), or did when its deadline came.
   std::string worker;
   int64_t lease_epoch = 0;

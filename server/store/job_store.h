@@ -142,12 +142,22 @@ struct LeaseHolder {
   std::string worker;  // Its id.
 };
 
+// A RUNNING job as the scheduler sees it.
+struct RunningJob {
+  std::string name;
+  std::string worker;  // Its id.
+  int64_t lease_epoch = 0;
+  int32_t priority = 0;
+  int64_t number = 0;  // Order of submission.
+  std::string preempted_by;
+};
+
 struct LeaseRenewal {
   std::string job;
   int64_t lease_epoch = 0;
   bool held = false;
   bool cancel = false;          // The job is CANCELLING.
-  bool pause = false;           // The job is PAUSING.
+  bool pause = false;           // The job is PAUSING, or makes way for another.
   int64_t checkpoint_step = 0;  // One of this step or a later one is asked for; 0: none is.
 };
 
@@ -360,6 +370,11 @@ class JobStore {
       absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) = 0;
   // Who holds which job now, by job.
   virtual absl::StatusOr<std::vector<LeaseHolder>> ListLeases() = 0;
+  // RUNNING jobs, by number.
+  virtual absl::StatusOr<std::vector<RunningJob>> RunningJobs() = 0;
+  // The RUNNING job makes way for `other`: once its state is saved it is QUEUED again, and no
+  // failure is counted. WRONG_STATE.
+  virtual absl::Status PreemptJob(absl::string_view name, absl::string_view other) = 0;
   // Ends every lease whose time has passed: RUNNING jobs are queued again (or fail, after too many
   // failures), PAUSING ones are PAUSED, CANCELLING ones CANCELLED. Returns the jobs. After a
   // restart of the store every lease has a full term again.

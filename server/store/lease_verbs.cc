@@ -209,7 +209,8 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     if (held.ok()) {
       renewal.held = true;
       renewal.cancel = held->row.job.state() == v1::JOB_STATE_CANCELLING;
-      renewal.pause = held->row.job.state() == v1::JOB_STATE_PAUSING;
+      renewal.pause =
+          held->row.job.state() == v1::JOB_STATE_PAUSING || !held->row.job.preempted_by().empty();
       renewal.checkpoint_step = held->row.job.requested_checkpoint_step();
       context.ExtendLease(held->row.number, lease_epoch);
     } else if (ReasonOf(held.status()) != kReasonStaleLease) {
@@ -259,6 +260,29 @@ absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
     next = std::min(next, context.times.LeaseEnd(lease.job, lease.lease_epoch).value_or(now));
   }
   return next;
+}
+
+absl::StatusOr<std::vector<RunningJob>> DoRunningJobs(VerbContext& context) {
+  ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
+  std::vector<RunningJob> jobs;
+  for (const LeaseRow& lease : leases) {
+    ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
+    if (row.job.state() != v1::JOB_STATE_RUNNING) continue;
+    jobs.push_back({row.job.name(), lease.worker.id, lease.lease_epoch, row.job.priority(),
+                    row.number, row.job.preempted_by()});
+  }
+  return jobs;
+}
+
+absl::Status DoPreemptJob(VerbContext& context, absl::string_view name, absl::string_view other) {
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  if (row.job.state() != v1::JOB_STATE_RUNNING) {
+    return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                          row.job.name(), " is ", StateName(row.job.state()), " by now")),
+                      kReasonWrongState);
+  }
+  row.job.set_preempted_by(std::string(other));
+  return SaveJob(context, row, row.job.state());
 }
 
 absl::StatusOr<std::vector<std::string>> DoEndOverdue(VerbContext& context) {

@@ -237,7 +237,7 @@ absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name
     RETURN_IF_ERROR(ChangeLabels(update, row.job));
     RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
     RETURN_IF_ERROR(SaveJob(context, row, row.job.state()));
-    context.changes.back().deadline_changed = update.deadline.has_value();
+    context.changes.back().schedule_changed = update.priority || update.deadline;
     return absl::OkStatus();
   });
 }

@@ -158,6 +158,15 @@ absl::Status NotGivenOut(VerbContext& context, JobRow& row, const google::rpc::S
   return absl::OkStatus();
 }
 
+// Its state is saved; the job that it makes way for has a higher priority, and is offered first.
+absl::Status MakeWay(VerbContext& context, JobRow& row) {
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
+  row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
+  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  return SetState(context, row, v1::JOB_STATE_QUEUED,
+                  {absl::StrCat("PREEMPTED: made way for ", row.job.preempted_by(), "; ", how)});
+}
+
 // A worker that cannot do it hands it back: another may.
 absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
                     const AttemptReturned& returned) {
@@ -194,6 +203,8 @@ absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome&
     return BecomePaused(context, row, {error == nullptr ? "" : error->message()});
   }
   if (dropped) return GoOnFromEarlier(context, row, *ErrorOf(outcome));
+  const bool paused = std::holds_alternative<AttemptPaused>(outcome);
+  if (paused && !row.job.preempted_by().empty()) return MakeWay(context, row);
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
     return returned->by_server ? NotGivenOut(context, row, returned->reason)
                                : Return(context, row, held.lease, *returned);

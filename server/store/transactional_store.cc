@@ -134,6 +134,13 @@ class TransactionalStore : public JobStore {
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoExpireLeases(context); }, WritePlace::kFirst);
   }
+  absl::StatusOr<std::vector<RunningJob>> RunningJobs() override {
+    return Read<std::vector<RunningJob>>(
+        [](VerbContext& context) { return DoRunningJobs(context); });
+  }
+  absl::Status PreemptJob(absl::string_view name, absl::string_view other) override {
+    return WriteStatus([&](VerbContext& context) { return DoPreemptJob(context, name, other); });
+  }
   absl::StatusOr<std::vector<std::string>> EndOverdue() override {
     ASSIGN_OR_RETURN(const absl::Time next, NextDeadline());
     if (next > options_.clock->Now()) return std::vector<std::string>();

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, load, wait_until
+from conftest import BUILD, load, scrape, wait_until
 from test_survival import adapter_hash, assert_gap_free, checkpoints, evaluations, losses
 
 QUICK = ["--eval-samples", "4", "--threads", "1", "--batch-size", "2", "--max-source-tokens", "32", "--max-target-tokens", "8"]
@@ -268,3 +268,27 @@ def test_a_deadline_is_moved_and_taken_away(graft):
     assert late.returncode == 2 and "has passed" in late.stderr, late.stderr
     nonsense = graft.cli("edit", name, "--deadline", "soon", check=False)
     assert nonsense.returncode == 2 and "--deadline" in nonsense.stderr and "8h" in nonsense.stderr
+
+
+# ---- Making way -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_makes_way_for_a_more_urgent_one_and_comes_to_the_same_bits(graft):
+    graft.start(workers=1, preemption=True)
+    load(graft)
+    undisturbed = graft.submit(*JOB, "--output-name", "undisturbed")
+    graft.wait_for(undisturbed)
+    name = graft.submit(*JOB, "--output-name", "moved")
+    wait_until(lambda: step_of(graft, name) > 20, "some steps")
+    equal = graft.submit("--max-steps", "1", "--eval-every-steps", "1")
+    urgent = graft.submit("--max-steps", "1", "--eval-every-steps", "1", "--priority", "10")
+    graft.wait_for(urgent)
+    assert graft.state(equal) == "QUEUED", "it has no higher priority"
+    graft.wait_for(name)
+    reasons = [event["state_change"].get("reason", "") for event in graft.events(name) if "state_change" in event]
+    assert any(reason.startswith(f"PREEMPTED: made way for {urgent}; resumes from step ") for reason in reasons), reasons
+    assert len(graft.job(name)["attempts"]) == 2 and not any(attempt.get("error") for attempt in graft.job(name)["attempts"])
+    assert_as_undisturbed(graft, name, undisturbed)
+    assert adapter_hash(graft, "moved") == adapter_hash(graft, "undisturbed")
+    assert "graft_job_preemptions_total 1" in scrape(graft.http)
+    graft.wait_for(equal)

@@ -151,6 +151,129 @@ TEST_F(SchedulerTest, ADeadlineEndsAJobAndIsLookedForEachMinute) {
   EXPECT_EQ(fixture_.Get("jobs/j1").failure_class(), v1::FAILURE_CLASS_DEADLINE);
 }
 
+// A server with --preemption and two workers that have one slot each.
+class PreemptionTest : public SchedulerTest {
+ protected:
+  PreemptionTest() {
+    preempting_.SetPresentWorkers([this] { return present_; });
+  }
+  void Run(const WorkerRef& worker) {
+    const auto claim = preempting_.LeaseJob(worker, "", std::nullopt);
+    ASSERT_OK(claim);
+    ASSERT_TRUE(*claim);
+    leases_.push_back(fixture_.LeaseOf(**claim, worker));
+    for (PresentWorker& each : present_) each.free_slots -= each.id == worker.id;
+  }
+  std::vector<std::string> MakeWay() {
+    const Upkeep upkeep = preempting_.Tick();
+    EXPECT_OK(upkeep.status);
+    next_ = upkeep.next;
+    std::vector<std::string> names;
+    for (const RunningJob& job : upkeep.preempted) names.push_back(job.name);
+    return names;
+  }
+  bool ToldToPause(const LeaseRef& lease) {
+    return (*store().RenewLeases(lease.worker, {{lease.job, lease.lease_epoch}}))[0].pause;
+  }
+
+  Scheduler preempting_{fixture_.store(), fixture_.clock(), {.preemption = true}};
+  std::vector<PresentWorker> present_ = {{kWorker.id, 1}, {kOtherWorker.id, 1}};
+  std::vector<LeaseRef> leases_;
+  absl::Duration next_;
+};
+
+TEST_F(PreemptionTest, TheYoungestOfTheLowestPriorityMakesWayAndGoesOnLater) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(0);
+  Run(kOtherWorker);
+  fixture_.Submit(0);
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "the one that waits has no higher priority";
+  fixture_.Submit(5);
+  EXPECT_THAT(MakeWay(), ElementsAre("jobs/j2"));
+  EXPECT_EQ(fixture_.Get("jobs/j2").preempted_by(), "jobs/j4");
+  EXPECT_EQ(fixture_.Get("jobs/j2").state(), v1::JOB_STATE_RUNNING);
+  EXPECT_TRUE(ToldToPause(leases_[1]));
+  EXPECT_FALSE(ToldToPause(leases_[0]));
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "one is enough";
+  ASSERT_OK(store().CommitCheckpoint(leases_[1], {7, {StoreFixture::File("state", '3')}, {}}));
+  EXPECT_EQ(*store().FinishAttempt(leases_[1], 0, AttemptPaused{}), v1::JOB_STATE_QUEUED);
+  const v1::Job job = fixture_.Get("jobs/j2");
+  EXPECT_EQ(job.state_reason(), "PREEMPTED: made way for jobs/j4; resumes from step 7");
+  EXPECT_EQ(job.preempted_by(), "");
+  EXPECT_EQ(job.step(), 7);
+  present_[1].free_slots = 1;
+  EXPECT_EQ(Lease(kOtherWorker), "jobs/j4");
+}
+
+TEST_F(PreemptionTest, NobodyMakesWayForWhatAFreeWorkerTakes) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(5);
+  EXPECT_THAT(MakeWay(), IsEmpty());
+  fixture_.Submit(5);
+  EXPECT_THAT(MakeWay(), ElementsAre("jobs/j1")) << "one free slot is for one job";
+}
+
+TEST_F(PreemptionTest, ItComesOnceInTenMinutes) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  present_[1].free_slots = 0;
+  fixture_.Submit(5);
+  ASSERT_THAT(MakeWay(), ElementsAre("jobs/j1"));
+  ASSERT_OK(store().FinishAttempt(leases_[0], 0, AttemptPaused{}));
+  ASSERT_OK(store().CancelJob("jobs/j2", {}));
+  present_[0].free_slots = 1;
+  Run(kWorker);
+  fixture_.Submit(5);
+  EXPECT_THAT(MakeWay(), IsEmpty());
+  EXPECT_EQ(Until(next_), std::min(kPreemptionInterval, Until(next_)));
+  ASSERT_OK(store().RenewLeases(kWorker, {{leases_[1].job, leases_[1].lease_epoch}}));
+  fixture_.clock().Advance(absl::Seconds(30));
+  for (int i = 0; i < 19; ++i) {
+    ASSERT_OK(store().RenewLeases(kWorker, {{leases_[1].job, leases_[1].lease_epoch}}));
+    fixture_.clock().Advance(absl::Seconds(30));
+  }
+  EXPECT_THAT(MakeWay(), ElementsAre("jobs/j1"));
+}
+
+TEST_F(PreemptionTest, AWorkerThatIsAwayOrCannotDoTheOtherIsLeftAlone) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  NewJob needs_bf16 = StoreFixture::LoraJob(5);
+  needs_bf16.job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training()->set_precision(
+      v1::PRECISION_BF16);
+  ASSERT_OK(store().InsertJob(needs_bf16));
+  present_ = {{kWorker.id, 0}};
+  ASSERT_OK(preempting_.LeaseJob(kWorker, "", Abilities{{"cpu"}, {"fp32"}, "AVX2", {}}));
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "it does not do bf16";
+  fixture_.Submit(4);
+  present_.clear();
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "nobody could tell it";
+  present_ = {{kWorker.id, 0}};
+  EXPECT_THAT(MakeWay(), ElementsAre("jobs/j1"));
+}
+
+TEST_F(PreemptionTest, WhatIsPausedOrCancelledMeanwhileIsThat) {
+  present_ = {{kWorker.id, 1}};
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(5);
+  ASSERT_THAT(MakeWay(), ElementsAre("jobs/j1"));
+  ASSERT_OK(store().PauseJob("jobs/j1", {}));
+  EXPECT_EQ(fixture_.Get("jobs/j1").preempted_by(), "");
+  EXPECT_EQ(*store().FinishAttempt(leases_[0], 0, AttemptPaused{}), v1::JOB_STATE_PAUSED);
+  EXPECT_EQ(ReasonOf(store().PreemptJob("jobs/j1", "jobs/j2")), kReasonWrongState);
+}
+
+TEST_F(PreemptionTest, WithoutTheFlagEverybodyWaits) {
+  present_ = {{kWorker.id, 1}};
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(5);
+  EXPECT_THAT(Tick().preempted, IsEmpty());
+}
+
 TEST_F(SchedulerTest, LoopTicksWhenADeadlineIsSet) {
   fixture_.Submit();
   ASSERT_OK(store().PauseJob("jobs/j1", {}));

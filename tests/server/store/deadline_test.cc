@@ -130,21 +130,21 @@ TEST_P(DeadlineTest, IsChangedAndTakenAway) {
   JobUpdate update;
   update.deadline = In(absl::Hours(3));
   ASSERT_OK(store().UpdateJob("jobs/j1", update, {}));
-  EXPECT_TRUE(heard.Wait().deadline_changed);
+  EXPECT_TRUE(heard.Wait().schedule_changed);
   fixture_.clock().Advance(absl::Hours(2));
   EXPECT_THAT(*store().EndOverdue(), IsEmpty());
   EXPECT_EQ(*store().NextDeadline(), In(absl::Hours(1)));
   update.deadline = absl::InfiniteFuture();
   const auto free = store().UpdateJob("jobs/j1", update, {});
   ASSERT_OK(free);
-  EXPECT_TRUE(heard.Wait().deadline_changed);
+  EXPECT_TRUE(heard.Wait().schedule_changed);
   EXPECT_FALSE(free->has_deadline());
   fixture_.clock().Advance(absl::Hours(2));
   EXPECT_THAT(*store().EndOverdue(), IsEmpty());
   update = {};
-  update.priority = 3;
+  update.display_name = "mine";
   ASSERT_OK(store().UpdateJob("jobs/j1", update, {}));
-  EXPECT_FALSE(heard.Wait().deadline_changed);
+  EXPECT_FALSE(heard.Wait().schedule_changed);
 }
 
 TEST_P(DeadlineTest, GoesByTheDateAndNotByTheTimeSinceBoot) {
