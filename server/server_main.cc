@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
   }
   if (flags.stop) return Explain(graft::StopServer(flags));
   if (flags.check) return Explain(graft::CheckData(flags));
-  const graft::ProgramSignals signals;  // Before there is any other thread.
+  const graft::ProgramSignals signals({SIGUSR1});  // Before there is any other thread.
   std::signal(SIGPIPE, SIG_IGN);
   return Explain(graft::RunServer(flags, signals));
 }

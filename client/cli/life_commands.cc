@@ -1,6 +1,5 @@
 // graft cancel, pause, resume, checkpoint, retry, continue, edit, delete.
 
-#include <cmath>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -107,12 +106,16 @@ absl::StatusOr<v1::Job> ContinuationOf(const v1::Job& job, const v1::JobCheckpoi
   v1::TrainingSpec& training = *spec.mutable_training();
   if (options.more_steps) {
     training.set_max_steps(checkpoint.step() + *options.more_steps);
-  } else {
-    const double share = static_cast<double>(checkpoint.step()) / static_cast<double>(job.step());
-    const auto epochs = static_cast<int32_t>(std::ceil(job.epoch() * share - 1e-6));
-    training.clear_max_steps();
-    training.set_epochs(epochs + *options.more_epochs);
+    return next;
   }
+  if (training.has_max_steps() || job.total_steps() < training.epochs()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("how many steps an epoch of ", job.name(),
+                     " has is not known here: give --more-steps instead of --more-epochs"));
+  }
+  const int64_t steps_per_epoch = job.total_steps() / training.epochs();
+  const int64_t begun = (checkpoint.step() + steps_per_epoch - 1) / steps_per_epoch;
+  training.set_epochs(static_cast<int32_t>(begun) + *options.more_epochs);
   return next;
 }
 
@@ -123,7 +126,7 @@ absl::Status RunContinue(CliContext& context, const ContinueOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(options.job));
   ASSIGN_OR_RETURN(const v1::ListJobCheckpointsResponse checkpoints,
                    context.client->ListJobCheckpoints(options.job));
-  if (checkpoints.checkpoints().empty() || job.step() == 0) {
+  if (checkpoints.checkpoints().empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat(job.name(), " has no checkpoint to go on from",
                      job.done() && job.resolved_spec().has_fine_tune()

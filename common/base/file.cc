@@ -197,6 +197,11 @@ absl::Status CreateDirectories(const std::string& path) {
   return SyncDirectory(parent);
 }
 
+absl::Status LinkFile(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) != 0) return FileError(errno, "link", from);
+  return absl::OkStatus();
+}
+
 absl::Status RemoveFile(const std::string& path) {
   if (::unlink(path.c_str()) != 0) return FileError(errno, "remove", path);
   return absl::OkStatus();

@@ -68,6 +68,9 @@ void MarkUsed(const std::string& path);
 
 // mkdir -p with mode 0700, syncing the parent of each directory it makes.
 absl::Status CreateDirectories(const std::string& path);
+// link(2): `to` becomes another name of the file. NOT_FOUND, ALREADY_EXISTS; others where the file
+// system has no such names.
+absl::Status LinkFile(const std::string& from, const std::string& to);
 // unlink(2). NOT_FOUND when it is not there.
 absl::Status RemoveFile(const std::string& path);
 // rm -rf; symbolic links are removed, not followed. OK when there was nothing.

@@ -4,7 +4,7 @@
 
 namespace graft {
 
-ProgramSignals::ProgramSignals(std::initializer_list<int> more) {
+ProgramSignals::ProgramSignals(absl::Span<const int> more) {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);

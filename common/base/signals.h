@@ -3,7 +3,8 @@
 // The signals that end a program in order, or tell it that its log was moved away.
 
 #include <csignal>
-#include <initializer_list>
+
+#include "absl/types/span.h"
 
 namespace graft {
 
@@ -13,7 +14,7 @@ class ProgramSignals {
  public:
   // Blocks them, and those of `more`, in the calling thread, and so in all that it starts: before
   // there is any other.
-  explicit ProgramSignals(std::initializer_list<int> more = {});
+  explicit ProgramSignals(absl::Span<const int> more = {});
   ProgramSignals(const ProgramSignals&) = delete;
   ProgramSignals& operator=(const ProgramSignals&) = delete;
 

@@ -173,7 +173,10 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
   const Room room = {model.n_positions(),
                      std::min(NumVirtualTokens(spec.method()), model.n_positions() - 2)};
   ResolveData(facts, room, *spec.mutable_data(), scope.At("data"));
-  ResolveTraining(defaults, NumWholeBlocks(spec.method(), model.n_layer()) > 0,
+  // Its sums are those of the other job, whatever the installation's number of threads is by now.
+  const SpecDefaults own =
+      facts.continued == nullptr ? defaults : SpecDefaults{facts.continued->training().threads()};
+  ResolveTraining(own, NumWholeBlocks(spec.method(), model.n_layer()) > 0,
                   *spec.mutable_training());
   const bool validates = spec.data().validation_source_case() != 0;
   ResolveEarlyStopping(validates, *spec.mutable_training()->mutable_early_stopping());

@@ -1,6 +1,7 @@
 #include "server/catalogue/lookup.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,7 +62,7 @@ struct Found {
   v1::Model model;
   v1::Adapter adapter;
   v1::Dataset train, validation;
-  v1::FineTuneSpec continued;
+  std::optional<v1::FineTuneSpec> continued;
   Violations missing;  // Models and adapters.
   Violations missing_data;
 };
@@ -111,7 +112,9 @@ absl::Status FindContinued(JobStore& store, const v1::FineTuneSpec& spec,
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(job.status());
-  found.continued = std::move(*job->mutable_resolved_spec()->mutable_fine_tune());
+  if (job->resolved_spec().has_fine_tune()) {
+    found.continued = std::move(*job->mutable_resolved_spec()->mutable_fine_tune());
+  }
   return absl::OkStatus();
 }
 
@@ -162,7 +165,7 @@ absl::StatusOr<ResolvedFromStore> ResolveFromStore(const Catalogue& catalogue,
     RETURN_IF_ERROR(FindContinued(catalogue.store, spec.fine_tune(), references.adapter, found));
   }
   SpecFacts facts;
-  if (continues) facts.continued = &found.continued;
+  if (found.continued) facts.continued = &*found.continued;
   if (!found.model.name().empty()) facts.base_model = &found.model;
   if (!references.adapter.name.empty()) facts.adapter = &found.adapter;
   if (!references.train.name.empty()) facts.train = &found.train;

@@ -26,6 +26,7 @@ namespace {
 constexpr int64_t kMaxCommandLineBytes = 64 * 1024;
 // Of the grace; in the rest a worker tells what became of its jobs.
 constexpr double kShareForSaving = 0.7;
+constexpr double kShareForStopping = 0.85;
 constexpr char kPidFile[] = "pid";
 constexpr char kCommandFile[] = "command";  // What it was started with, an argument a line.
 constexpr char kLogFile[] = "worker.log";
@@ -66,9 +67,12 @@ void SignalWorkers(const std::vector<std::string>& states, int signal) {
   }
 }
 
+// One that saves for longer than its share, as it was told by an earlier server, ends at SIGINT.
 void StopWorkers(const std::vector<std::string>& states, absl::Duration grace) {
   SignalWorkers(states, SIGTERM);
-  if (WaitUntilGone(states, grace)) return;
+  if (WaitUntilGone(states, kShareForStopping * grace)) return;
+  SignalWorkers(states, SIGINT);
+  if (WaitUntilGone(states, (1 - kShareForStopping) * grace)) return;
   SignalWorkers(states, SIGKILL);
   WaitUntilGone(states, absl::Seconds(5));
 }

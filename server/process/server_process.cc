@@ -167,7 +167,9 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   const int signal = WaitForEnd(signals, flags.log_file, [&] { workers->ReopenLogs(); });
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
   exit_deadline.emplace(Clock::Real(), absl::Seconds(flags.stop_seconds));
-  StopServing(flags, signal == SIGINT || flags.stop_workers, *workers, *rpc);
+  // SIGUSR1 is for the workers, and comes to all where Slurm takes the machine away.
+  const bool stop_workers = signal == SIGINT || signal == SIGUSR1 || flags.stop_workers;
+  StopServing(flags, stop_workers, *workers, *rpc);
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

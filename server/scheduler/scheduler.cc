@@ -210,7 +210,8 @@ absl::Status Scheduler::Preempt(absl::Duration now, Upkeep& upkeep) {
 
 absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   const absl::Duration now = clock_.Boottime();
-  RETURN_IF_ERROR(store_.EndOverdue().status());
+  // What it cannot write waits; all else goes on.
+  const absl::Status overdue = store_.EndOverdue().status();
   ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
   RETURN_IF_ERROR(ForgiveFailures());
   RETURN_IF_ERROR(Prune(now));
@@ -231,7 +232,7 @@ absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   }
   // Leases are looked at in between.
   if (purge_) upkeep.next = now;
-  return absl::OkStatus();
+  return overdue;
 }
 
 Upkeep Scheduler::Tick() {

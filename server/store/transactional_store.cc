@@ -145,7 +145,7 @@ class TransactionalStore : public JobStore {
     ASSIGN_OR_RETURN(const absl::Time next, NextDeadline());
     if (next > options_.clock->Now()) return std::vector<std::string>();
     return Write<std::vector<std::string>>(
-        [](VerbContext& context) { return DoEndOverdue(context); });
+        [](VerbContext& context) { return DoEndOverdue(context); }, WritePlace::kMakesRoom);
   }
   absl::StatusOr<absl::Time> NextDeadline() override {
     return Read<absl::Time>([](VerbContext& context) { return DoNextDeadline(context); });

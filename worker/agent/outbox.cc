@@ -4,10 +4,32 @@
 
 #include <optional>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
 
 namespace graft {
+namespace {
+
+// Where the files are that nobody removes: below `held`, or in `directory` itself, where the file
+// system has no hard links. NOT_FOUND: they are gone.
+absl::StatusOr<std::string> HoldFiles(const std::string& directory,
+                                      const std::vector<v1::Artifact>& files,
+                                      const std::string& held) {
+  RETURN_IF_ERROR(RemoveTree(held));
+  RETURN_IF_ERROR(CreateDirectories(held));
+  for (const v1::Artifact& file : files) {
+    const absl::Status linked =
+        LinkFile(JoinPath(directory, file.path()), JoinPath(held, file.path()));
+    if (absl::IsNotFound(linked)) return linked;
+    if (!linked.ok()) return directory;
+  }
+  return held;
+}
+
+}  // namespace
 
 Outbox::Outbox(ServerLink& link, std::string job, int64_t lease_epoch, const Stops& stops,
                std::function<void(const absl::Status&)> on_refused)
@@ -146,9 +168,12 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
 absl::Status Outbox::UploadAndCommit(const Checkpoint& checkpoint) {
   const std::vector<v1::Artifact> files(checkpoint.written.files().begin(),
                                         checkpoint.written.files().end());
-  RETURN_IF_ERROR(link_.Retry(checkpoints_, [&] {
-    return link_.UploadMissing(checkpoint.directory, files, checkpoints_);
-  }));
+  // An upload that begins comes to its end, however many newer ones the engine saves meanwhile.
+  const std::string held = absl::StrCat(checkpoint.directory, ".upload");
+  const absl::Cleanup remove = [&] { RemoveTree(held).IgnoreError(); };
+  ASSIGN_OR_RETURN(const std::string directory, HoldFiles(checkpoint.directory, files, held));
+  RETURN_IF_ERROR(link_.Retry(checkpoints_,
+                              [&] { return link_.UploadMissing(directory, files, checkpoints_); }));
   worker::v1::CommitCheckpointRequest request;
   request.set_job(job_);
   request.set_lease_epoch(lease_epoch_);

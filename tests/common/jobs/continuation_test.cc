@@ -97,11 +97,29 @@ TEST_F(ContinuationTest, MayNotBeAnotherRun) {
       ElementsAre("spec.fine_tune.training.precision"));
   EXPECT_THAT(fields([](auto& spec) { spec.mutable_data()->set_max_source_tokens(20); }),
               ElementsAre("spec.fine_tune.data.max_source_tokens"));
+  EXPECT_THAT(fields([](auto& spec) { spec.mutable_data()->set_max_validation_rows(5); }),
+              ElementsAre("spec.fine_tune.data.max_validation_rows"));
   EXPECT_THAT(fields([](auto& spec) { spec.mutable_training()->set_max_steps(120); }),
               ElementsAre("spec.fine_tune.training.max_steps"));
   const absl::Status status = GoOn([](auto& spec) { spec.mutable_training()->set_batch_size(3); });
   EXPECT_THAT(status.message(),
               HasSubstr("must be that of jobs/a, from whose checkpoint it goes on"));
+}
+
+// The installation's number of threads was another then, or none.
+TEST_F(ContinuationTest, HasTheThreadsOfTheOtherJob) {
+  for (const int then : {0, 8}) {
+    const auto from = ResolveSpec(LoraSpec(), FactsOf(LoraSpec()), {.threads = then}, "spec");
+    ASSERT_TRUE(from.ok()) << from.status();
+    v1::JobSpec next = LoraSpec();
+    next.mutable_fine_tune()->set_init_from("jobs/a/checkpoints/120");
+    SpecFacts facts = FactsOf(next);
+    facts.continued = &from->fine_tune();
+    const auto resolved = ResolveSpec(next, facts, {.threads = 3}, "spec");
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    EXPECT_EQ(resolved->fine_tune().training().threads(), then);
+    EXPECT_EQ(resolved->fine_tune().training().has_threads(), then > 0);
+  }
 }
 
 TEST_F(ContinuationTest, OfAnotherBaseModelIsRefused) {

@@ -80,6 +80,21 @@ TEST_F(LeaveTest, AResultThatIsUploadedHasTheTimeToo) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
 }
 
+TEST_F(LeaveTest, AnEngineThatDiesBeforeItBeginsIsNoFailure) {
+  BeginAndRun();
+  attempt_->Leave(absl::Seconds(20));
+  engine().Crash();  // The signal met it, too, while it started.
+  ExpectHandedBack();
+}
+
+TEST_F(LeaveTest, OneThatCrashesInItsWorkIs) {
+  BeginAndRun();
+  Progress(1);
+  attempt_->Leave(absl::Seconds(20));
+  engine().Crash();
+  EXPECT_EQ(server_.WaitForFinish("a").failed().failure_class(), v1::FAILURE_CLASS_INFRASTRUCTURE);
+}
+
 TEST_F(LeaveTest, AJobThatIsBeingPausedIsPaused) {
   BeginAndRun();
   attempt_->Pause();

@@ -144,6 +144,28 @@ TEST_F(OutboxTest, WhatWasStoppedIsNotRefused) {
   EXPECT_FALSE(refused);
 }
 
+TEST_F(OutboxTest, AnUploadThatBeganEndsThoughTheEngineRemovesTheCheckpoint) {
+  server_.HoldTransfers();
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
+  ASSERT_TRUE(CreateDirectories(directory_.Path("5")).ok());
+  engine::v1::CheckpointWritten written;
+  written.set_step(5);
+  for (const char* name : {"first", "second"}) {
+    ASSERT_TRUE(WriteFileAtomically(directory_.Path(absl::StrCat("5/", name)), name).ok());
+    v1::Artifact& file = *written.add_files();
+    file.set_path(name);
+    file.set_sha256(Sha256Hex(name));
+    file.set_size_bytes(static_cast<int64_t>(std::string(name).size()));
+  }
+  outbox.AddCheckpoint(directory_.Path("5"), written);
+  server_.WaitUntilHeld();
+  ASSERT_TRUE(RemoveTree(directory_.Path("5")).ok());
+  server_.ReleaseTransfers();
+  EXPECT_TRUE(outbox.Drain().ok());
+  EXPECT_EQ(server_.History("a"), std::vector<std::string>{"checkpoint 5"});
+  EXPECT_FALSE(DirectoryExists(directory_.Path("5.upload")));
+}
+
 TEST_F(OutboxTest, ACheckpointThatNobodyWaitsForAnyMoreIsLeftOut) {
   server_.HoldTransfers();
   Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});

@@ -58,7 +58,7 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   request.resume_from = run.checkpoint_directory();
   request.identity = Deterministic(FixedPart(spec));
   request.earlier_identity = Deterministic(spec);
-  if (const auto checkpoint = InitialCheckpoint(spec)) request.continues_at = checkpoint->step;
+  if (ContinuesJob(spec)) request.continues = spec.init_from();
   request.libtorch = kLibTorchVersion;
   request.code_sha256 = kCodeSha256;
   return request;

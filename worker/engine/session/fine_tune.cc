@@ -139,7 +139,7 @@ struct EngineSession::Impl::FineTuneRun {
     options.resume_from = request.resume_from;
     options.fingerprint = Fingerprint(request.identity);
     options.earlier_fingerprint = Fingerprint(request.earlier_identity);
-    options.continues_at = request.continues_at;
+    options.continues = request.continues;
     const c10::Device device = base->model->device();
     options.execution = {graft::DeviceModel(device),
                          device.is_cpu() ? CpuCapability() : "",

@@ -52,7 +52,7 @@ struct FineTuneRequest {
   // where this machine can.
   std::string identity;
   std::string earlier_identity;  // The same as earlier builds have it: the whole resolved spec.
-  int64_t continues_at = 0;      // TrainerOptions::continues_at.
+  std::string continues;         // TrainerOptions::continues.
   // Of this build, for the checkpoints to say (build_info.h).
   std::string libtorch;
   std::string code_sha256;

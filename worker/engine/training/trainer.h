@@ -33,12 +33,12 @@ struct TrainerOptions {
   // What makes a checkpoint one of this run (hashes of spec, base and data; threads), and how it is
   // computed: a checkpoint with another fingerprint or execution is refused.
   std::string fingerprint;
-  // The same of a checkpoint of an earlier build, which was made of more.
+  // The same as an earlier build wrote it: made of more, so that only the run itself has it.
   std::string earlier_fingerprint;
   Execution execution;
-  // The step at which another job's checkpoint is gone on from: there the patience of early
-  // stopping begins anew. 0: none is.
-  int64_t continues_at = 0;
+  // Another job's checkpoint that this run goes on from, by its name; empty: none. There the
+  // patience of early stopping begins anew.
+  std::string continues;
 };
 
 struct TrainingResult {

@@ -25,9 +25,10 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Earlier ones that are read, too: 2 has no evaluation_due, and of the execution only whether it
-// was a GPU.
-constexpr int kFormat = 3;
+// Earlier ones that are read, too: 3 has another fingerprint, 2 besides has no evaluation_due, and
+// of the execution only whether it was a GPU.
+constexpr int kFormat = 4;
+constexpr int kLastWithWholeFingerprint = 3;
 constexpr int kOldestFormat = 2;
 constexpr char kTensorsFile[] = "state.safetensors";
 constexpr char kJsonFile[] = "state.json";
@@ -119,6 +120,7 @@ Json FromState(const TrainingState& state) {
   Json json = FromEvaluations(state);
   json.update({{"format", kFormat},
                {"fingerprint", state.fingerprint},
+               {"continues", state.continues},
                {"execution",
                 {{"device", state.execution.device},
                  {"cpu_capability", state.execution.cpu_capability},
@@ -153,6 +155,8 @@ TrainingState ToState(const Json& json) {
   TrainingState state;
   ToEvaluations(json, state);
   state.fingerprint = json.at("fingerprint");
+  state.has_whole_fingerprint = json.at("format") <= kLastWithWholeFingerprint;
+  state.continues = json.value("continues", "");
   state.execution = ToExecution(json.at("execution"));
   state.optimizer = json.at("optimizer");
   state.step = json.at("step");

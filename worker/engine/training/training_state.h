@@ -17,7 +17,9 @@ namespace graft {
 // configuration. Random numbers are a function of (seed, step, micro-batch, purpose), so no
 // generator is saved, and the data order of (seed, epoch), so a position is enough.
 struct TrainingState {
-  std::string fingerprint;  // TrainerOptions::fingerprint.
+  std::string fingerprint;             // TrainerOptions::fingerprint, unless has_whole_fingerprint.
+  bool has_whole_fingerprint = false;  // It is TrainerOptions::earlier_fingerprint. Only read.
+  std::string continues;               // TrainerOptions::continues of the run that saved it.
   Execution execution;
   std::string optimizer = "fused_adamw";
   int64_t step = 0;              // Optimiser steps done, skipped updates included.

@@ -15,6 +15,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/methods/method.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/training/adamw.h"
 #include "worker/engine/training/checkpoints.h"
@@ -93,6 +94,7 @@ std::string Trial::Places(std::span<const int64_t> rows) const {
 
 void Trial::StartState() {
   state_.fingerprint = options_.fingerprint;
+  state_.continues = options_.continues;
   state_.execution = options_.execution;
   state_.num_rows = train_.size();
   c10::NoGradGuard no_grad;
@@ -106,18 +108,10 @@ void Trial::StartState() {
 
 absl::Status Trial::Resume() {
   ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from, stop_.pulse()));
-  if (!loaded.fingerprint.empty() && loaded.fingerprint == options_.earlier_fingerprint) {
+  if (loaded.has_whole_fingerprint && loaded.fingerprint == options_.earlier_fingerprint) {
     loaded.fingerprint = options_.fingerprint;
   }
-  if (loaded.step == options_.continues_at) {
-    if (plan_.total_steps <= loaded.step) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("init_from: the checkpoint is at step ", loaded.step,
-                       " already, and the whole run has ", plan_.total_steps));
-    }
-    loaded.early_stopping.without_improvement = 0;
-    loaded.early_stopping.stop = false;
-  }
+  if (loaded.continues != options_.continues) RETURN_IF_ERROR(BeginFrom(loaded));
   const absl::StatusOr<std::string> changed = CheckContinues(loaded, state_, plan_);
   if (!changed.ok()) {
     return Annotate(changed.status(), absl::StrCat("checkpoint ", options_.resume_from));
@@ -138,6 +132,8 @@ absl::Status Trial::Resume() {
       loaded.best_tensors[i] = loaded.best_tensors[i].to(state_.trained[i].device());
     }
   }
+  loaded.fingerprint = state_.fingerprint;
+  loaded.continues = state_.continues;
   loaded.execution = state_.execution;
   state_ = std::move(loaded);
   saved_step_ = state_.step;
@@ -148,6 +144,24 @@ absl::Status Trial::Resume() {
   for (EvaluationEvent* event : {&state_.best, &state_.last}) {
     event->epoch = plan_.epochs_done(event->step);
   }
+  return absl::OkStatus();
+}
+
+// The state is another job's.
+absl::Status Trial::BeginFrom(TrainingState& other) const {
+  if (other.has_whole_fingerprint) {
+    return WithFailureClass(absl::FailedPreconditionError(absl::StrCat(
+                                "init_from: an earlier build saved ", options_.continues,
+                                "; only its own job goes on from that (RetryJob)")),
+                            FailureClass::kConfig);
+  }
+  if (plan_.total_steps <= other.step) {
+    return absl::InvalidArgumentError(absl::StrCat("init_from: the checkpoint is at step ",
+                                                   other.step, " already, and the whole run has ",
+                                                   plan_.total_steps));
+  }
+  other.early_stopping.without_improvement = 0;
+  other.early_stopping.stop = false;
   return absl::OkStatus();
 }
 

@@ -66,6 +66,7 @@ class Trial {
   std::string Places(std::span<const int64_t> rows) const;
   void StartState();
   absl::Status Resume();
+  absl::Status BeginFrom(TrainingState& other) const;
   const std::vector<int64_t>& Order(int64_t epoch);
   absl::Status BeginStep();
   absl::Status EndStep();

@@ -5,13 +5,16 @@
 
 #include <functional>
 
+#include "absl/strings/str_replace.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/sha256.h"
 #include "common/methods/lora.h"
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/training/small_runs.h"
 #include "worker/engine/data/token_file.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/training/validation_loss.h"
 
@@ -197,7 +200,7 @@ TEST(TrainerTest, MoreEpochsAreThoseOfALongerRun) {
   ASSERT_TRUE(
       Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &evaluator, first, stop).ok());
   options.resume_from = first.checkpoints.back().directory;
-  options.continues_at = 6;
+  options.continues = "jobs/a/checkpoints/6";
   const std::unique_ptr<AdapterSet> adapter = MakeAdapter(*model, OnlyLora(), 99);
   const absl::Status done = Train(options, GoldenRows(), *adapter, &evaluator, more, stop).status();
   EXPECT_EQ(done.code(), absl::StatusCode::kInvalidArgument);
@@ -227,12 +230,82 @@ TEST(TrainerTest, PatienceBeginsAnewWhereAnotherJobIsGoneOnFrom) {
   ASSERT_TRUE(
       Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &later, again, stop).ok());
   EXPECT_TRUE(again.steps.empty()) << "it has stopped";
-  options.continues_at = 9;
+  options.continues = "jobs/a/checkpoints/9";
   const auto result =
       Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &later, more, stop);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_THAT(later.steps, ElementsAre(12, 15));
   EXPECT_EQ(result->best_step, 3) << "the best so far stays";
+}
+
+// The other job was stopped in an evaluation, and this one in the step after it.
+TEST(TrainerTest, PatienceBeginsAnewOnceAndNotAtEachResumption) {
+  class StopsAtSix : public ScriptedEvaluator {
+   public:
+    using ScriptedEvaluator::ScriptedEvaluator;
+    absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
+                                             StopToken& stop) override {
+      if (step == 6) return absl::CancelledError("stopped");
+      return ScriptedEvaluator::Evaluate(network, step, stop);
+    }
+  };
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.epochs = 9;
+  options.config.early_stopping.patience = 1;
+  options.checkpoint_directory = FreshDirectory("stopped");
+  NoStop stop;
+  RecordingSink sink;
+  StopsAtSix stops({1});
+  EXPECT_EQ(Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &stops, sink, stop)
+                .status()
+                .code(),
+            absl::StatusCode::kCancelled);
+  options.resume_from = options.checkpoint_directory + "/6";
+  options.continues = "jobs/a/checkpoints/6";
+  options.checkpoint_directory = FreshDirectory("child");
+  ScriptedEvaluator evaluator({2, 0.5});
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    RecordingSink own;
+    ASSERT_TRUE(
+        Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), &evaluator, own, stop).ok());
+    EXPECT_TRUE(own.steps.empty()) << "the evaluation at step 6 was no better, and stops it";
+    options.resume_from = options.checkpoint_directory + "/6";
+  }
+  EXPECT_THAT(evaluator.steps, ElementsAre(6));
+}
+
+TEST(TrainerTest, AnEarlierBuildsCheckpointGoesOnInItsOwnJobOnly) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.fingerprint = "whole";
+  options.checkpoint_directory = FreshDirectory("format3");
+  RecordingSink sink;
+  NoStop stop;
+  const auto train = [&] {
+    return Train(options, GoldenRows(), *MakeAdapter(*model, OnlyLora()), nullptr, sink, stop)
+        .status();
+  };
+  ASSERT_TRUE(train().ok());
+  options.resume_from = options.checkpoint_directory + "/6";
+  const std::string json =
+      absl::StrReplaceAll(*ReadFile(options.resume_from + "/state.json", 1 << 20),
+                          {{"\"format\": 4", "\"format\": 3"}});
+  const std::string sums = *ReadFile(options.resume_from + "/SHA256SUMS", 1 << 20);
+  ASSERT_TRUE(WriteFileAtomically(options.resume_from + "/state.json", json).ok());
+  ASSERT_TRUE(
+      WriteFileAtomically(options.resume_from + "/SHA256SUMS", Sha256Hex(json) + sums.substr(64))
+          .ok());
+  options.fingerprint = "fixed";
+  options.earlier_fingerprint = "whole";
+  EXPECT_TRUE(train().ok());
+  options.earlier_fingerprint = "another";
+  EXPECT_EQ(train().code(), absl::StatusCode::kFailedPrecondition);
+  options.continues = "jobs/a/checkpoints/6";
+  const absl::Status other_job = train();
+  EXPECT_EQ(other_job.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FailureClassOf(other_job), FailureClass::kConfig);
+  EXPECT_THAT(other_job.message(), HasSubstr("an earlier build saved jobs/a/checkpoints/6"));
 }
 
 TEST(TrainerTest, TheLastStepIsEvaluatedWhateverTheInterval) {

@@ -144,13 +144,13 @@ TEST(TrainingStateTest, AnotherFormatIsNamed) {
   const std::string path = JoinPath(directory, "state.json");
   const std::string text = *ReadFile(path, 1 << 20);
   ASSERT_TRUE(
-      WriteFileAtomically(path, absl::StrReplaceAll(text, {{"\"format\": 3", "\"format\": 1"}}))
+      WriteFileAtomically(path, absl::StrReplaceAll(text, {{"\"format\": 4", "\"format\": 1"}}))
           .ok());
   const absl::Status status = ReadExecution(directory).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(FailureClassOf(status), FailureClass::kInfrastructure);
   EXPECT_THAT(status.message(),
-              ::testing::HasSubstr("has format 1, this version of graft reads 2 to 3"));
+              ::testing::HasSubstr("has format 1, this version of graft reads 2 to 4"));
 }
 
 TEST(TrainingStateTest, CheckpointsOfTheLandingBeforeAreRead) {
@@ -174,6 +174,7 @@ TEST(TrainingStateTest, CheckpointsOfTheLandingBeforeAreRead) {
   EXPECT_EQ(loaded->execution.device, "cuda");
   EXPECT_EQ(loaded->execution.libtorch, "");
   EXPECT_FALSE(loaded->evaluation_due);
+  EXPECT_TRUE(loaded->has_whole_fingerprint);
 }
 
 TEST(TrainingStateTest, AnEvaluationIsAddedToACheckpointThatStays) {
