@@ -148,7 +148,7 @@ def test_verbs_that_do_not_suit_the_state_say_what_would(loaded):
 # ---- Workers that stop ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGUSR1", "SIGTERM to all of its processes"])
+@pytest.mark.parametrize("how", [pytest.param("SIGTERM", marks=pytest.mark.full), "SIGUSR1", "SIGTERM to all of its processes"])
 def test_a_worker_that_stops_saves_first(graft, how):
     graft.start(workers=0, heartbeat_seconds=0.2, lease_seconds=60)
     load(graft)
@@ -223,8 +223,17 @@ def test_a_job_is_trained_for_longer(loaded):
     assert losses(loaded.events(more["name"])) == losses(loaded.events(whole))[40:]
     assert evaluations(loaded.events(more["name"])) == evaluations(loaded.events(whole))[2:]
     assert adapter_hash(loaded, "more") == adapter_hash(loaded, "whole")
-    again = loaded.cli("continue", more["name"], "--more-epochs", "1", "--watch").stdout
-    assert "goes on from step 60" in again
+    refused = loaded.cli("continue", more["name"], "--more-epochs", "1", check=False)
+    assert refused.returncode == 1 and "give --more-steps" in refused.stderr, refused.stderr
+
+
+def test_a_job_is_trained_for_more_epochs(loaded):
+    first = loaded.json("submit", *QUICK, "--base-model", "tiny", "--train", "train", "--validation", "valid", "--method", "lora", "--epochs", "2")[0]["name"]
+    steps = int(loaded.wait_for(first)["step"])
+    assert f"goes on from step {steps}" in loaded.cli("continue", first, "--more-epochs", "1", "--watch", "--output-name", "longer").stdout
+    job = loaded.job(loaded.json("adapters", "show", "longer")[0]["job"])
+    assert job["resolved_spec"]["fine_tune"]["training"]["epochs"] == 3 and int(job["step"]) == steps * 3 // 2
+    assert losses(loaded.events(job["name"]))[0][0] == str(steps + 1)
 
 
 def test_what_cannot_be_gone_on_from_says_why(loaded):
