@@ -53,6 +53,7 @@ struct ChildPlan {
   int stderr_fd;
   int error_pipe;
   bool detached;
+  const std::vector<int>* ignored_signals;
 };
 
 // Between two looks at a child whose end nothing tells.
@@ -77,6 +78,7 @@ void CloseOnExecByName(int first) {
 }
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
+  for (const int ignored : *plan.ignored_signals) signal(ignored, SIG_IGN);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -125,9 +127,9 @@ absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
   const UniqueFd read_end(pipe_fds[0]);
   UniqueFd write_end(pipe_fds[1]);
 
-  const ChildPlan plan = {argv.data(),     environment.data(), options.inherited_fd,
-                          stdout_fd.get(), stderr_fd.get(),    write_end.get(),
-                          options.detached};
+  const ChildPlan plan = {argv.data(),      environment.data(),      options.inherited_fd,
+                          stdout_fd.get(),  stderr_fd.get(),         write_end.get(),
+                          options.detached, &options.ignored_signals};
   const pid_t pid = fork();
   if (pid < 0) return FileError(errno, "start", argv[0]);
   if (pid == 0) RunChild(plan);

@@ -29,6 +29,8 @@ struct SubprocessOptions {
   std::string stderr_path;
   // A session of its own: Ctrl-C on the terminal does not reach it, and it survives this process.
   bool detached = false;
+  // Signals that the child ignores from its first instruction on, unless it decides otherwise.
+  std::vector<int> ignored_signals;
 };
 
 // How a child ended: exactly one of the two is set.

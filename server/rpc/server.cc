@@ -117,7 +117,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
   std::unique_ptr<RpcServer> server(new RpcServer(options, parts));
   parts.scheduler.SetPresentWorkers([&hub = server->hub_] {
     std::vector<PresentWorker> present;
-    for (const auto& worker : hub.workers()) present.push_back({worker.id, worker.free_slots});
+    for (const auto& worker : hub.workers()) {
+      present.push_back({worker.id, worker.free_slots, worker.slots});
+    }
     return present;
   });
   server->subscription_ = parts.store.Subscribe(
@@ -193,7 +195,7 @@ void RpcServer::OnUpkeep(const Upkeep& upkeep) {
     Log(LogLevel::kWarning, "worker set aside: its attempts come to nothing",
         {{"worker", worker}, {"for", absl::FormatDuration(duration)}});
   }
-  for (const RunningJob& job : upkeep.preempted) {
+  for (const HeldJobView& job : upkeep.preempted) {
     LogJob(LogLevel::kInfo, job.name, "makes way",
            {{"for", job.preempted_by}, {"worker", job.worker}});
     context_.telemetry.OnPreempted();

@@ -172,6 +172,24 @@ bool Placement::WouldTake(const std::string& worker, const QueuedJob& queued,
   return MayTake({worker, known->second.instance}, queued, {}, now);
 }
 
+bool Placement::IsSureToTake(const std::string& worker, const QueuedJob& queued,
+                             absl::Duration now) const {
+  if (!WouldTake(worker, queued, now)) return false;
+  const JobNeeds& needs = queued.needs;
+  const auto known = workers_.find(worker);
+  if (known == workers_.end()) {
+    return needs.device.empty() && needs.cpu_capability.empty() && needs.methods.empty();
+  }
+  const bool has_devices = known->second.abilities && !known->second.abilities->devices.empty();
+  if (!has_devices && !(needs.device.empty() && needs.cpu_capability.empty())) return false;
+  return !known->second.early_jobs.contains(queued.name);
+}
+
+std::optional<Abilities> Placement::AbilitiesOf(const std::string& worker) const {
+  const auto known = workers_.find(worker);
+  return known == workers_.end() ? std::nullopt : known->second.abilities;
+}
+
 bool Placement::EndedEarlyAt(const WorkerRef& worker, const std::string& job) const {
   const auto found = workers_.find(worker.id);
   return found != workers_.end() && found->second.instance == worker.instance &&

@@ -41,6 +41,7 @@ std::string NeedsText(const JobNeeds& needs);
 struct PresentWorker {
   std::string id;
   int free_slots = 0;
+  int slots = 0;
 };
 
 inline constexpr absl::Duration kFirstSetAside = absl::Seconds(10);
@@ -71,6 +72,10 @@ class Placement {
                const std::vector<PresentWorker>& present, absl::Duration now) const;
   // As far as is known this worker would take the job now, were it free.
   bool WouldTake(const std::string& worker, const QueuedJob& job, absl::Duration now) const;
+  // It is known that it would, and before all others: somebody else's job is to end for it.
+  bool IsSureToTake(const std::string& worker, const QueuedJob& job, absl::Duration now) const;
+  // What it said that it can do; nothing: not known.
+  std::optional<Abilities> AbilitiesOf(const std::string& worker) const;
   // Its last attempts, this job's among them, ended early: another job tells more of the worker.
   bool EndedEarlyAt(const WorkerRef& worker, const std::string& job) const;
   // Why nobody who is present takes a job with these needs; empty: somebody may.

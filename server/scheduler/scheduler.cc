@@ -157,48 +157,79 @@ absl::Status Scheduler::Purge() {
   return more.status();
 }
 
-RunningJob* Scheduler::FindVictim(const QueuedJob& job, absl::Duration now,
-                                  std::vector<RunningJob>& running) {
+absl::StatusOr<std::vector<QueuedJob>> Scheduler::Servable(
+    const std::vector<PresentWorker>& present, absl::Duration now) {
+  // Copied: the store asks under a lock of its own.
+  std::vector<std::optional<Abilities>> abilities;
+  {
+    MutexLock lock(mutex_);
+    for (const PresentWorker& each : present) abilities.push_back(placement_.AbilitiesOf(each.id));
+  }
+  const auto servable = [&](const JobNeeds& needs) {
+    return std::any_of(abilities.begin(), abilities.end(),
+                       [&](const auto& able) { return CanServe(able, needs); });
+  };
+  ASSIGN_OR_RETURN(std::vector<QueuedJob> queued, store_.QueuedJobs(kSnapshotJobs, servable));
+  return RankQueue(std::move(queued), now);
+}
+
+bool Scheduler::TakeOpenSlot(const QueuedJob& job, absl::Duration now,
+                             std::map<std::string, int>& open_slots) const {
   MutexLock lock(mutex_);
-  RunningJob* victim = nullptr;
-  const auto rank = [](const RunningJob& each) { return std::pair(each.priority, -each.number); };
-  for (RunningJob& each : running) {
-    const bool may = each.priority < job.priority && each.preempted_by.empty() &&
-                     !made_way_.contains(each.name) && placement_.WouldTake(each.worker, job, now);
+  for (auto& [worker, slots] : open_slots) {
+    if (slots <= 0 || !placement_.WouldTake(worker, job, now)) continue;
+    --slots;
+    return true;
+  }
+  return false;
+}
+
+HeldJobView* Scheduler::FindVictim(const QueuedJob& job, absl::Duration now,
+                                   const std::map<std::string, int>& open_slots,
+                                   std::vector<HeldJobView>& held) const {
+  MutexLock lock(mutex_);
+  HeldJobView* victim = nullptr;
+  const auto rank = [](const HeldJobView& each) { return std::pair(each.priority, -each.number); };
+  for (HeldJobView& each : held) {
+    const bool may = each.state == v1::JOB_STATE_RUNNING && each.priority < job.priority &&
+                     each.preempted_by.empty() && !made_way_.contains(each.name) &&
+                     open_slots.contains(each.worker) &&
+                     placement_.IsSureToTake(each.worker, job, now);
     if (may && (victim == nullptr || rank(each) < rank(*victim))) victim = &each;
   }
   return victim;
 }
 
+// Slots are counted by leases: what a worker says of its own comes later than the store's changes.
+// One whose job ends soon (is paused or cancelled, or makes way) is open already; but not for
+// longer than the interval, as there are workers that know no pause.
 absl::Status Scheduler::Preempt(absl::Duration now, Upkeep& upkeep) {
   std::erase_if(made_way_,
                 [&](const auto& one) { return one.second + kPreemptionInterval <= now; });
-  ASSIGN_OR_RETURN(std::vector<QueuedJob> queued, store_.QueuedJobs(kSnapshotJobs));
+  const std::vector<PresentWorker> present = Present();
+  ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, Servable(present, now));
   if (queued.empty()) return absl::OkStatus();
-  std::vector<PresentWorker> present = Present();
-  ASSIGN_OR_RETURN(std::vector<RunningJob> running, store_.RunningJobs());
-  // Whom nobody could tell does not make way.
-  std::erase_if(running, [&](const RunningJob& job) {
-    return std::none_of(present.begin(), present.end(),
-                        [&](const PresentWorker& worker) { return worker.id == job.worker; });
-  });
-  for (const QueuedJob& job : RankQueue(std::move(queued), now)) {
-    const auto free =
-        std::find_if(present.begin(), present.end(), [&](const PresentWorker& worker) {
-          MutexLock lock(mutex_);
-          return worker.free_slots > 0 && placement_.WouldTake(worker.id, job, now);
-        });
-    if (free != present.end()) {
-      --free->free_slots;
-      continue;
-    }
-    const bool under_way = std::any_of(running.begin(), running.end(), [&](const RunningJob& each) {
-      return each.preempted_by == job.name;
+  ASSIGN_OR_RETURN(std::vector<HeldJobView> held, store_.HeldJobs());
+  const auto ends_soon = [&](const HeldJobView& each) {
+    return each.state != v1::JOB_STATE_RUNNING ||
+           (!each.preempted_by.empty() && made_way_.contains(each.name));
+  };
+  std::map<std::string, int> open_slots;
+  for (const PresentWorker& worker : present) open_slots[worker.id] = worker.slots;
+  for (const HeldJobView& each : held) {
+    const auto worker = open_slots.find(each.worker);
+    if (worker != open_slots.end() && !ends_soon(each)) --worker->second;
+  }
+  for (const QueuedJob& job : queued) {
+    // One that is away for a moment may be making way for it.
+    const bool under_way = std::any_of(held.begin(), held.end(), [&](const HeldJobView& each) {
+      return each.preempted_by == job.name && !open_slots.contains(each.worker) && ends_soon(each);
     });
-    RunningJob* const victim = under_way ? nullptr : FindVictim(job, now, running);
+    if (under_way || TakeOpenSlot(job, now, open_slots)) continue;
+    HeldJobView* const victim = FindVictim(job, now, open_slots, held);
     if (victim == nullptr) continue;
-    const absl::Status preempted = store_.PreemptJob(victim->name, job.name);
-    // It ended meanwhile: its slot is free.
+    const absl::Status preempted = store_.PreemptJob(*victim, job.name);
+    // Either has changed meanwhile, which ticks again.
     if (absl::IsFailedPrecondition(preempted) || absl::IsNotFound(preempted)) continue;
     RETURN_IF_ERROR(preempted);
     victim->preempted_by = job.name;
@@ -211,11 +242,11 @@ absl::Status Scheduler::Preempt(absl::Duration now, Upkeep& upkeep) {
 absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   const absl::Duration now = clock_.Boottime();
   // What it cannot write waits; all else goes on.
-  const absl::Status overdue = store_.EndOverdue().status();
+  absl::Status unwritten = store_.EndOverdue().status();
   ASSIGN_OR_RETURN(upkeep.expired, store_.ExpireLeases());
   RETURN_IF_ERROR(ForgiveFailures());
   RETURN_IF_ERROR(Prune(now));
-  if (options_.preemption) RETURN_IF_ERROR(Preempt(now, upkeep));
+  if (options_.preemption) unwritten.Update(Preempt(now, upkeep));
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, store_.QueuedJobs(1));
   upkeep.work_available = !queued.empty();
   ASSIGN_OR_RETURN(const absl::Duration expiry, store_.NextExpiry());
@@ -232,7 +263,7 @@ absl::Status Scheduler::DoUpkeep(Upkeep& upkeep) {
   }
   // Leases are looked at in between.
   if (purge_) upkeep.next = now;
-  return overdue;
+  return unwritten;
 }
 
 Upkeep Scheduler::Tick() {

@@ -34,7 +34,7 @@ struct Upkeep {
   bool work_available = false;       // Some job may be claimed now.
   // Workers that were set aside, and for how long.
   std::vector<std::pair<std::string, absl::Duration>> set_aside;
-  std::vector<RunningJob> preempted;  // Jobs that make way from now on; their workers are to hear.
+  std::vector<HeldJobView> preempted;  // Jobs that make way from now on; their workers are to hear.
   // Boottime at which there will be something to do unless something changes before (a second
   // after an error); InfiniteDuration: nothing.
   absl::Duration next;
@@ -85,9 +85,16 @@ class Scheduler {
   absl::Status ForgiveFailures();
   absl::Status Prune(absl::Duration now);
   absl::Status Preempt(absl::Duration now, Upkeep& upkeep);
-  // Who makes way for the job; nullptr: nobody.
-  RunningJob* FindVictim(const QueuedJob& job, absl::Duration now,
-                         std::vector<RunningJob>& running);
+  // Queued jobs that somebody who is present may be able to do, best first.
+  absl::StatusOr<std::vector<QueuedJob>> Servable(const std::vector<PresentWorker>& present,
+                                                  absl::Duration now);
+  // Takes the slot of a worker that has one open and would take the job. False: nobody has.
+  bool TakeOpenSlot(const QueuedJob& job, absl::Duration now,
+                    std::map<std::string, int>& open_slots) const;
+  // Who makes way for the job, of those whose workers are among `open_slots`; nullptr: nobody.
+  HeldJobView* FindVictim(const QueuedJob& job, absl::Duration now,
+                          const std::map<std::string, int>& open_slots,
+                          std::vector<HeldJobView>& held) const;
   // Some of what deleted jobs left.
   absl::Status Purge();
   std::vector<PresentWorker> Present() const;

@@ -13,8 +13,8 @@ namespace graft {
 namespace {
 
 bool AddsOnlyEvents(const JobChange& change) {
-  return change.state == change.previous_state && !change.deleted && !change.progressed &&
-         change.end == AttemptEnd::kNone;
+  return change.state == change.previous_state && !change.deleted && !change.schedule_changed &&
+         !change.progressed && change.end == AttemptEnd::kNone;
 }
 
 }  // namespace

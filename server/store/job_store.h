@@ -142,11 +142,12 @@ struct LeaseHolder {
   std::string worker;  // Its id.
 };
 
-// A RUNNING job as the scheduler sees it.
-struct RunningJob {
+// A job that a worker holds, as the scheduler sees it.
+struct HeldJobView {
   std::string name;
   std::string worker;  // Its id.
   int64_t lease_epoch = 0;
+  v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
   int32_t priority = 0;
   int64_t number = 0;  // Order of submission.
   std::string preempted_by;
@@ -370,11 +371,11 @@ class JobStore {
       absl::Span<const std::pair<std::string, int64_t>> job_and_lease_epoch) = 0;
   // Who holds which job now, by job.
   virtual absl::StatusOr<std::vector<LeaseHolder>> ListLeases() = 0;
-  // RUNNING jobs, by number.
-  virtual absl::StatusOr<std::vector<RunningJob>> RunningJobs() = 0;
-  // The RUNNING job makes way for `other`: once its state is saved it is QUEUED again, and no
-  // failure is counted. WRONG_STATE.
-  virtual absl::Status PreemptJob(absl::string_view name, absl::string_view other) = 0;
+  // Jobs that workers hold, by number.
+  virtual absl::StatusOr<std::vector<HeldJobView>> HeldJobs() = 0;
+  // The job makes way for `other`, which is QUEUED: once its state is saved it is QUEUED again, and
+  // no failure is counted. WRONG_STATE: either is by now another than was seen.
+  virtual absl::Status PreemptJob(const HeldJobView& job, absl::string_view other) = 0;
   // Ends every lease whose time has passed: RUNNING jobs are queued again (or fail, after too many
   // failures), PAUSING ones are PAUSED, CANCELLING ones CANCELLED. Returns the jobs. After a
   // restart of the store every lease has a full term again.

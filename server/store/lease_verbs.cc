@@ -262,26 +262,28 @@ absl::StatusOr<absl::Duration> DoNextExpiry(VerbContext& context) {
   return next;
 }
 
-absl::StatusOr<std::vector<RunningJob>> DoRunningJobs(VerbContext& context) {
+absl::StatusOr<std::vector<HeldJobView>> DoHeldJobs(VerbContext& context) {
   ASSIGN_OR_RETURN(const auto leases, context.tables.ListLeases());
-  std::vector<RunningJob> jobs;
+  std::vector<HeldJobView> jobs;
   for (const LeaseRow& lease : leases) {
     ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
-    if (row.job.state() != v1::JOB_STATE_RUNNING) continue;
-    jobs.push_back({row.job.name(), lease.worker.id, lease.lease_epoch, row.job.priority(),
-                    row.number, row.job.preempted_by()});
+    jobs.push_back({row.job.name(), lease.worker.id, lease.lease_epoch, row.job.state(),
+                    row.job.priority(), row.number, row.job.preempted_by()});
   }
   return jobs;
 }
 
-absl::Status DoPreemptJob(VerbContext& context, absl::string_view name, absl::string_view other) {
-  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
-  if (row.job.state() != v1::JOB_STATE_RUNNING) {
+absl::Status DoPreemptJob(VerbContext& context, const HeldJobView& job, absl::string_view other) {
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, job.name));
+  ASSIGN_OR_RETURN(const JobRow urgent, RequireJob(context, other));
+  if (row.job.state() != v1::JOB_STATE_RUNNING || row.lease_epoch != job.lease_epoch ||
+      urgent.job.state() != v1::JOB_STATE_QUEUED) {
     return WithReason(absl::FailedPreconditionError(absl::StrCat(
-                          row.job.name(), " is ", StateName(row.job.state()), " by now")),
+                          row.job.name(), " is ", StateName(row.job.state()), " by now, ",
+                          urgent.job.name(), " ", StateName(urgent.job.state()))),
                       kReasonWrongState);
   }
-  row.job.set_preempted_by(std::string(other));
+  row.job.set_preempted_by(urgent.job.name());
   return SaveJob(context, row, row.job.state());
 }
 

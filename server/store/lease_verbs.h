@@ -22,8 +22,8 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
 absl::StatusOr<std::vector<LeaseHolder>> DoListLeases(VerbContext& context);
 // Goes first in its group, so that it sees what was renewed.
 absl::StatusOr<std::vector<std::string>> DoExpireLeases(VerbContext& context);
-absl::StatusOr<std::vector<RunningJob>> DoRunningJobs(VerbContext& context);
-absl::Status DoPreemptJob(VerbContext& context, absl::string_view name, absl::string_view other);
+absl::StatusOr<std::vector<HeldJobView>> DoHeldJobs(VerbContext& context);
+absl::Status DoPreemptJob(VerbContext& context, const HeldJobView& job, absl::string_view other);
 // Fails the jobs whose deadline has come. Returns them.
 absl::StatusOr<std::vector<std::string>> DoEndOverdue(VerbContext& context);
 // When the next deadline comes, by the date.

@@ -69,7 +69,7 @@ void NoteProgress(const EventBatch& batch, v1::Job& job) {
   if (batch.stage == v1::JOB_STAGE_UNSPECIFIED) return;
   job.set_stage(batch.stage);
   job.set_step(batch.step);
-  job.set_total_steps(batch.total_steps);
+  if (batch.total_steps > 0) job.set_total_steps(batch.total_steps);  // 0: not known yet.
   job.set_epoch(batch.epoch);
   job.set_eta_seconds(batch.eta_seconds);
   job.set_stage_done(batch.stage_done);

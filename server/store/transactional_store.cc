@@ -134,12 +134,11 @@ class TransactionalStore : public JobStore {
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoExpireLeases(context); }, WritePlace::kFirst);
   }
-  absl::StatusOr<std::vector<RunningJob>> RunningJobs() override {
-    return Read<std::vector<RunningJob>>(
-        [](VerbContext& context) { return DoRunningJobs(context); });
+  absl::StatusOr<std::vector<HeldJobView>> HeldJobs() override {
+    return Read<std::vector<HeldJobView>>([](VerbContext& context) { return DoHeldJobs(context); });
   }
-  absl::Status PreemptJob(absl::string_view name, absl::string_view other) override {
-    return WriteStatus([&](VerbContext& context) { return DoPreemptJob(context, name, other); });
+  absl::Status PreemptJob(const HeldJobView& job, absl::string_view other) override {
+    return WriteStatus([&](VerbContext& context) { return DoPreemptJob(context, job, other); });
   }
   absl::StatusOr<std::vector<std::string>> EndOverdue() override {
     ASSIGN_OR_RETURN(const absl::Time next, NextDeadline());

@@ -177,13 +177,11 @@ worker::v1::FinishAttemptRequest Attempt::EndOfCrash(EngineLoan& engine, const a
   const bool garbled = !absl::IsOutOfRange(read);
   if (garbled) engine.Kill();
   const EngineProcess::End end = engine.WaitForEnd();
-  outcome_.engine_crashed = ended() == EndReason::kNone && !cancelled() && (heard_ || !leaves());
+  outcome_.engine_crashed = ended() == EndReason::kNone && !cancelled();
   LogJob(outcome_.engine_crashed ? LogLevel::kWarning : LogLevel::kInfo, job(),
          outcome_.engine_crashed ? "the engine crashed" : "the engine was ended",
          {{"end", end.text}, {"out_of_memory", end.out_of_memory ? "true" : ""}});
   if (cancelled()) return CancelledEnd();
-  // A signal to all of the worker's processes meets an engine that has yet to begin.
-  if (leaves() && !heard_) return EndOfPause();
   if (engine.WasEndedByText()) return BystanderEnd(end);
   if (garbled) {
     return FailureOf(
@@ -455,11 +453,6 @@ Attempt::EndReason Attempt::ended() const {
 absl::Status Attempt::why() const {
   MutexLock lock(mutex_);
   return why_;
-}
-
-bool Attempt::leaves() const {
-  MutexLock lock(mutex_);
-  return leaves_;
 }
 
 bool Attempt::cancelled() const {

@@ -142,7 +142,6 @@ class Attempt {
   void KillEngine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EndReason ended() const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status why() const ABSL_LOCKS_EXCLUDED(mutex_);
-  bool leaves() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool cancelled() const ABSL_LOCKS_EXCLUDED(mutex_);
   void SendFence() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SendCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -167,6 +167,8 @@ class ProcessEngineLauncher : public EngineLauncher {
     SubprocessOptions options;
     options.argv = {program_, "serve", "--device", device_, "--threads", absl::StrCat(threads_)};
     options.inherited_fd = theirs.get();
+    // What systemd, Slurm or a terminal sends to all processes is the worker's to answer.
+    options.ignored_signals = {SIGINT, SIGHUP, SIGTERM, SIGUSR1};
     options.stdout_path = options.stderr_path = log_path;
     ASSIGN_OR_RETURN(Subprocess child, Subprocess::Start(options));
     return std::make_unique<ChildEngine>(std::move(child), std::move(ours));

@@ -13,13 +13,12 @@
 namespace graft {
 namespace {
 
-// Where the files are that nobody removes: below `held`, or in `directory` itself, where the file
-// system has no hard links. NOT_FOUND: they are gone.
+// Where the files are that nobody removes: below `held`, or in `directory` itself, where there is
+// no room for the names or the file system has no hard links. NOT_FOUND: they are gone.
 absl::StatusOr<std::string> HoldFiles(const std::string& directory,
                                       const std::vector<v1::Artifact>& files,
                                       const std::string& held) {
-  RETURN_IF_ERROR(RemoveTree(held));
-  RETURN_IF_ERROR(CreateDirectories(held));
+  if (!RemoveTree(held).ok() || !CreateDirectories(held).ok()) return directory;
   for (const v1::Artifact& file : files) {
     const absl::Status linked =
         LinkFile(JoinPath(directory, file.path()), JoinPath(held, file.path()));

@@ -168,10 +168,9 @@ int DevicesCommand() {
 }
 
 int ServeCommand(const SessionOptions& options) {
-  // The worker decides when its engine ends: by the socket, by signals that cannot be ignored, and
-  // by its own death. What systemd, Slurm or a terminal sends to both is the worker's to answer.
+  // The worker decides when its engine ends: by the socket, by signals that cannot be ignored (it
+  // starts it so that the others are), and by its own death.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  for (const int signal : {SIGINT, SIGHUP, SIGTERM, SIGUSR1}) std::signal(signal, SIG_IGN);
   return Serve(kEngineSocket, options);
 }
 

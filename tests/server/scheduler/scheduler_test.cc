@@ -162,14 +162,13 @@ class PreemptionTest : public SchedulerTest {
     ASSERT_OK(claim);
     ASSERT_TRUE(*claim);
     leases_.push_back(fixture_.LeaseOf(**claim, worker));
-    for (PresentWorker& each : present_) each.free_slots -= each.id == worker.id;
   }
   std::vector<std::string> MakeWay() {
     const Upkeep upkeep = preempting_.Tick();
     EXPECT_OK(upkeep.status);
     next_ = upkeep.next;
     std::vector<std::string> names;
-    for (const RunningJob& job : upkeep.preempted) names.push_back(job.name);
+    for (const HeldJobView& job : upkeep.preempted) names.push_back(job.name);
     return names;
   }
   bool ToldToPause(const LeaseRef& lease) {
@@ -177,7 +176,7 @@ class PreemptionTest : public SchedulerTest {
   }
 
   Scheduler preempting_{fixture_.store(), fixture_.clock(), {.preemption = true}};
-  std::vector<PresentWorker> present_ = {{kWorker.id, 1}, {kOtherWorker.id, 1}};
+  std::vector<PresentWorker> present_ = {{kWorker.id, 1, 1}, {kOtherWorker.id, 1, 1}};
   std::vector<LeaseRef> leases_;
   absl::Duration next_;
 };
@@ -202,7 +201,7 @@ TEST_F(PreemptionTest, TheYoungestOfTheLowestPriorityMakesWayAndGoesOnLater) {
   EXPECT_EQ(job.state_reason(), "PREEMPTED: made way for jobs/j4; resumes from step 7");
   EXPECT_EQ(job.preempted_by(), "");
   EXPECT_EQ(job.step(), 7);
-  present_[1].free_slots = 1;
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "the slot is free for it";
   EXPECT_EQ(Lease(kOtherWorker), "jobs/j4");
 }
 
@@ -216,14 +215,13 @@ TEST_F(PreemptionTest, NobodyMakesWayForWhatAFreeWorkerTakes) {
 }
 
 TEST_F(PreemptionTest, ItComesOnceInTenMinutes) {
+  present_ = {{kWorker.id, 1, 1}};
   fixture_.Submit(0);
   Run(kWorker);
-  present_[1].free_slots = 0;
   fixture_.Submit(5);
   ASSERT_THAT(MakeWay(), ElementsAre("jobs/j1"));
   ASSERT_OK(store().FinishAttempt(leases_[0], 0, AttemptPaused{}));
   ASSERT_OK(store().CancelJob("jobs/j2", {}));
-  present_[0].free_slots = 1;
   Run(kWorker);
   fixture_.Submit(5);
   EXPECT_THAT(MakeWay(), IsEmpty());
@@ -244,18 +242,18 @@ TEST_F(PreemptionTest, AWorkerThatIsAwayOrCannotDoTheOtherIsLeftAlone) {
   needs_bf16.job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training()->set_precision(
       v1::PRECISION_BF16);
   ASSERT_OK(store().InsertJob(needs_bf16));
-  present_ = {{kWorker.id, 0}};
+  present_ = {{kWorker.id, 0, 1}};
   ASSERT_OK(preempting_.LeaseJob(kWorker, "", Abilities{{"cpu"}, {"fp32"}, "AVX2", {}}));
   EXPECT_THAT(MakeWay(), IsEmpty()) << "it does not do bf16";
   fixture_.Submit(4);
   present_.clear();
   EXPECT_THAT(MakeWay(), IsEmpty()) << "nobody could tell it";
-  present_ = {{kWorker.id, 0}};
+  present_ = {{kWorker.id, 0, 1}};
   EXPECT_THAT(MakeWay(), ElementsAre("jobs/j1"));
 }
 
 TEST_F(PreemptionTest, WhatIsPausedOrCancelledMeanwhileIsThat) {
-  present_ = {{kWorker.id, 1}};
+  present_ = {{kWorker.id, 1, 1}};
   fixture_.Submit(0);
   Run(kWorker);
   fixture_.Submit(5);
@@ -263,11 +261,90 @@ TEST_F(PreemptionTest, WhatIsPausedOrCancelledMeanwhileIsThat) {
   ASSERT_OK(store().PauseJob("jobs/j1", {}));
   EXPECT_EQ(fixture_.Get("jobs/j1").preempted_by(), "");
   EXPECT_EQ(*store().FinishAttempt(leases_[0], 0, AttemptPaused{}), v1::JOB_STATE_PAUSED);
-  EXPECT_EQ(ReasonOf(store().PreemptJob("jobs/j1", "jobs/j2")), kReasonWrongState);
+  HeldJobView seen = {"jobs/j1", kWorker.id, leases_[0].lease_epoch};
+  EXPECT_EQ(ReasonOf(store().PreemptJob(seen, "jobs/j2")), kReasonWrongState);
+}
+
+TEST_F(PreemptionTest, ASlotThatIsAboutToBeFreeIsEnough) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(0);
+  Run(kOtherWorker);
+  ASSERT_OK(store().PauseJob("jobs/j1", {}));
+  fixture_.Submit(5);
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "that of the job which pauses";
+  ASSERT_OK(store().CancelJob("jobs/j2", {}));
+  fixture_.Submit(5);
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "and that of the one which is cancelled";
+}
+
+TEST_F(PreemptionTest, AWorkerThatIsAwayForAMomentMakesWayAllTheSame) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(1);
+  Run(kOtherWorker);
+  fixture_.Submit(5);
+  ASSERT_THAT(MakeWay(), ElementsAre("jobs/j1"));
+  present_ = {{kOtherWorker.id, 0, 1}};
+  EXPECT_THAT(MakeWay(), IsEmpty());
+}
+
+TEST_F(PreemptionTest, AWorkerThatHeedsNoPauseIsNotWaitedForForEver) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(1);
+  Run(kOtherWorker);
+  fixture_.Submit(5);
+  ASSERT_THAT(MakeWay(), ElementsAre("jobs/j1"));
+  for (absl::Duration time; time < kPreemptionInterval; time += absl::Seconds(30)) {
+    fixture_.clock().Advance(absl::Seconds(30));
+    for (const LeaseRef& lease : leases_) {
+      ASSERT_OK(store().RenewLeases(lease.worker, {{lease.job, lease.lease_epoch}}));
+    }
+  }
+  EXPECT_THAT(MakeWay(), ElementsAre("jobs/j2"));
+}
+
+TEST_F(PreemptionTest, NobodyMakesWayForWhatItsWorkerMayNotBeAbleToDo) {
+  present_ = {{kWorker.id, 0, 1}};
+  fixture_.Submit(0);
+  Run(kWorker);  // Which has said nothing of itself.
+  const LeaseRef bound = [&] {
+    fixture_.Submit(0);
+    const auto claim = fixture_.ClaimNext(kOtherWorker);
+    EXPECT_OK(claim);
+    return fixture_.LeaseOf(*claim, kOtherWorker);
+  }();
+  NewCheckpoint checkpoint = {3, {StoreFixture::File("state", '3')}, {}};
+  checkpoint.execution.set_device("NVIDIA H200");
+  checkpoint.execution.set_precision("fp32");
+  ASSERT_OK(store().CommitCheckpoint(bound, checkpoint));
+  JobUpdate update;
+  update.priority = 9;
+  ASSERT_OK(store().UpdateJob("jobs/j2", update, {}));
+  ASSERT_OK(store().FinishAttempt(bound, 0, AttemptReturned{}));
+  fixture_.clock().Advance(absl::Seconds(11));
+  EXPECT_THAT(MakeWay(), IsEmpty());
+}
+
+TEST_F(PreemptionTest, NobodyMakesWayForAJobThatEndsEarlyThere) {
+  ChangesHeard changes(store());
+  present_ = {{kWorker.id, 0, 1}};
+  fixture_.Submit(5);
+  Run(kWorker);
+  AttemptFailed crash = StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "it crashed");
+  ASSERT_OK(store().FinishAttempt(leases_[0], 0, crash));
+  fixture_.Submit(0);
+  Run(kWorker);
+  ASSERT_EQ(leases_[1].job, "jobs/j2");
+  fixture_.clock().Advance(absl::Seconds(31));
+  ASSERT_OK(store().RenewLeases(kWorker, {{"jobs/j2", leases_[1].lease_epoch}}));
+  changes.WaitForAll();
+  EXPECT_THAT(MakeWay(), IsEmpty()) << "it would be offered after the other one";
 }
 
 TEST_F(PreemptionTest, WithoutTheFlagEverybodyWaits) {
-  present_ = {{kWorker.id, 1}};
+  present_ = {{kWorker.id, 1, 1}};
   fixture_.Submit(0);
   Run(kWorker);
   fixture_.Submit(5);

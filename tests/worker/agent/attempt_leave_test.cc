@@ -80,14 +80,7 @@ TEST_F(LeaveTest, AResultThatIsUploadedHasTheTimeToo) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
 }
 
-TEST_F(LeaveTest, AnEngineThatDiesBeforeItBeginsIsNoFailure) {
-  BeginAndRun();
-  attempt_->Leave(absl::Seconds(20));
-  engine().Crash();  // The signal met it, too, while it started.
-  ExpectHandedBack();
-}
-
-TEST_F(LeaveTest, OneThatCrashesInItsWorkIs) {
+TEST_F(LeaveTest, AnEngineThatCrashesInsteadIsAFailure) {
   BeginAndRun();
   Progress(1);
   attempt_->Leave(absl::Seconds(20));

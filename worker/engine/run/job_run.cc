@@ -57,7 +57,11 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   request.checkpoint_directory = JoinPath(run.work_directory(), "checkpoints");
   request.resume_from = run.checkpoint_directory();
   request.identity = Deterministic(FixedPart(spec));
-  request.earlier_identity = Deterministic(spec);
+  v1::FineTuneSpec whole = spec;
+  whole.mutable_training()
+      ->mutable_checkpoint()
+      ->clear_every_seconds();  // Earlier builds had none.
+  request.earlier_identity = Deterministic(whole);
   if (ContinuesJob(spec)) request.continues = spec.init_from();
   request.libtorch = kLibTorchVersion;
   request.code_sha256 = kCodeSha256;

@@ -155,8 +155,11 @@ absl::Status CheckResultIsOf(const std::string& result, v1::JobSpec resolved) {
   const std::string path = JoinPath(result, kGraftJson);
   ASSIGN_OR_RETURN(v1::JobSpec made, ReadResolvedSpec(path));
   // They may be a default of the command that ran it, or of this one.
-  made.mutable_fine_tune()->mutable_training()->clear_threads();
-  resolved.mutable_fine_tune()->mutable_training()->clear_threads();
+  for (v1::JobSpec* spec : {&made, &resolved}) {
+    v1::TrainingSpec& training = *spec->mutable_fine_tune()->mutable_training();
+    training.clear_threads();
+    training.mutable_checkpoint()->clear_every_seconds();
+  }
   std::string differences;
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&differences);
