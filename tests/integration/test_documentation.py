@@ -326,6 +326,8 @@ CHECKS = {
     "graft pause": reaches("JOB_STATE_PAUSED"),
     "graft resume": reaches("JOB_STATE_RUNNING"),
     "graft checkpoint": says("saves its state"),
+    "graft checkpoints": says("/checkpoints/"),
+    "graft continue": says("goes on from step", "succeeded"),
     "graft edit": lambda reader, command, output: reader.json("show", command.split()[2])[0]["priority"] == 10,
     "graft cancel": reaches("JOB_STATE_CANCELLED"),
     "graft retry": retried,
