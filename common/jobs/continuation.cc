@@ -63,7 +63,7 @@ absl::StatusOr<CheckpointRef> ParseCheckpointName(absl::string_view name, absl::
   CheckpointRef ref;
   const bool has_form = parts.size() == 4 && absl::StrCat(parts[0], "/") == kJobPrefix &&
                         parts[2] == kCheckpoints && absl::SimpleAtoi(parts[3], &ref.step) &&
-                        ref.step > 0;
+                        ref.step > 0 && parts[3] == absl::StrCat(ref.step);
   if (!has_form) {
     return FieldViolation(
         field, absl::StrCat("is not of the form ", kJobPrefix, "{job}/", kCheckpoints, "/{step}"));
@@ -102,8 +102,8 @@ v1::FineTuneSpec FixedPart(const v1::FineTuneSpec& resolved) {
   return fixed;
 }
 
-void CheckContinues(const v1::FineTuneSpec& from, absl::string_view job,
-                    const v1::FineTuneSpec& spec, const FieldScope& scope) {
+void CheckContinuation(const v1::FineTuneSpec& from, absl::string_view job,
+                       const v1::FineTuneSpec& spec, const FieldScope& scope) {
   DifferentFields different;
   MessageDifferencer differencer;
   differencer.ReportDifferencesTo(&different);

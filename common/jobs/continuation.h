@@ -35,7 +35,7 @@ v1::FineTuneSpec FixedPart(const v1::FineTuneSpec& resolved);
 
 // A violation for each field in which the resolved `spec` differs from that of the job that it goes
 // on from, though it may not. `job`: that one's name, for the text.
-void CheckContinues(const v1::FineTuneSpec& from, absl::string_view job,
-                    const v1::FineTuneSpec& spec, const FieldScope& scope);
+void CheckContinuation(const v1::FineTuneSpec& from, absl::string_view job,
+                       const v1::FineTuneSpec& spec, const FieldScope& scope);
 
 }  // namespace graft

@@ -140,7 +140,7 @@ void CheckGoesOn(const v1::FineTuneSpec* from, const v1::FineTuneSpec& spec,
   if (from == nullptr) {
     return scope.Add("init_from", "names a job that is not known here, or is no training");
   }
-  CheckContinues(*from, JobName(checkpoint->job), spec, scope);
+  CheckContinuation(*from, JobName(checkpoint->job), spec, scope);
   const v1::TrainingSpec& training = spec.training();
   if (training.has_max_steps() && training.max_steps() <= checkpoint->step) {
     scope.Add("training.max_steps", absl::StrCat("is ", training.max_steps(),

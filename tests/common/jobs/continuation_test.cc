@@ -21,7 +21,8 @@ TEST(CheckpointNameTest, IsReadAndWritten) {
   EXPECT_EQ(ref->step, 120);
   for (const char* bad :
        {"", "jobs/k3f9", "jobs/k3f9/checkpoints", "jobs/k3f9/checkpoints/",
-        "jobs/k3f9/checkpoints/0", "jobs/k3f9/checkpoints/-1", "jobs/k3f9/checkpoints/12x",
+        "jobs/k3f9/checkpoints/0", "jobs/k3f9/checkpoints/-1", "jobs/k3f9/checkpoints/+1",
+        "jobs/k3f9/checkpoints/01", "jobs/k3f9/checkpoints/ 1", "jobs/k3f9/checkpoints/12x",
         "jobs//checkpoints/1", "jobs/../checkpoints/1", "jobs/a/checkpoints/1/2",
         "models/a/checkpoints/1"}) {
     const auto status = ParseCheckpointName(bad, "f").status();
