@@ -68,7 +68,8 @@ class LocalWorkers {
   // Leaves the workers running.
   ~LocalWorkers();
 
-  // Ends the workers, survivors too: SIGTERM, and SIGKILL for what is there after the grace.
+  // Ends the workers, survivors too: SIGTERM, SIGINT for what still saves when most of the grace is
+  // over, and SIGKILL for what is there after it.
   void Stop();
 
   // The same for the workers below `directory`, from outside.

@@ -158,11 +158,16 @@ absl::Status NotGivenOut(VerbContext& context, JobRow& row, const google::rpc::S
   return absl::OkStatus();
 }
 
-// Its state is saved; the job that it makes way for has a higher priority, and is offered first.
-absl::Status MakeWay(VerbContext& context, JobRow& row) {
+// The job stands where its newest checkpoint is. Says so: "resumes from step 12".
+absl::StatusOr<std::string> BackToCheckpoint(VerbContext& context, JobRow& row) {
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
-  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  return HowItGoesOn(context, row);
+}
+
+// Its state is saved; the job that it makes way for has a higher priority, and is offered first.
+absl::Status MakeWay(VerbContext& context, JobRow& row) {
+  ASSIGN_OR_RETURN(const std::string how, BackToCheckpoint(context, row));
   return SetState(context, row, v1::JOB_STATE_QUEUED,
                   {absl::StrCat("PREEMPTED: made way for ", row.job.preempted_by(), "; ", how)});
 }
@@ -171,9 +176,7 @@ absl::Status MakeWay(VerbContext& context, JobRow& row) {
 absl::Status Return(VerbContext& context, JobRow& row, const LeaseRow& lease,
                     const AttemptReturned& returned) {
   context.NotBefore(row.number, context.Boottime() + context.options.pause_after_return);
-  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
-  row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
-  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  ASSIGN_OR_RETURN(const std::string how, BackToCheckpoint(context, row));
   return SetState(context, row, v1::JOB_STATE_QUEUED,
                   {absl::StrCat("handed back by worker ", lease.worker.id, ": ",
                                 returned.reason.message(), "; ", how)});
