@@ -112,6 +112,8 @@ std::string ProgressView::Add(const v1::JobEvent& event, absl::Duration now, siz
       return SampleLines(event.samples(), columns);
     case v1::JobEvent::kWarning:
       return LineOf(absl::StrCat("warning: ", event.warning().text()));
+    case v1::JobEvent::kDivergence:
+      return LineOf(absl::StrCat("step ", event.divergence().step(), " is not finite"));
     case v1::JobEvent::kCheckpoint:
     case v1::JobEvent::PAYLOAD_NOT_SET:
       return "";
