@@ -224,6 +224,13 @@ absl::Status ApiClient::DeleteJob(const std::string& name, bool delete_adapter) 
   return CallOnce(options_, *jobs_, &v1::JobService::Stub::DeleteJob, request).status();
 }
 
+absl::StatusOr<v1::PurgeJobsResponse> ApiClient::PurgeJobs(v1::PurgeJobsRequest request) {
+  request.set_request_id(NewRequestId());
+  Options options = options_;
+  if (request.force()) options.call_timeout = std::max(options.call_timeout, kTransferTimeout);
+  return Call(options, *jobs_, &v1::JobService::Stub::PurgeJobs, request);
+}
+
 absl::StatusOr<v1::ListJobCheckpointsResponse> ApiClient::ListJobCheckpoints(
     const std::string& name) {
   return Call(options_, *jobs_, &v1::JobService::Stub::ListJobCheckpoints,

@@ -63,6 +63,8 @@ class ApiClient {
   absl::StatusOr<v1::Job> RetryJob(const std::string& name, bool from_scratch);
   absl::StatusOr<v1::Job> UpdateJob(v1::UpdateJobRequest request);
   absl::Status DeleteJob(const std::string& name, bool delete_adapter);
+  // As long as it takes, with `force`; broken off, it has deleted some.
+  absl::StatusOr<v1::PurgeJobsResponse> PurgeJobs(v1::PurgeJobsRequest request);
   absl::StatusOr<v1::ListJobCheckpointsResponse> ListJobCheckpoints(const std::string& name);
   absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
 

@@ -29,6 +29,7 @@ struct CliContext {
 using RunCommand = std::function<absl::Status(CliContext&)>;
 void AddJobCommands(CLI::App& app, RunCommand& run);
 void AddLifeCommands(CLI::App& app, RunCommand& run);
+void AddDeleteCommand(CLI::App& app, RunCommand& run);
 void AddSubmitCommand(CLI::App& app, RunCommand& run);
 void AddEvalCommand(CLI::App& app, RunCommand& run);
 void AddCompareCommand(CLI::App& app, RunCommand& run);

@@ -270,8 +270,10 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
   auto list = std::make_shared<ListOptions>();
   CLI::App* jobs = AddCommand(app, run, "jobs", "List jobs, newest first",
                               "graft jobs --state running --limit 10", list, RunJobs);
-  jobs->add_option("--filter", list->filter,
-                   "Terms joined by AND: state, study, labels.KEY, method, base_model, done");
+  jobs->add_option(
+      "--filter", list->filter,
+      "Terms joined by AND: state, study, labels.KEY, method, base_model, display_name, "
+      "done; create_time and end_time with <, <=, >, >=");
   jobs->add_option("--state", list->state, "Only jobs in this state")
       ->transform(OneOf(EnumNames(*v1::JobState_descriptor())));
   jobs->add_option("--study", list->study, "Only jobs of this study");

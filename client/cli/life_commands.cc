@@ -1,4 +1,4 @@
-// graft cancel, pause, resume, checkpoint, retry, continue, edit, delete.
+// graft cancel, pause, resume, checkpoint, retry, continue, edit.
 
 #include <cstdio>
 #include <optional>
@@ -195,18 +195,6 @@ absl::Status RunEdit(CliContext& context, const EditOptions& options) {
   return absl::OkStatus();
 }
 
-struct DeleteOptions {
-  std::string name;
-  bool delete_adapter = false;
-};
-
-absl::Status RunDelete(CliContext& context, const DeleteOptions& options) {
-  RETURN_IF_ERROR(context.client->DeleteJob(options.name, options.delete_adapter));
-  const std::string said = absl::StrCat("deleted ", options.name);
-  std::fputs(OneFact(context.json, "deleted", options.name, said).c_str(), stdout);
-  return absl::OkStatus();
-}
-
 CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name,
                          const std::string& description,
                          const std::shared_ptr<LifeOptions>& options,
@@ -267,13 +255,6 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
                            "\"2026-11-28 08:00\"; none: no deadline");
   edit_command->add_option("--label", edit->labels, "KEY=VALUE, may be repeated");
   edit_command->add_option("--remove-label", edit->removed_labels, "KEY, may be repeated");
-
-  auto remove = std::make_shared<DeleteOptions>();
-  CLI::App* delete_command =
-      AddCommand(app, run, "delete", "Delete a job that is done; its adapter stays",
-                 "graft delete jobs/k3f9", remove, RunDelete);
-  delete_command->add_option("job", remove->name, "Its name")->required();
-  delete_command->add_flag("--with-adapter", remove->delete_adapter, "Delete its adapter, too");
 }
 
 }  // namespace graft

@@ -77,7 +77,7 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   AddGrouped(app, run, "Jobs",
              {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddLogsCommand, AddCompareCommand,
               AddWorkersCommand});
-  AddGrouped(app, run, kOneLineGroup, {AddLifeCommands});
+  AddGrouped(app, run, kOneLineGroup, {AddLifeCommands, AddDeleteCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
   AddGrouped(app, run, "Checks", {AddVerifyCommand, AddRougeCommand});

@@ -1,5 +1,6 @@
 #include "common/jobs/job_filter.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,7 +15,13 @@
 namespace graft {
 namespace {
 
-using Term = std::pair<std::string, std::string>;
+struct Term {
+  std::string field;
+  std::string comparison;  // "=", "<", "<=", ">", ">=".
+  std::string value;
+  // Two terms of one field exclude each other unless they bound it from two sides.
+  char side() const { return comparison[0]; }
+};
 
 absl::Status FilterError(absl::string_view description) {
   return FieldViolation("filter", description);
@@ -38,15 +45,16 @@ class FilterParser {
       if (!terms.empty() && Word() != "AND") return Expected("AND");
       SkipSpace();
       Term term;
-      term.first = Word();
-      if (term.first.empty()) return Expected("a field");
+      term.field = Word();
+      if (term.field.empty()) return Expected("a field");
       SkipSpace();
-      if (!Take('=')) return Expected("=");
+      term.comparison = Comparison();
+      if (term.comparison.empty()) return Expected("= (of a time <, <=, > or >=)");
       SkipSpace();
-      ASSIGN_OR_RETURN(term.second, Value());
+      ASSIGN_OR_RETURN(term.value, Value());
       for (const Term& other : terms) {
-        if (other.first == term.first) {
-          return FilterError(absl::StrCat("names ", term.first, " twice"));
+        if (other.field == term.field && other.side() == term.side()) {
+          return FilterError(absl::StrCat("names ", term.field, " twice"));
         }
       }
       terms.push_back(std::move(term));
@@ -67,6 +75,14 @@ class FilterParser {
     if (position_ == text_.size() || text_[position_] != c) return false;
     ++position_;
     return true;
+  }
+  std::string Comparison() {
+    std::string comparison;
+    for (const char c : {'<', '>'}) {
+      if (comparison.empty() && Take(c)) comparison += c;
+    }
+    if (Take('=')) comparison += '=';
+    return comparison;
   }
   std::string Word() {
     const size_t begin = position_;
@@ -99,8 +115,36 @@ absl::StatusOr<std::vector<Term>> ParseTerms(absl::string_view filter) {
   return FilterParser(filter).Parse();
 }
 
+absl::Status CheckIsEqual(const Term& term) {
+  if (term.comparison == "=") return absl::OkStatus();
+  return FilterError(absl::StrCat(term.field, " is compared by =, not by ", term.comparison));
+}
+
+absl::Status Narrow(const Term& term, std::optional<TimeRange>& range) {
+  if (term.comparison == "=") {
+    return FilterError(absl::StrCat(term.field, " is compared by <, <=, > or >=, not by ="));
+  }
+  absl::Time time;
+  std::string error;
+  const bool parsed = absl::ParseTime(absl::RFC3339_full, term.value, &time, &error) &&
+                      time > absl::InfinitePast() && time < absl::InfiniteFuture();
+  if (!parsed) {
+    return FilterError(absl::StrCat(term.field,
+                                    " is compared with a time like \"2026-11-01T00:00:00Z\", not ",
+                                    "with \"", term.value, "\""));
+  }
+  if (!range) range.emplace();
+  // A range takes its beginning and leaves its end out; stored times are whole nanoseconds.
+  if (term.comparison == "<=" || term.comparison == ">") time += absl::Nanoseconds(1);
+  (term.side() == '<' ? range->before : range->from) = time;
+  return absl::OkStatus();
+}
+
 absl::Status ApplyTerm(const Term& term, JobFilter& filter) {
-  const auto& [field, value] = term;
+  const std::string& field = term.field;
+  const std::string& value = term.value;
+  if (field == "create_time") return Narrow(term, filter.create_time);
+  if (field == "end_time") return Narrow(term, filter.end_time);
   if (field == "state") {
     filter.state = StateFromName(value);
     if (*filter.state == v1::JOB_STATE_UNSPECIFIED) {
@@ -124,9 +168,10 @@ absl::Status ApplyTerm(const Term& term, JobFilter& filter) {
   } else {
     return FilterError(absl::StrCat(
         "unknown field ", field,
-        "; there are state, done, study, method, base_model, display_name, labels.KEY"));
+        "; there are state, done, study, method, base_model, display_name, create_time, end_time, "
+        "labels.KEY"));
   }
-  return absl::OkStatus();
+  return CheckIsEqual(term);
 }
 
 }  // namespace
@@ -141,14 +186,15 @@ absl::StatusOr<JobFilter> ParseJobFilter(absl::string_view filter) {
 absl::StatusOr<AdapterFilter> ParseAdapterFilter(absl::string_view filter) {
   ASSIGN_OR_RETURN(const std::vector<Term> terms, ParseTerms(filter));
   AdapterFilter result;
-  for (const auto& [field, value] : terms) {
-    if (field == "base_model") {
-      result.base_model = value;
-    } else if (field == "job") {
-      result.job = value;
+  for (const Term& term : terms) {
+    if (term.field == "base_model") {
+      result.base_model = term.value;
+    } else if (term.field == "job") {
+      result.job = term.value;
     } else {
-      return FilterError(absl::StrCat("unknown field ", field, "; there are base_model, job"));
+      return FilterError(absl::StrCat("unknown field ", term.field, "; there are base_model, job"));
     }
+    RETURN_IF_ERROR(CheckIsEqual(term));
   }
   return result;
 }

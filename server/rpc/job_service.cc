@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -13,6 +14,7 @@
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
 #include "common/telemetry/log.h"
+#include "server/catalogue/deleted_jobs.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/log_source.h"
 #include "server/catalogue/lookup.h"
@@ -277,14 +279,39 @@ absl::Status JobService::Delete(const v1::DeleteJobRequest& request) {
   ASSIGN_OR_RETURN(
       const DeletedJob deleted,
       context_.store.DeleteJob(JobName(id), request.delete_adapter(), RequestKeyOf(request)));
-  context_.catalogue.publisher.Hide(id);
-  if (const absl::Status gone = context_.logs.Delete(id); !gone.ok()) {
-    // The housekeeper tries again.
-    LogJob(LogLevel::kWarning, JobName(id), "its logs are not deleted",
-           {{"error", gone.ToString()}});
-  }
-  if (!deleted.adapter.empty()) context_.catalogue.publisher.Hide(deleted.adapter);
+  ForgetDeleted({deleted}, context_.catalogue.publisher, context_.logs);
   return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* JobService::PurgeJobs(CallbackServerContext* call,
+                                                const v1::PurgeJobsRequest* request,
+                                                v1::PurgeJobsResponse* response) {
+  return context_.runtime.Unary(call, *request,
+                                {"JobService.PurgeJobs", "jobs.delete", "", Lane::kLong},
+                                [=, this](const Caller& caller) -> absl::Status {
+                                  ASSIGN_OR_RETURN(*response, Purge(*request, caller.gone));
+                                  return absl::OkStatus();
+                                });
+}
+
+absl::StatusOr<v1::PurgeJobsResponse> JobService::Purge(const v1::PurgeJobsRequest& request,
+                                                        const Gone& gone) {
+  RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  if (absl::StripAsciiWhitespace(request.filter()).empty()) {
+    return FieldViolation("filter", "is required; \"done = true\" finds every job that is done");
+  }
+  JobPurge purge;
+  ASSIGN_OR_RETURN(purge.filter, ParseJobFilter(request.filter()));
+  purge.force = request.force();
+  purge.delete_adapters = request.delete_adapters();
+  purge.request = RequestKeyOf(request);
+  // A repeated call finds what the first one has done.
+  ASSIGN_OR_RETURN(const OneAtATime::Turn turn,
+                   purging_.Enter(purge.force ? "jobs to purge" : "what would be purged", gone));
+  return context_.store.PurgeJobs(purge, [&](const std::vector<DeletedJob>& deleted) {
+    ForgetDeleted(deleted, context_.catalogue.publisher, context_.logs);
+    return gone() ? absl::CancelledError("nobody waits for the answer any more") : absl::OkStatus();
+  });
 }
 
 grpc::ServerUnaryReactor* JobService::ListJobArtifacts(CallbackServerContext* call,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "graft/v1/job.grpc.pb.h"
+#include "server/rpc/one_at_a_time.h"
 #include "server/rpc/service_context.h"
 
 namespace graft {
@@ -8,7 +9,7 @@ namespace graft {
 // graft.v1.JobService on a JobStore. Thread-safe; the context outlives it.
 class JobService final : public v1::JobService::CallbackService {
  public:
-  explicit JobService(ServiceContext& context) : context_(context) {}
+  explicit JobService(ServiceContext& context) : context_(context), purging_(context.clock) {}
 
   grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext* call,
                                       const v1::CreateJobRequest* request,
@@ -44,6 +45,9 @@ class JobService final : public v1::JobService::CallbackService {
   grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext* call,
                                       const v1::DeleteJobRequest* request,
                                       google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* PurgeJobs(grpc::CallbackServerContext* call,
+                                      const v1::PurgeJobsRequest* request,
+                                      v1::PurgeJobsResponse* response) override;
   grpc::ServerUnaryReactor* ListJobArtifacts(grpc::CallbackServerContext* call,
                                              const v1::ListJobArtifactsRequest* request,
                                              v1::ListJobArtifactsResponse* response) override;
@@ -59,9 +63,12 @@ class JobService final : public v1::JobService::CallbackService {
                                     bool validate_only);
   absl::Status List(const v1::ListJobsRequest& request, v1::ListJobsResponse* response);
   absl::Status Delete(const v1::DeleteJobRequest& request);
+  absl::StatusOr<v1::PurgeJobsResponse> Purge(const v1::PurgeJobsRequest& request,
+                                              const Gone& gone);
   absl::StatusOr<v1::Artifact> FindArtifact(const v1::DownloadJobArtifactRequest& request);
 
   ServiceContext& context_;
+  OneAtATime purging_;
 };
 
 }  // namespace graft

@@ -144,8 +144,7 @@ absl::StatusOr<ResourceRow> RequireResource(VerbContext& context, const Resource
   return absl::NotFoundError(absl::StrCat("there is no ", KindName(ref.kind), " ", ref.name));
 }
 
-absl::Status DoDeleteResource(VerbContext& context, const ResourceRef& ref) {
-  RETURN_IF_ERROR(RequireResource(context, ref).status());
+absl::Status CheckUnused(VerbContext& context, const ResourceRef& ref) {
   ASSIGN_OR_RETURN(std::optional<std::string> user, context.tables.FindUser(ref));
   if (!user && ref.kind == ResourceKind::kModel) {
     AdapterFilter filter;
@@ -154,11 +153,15 @@ absl::Status DoDeleteResource(VerbContext& context, const ResourceRef& ref) {
                      context.tables.ListResources(ResourceKind::kAdapter, filter, "", 1));
     if (!adapters.empty()) user = absl::StrCat("the adapter ", adapters[0].ref.name);
   }
-  if (user) {
-    return WithReason(absl::FailedPreconditionError(absl::StrCat("the ", KindName(ref.kind), " ",
-                                                                 ref.name, " is used by ", *user)),
-                      kReasonInUse);
-  }
+  if (!user) return absl::OkStatus();
+  return WithReason(absl::FailedPreconditionError(absl::StrCat("the ", KindName(ref.kind), " ",
+                                                               ref.name, " is used by ", *user)),
+                    kReasonInUse);
+}
+
+absl::Status DoDeleteResource(VerbContext& context, const ResourceRef& ref) {
+  RETURN_IF_ERROR(RequireResource(context, ref).status());
+  RETURN_IF_ERROR(CheckUnused(context, ref));
   RETURN_IF_ERROR(context.tables.PutFiles(HolderOf(ref.kind), ref.name, {}));
   return context.tables.DeleteResource(ref);
 }

@@ -13,7 +13,9 @@ const char* KindName(ResourceKind kind);
 
 // NOT_FOUND.
 absl::StatusOr<ResourceRow> RequireResource(VerbContext& context, const ResourceRef& ref);
-// FAILED_PRECONDITION (IN_USE), NOT_FOUND.
+// FAILED_PRECONDITION (IN_USE).
+absl::Status CheckUnused(VerbContext& context, const ResourceRef& ref);
+// The same, and NOT_FOUND.
 absl::Status DoDeleteResource(VerbContext& context, const ResourceRef& ref);
 
 absl::StatusOr<v1::Dataset> DoInsertDataset(VerbContext& context, const v1::Dataset& dataset);

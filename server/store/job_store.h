@@ -44,6 +44,8 @@
 #include "graft/v1/job.pb.h"
 #include "graft/v1/model.pb.h"
 #include "server/store/job_change.h"
+#include "server/store/job_purge.h"
+#include "server/store/request_key.h"
 
 namespace graft {
 
@@ -72,12 +74,6 @@ struct StoreOptions {
   // Called after each commit with the time it took and how many changes it made durable. Under no
   // lock, on the thread that writes: must be quick. Optional.
   std::function<void(absl::Duration commit_time, int changes)> on_commit;
-};
-
-// A client's request_id and what it was sent with. An empty id is no key.
-struct RequestKey {
-  std::string id;
-  std::string body_sha256;  // Of the serialised request without its request_id.
 };
 
 // What every call about a claimed job carries. FAILED_PRECONDITION (STALE_LEASE) when it is not the
@@ -271,10 +267,6 @@ struct UnnamedBlob {
   absl::Duration age;  // Since it was noted, in running time.
 };
 
-struct DeletedJob {
-  std::string adapter;  // Name of the adapter that was deleted with it; else empty.
-};
-
 class JobStore {
  public:
   virtual ~JobStore() = default;
@@ -331,6 +323,11 @@ class JobStore {
   // made, if told so. FAILED_PRECONDITION (NOT_DONE; IN_USE: the adapter is used by another job).
   virtual absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
                                                const RequestKey& request) = 0;
+  // DeleteJob of every job that the filter finds and that is done, newest first, in many small
+  // transactions; one that is refused is left. Broken off, it has deleted what it told of, and the
+  // same request goes on with the rest and counts them all. For one caller at a time.
+  virtual absl::StatusOr<v1::PurgeJobsResponse> PurgeJobs(const JobPurge& purge,
+                                                          const PurgeListener& on_deleted) = 0;
   virtual absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(absl::string_view job) = 0;
 
   // ---- Events ----------------------------------------------------------------------------------

@@ -11,7 +11,6 @@
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
-#include "server/store/catalogue_verbs.h"
 #include "server/store/job_insertion.h"
 #include "server/store/needs.h"
 #include "server/store/page_token.h"
@@ -20,8 +19,12 @@ namespace graft {
 namespace {
 
 constexpr char kCreateVerb[] = "CreateJob";
-constexpr char kDeleteVerb[] = "DeleteJob";
 constexpr int64_t kMaxEventBytesPerRead = 1 << 20;
+
+std::string RangeText(const std::optional<TimeRange>& range) {
+  if (!range) return "*";
+  return absl::StrCat(absl::ToUnixNanos(range->from), " ", absl::ToUnixNanos(range->before));
+}
 
 std::string QueryText(const JobQuery& query) {
   const JobFilter& filter = query.filter;
@@ -29,7 +32,8 @@ std::string QueryText(const JobQuery& query) {
       "jobs", static_cast<int>(query.order), "\n", filter.state ? StateName(*filter.state) : "*",
       "\n", filter.done ? absl::StrCat(*filter.done) : "*", "\n", filter.study.value_or("*"), "\n",
       filter.method.value_or("*"), "\n", filter.base_model.value_or("*"), "\n",
-      filter.display_name.value_or("*"));
+      filter.display_name.value_or("*"), "\n", RangeText(filter.create_time), "\n",
+      RangeText(filter.end_time));
   for (const auto& [key, value] : filter.labels) absl::StrAppend(&text, "\n", key, "=", value);
   return text;
 }
@@ -42,15 +46,6 @@ absl::StatusOr<std::optional<JobKey>> ReadKey(const JobQuery& query) {
     return FieldViolation("page_token", "is broken");
   }
   return std::optional<JobKey>(key);
-}
-
-// Deletes the adapter or model that a job published, and returns its name; empty if there is none.
-absl::StatusOr<std::string> DeleteOutput(VerbContext& context, const JobRow& row) {
-  if (!row.output) return std::string();
-  ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(*row.output));
-  if (!resource || resource->job != row.job.name()) return std::string();
-  RETURN_IF_ERROR(DoDeleteResource(context, *row.output));
-  return row.output->name;
 }
 
 }  // namespace
@@ -130,37 +125,6 @@ absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& q
     page.items.push_back(std::move(row.job));
   }
   return page;
-}
-
-absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view name,
-                                       bool delete_adapter, const RequestKey& request) {
-  // The answer that is kept: a job of which only the result's adapter is set.
-  v1::Job kept;
-  ASSIGN_OR_RETURN(const bool answered, FindAnswer(context, kDeleteVerb, request, kept));
-  if (answered) return DeletedJob{kept.result().adapter()};
-  ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, name));
-  if (!row.job.done()) {
-    return WithReason(absl::FailedPreconditionError(absl::StrCat(
-                          row.job.name(), " is ", StateName(row.job.state()), "; cancel it first")),
-                      kReasonNotDone);
-  }
-  DeletedJob deleted;
-  if (delete_adapter) {
-    ASSIGN_OR_RETURN(deleted.adapter, DeleteOutput(context, row));
-  }
-  RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kJob, absl::StrCat(row.number), {}));
-  RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
-  RETURN_IF_ERROR(context.tables.DeleteJob(row.number));
-  context.ForgetTimes(row.number);
-  kept.mutable_result()->set_adapter(deleted.adapter);
-  RETURN_IF_ERROR(KeepAnswer(context, kDeleteVerb, request, kept));
-  JobChange change;
-  change.job = row.job.name();
-  change.state = change.previous_state = row.job.state();
-  change.last_sequence = row.job.last_sequence();
-  change.deleted = true;
-  context.changes.push_back(std::move(change));
-  return deleted;
 }
 
 absl::StatusOr<std::vector<v1::Artifact>> DoListArtifacts(VerbContext& context,

@@ -12,8 +12,6 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
 absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& request);
 absl::StatusOr<JobWithNeeds> DoGetJob(VerbContext& context, absl::string_view name);
 absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query);
-absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view name,
-                                       bool delete_adapter, const RequestKey& request);
 absl::StatusOr<std::vector<v1::Artifact>> DoListArtifacts(VerbContext& context,
                                                           absl::string_view job);
 absl::StatusOr<std::vector<v1::JobEvent>> DoReadEvents(VerbContext& context, absl::string_view job,

@@ -14,6 +14,11 @@ namespace {
 
 std::string IdOf(const JobRow& row) { return row.job.name().substr(sizeof(kJobPrefix) - 1); }
 
+bool IsIn(const std::optional<TimeRange>& range, bool has_time,
+          const google::protobuf::Timestamp& time) {
+  return !range || (has_time && range->Contains(FromTimestamp(time)));
+}
+
 bool Matches(const JobFilter& filter, const JobRow& row) {
   const v1::Job& job = row.job;
   for (const auto& [key, value] : filter.labels) {
@@ -25,7 +30,9 @@ bool Matches(const JobFilter& filter, const JobRow& row) {
          (!filter.study || *filter.study == job.study()) &&
          (!filter.method || *filter.method == row.method) &&
          (!filter.base_model || *filter.base_model == row.base_model) &&
-         (!filter.display_name || *filter.display_name == job.display_name());
+         (!filter.display_name || *filter.display_name == job.display_name()) &&
+         IsIn(filter.create_time, job.has_create_time(), job.create_time()) &&
+         IsIn(filter.end_time, job.has_end_time(), job.end_time());
 }
 
 }  // namespace
@@ -253,7 +260,7 @@ absl::StatusOr<std::optional<RequestRow>> MemoryTables::FindRequest(absl::string
   return found == requests_.end() ? std::nullopt : std::optional<RequestRow>(found->second);
 }
 
-absl::Status MemoryTables::InsertRequest(const RequestRow& row) {
+absl::Status MemoryTables::PutRequest(const RequestRow& row) {
   Set(requests_, {row.verb, row.id}, std::optional<RequestRow>(row));
   return absl::OkStatus();
 }

@@ -68,7 +68,7 @@ class MemoryTables : public Tables {
 
   absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                         absl::string_view id) override;
-  absl::Status InsertRequest(const RequestRow& row) override;
+  absl::Status PutRequest(const RequestRow& row) override;
   absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Duration running_time, int limit) override;
 
   absl::Status InsertResource(const ResourceRow& row) override;

@@ -13,8 +13,9 @@ namespace {
 constexpr char kFindRequest[] =
     "SELECT body_sha256, answer, create_time_ns, running_time_ns FROM requests "
     "WHERE owner = 'default' AND verb = ?1 AND id = ?2";
-constexpr char kInsertRequest[] =
-    "INSERT INTO requests (verb, id, body_sha256, answer, create_time_ns, running_time_ns) "
+constexpr char kPutRequest[] =
+    "INSERT OR REPLACE INTO requests (verb, id, body_sha256, answer, create_time_ns, "
+    "running_time_ns) "
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 constexpr char kDeleteRequests[] =
     "DELETE FROM requests WHERE (owner, verb, id) IN (SELECT owner, verb, id FROM requests "
@@ -88,8 +89,8 @@ absl::StatusOr<std::optional<RequestRow>> SqliteTables::FindRequest(absl::string
   return row;
 }
 
-absl::Status SqliteTables::InsertRequest(const RequestRow& row) {
-  return database_.Run(kInsertRequest, row.verb, row.id, row.body_sha256, SqliteBlob(row.answer),
+absl::Status SqliteTables::PutRequest(const RequestRow& row) {
+  return database_.Run(kPutRequest, row.verb, row.id, row.body_sha256, SqliteBlob(row.answer),
                        absl::ToUnixNanos(row.create_time),
                        absl::ToInt64Nanoseconds(row.running_time));
 }

@@ -11,6 +11,8 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/jobs/timestamps.h"
+#include "graft/v1/job.pb.h"
 #include "server/store/schema.h"
 
 namespace graft {
@@ -67,6 +69,19 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenConnection(const std::string
   sqlite3_db_config(database->handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   RETURN_IF_ERROR(database->Execute(pragmas));
   return database;
+}
+
+// For schema steps: job_time_ns(job, 'create') of a message graft.v1.Job, or 'end'; null where
+// there is none.
+void JobTimeNanos(sqlite3_context* context, int, sqlite3_value** values) {
+  v1::Job job;
+  const void* const bytes = sqlite3_value_blob(values[0]);
+  if (!job.ParseFromArray(bytes, sqlite3_value_bytes(values[0]))) return;
+  const auto* const which = reinterpret_cast<const char*>(sqlite3_value_text(values[1]));
+  const bool end = absl::string_view(which) == "end";
+  if (end ? !job.has_end_time() : !job.has_create_time()) return;
+  const auto& time = end ? job.end_time() : job.create_time();
+  sqlite3_result_int64(context, absl::ToUnixNanos(FromTimestamp(time)));
 }
 
 // A store that this graft knows, or an empty file. DATA_LOSS, FAILED_PRECONDITION (STORE_NEWER).
@@ -138,6 +153,8 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenReader(const std::string& pa
 
 absl::Status Migrate(SqliteDatabase& writer, const std::string& path) {
   ASSIGN_OR_RETURN(const int64_t version, Integer(writer, "PRAGMA user_version"));
+  sqlite3_create_function_v2(writer.handle(), "job_time_ns", 2, SQLITE_UTF8 | SQLITE_DIRECTONLY,
+                             nullptr, JobTimeNanos, nullptr, nullptr, nullptr);
   const std::vector<const char*>& steps = SchemaSteps();
   for (size_t next = version; next < steps.size(); ++next) {
     RETURN_IF_ERROR(

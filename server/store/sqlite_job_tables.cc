@@ -25,8 +25,9 @@ namespace {
 constexpr char kInsertJob[] =
     "INSERT INTO jobs (id, version, lease_epoch, failures_in_row, state, done, queue_rank, study, "
     "method, base_model, display_name, output_kind, output_name, last_sequence, queue_time_ns, "
-    "job, needs, saved_step, deadline_ns) "
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    "job, needs, saved_step, deadline_ns, create_time_ns) "
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, "
+    "?19, ?20)";
 constexpr char kUpdateJob[] =
     "UPDATE jobs SET version = ?2, lease_epoch = ?3, failures_in_row = ?4, state = ?5, done = ?6, "
     "last_sequence = ?7, queue_time_ns = ?8, job = ?9, needs = ?10, failure_place = ?11, "
@@ -34,6 +35,7 @@ constexpr char kUpdateJob[] =
     "evaluated_rows = ?16, saved_step = ?17 WHERE number = ?1";
 constexpr char kUpdateKeys[] =
     "UPDATE jobs SET queue_rank = ?2, display_name = ?3, deadline_ns = ?4 WHERE number = ?1";
+constexpr char kEndJob[] = "UPDATE jobs SET end_time_ns = ?2 WHERE number = ?1";
 constexpr char kDeleteLabels[] = "DELETE FROM job_labels WHERE job = ?1";
 constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
 constexpr char kFindDeleted[] =
@@ -55,14 +57,18 @@ constexpr char kFindJobById[] = FIND_JOB " AND id = ?1";
 constexpr char kFindJobByNumber[] = FIND_JOB " AND number = ?1";
 
 // Terms of a filter that are not set are NULL. ?2 to ?8 the filter, ?1 and ?11 key and value of one
-// of its labels, ?9 and ?10 the rank and number to go on after, ?12 the limit.
+// of its labels, ?9 and ?10 the rank and number to go on after, ?12 the limit, ?13 to ?16 when the
+// jobs were created and ended: from then on and before then.
 #define JOB_FILTER                                                             \
   " AND (?2 IS NULL OR done = ?2) AND (?3 IS NULL OR method = ?3)"             \
   " AND (?4 IS NULL OR base_model = ?4) AND (?5 IS NULL OR display_name = ?5)" \
   " AND (?6 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?6) AS want WHERE"  \
   " NOT EXISTS (SELECT 1 FROM job_labels WHERE job_labels.job = jobs.number"   \
   " AND job_labels.key = want.key AND job_labels.value = want.value)))"        \
-  " AND (?7 IS NULL OR state = ?7) AND (?8 IS NULL OR study = ?8)"
+  " AND (?7 IS NULL OR state = ?7) AND (?8 IS NULL OR study = ?8)"             \
+  " AND (?13 IS NULL OR create_time_ns >= ?13)"                                \
+  " AND (?14 IS NULL OR create_time_ns < ?14)"                                 \
+  " AND (?15 IS NULL OR end_time_ns >= ?15) AND (?16 IS NULL OR end_time_ns < ?16)"
 
 // The term that an index serves: the one of those given that selects fewest jobs, as a rule.
 enum class Driver {
@@ -74,6 +80,7 @@ enum class Driver {
   kState,
   kModel,
   kMethod,
+  kTime,
   kNone
 };
 
@@ -97,6 +104,7 @@ const char* DrivingTerm(Driver driver) {
       return " AND base_model = ?4";
     case Driver::kMethod:
       return " AND method = ?3";
+    case Driver::kTime:
     case Driver::kNone:
       return "";
   }
@@ -123,6 +131,9 @@ const char* IndexOf(Driver driver, JobOrder order) {
       return "INDEXED BY jobs_by_base_model ";
     case Driver::kMethod:
       return "INDEXED BY jobs_by_method ";
+    case Driver::kTime:
+      return order == JobOrder::kPriority ? "INDEXED BY jobs_by_rank "
+                                          : "INDEXED BY jobs_by_times ";
     case Driver::kNone:
       return order == JobOrder::kPriority ? "INDEXED BY jobs_by_rank "
                                           : "INDEXED BY jobs_by_number ";
@@ -139,6 +150,7 @@ Driver DriverOf(const JobFilter& filter) {
   if (filter.state) return Driver::kState;
   if (filter.base_model) return Driver::kModel;
   if (filter.method) return Driver::kMethod;
+  if (filter.create_time || filter.end_time) return Driver::kTime;
   return Driver::kNone;
 }
 
@@ -220,15 +232,25 @@ constexpr char kListDeadlines[] =
     "WHERE owner = 'default' AND done = 0 AND deadline_ns IS NOT NULL ORDER BY deadline_ns LIMIT "
     "?1";
 
+int64_t Nanos(const google::protobuf::Timestamp& time) {
+  return absl::ToUnixNanos(FromTimestamp(time));
+}
+
 std::optional<int64_t> DeadlineColumn(const v1::Job& job) {
   if (!job.has_deadline()) return std::nullopt;
-  return absl::ToUnixNanos(FromTimestamp(job.deadline()));
+  return Nanos(job.deadline());
+}
+
+// Both bounds of a term, if there is one.
+using TimeColumns = std::pair<std::optional<int64_t>, std::optional<int64_t>>;
+TimeColumns Bounds(const std::optional<TimeRange>& range) {
+  if (!range) return {};
+  return {absl::ToUnixNanos(range->from), absl::ToUnixNanos(range->before)};
 }
 
 // Jobs of an older graft have only their creation's.
 int64_t QueueTime(const v1::Job& job) {
-  return absl::ToUnixNanos(
-      FromTimestamp(job.has_queue_time() ? job.queue_time() : job.create_time()));
+  return Nanos(job.has_queue_time() ? job.queue_time() : job.create_time());
 }
 
 std::optional<JobRow> ReadJob(SqliteQuery& query) {
@@ -282,11 +304,12 @@ absl::Status SqliteTables::InsertJob(JobRow& row, const v1::Job& specs,
   std::optional<std::string> output_name;
   if (row.output) output_kind = static_cast<int64_t>(row.output->kind);
   if (row.output) output_name = row.output->name;
-  RETURN_IF_ERROR(database_.Run(
-      kInsertJob, job.name().substr(sizeof(kJobPrefix) - 1), row.version, row.lease_epoch,
-      row.failures_in_row, job.state(), job.done(), -int64_t{job.priority()}, job.study(),
-      row.method, row.base_model, job.display_name(), output_kind, output_name, job.last_sequence(),
-      QueueTime(job), SqliteBlob(job), ToColumn(row.needs), row.saved_step, DeadlineColumn(job)));
+  RETURN_IF_ERROR(database_.Run(kInsertJob, job.name().substr(sizeof(kJobPrefix) - 1), row.version,
+                                row.lease_epoch, row.failures_in_row, job.state(), job.done(),
+                                -int64_t{job.priority()}, job.study(), row.method, row.base_model,
+                                job.display_name(), output_kind, output_name, job.last_sequence(),
+                                QueueTime(job), SqliteBlob(job), ToColumn(row.needs),
+                                row.saved_step, DeadlineColumn(job), Nanos(job.create_time())));
   row.number = database_.LastInsertId();
   RETURN_IF_ERROR(database_.Run(kInsertSpecs, row.number, SqliteBlob(specs)));
   RETURN_IF_ERROR(InsertLabels(row));
@@ -304,7 +327,9 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
       row.failure_place, row.failure_cause, absl::ToInt64Milliseconds(row.failure_ran),
       row.failures_alike, row.evaluated_step, row.evaluated_rows, row.saved_step));
   if (database_.ChangedRows() != 1) return absl::InternalError(absl::StrCat("no job ", row.number));
-  return job.done() ? database_.Run(kDeleteUses, row.number) : absl::OkStatus();
+  if (!job.done()) return absl::OkStatus();
+  RETURN_IF_ERROR(database_.Run(kEndJob, row.number, Nanos(job.end_time())));
+  return database_.Run(kDeleteUses, row.number);
 }
 
 absl::Status SqliteTables::InsertLabels(const JobRow& row) {
@@ -369,9 +394,12 @@ absl::StatusOr<std::vector<JobRow>> SqliteTables::ListJobs(const JobFilter& filt
   const JobKey key = after.value_or(BeforeAll(order));
   std::optional<std::string> label, value;
   if (!filter.labels.empty()) std::tie(label, value) = *filter.labels.begin();
+  const TimeColumns created = Bounds(filter.create_time);
+  const TimeColumns ended = Bounds(filter.end_time);
   SqliteQuery query(database_, ListStatement(DriverOf(filter), order), label, filter.done,
                     filter.method, filter.base_model, filter.display_name, labels, filter.state,
-                    filter.study, -int64_t{key.priority}, key.number, value, limit);
+                    filter.study, -int64_t{key.priority}, key.number, value, limit, created.first,
+                    created.second, ended.first, ended.second);
   std::vector<JobRow> rows;
   while (std::optional<JobRow> row = ReadJob(query)) rows.push_back(*std::move(row));
   RETURN_IF_ERROR(query.status());

@@ -207,7 +207,7 @@ class Tables {
 
   virtual absl::StatusOr<std::optional<RequestRow>> FindRequest(absl::string_view verb,
                                                                 absl::string_view id) = 0;
-  virtual absl::Status InsertRequest(const RequestRow& row) = 0;
+  virtual absl::Status PutRequest(const RequestRow& row) = 0;  // Inserts or replaces.
   // At most `limit`, the oldest. Returns how many.
   virtual absl::StatusOr<int64_t> DeleteRequestsBefore(absl::Duration running_time, int limit) = 0;
 

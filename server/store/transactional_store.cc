@@ -8,6 +8,7 @@
 #include "common/jobs/names.h"
 #include "server/store/catalogue_verbs.h"
 #include "server/store/checkpoint_verbs.h"
+#include "server/store/deletion_verbs.h"
 #include "server/store/job_verbs.h"
 #include "server/store/lease_verbs.h"
 #include "server/store/life_verbs.h"
@@ -19,6 +20,8 @@ namespace {
 constexpr int kRowsPurgedAtOnce = 2000;
 constexpr int kAnswersPrunedAtOnce = 500;  // Each is on a page of its own.
 constexpr int kCheckpointsPrunedAtOnce = 100;
+constexpr int kJobsDeletedAtOnce = 20;    // Each some dozen statements.
+constexpr int kJobsLookedAtAtOnce = 500;  // By a purge that deletes nothing.
 
 class TransactionalStore : public JobStore {
  public:
@@ -63,6 +66,8 @@ class TransactionalStore : public JobStore {
     if (deleted.ok()) (void)PurgeDeleted();  // What fails is left for the next time.
     return deleted;
   }
+  absl::StatusOr<v1::PurgeJobsResponse> PurgeJobs(const JobPurge& purge,
+                                                  const PurgeListener& on_deleted) override;
   absl::StatusOr<v1::Job> PauseJob(absl::string_view name, const RequestKey& request) override {
     return Write<v1::Job>([&](VerbContext& context) { return DoPauseJob(context, name, request); });
   }
@@ -383,6 +388,29 @@ class TransactionalStore : public JobStore {
   VolatileTimes times_;
   const std::unique_ptr<Backend> backend_;
 };
+
+absl::StatusOr<v1::PurgeJobsResponse> TransactionalStore::PurgeJobs(
+    const JobPurge& purge, const PurgeListener& on_deleted) {
+  ASSIGN_OR_RETURN(PurgeState state, Read<PurgeState>([&](VerbContext& context) {
+                     return DoBeginPurge(context, purge);
+                   }));
+  const int limit = purge.force ? kJobsDeletedAtOnce : kJobsLookedAtAtOnce;
+  while (!state.over) {
+    // Whatever has to be looked through, the thread that writes does not wait for it.
+    ASSIGN_OR_RETURN(const std::vector<int64_t> next,
+                     Read<std::vector<int64_t>>([&](VerbContext& context) {
+                       return DoFindPurgeable(context, purge, state.before, limit);
+                     }));
+    const auto step = [&](VerbContext& context) {
+      return DoPurgeSome(context, purge, next, /*last=*/next.size() < static_cast<size_t>(limit),
+                         state);
+    };
+    ASSIGN_OR_RETURN(state, purge.force ? Write<PurgeState>(step, WritePlace::kMakesRoom)
+                                        : Read<PurgeState>(step));
+    RETURN_IF_ERROR(on_deleted(state.deleted));
+  }
+  return state.answer;
+}
 
 absl::StatusOr<int64_t> TransactionalStore::WaitForEvents(absl::string_view job, int64_t after,
                                                           absl::Duration timeout) {

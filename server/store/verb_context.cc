@@ -179,9 +179,9 @@ absl::StatusOr<bool> FindAnswer(VerbContext& context, absl::string_view verb, co
 absl::Status KeepAnswer(VerbContext& context, absl::string_view verb, const RequestKey& key,
                         const google::protobuf::Message& answer) {
   if (key.id.empty()) return absl::OkStatus();
-  return context.tables.InsertRequest({std::string(verb), key.id, key.body_sha256,
-                                       answer.SerializeAsString(), context.Now(),
-                                       context.running_time});
+  return context.tables.PutRequest({std::string(verb), key.id, key.body_sha256,
+                                    answer.SerializeAsString(), context.Now(),
+                                    context.running_time});
 }
 
 std::string CheckpointHolder(int64_t job, int64_t step) { return absl::StrCat(job, "/", step); }

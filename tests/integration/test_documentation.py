@@ -331,6 +331,7 @@ CHECKS = {
     "graft edit": lambda reader, command, output: reader.json("show", command.split()[2])[0]["priority"] == 10,
     "graft cancel": reaches("JOB_STATE_CANCELLED"),
     "graft retry": retried,
+    "graft delete --filter": says("would delete"),
     "graft delete": lambda reader, command, output: command.split()[-1] not in [job["name"] for job in reader.json("jobs")],
     "graft compare": compared,
     "graft rouge": says("rouge1", "rougeLsum"),

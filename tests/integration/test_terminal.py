@@ -221,3 +221,23 @@ def test_a_server_that_goes_and_comes_back_leaves_the_screen_clean(loaded):
     loaded.cli("cancel", name)
     code, lines = terminal.finish()
     assert code == 1 and any(line.startswith("cancelled") for line in lines[-3:]) and lines[-1] == f"  graft retry {name}"
+
+
+@pytest.mark.parametrize("answer, deleted", [("\n", False), ("n\n", False), ("y\n", True)])
+def test_many_jobs_are_deleted_when_that_was_confirmed(loaded, answer, deleted):
+    names = [loaded.submit("--max-steps", "100000") for _ in range(2)]
+    for name in names:
+        loaded.cli("cancel", name)
+        loaded.wait_for(name, "CANCELLED")
+    terminal = Terminal([GRAFT, "delete", "--filter", "state = CANCELLED"], GRAFT_SERVER=loaded.address)
+    asked = terminal.wait_for_last(r"go on\? \[y/N\]")
+    assert asked == ["this deletes 2 jobs", *(f"  {name}" for name in reversed(names))]
+    assert loaded.cli("show", names[0]).returncode == 0, "not before it was answered"
+    terminal.type(answer)
+    code, lines = terminal.finish()
+    assert (code, lines[len(asked) + 1]) == ((0, "deleted 2 jobs") if deleted else (1, "nothing was deleted"))
+    assert loaded.cli("show", names[0], check=False).returncode == (3 if deleted else 0)
+    if not deleted:
+        refused = loaded.cli("delete", "--filter", "state = CANCELLED", check=False, stdin=subprocess.DEVNULL)
+        assert refused.returncode == 2 and "--yes deletes without asking" in refused.stderr
+        assert loaded.cli("delete", "--filter", "state = CANCELLED", "--yes").stdout.startswith("deleted 2 jobs\n")

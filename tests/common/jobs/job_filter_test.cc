@@ -38,6 +38,23 @@ TEST(JobFilterTest, EmptyFilterHoldsForAll) {
   EXPECT_TRUE(filter->labels.empty());
 }
 
+TEST(JobFilterTest, TimesAreRangesWithTheirBeginningAndWithoutTheirEnd) {
+  const auto filter = ParseJobFilter(
+      R"(create_time >= "2026-11-01T00:00:00Z" AND end_time<="2026-11-02T01:00:00.5+01:00" AND end_time > "2026-11-01T12:00:00Z")");
+  ASSERT_TRUE(filter.ok()) << filter.status();
+  const absl::Time november = absl::FromUnixSeconds(1'793'491'200);
+  EXPECT_EQ(filter->create_time->from, november);
+  EXPECT_EQ(filter->create_time->before, absl::InfiniteFuture());
+  EXPECT_TRUE(filter->create_time->Contains(november));
+  EXPECT_FALSE(filter->create_time->Contains(november - absl::Nanoseconds(1)));
+  const absl::Time last = november + absl::Hours(24) + absl::Milliseconds(500);
+  EXPECT_TRUE(filter->end_time->Contains(last));
+  EXPECT_FALSE(filter->end_time->Contains(last + absl::Nanoseconds(1)));
+  EXPECT_FALSE(filter->end_time->Contains(november + absl::Hours(12)));
+  EXPECT_TRUE(filter->end_time->Contains(november + absl::Hours(12) + absl::Nanoseconds(1)));
+  EXPECT_FALSE(ParseJobFilter("done = true")->end_time.has_value());
+}
+
 TEST(JobFilterTest, WhatDoesNotParseIsRefusedWithItsPlace) {
   const std::pair<std::string, std::string> cases[] = {
       {"colour = red", "unknown field colour"},
@@ -53,6 +70,20 @@ TEST(JobFilterTest, WhatDoesNotParseIsRefusedWithItsPlace) {
       {"study = a AND", "expected a field"},
       {"done = maybe", "true or false"},
       {"labels. = x", "unknown field labels."},
+      {"study < s", "study is compared by =, not by <"},
+      {"priority < 3", "unknown field priority"},
+      {"state == RUNNING", "expected a value at byte 8"},
+      {"end_time < > \"2026-11-01T00:00:00Z\"", "expected a value at byte 12"},
+      {"end_time <> \"2026-11-01T00:00:00Z\"", "expected a value"},
+      {"end_time = \"2026-11-01T00:00:00Z\"", "by <, <=, > or >=, not by ="},
+      {"end_time < \"2026-11-01\"",
+       "a time like \"2026-11-01T00:00:00Z\", not with \"2026-11-01\""},
+      {"end_time < yesterday", "a time like"},
+      {"end_time < infinite-future", "a time like"},
+      {"end_time < \"2026-13-01T00:00:00Z\"", "a time like"},
+      {"end_time < 2026-11-01T00:00:00Z", "expected AND at byte"},
+      {"end_time < \"2026-11-01T00:00:00Z\" AND end_time <= \"2026-11-01T00:00:00Z\"",
+       "names end_time twice"},
       {std::string(kMaxFilterBytes + 1, ' '), "longer than"},
   };
   for (const auto& [text, message] : cases) {
@@ -77,6 +108,7 @@ TEST(JobFilterTest, AdaptersHaveTheirOwnTerms) {
   EXPECT_EQ(filter->base_model, "m");
   EXPECT_EQ(filter->job, "jobs/a");
   EXPECT_FALSE(ParseAdapterFilter("state = RUNNING").ok());
+  EXPECT_FALSE(ParseAdapterFilter("job < \"jobs/a\"").ok());
 }
 
 TEST(JobFilterTest, OrdersAreThree) {

@@ -127,8 +127,8 @@ TEST_F(FaultTest, EachWriteOfAGroupHasTheEffectsOfItsOwnLastRun) {
             EXPECT_EQ(effects.after_commit, nullptr);
             effects.after_commit = [&] { ++(writes ? lost : kept); };
             if (!writes) return absl::OkStatus();
-            return tables.InsertRequest({"verb", absl::StrCat(std::string(9000, 'x'), ++lost_ids_),
-                                         "", "", fixture_.clock().Now()});
+            return tables.PutRequest({"verb", absl::StrCat(std::string(9000, 'x'), ++lost_ids_), "",
+                                      "", fixture_.clock().Now()});
           });
       EXPECT_EQ(status.ok(), !writes) << status;
     });

@@ -138,9 +138,10 @@ TEST_F(SqliteTest, OtherFilesAreRefused) {
   }
 }
 
-TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
+TEST_F(SqliteTest, JobsOfTheThirdSchemaHaveTheirTimes) {
   fixture_.Submit();
   const absl::Time submitted = fixture_.clock().Now();
+  ASSERT_OK(store().CancelJob(fixture_.Submit().name(), {}));
   fixture_.clock().Advance(absl::Hours(1));
   ExecuteSql(
       path(),
@@ -161,11 +162,18 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaWaitSinceTheyWereSubmitted) {
       "ALTER TABLE jobs DROP COLUMN evaluated_rows;"
       "ALTER TABLE jobs DROP COLUMN saved_step;"
       "DROP INDEX jobs_by_deadline; ALTER TABLE jobs DROP COLUMN deadline_ns;"
+      "DROP INDEX jobs_by_times; ALTER TABLE jobs DROP COLUMN create_time_ns;"
+      "ALTER TABLE jobs DROP COLUMN end_time_ns;"
       "ALTER TABLE attempts DROP COLUMN progressed;"
       "ALTER TABLE checkpoints DROP COLUMN needs;"
       "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
   fixture_.Reopen();
   EXPECT_EQ(store().Counts()->oldest_queued, submitted);
+  JobQuery query;
+  query.filter.create_time = {submitted, submitted + absl::Nanoseconds(1)};
+  EXPECT_THAT(store().ListJobs(query)->items, SizeIs(2));
+  query.filter.end_time = query.filter.create_time;
+  EXPECT_THAT(store().ListJobs(query)->items, SizeIs(1));
   EXPECT_OK(fixture_.ClaimNext(kWorker));
 }
 
