@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/telemetry/log.h"
+#include "server/catalogue/deleted_jobs.h"
 #include "server/process/blob_collection.h"
 
 namespace graft {
@@ -56,13 +58,28 @@ void Housekeeper::SeeToViews() {
   next_refresh_ = now + refresh_delay_;
 }
 
+// Some at a time, so that nobody waits for many of them.
+void Housekeeper::PruneJobs() {
+  int64_t count = 0;
+  while (!stop_.stopped()) {
+    const absl::StatusOr<std::vector<DeletedJob>> deleted = store_.PruneJobs();
+    if (!deleted.ok()) return Report("jobs that ended long ago", deleted.status());
+    if (deleted->empty()) break;
+    ForgetDeleted(*deleted, publisher_, logs_);
+    count += static_cast<int64_t>(deleted->size());
+  }
+  Report("jobs that ended long ago", count);
+}
+
 void Housekeeper::Run() {
-  absl::Duration next_search = options_.clock->Boottime() + options_.grace;
+  const absl::Duration grace_end = options_.clock->Boottime() + options_.grace;
+  absl::Duration next_search = grace_end;
   do {
     SaveRunningTime();
     SeeToViews();
     Report("blobs that nothing names any more",
            DeleteReleased(store_, blobs_, options_.released_age));
+    if (options_.clock->Boottime() >= grace_end) PruneJobs();
     if (options_.clock->Boottime() < next_search) continue;
     next_search = options_.clock->Boottime() + options_.search_interval;
     Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.unnamed_age));

@@ -17,8 +17,9 @@ struct HousekeeperOptions {
   absl::Duration interval = absl::Minutes(1);
   // Between two searches through all blobs for those that nothing ever named.
   absl::Duration search_interval = absl::Hours(1);
-  // Nothing is searched for so long after the start: whoever started it with the wrong store or
-  // clock sees it before anything is gone. What the store itself released does not wait for it.
+  // Nothing is searched for, nor a job deleted, for so long after the start: whoever started it
+  // with the wrong store or clock sees it before anything is gone. What the store itself released
+  // does not wait for it.
   absl::Duration grace = absl::Hours(1);
   Clock* clock = &Clock::Real();
   // A blob that no row names is deleted once that has been so for longer, in running time: before,
@@ -29,8 +30,8 @@ struct HousekeeperOptions {
 };
 
 // What must be done now and then: directories brought in line with the store (at the start, and as
-// long as some cannot be made or show what was mended), blobs that nothing names and logs of jobs
-// that are gone deleted, the store's running time saved. Owns one thread.
+// long as some cannot be made or show what was mended), blobs that nothing names, logs of jobs that
+// are gone and jobs that ended long ago deleted, the store's running time saved. Owns one thread.
 class Housekeeper {
  public:
   // The others must outlive it.
@@ -42,6 +43,7 @@ class Housekeeper {
   void Run();
   void SaveRunningTime();
   void SeeToViews();
+  void PruneJobs();
   // Logs what a deletion of `what` came to.
   void Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted);
 

@@ -88,6 +88,10 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
          "continue")
       ->check(CLI::Range(0.0, 3650.0))
       ->capture_default_str();
+  app.add_option("--keep-jobs-days", flags.keep_jobs_days,
+                 "A job that is done is deleted after this long, with its logs and files; what it "
+                 "published stays [for ever]")
+      ->check(CLI::Range(0.0, 36500.0));
   app.add_option("--rpc-threads", flags.rpc_threads, "Threads that serve calls")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

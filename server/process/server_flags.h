@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -33,6 +34,7 @@ struct ServerFlags {
   int engine_threads = 0;  // 0: auto
   int64_t max_queued_jobs = 100'000;
   double keep_checkpoints_days = 7;
+  std::optional<double> keep_jobs_days;  // None: for ever.
   int max_waiting_texts = 64;
   int rpc_threads = 32;
   double heartbeat_seconds = 5;

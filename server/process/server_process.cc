@@ -127,6 +127,9 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   store_options.lease_duration = absl::Seconds(flags.lease_seconds);
   store_options.max_queued_jobs = flags.max_queued_jobs;
   store_options.checkpoint_lifetime = flags.keep_checkpoints_days * absl::Hours(24);
+  if (flags.keep_jobs_days) {
+    store_options.job_lifetime = *flags.keep_jobs_days * absl::Hours(24);
+  }
   store_options.on_commit = [&telemetry](absl::Duration time, int changes) {
     telemetry.OnCommit(time, changes);
   };

@@ -51,6 +51,7 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
                                  "Jobs that reached a final state, by state.", {"state"})),
       failures_(registry.AddCounter("graft_job_failures_total",
                                     "Jobs that ended FAILED, by failure class.", {"class"})),
+      deleted_(registry.AddCounter("graft_jobs_deleted_total", "Jobs that were deleted.")),
       jobs_(registry.AddGauge("graft_jobs", "Jobs by state and method.", {"state", "method"})),
       oldest_wait_(registry.AddGauge("graft_queue_oldest_wait_seconds",
                                      "Time that a job has waited in the queue, the longest.")),
@@ -82,6 +83,7 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
   requeues_.Add({}, 0);
   expired_leases_.Add({}, 0);
   preemptions_.Add({}, 0);
+  deleted_.Add({}, 0);
   tokens_.Add({}, 0);
   commit_changes_.Add({}, 0);
   for (int state = 0; state < v1::JobState_ARRAYSIZE; ++state) {
@@ -137,6 +139,7 @@ void ServerTelemetry::OnEvents(const std::string& job,
 }
 
 void ServerTelemetry::OnChange(const JobChange& change) {
+  if (change.deleted) deleted_.Add({});
   if (change.state == change.previous_state) return;
   const bool again = change.failure_class != v1::FAILURE_CLASS_UNSPECIFIED;
   if (again && change.state == v1::JOB_STATE_QUEUED) {

@@ -74,6 +74,7 @@ class ServerTelemetry {
   CounterFamily& tokens_;
   CounterFamily& ended_;
   CounterFamily& failures_;
+  CounterFamily& deleted_;
   GaugeFamily& jobs_;
   GaugeFamily& oldest_wait_;
   GaugeFamily& head_wait_;

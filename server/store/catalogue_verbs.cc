@@ -19,6 +19,8 @@ HolderKind HolderOf(ResourceKind kind) {
       return HolderKind::kModel;
     case ResourceKind::kAdapter:
       return HolderKind::kAdapter;
+    case ResourceKind::kJob:
+      return HolderKind::kJob;
   }
   return HolderKind::kDataset;
 }
@@ -134,6 +136,8 @@ const char* KindName(ResourceKind kind) {
       return "model";
     case ResourceKind::kAdapter:
       return "adapter";
+    case ResourceKind::kJob:
+      return "job";
   }
   return "";
 }

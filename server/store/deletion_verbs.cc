@@ -99,6 +99,19 @@ absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view n
   return deleted;
 }
 
+absl::StatusOr<std::vector<DeletedJob>> DoPruneJobs(VerbContext& context, int limit) {
+  ASSIGN_OR_RETURN(
+      const std::vector<int64_t> old,
+      context.tables.ListDoneBefore(context.running_time - context.options.job_lifetime, limit));
+  std::vector<DeletedJob> deleted;
+  for (const int64_t number : old) {
+    ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, number));
+    ASSIGN_OR_RETURN(DeletedJob one, Remove(context, row, /*delete_adapter=*/false));
+    deleted.push_back(std::move(one));
+  }
+  return deleted;
+}
+
 absl::StatusOr<PurgeState> DoBeginPurge(VerbContext& context, const JobPurge& purge) {
   PurgeState state;
   if (!purge.force) return state;

@@ -13,6 +13,9 @@ namespace graft {
 absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view name,
                                        bool delete_adapter, const RequestKey& request);
 
+// At most `limit` of those kept for longer than job_lifetime. Returns them.
+absl::StatusOr<std::vector<DeletedJob>> DoPruneJobs(VerbContext& context, int limit);
+
 // Jobs that the answer to a purge names, of each kind.
 inline constexpr int kMaxPurgedNames = 100;
 

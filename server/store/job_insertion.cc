@@ -166,6 +166,7 @@ absl::StatusOr<v1::Job> InsertQueued(VerbContext& context, JobRow& row, v1::Job 
   for (const BoundResource& resource : ResourcesOf(specs.resolved_spec())) {
     uses.push_back(resource.ref);
   }
+  if (!row.job.retry_of().empty()) uses.push_back({ResourceKind::kJob, row.job.retry_of()});
 
   // The row is written once, with all that its events make of it.
   std::vector<v1::JobEvent> events(1);

@@ -71,6 +71,8 @@ struct StoreOptions {
   absl::Duration request_id_lifetime = absl::Hours(24);
   // How long a job that is done keeps its last checkpoint, to be gone on from.
   absl::Duration checkpoint_lifetime = absl::Hours(24 * 7);
+  // How long a job that is done is kept.
+  absl::Duration job_lifetime = absl::InfiniteDuration();
   // Called after each commit with the time it took and how many changes it made durable. Under no
   // lock, on the thread that writes: must be quick. Optional.
   std::function<void(absl::Duration commit_time, int changes)> on_commit;
@@ -459,6 +461,9 @@ class JobStore {
   // Drops checkpoints that jobs which are done have kept for longer than checkpoint_lifetime.
   // Returns how many.
   virtual absl::StatusOr<int64_t> PruneCheckpoints() = 0;
+  // Deletes a few of the jobs that have been done for longer than job_lifetime, unless a retry of
+  // them is not done; what they published stays. Returns them; none: none is left.
+  virtual absl::StatusOr<std::vector<DeletedJob>> PruneJobs() = 0;
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 
   // Which store this is: made with it, never changed; artifacts belong to a store by it.

@@ -211,6 +211,21 @@ absl::StatusOr<std::vector<Tables::JobDeadline>> MemoryTables::ListDeadlines(int
   return deadlines;
 }
 
+absl::StatusOr<std::vector<int64_t>> MemoryTables::ListDoneBefore(absl::Duration running_time,
+                                                                  int limit) {
+  std::set<std::pair<absl::Duration, int64_t>> done;
+  for (const auto& [number, entry] : jobs_) {
+    const absl::Duration since = entry.row.done_since.value_or(running_time);
+    if (since >= running_time) continue;
+    if (*FindUser({ResourceKind::kJob, entry.row.job.name()})) continue;
+    done.insert({since, number});
+  }
+  std::vector<int64_t> numbers;
+  for (const auto& one : done) numbers.push_back(one.second);
+  numbers.resize(std::min(numbers.size(), static_cast<size_t>(limit)));
+  return numbers;
+}
+
 absl::StatusOr<std::optional<std::string>> MemoryTables::FindUser(const ResourceRef& resource) {
   for (const int64_t number : active_) {
     for (const ResourceRef& use : jobs_[number].uses) {

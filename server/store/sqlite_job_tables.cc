@@ -19,7 +19,7 @@ namespace {
 #define JOB_COLUMNS                                                                         \
   "SELECT number, version, lease_epoch, failures_in_row, method, base_model, output_kind, " \
   "output_name, jobs.job, needs, failure_place, failure_cause, failure_ran_ms, "            \
-  "failures_alike, evaluated_step, evaluated_rows, saved_step"
+  "failures_alike, evaluated_step, evaluated_rows, saved_step, done_since_ns"
 #define FIND_JOB JOB_COLUMNS " FROM jobs WHERE owner = 'default'"
 
 constexpr char kInsertJob[] =
@@ -35,7 +35,7 @@ constexpr char kUpdateJob[] =
     "evaluated_rows = ?16, saved_step = ?17 WHERE number = ?1";
 constexpr char kUpdateKeys[] =
     "UPDATE jobs SET queue_rank = ?2, display_name = ?3, deadline_ns = ?4 WHERE number = ?1";
-constexpr char kEndJob[] = "UPDATE jobs SET end_time_ns = ?2 WHERE number = ?1";
+constexpr char kEndJob[] = "UPDATE jobs SET end_time_ns = ?2, done_since_ns = ?3 WHERE number = ?1";
 constexpr char kDeleteLabels[] = "DELETE FROM job_labels WHERE job = ?1";
 constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
 constexpr char kFindDeleted[] =
@@ -236,6 +236,13 @@ int64_t Nanos(const google::protobuf::Timestamp& time) {
   return absl::ToUnixNanos(FromTimestamp(time));
 }
 
+constexpr char kListDone[] =
+    "SELECT number FROM jobs INDEXED BY jobs_done_since "
+    "WHERE owner = 'default' AND done_since_ns IS NOT NULL AND done_since_ns < ?1 "
+    "AND NOT EXISTS (SELECT 1 FROM job_uses WHERE job_uses.owner = 'default' AND kind = 4 "
+    "AND name = 'jobs/' || jobs.id) ORDER BY done_since_ns, number LIMIT ?2";
+static_assert(static_cast<int>(ResourceKind::kJob) == 4);
+
 std::optional<int64_t> DeadlineColumn(const v1::Job& job) {
   if (!job.has_deadline()) return std::nullopt;
   return Nanos(job.deadline());
@@ -274,6 +281,7 @@ std::optional<JobRow> ReadJob(SqliteQuery& query) {
   row.evaluated_step = query.Int(14);
   row.evaluated_rows = query.Int(15);
   row.saved_step = query.Int(16);
+  if (!query.IsNull(17)) row.done_since = absl::Nanoseconds(query.Int(17));
   return row;
 }
 
@@ -328,7 +336,9 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
       row.failures_alike, row.evaluated_step, row.evaluated_rows, row.saved_step));
   if (database_.ChangedRows() != 1) return absl::InternalError(absl::StrCat("no job ", row.number));
   if (!job.done()) return absl::OkStatus();
-  RETURN_IF_ERROR(database_.Run(kEndJob, row.number, Nanos(job.end_time())));
+  std::optional<int64_t> done_since;
+  if (row.done_since) done_since = absl::ToInt64Nanoseconds(*row.done_since);
+  RETURN_IF_ERROR(database_.Run(kEndJob, row.number, Nanos(job.end_time()), done_since));
   return database_.Run(kDeleteUses, row.number);
 }
 
@@ -452,6 +462,15 @@ absl::StatusOr<std::vector<Tables::JobDeadline>> SqliteTables::ListDeadlines(int
   }
   RETURN_IF_ERROR(query.status());
   return deadlines;
+}
+
+absl::StatusOr<std::vector<int64_t>> SqliteTables::ListDoneBefore(absl::Duration running_time,
+                                                                  int limit) {
+  SqliteQuery query(database_, kListDone, absl::ToInt64Nanoseconds(running_time), limit);
+  std::vector<int64_t> numbers;
+  while (query.Next()) numbers.push_back(query.Int(0));
+  RETURN_IF_ERROR(query.status());
+  return numbers;
 }
 
 absl::StatusOr<std::optional<std::string>> SqliteTables::FindUser(const ResourceRef& resource) {

@@ -35,6 +35,8 @@ class SqliteTables : public Tables {
   absl::StatusOr<int64_t> CountQueuedBefore(const JobKey& key) override;
   absl::StatusOr<int64_t> CountJobs(v1::JobState state) override;
   absl::StatusOr<std::vector<JobDeadline>> ListDeadlines(int limit) override;
+  absl::StatusOr<std::vector<int64_t>> ListDoneBefore(absl::Duration running_time,
+                                                      int limit) override;
   absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) override;
   absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) override;
 

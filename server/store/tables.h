@@ -27,8 +27,8 @@
 
 namespace graft {
 
-// What people name in the catalogue. The numbers are stored.
-enum class ResourceKind { kDataset = 1, kModel = 2, kAdapter = 3 };
+// What people name in the catalogue, and jobs, which their retries use. The numbers are stored.
+enum class ResourceKind { kDataset = 1, kModel = 2, kAdapter = 3, kJob = 4 };
 
 // Who names blobs. The numbers are stored. A holder is named by a string: resources by their name,
 // jobs by their number, checkpoints by "number/step".
@@ -54,8 +54,9 @@ struct JobRow {
   // The furthest that an evaluation came.
   int64_t evaluated_step = 0;
   int64_t evaluated_rows = 0;
-  int64_t saved_step = 0;  // The last step that ever had a checkpoint.
-  std::string method;      // MethodName.
+  int64_t saved_step = 0;                    // The last step that ever had a checkpoint.
+  std::optional<absl::Duration> done_since;  // Running time.
+  std::string method;                        // MethodName.
   std::string base_model;
   // What the job will publish, if anything; nobody else gets the name while it is not done.
   std::optional<ResourceRef> output;
@@ -171,6 +172,10 @@ class Tables {
   };
   // Of jobs that are not done and have one, the earliest first.
   virtual absl::StatusOr<std::vector<JobDeadline>> ListDeadlines(int limit) = 0;
+  // Numbers of those that have been done since before this time and that no job which is not done
+  // uses, the longest first.
+  virtual absl::StatusOr<std::vector<int64_t>> ListDoneBefore(absl::Duration running_time,
+                                                              int limit) = 0;
   // Name of a job that is not done and uses the resource, or will publish it.
   virtual absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) = 0;
   virtual absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) = 0;

@@ -274,6 +274,11 @@ class TransactionalStore : public JobStore {
       if (some < kCheckpointsPrunedAtOnce) return pruned;
     }
   }
+  absl::StatusOr<std::vector<DeletedJob>> PruneJobs() override {
+    return Write<std::vector<DeletedJob>>(
+        [](VerbContext& context) { return DoPruneJobs(context, kJobsDeletedAtOnce); },
+        WritePlace::kMakesRoom);
+  }
   const std::string& Id() const override { return identity_.id; }
   absl::Duration RunningTime() const override {
     return identity_.running_time + (options_.clock->Boottime() - opened_);

@@ -81,7 +81,10 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
   ASSIGN_OR_RETURN(v1::JobEvent event, ChangeState(row.job, to, reason, context.Now()));
   context.failure_class = reason.failure_class;
   if (to != v1::JOB_STATE_RUNNING) row.job.clear_preempted_by();
-  if (row.job.done()) RETURN_IF_ERROR(KeepNewestCheckpoint(context, row));
+  if (row.job.done()) {
+    row.done_since = context.running_time;
+    RETURN_IF_ERROR(KeepNewestCheckpoint(context, row));
+  }
   return AddEvent(context, row, std::move(event));
 }
 

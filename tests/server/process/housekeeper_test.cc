@@ -115,6 +115,36 @@ TEST_F(HousekeeperTest, AViewOfWhatWasMendedShowsTheNewFile) {
   }));
 }
 
+TEST_F(HousekeeperTest, JobsThatEndedLongAgoGoWithTheirLogsAfterTheGrace) {
+  StoreOptions options;
+  options.clock = &clock_;
+  options.job_lifetime = absl::Minutes(10);
+  const std::unique_ptr<JobStore> store = *OpenJobStore("memory:", options);
+  std::vector<std::string> jobs;
+  for (int i = 0; i < 30; ++i) {
+    jobs.push_back(store->InsertJob({})->name());
+    ASSERT_TRUE(store->CancelJob(jobs.back(), {}).ok());
+    ASSERT_TRUE(
+        logs_->Append({jobs.back().substr(5), 1, v1::JOB_LOG_STREAM_ENGINE}, 0, "words").ok());
+  }
+  v1::Dataset dataset;
+  dataset.set_name("d");
+  dataset.set_sha256(blobs_->Put("released")->sha256);
+  ASSERT_TRUE(store->InsertDataset(dataset).ok());
+  ASSERT_TRUE(store->DeleteDataset("d").ok());
+  const Housekeeper housekeeper(options_, *store, *blobs_, *publisher_, *logs_);
+  // What was released goes in a later round than it is noted in: that one is over.
+  clock_.Advance(options_.grace - absl::Minutes(10));
+  ASSERT_TRUE(WaitUntil([&] { return !store->UnnamedBlobs()->empty(); }));
+  clock_.Advance(absl::Minutes(6));
+  ASSERT_TRUE(WaitUntil([&] { return !blobs_->Stat(dataset.sha256()).ok(); }));
+  EXPECT_EQ(store->ListJobs({})->items.size(), jobs.size());
+  EXPECT_TRUE(WaitUntil([&] {
+    clock_.Advance(absl::Minutes(1));
+    return store->ListJobs({})->items.empty() && logs_->JobIds()->empty();
+  }));
+}
+
 TEST_F(HousekeeperTest, NothingIsSearchedForBeforeTheGraceIsOver) {
   const BlobInfo garbage = *blobs_->Put("garbage");
   const BlobInfo released = *blobs_->Put("released");

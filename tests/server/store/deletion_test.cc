@@ -179,5 +179,78 @@ TEST_P(DeletionTest, APurgeOfManyJobsIsManySmallTransactions) {
   EXPECT_LE(most, 20u);
 }
 
+class RetentionTest : public DeletionTest {
+ protected:
+  RetentionTest() {
+    fixture_.options().job_lifetime = absl::Hours(24);
+    fixture_.Reopen();
+    if (GetParam() == StoreKind::kMemory) StoreFixture::Fill(store());
+  }
+  std::vector<std::string> Prune() {
+    std::vector<std::string> names;
+    const auto deleted = store().PruneJobs();
+    EXPECT_OK(deleted);
+    for (const DeletedJob& each : *deleted) names.push_back(each.job);
+    return names;
+  }
+};
+INSTANTIATE_ON_EVERY_STORE(RetentionTest);
+
+TEST_P(RetentionTest, JobsThatEndedLongAgoAreDeletedAndTheirAdaptersStay) {
+  const std::string first = Succeeded();
+  const std::string queued = fixture_.Submit().name();
+  fixture_.clock().Advance(absl::Hours(1));
+  const std::string second = Cancelled();
+  fixture_.clock().Advance(absl::Hours(23));
+  EXPECT_THAT(Prune(), IsEmpty()) << "not before its time is over";
+  fixture_.clock().Advance(absl::Seconds(1));
+  EXPECT_THAT(Prune(), ElementsAre(first));
+  EXPECT_THAT(Jobs(), ElementsAre(second, queued));
+  EXPECT_OK(store().GetAdapter(first.substr(5)));
+  fixture_.clock().Advance(absl::Hours(100));
+  EXPECT_THAT(Prune(), ElementsAre(second));
+  EXPECT_THAT(Jobs(), ElementsAre(queued)) << "one that is not done has no age";
+}
+
+TEST_P(RetentionTest, NoDateMakesAJobOld) {
+  Cancelled();
+  fixture_.clock().MoveWallClock(absl::Hours(24 * 365));
+  EXPECT_THAT(Prune(), IsEmpty());
+  fixture_.clock().MoveWallClock(absl::Hours(-24 * 700));
+  fixture_.clock().Advance(absl::Hours(25));
+  EXPECT_THAT(Prune(), SizeIs(1));
+}
+
+TEST_P(RetentionTest, AJobWhoseRetryIsUnderWayStaysUntilThatIsDone) {
+  const std::string failed = Cancelled();
+  const std::string other = Cancelled();
+  const auto retry = store().RetryJob(failed, false, {});
+  ASSERT_OK(retry);
+  fixture_.clock().Advance(absl::Hours(25));
+  EXPECT_THAT(Prune(), ElementsAre(other));
+  ASSERT_OK(store().CancelJob(retry->name(), {}));
+  EXPECT_THAT(Prune(), ElementsAre(failed));
+  EXPECT_THAT(Prune(), IsEmpty()) << "the retry has just ended";
+}
+
+TEST_P(RetentionTest, ManyOldJobsGoSomeAtATime) {
+  constexpr size_t kJobs = 50;
+  for (size_t i = 0; i < kJobs; ++i) Cancelled();
+  fixture_.clock().Advance(absl::Hours(25));
+  size_t gone = 0;
+  while (const size_t some = Prune().size()) {
+    EXPECT_LE(some, 20u);
+    gone += some;
+  }
+  EXPECT_EQ(gone, kJobs);
+}
+
+TEST_P(DeletionTest, WithoutALifetimeJobsStay) {
+  const std::string job = Cancelled();
+  fixture_.clock().Advance(absl::Hours(24 * 365 * 100));
+  EXPECT_THAT(*store().PruneJobs(), IsEmpty());
+  EXPECT_THAT(Jobs(), ElementsAre(job));
+}
+
 }  // namespace
 }  // namespace graft

@@ -164,10 +164,13 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaHaveTheirTimes) {
       "DROP INDEX jobs_by_deadline; ALTER TABLE jobs DROP COLUMN deadline_ns;"
       "DROP INDEX jobs_by_times; ALTER TABLE jobs DROP COLUMN create_time_ns;"
       "ALTER TABLE jobs DROP COLUMN end_time_ns;"
+      "DROP INDEX jobs_done_since; ALTER TABLE jobs DROP COLUMN done_since_ns;"
       "ALTER TABLE attempts DROP COLUMN progressed;"
       "ALTER TABLE checkpoints DROP COLUMN needs;"
       "ALTER TABLE jobs RENAME COLUMN queue_time_ns TO create_time_ns");
+  fixture_.options().job_lifetime = absl::Minutes(1);
   fixture_.Reopen();
+  EXPECT_THAT(*store().PruneJobs(), IsEmpty()) << "what has ended already counts from now on";
   EXPECT_EQ(store().Counts()->oldest_queued, submitted);
   JobQuery query;
   query.filter.create_time = {submitted, submitted + absl::Nanoseconds(1)};
@@ -175,6 +178,21 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaHaveTheirTimes) {
   query.filter.end_time = query.filter.create_time;
   EXPECT_THAT(store().ListJobs(query)->items, SizeIs(1));
   EXPECT_OK(fixture_.ClaimNext(kWorker));
+  fixture_.clock().Advance(absl::Minutes(2));
+  EXPECT_THAT(*store().PruneJobs(), SizeIs(1));
+}
+
+TEST_F(SqliteTest, AgesOfJobsGoOnAfterARestart) {
+  fixture_.options().job_lifetime = absl::Hours(24);
+  fixture_.Reopen();
+  ASSERT_OK(store().CancelJob(fixture_.Submit().name(), {}));
+  fixture_.clock().Advance(absl::Hours(20));
+  ASSERT_OK(store().SaveRunningTime());
+  fixture_.Reopen();
+  fixture_.clock().Advance(absl::Hours(3));
+  EXPECT_THAT(*store().PruneJobs(), IsEmpty());
+  fixture_.clock().Advance(absl::Hours(2));
+  EXPECT_THAT(*store().PruneJobs(), SizeIs(1));
 }
 
 TEST_F(SqliteTest, StoreIsMadeWithItsDirectory) {
