@@ -49,10 +49,12 @@ struct ChildPlan {
   char* const* argv;
   char* const* environment;
   int inherited_fd;
+  int stdin_fd;
   int stdout_fd;
   int stderr_fd;
   int error_pipe;
   bool detached;
+  bool own_group;
   const std::vector<int>* ignored_signals;
 };
 
@@ -83,6 +85,11 @@ void CloseOnExecByName(int first) {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   if (plan.detached) setsid();
+  if (plan.own_group) {
+    setpgid(0, 0);
+    signal(SIGPIPE, SIG_DFL);
+  }
+  if (plan.stdin_fd >= 0) dup2(plan.stdin_fd, 0);
   if (plan.stdout_fd >= 0) dup2(plan.stdout_fd, 1);
   if (plan.stderr_fd >= 0) dup2(plan.stderr_fd, 2);
   int error_pipe = plan.error_pipe;
@@ -127,15 +134,23 @@ absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
   const UniqueFd read_end(pipe_fds[0]);
   UniqueFd write_end(pipe_fds[1]);
 
-  const ChildPlan plan = {argv.data(),      environment.data(),      options.inherited_fd,
-                          stdout_fd.get(),  stderr_fd.get(),         write_end.get(),
-                          options.detached, &options.ignored_signals};
+  const bool files = options.output_fd < 0;
+  const ChildPlan plan = {.argv = argv.data(),
+                          .environment = environment.data(),
+                          .inherited_fd = options.inherited_fd,
+                          .stdin_fd = options.stdin_fd,
+                          .stdout_fd = files ? stdout_fd.get() : options.output_fd,
+                          .stderr_fd = files ? stderr_fd.get() : options.output_fd,
+                          .error_pipe = write_end.get(),
+                          .detached = options.detached,
+                          .own_group = options.own_group,
+                          .ignored_signals = &options.ignored_signals};
   const pid_t pid = fork();
   if (pid < 0) return FileError(errno, "start", argv[0]);
   if (pid == 0) RunChild(plan);
   write_end = UniqueFd();
   // -1 where the kernel has none, or a container forbids it: see AwaitEnd.
-  Subprocess child(pid, static_cast<int>(syscall(SYS_pidfd_open, pid, 0)), options.detached);
+  Subprocess child(pid, static_cast<int>(syscall(SYS_pidfd_open, pid, 0)), options);
 
   int error = 0;
   ssize_t received;
@@ -149,13 +164,18 @@ absl::StatusOr<Subprocess> Subprocess::Start(const SubprocessOptions& options) {
   return child;
 }
 
-Subprocess::Subprocess(pid_t pid, int pid_fd, bool detached)
-    : pid_(pid), pid_fd_(pid_fd), detached_(detached), reaping_(std::make_unique<Reaping>()) {}
+Subprocess::Subprocess(pid_t pid, int pid_fd, const SubprocessOptions& options)
+    : pid_(pid),
+      pid_fd_(pid_fd),
+      detached_(options.detached),
+      own_group_(options.own_group),
+      reaping_(std::make_unique<Reaping>()) {}
 
 Subprocess::Subprocess(Subprocess&& other) noexcept
     : pid_(other.pid_),
       pid_fd_(other.pid_fd_),
       detached_(other.detached_),
+      own_group_(other.own_group_),
       reaping_(std::move(other.reaping_)),
       exit_(other.exit_) {
   other.pid_ = -1;
@@ -173,6 +193,11 @@ Subprocess::~Subprocess() {
 void Subprocess::Signal(int signal_number) const {
   MutexLock lock(reaping_->mutex);
   if (!reaping_->done) kill(pid_, signal_number);
+}
+
+void Subprocess::SignalGroup(int signal_number) const {
+  MutexLock lock(reaping_->mutex);
+  if (!reaping_->done && own_group_) kill(-pid_, signal_number);
 }
 
 ExitStatus Subprocess::Wait() { return *WaitFor(absl::InfiniteDuration()); }
@@ -210,6 +235,7 @@ std::optional<ExitStatus> Subprocess::WaitFor(absl::Duration timeout) {
     // Not before nobody can signal the id any more, which is free again afterwards.
     MutexLock lock(reaping_->mutex);
     reaping_->done = true;
+    if (own_group_) kill(-pid_, SIGKILL);
     while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
     }
   }

@@ -27,8 +27,15 @@ struct SubprocessOptions {
   // Files that standard output and error are appended to; empty: this process's own.
   std::string stdout_path;
   std::string stderr_path;
+  // Becomes standard input, and (instead of files) standard output and error; -1: this process's
+  // own. Both stay open here and are not owned.
+  int stdin_fd = -1;
+  int output_fd = -1;
   // A session of its own: Ctrl-C on the terminal does not reach it, and it survives this process.
   bool detached = false;
+  // A process group of its own, for SignalGroup: whoever is left of it when the child's end is seen
+  // is killed. SIGPIPE does in it what a program expects, whatever it does here.
+  bool own_group = false;
   // Signals that the child ignores from its first instruction on, unless it decides otherwise.
   std::vector<int> ignored_signals;
 };
@@ -55,6 +62,8 @@ class Subprocess {
   pid_t pid() const { return pid_; }
   // Sends a signal; nothing happens once the child was reaped.
   void Signal(int signal_number) const;
+  // The same to its whole process group, of a child with own_group.
+  void SignalGroup(int signal_number) const;
   // Blocks until the child has ended.
   ExitStatus Wait();
   // The same for at most `timeout`; nothing when it still runs.
@@ -68,7 +77,7 @@ class Subprocess {
     bool done ABSL_GUARDED_BY(mutex) = false;
   };
 
-  Subprocess(pid_t pid, int pid_fd, bool detached);
+  Subprocess(pid_t pid, int pid_fd, const SubprocessOptions& options);
   bool HasEnded() const;
   // False: it still ran when `timeout` was over.
   bool AwaitEnd(absl::Duration timeout) const;
@@ -76,6 +85,7 @@ class Subprocess {
   pid_t pid_;
   int pid_fd_;  // Tells at once that the child has ended; without it (-1) its end is polled for.
   bool detached_;
+  bool own_group_;
   std::unique_ptr<Reaping> reaping_;
   std::optional<ExitStatus> exit_;
 };

@@ -125,6 +125,16 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
                "could not outlive it)");
 }
 
+void AddJobEnd(CLI::App& app, ServerFlags& flags) {
+  app.add_option("--on-job-end", flags.on_job_end,
+                 "A program that is run at each job's end, with the job as JSON on its standard "
+                 "input and in GRAFT_JOB, GRAFT_STATE, GRAFT_SERVER");
+  app.add_option("--on-job-end-seconds", flags.on_job_end_seconds,
+                 "It may run this long; then it gets SIGTERM, and SIGKILL")
+      ->check(CLI::Range(0.01, 86400.0))
+      ->capture_default_str();
+}
+
 void AddLogs(CLI::App& app, ServerFlags& flags) {
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->capture_default_str();
@@ -179,6 +189,7 @@ void AddServerOptions(CLI::App& app, ServerFlags& flags) {
   AddListeners(app, flags);
   AddWorkers(app, flags);
   AddBounds(app, flags);
+  AddJobEnd(app, flags);
   AddLogs(app, flags);
   CLI::App* stop = app.add_subcommand(
       "stop", "Stop the server that uses --data DIR; its local workers go on with their jobs");
@@ -195,7 +206,7 @@ void AddServerOptions(CLI::App& app, ServerFlags& flags) {
 absl::Status CompleteServerFlags(ServerFlags& flags) {
   // Local workers outlive this process and must find these places whatever becomes of its
   // directory.
-  for (std::string* path : {&flags.data, &flags.artifacts, &flags.models}) {
+  for (std::string* path : {&flags.data, &flags.artifacts, &flags.models, &flags.on_job_end}) {
     std::error_code error;
     if (!path->empty()) *path = std::filesystem::absolute(*path, error).string();
     if (error) return absl::InvalidArgumentError(absl::StrCat(*path, ": ", error.message()));

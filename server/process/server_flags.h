@@ -33,6 +33,8 @@ struct ServerFlags {
 
   int engine_threads = 0;  // 0: auto
   int64_t max_queued_jobs = 100'000;
+  std::string on_job_end;  // Empty: none.
+  double on_job_end_seconds = 60;
   double keep_checkpoints_days = 7;
   std::optional<double> keep_jobs_days;  // None: for ever.
   int max_waiting_texts = 64;

@@ -27,6 +27,7 @@
 #include "server/process/data_locks.h"
 #include "server/process/exit_deadline.h"
 #include "server/process/housekeeper.h"
+#include "server/process/job_end_programs.h"
 #include "server/process/local_workers.h"
 #include "server/process/scrubber.h"
 #include "server/process/worker_socket.h"
@@ -68,6 +69,36 @@ LocalWorkersOptions WorkerOptions(const ServerFlags& flags, const std::string& a
   return options;
 }
 
+absl::Status StartLog(const ServerFlags& flags) {
+  LogOptions log;
+  log.program = "server";
+  log.json = flags.log_json;
+  log.file = flags.log_file;
+  RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
+  return StartLogging(log);
+}
+
+StoreOptions StoreOptionsOf(const ServerFlags& flags, ServerTelemetry& telemetry) {
+  StoreOptions options;
+  options.lease_duration = absl::Seconds(flags.lease_seconds);
+  options.max_queued_jobs = flags.max_queued_jobs;
+  options.checkpoint_lifetime = flags.keep_checkpoints_days * absl::Hours(24);
+  if (flags.keep_jobs_days) options.job_lifetime = *flags.keep_jobs_days * absl::Hours(24);
+  options.mark_ends = !flags.on_job_end.empty();
+  options.on_commit = [&telemetry](absl::Duration time, int changes) {
+    telemetry.OnCommit(time, changes);
+  };
+  return options;
+}
+
+JobEndOptions JobEndOptionsOf(const ServerFlags& flags, const std::string& address) {
+  JobEndOptions options;
+  options.program = flags.on_job_end;
+  options.server = address;
+  options.limit = absl::Seconds(flags.on_job_end_seconds);
+  return options;
+}
+
 // Says where the server can be reached, on standard output and in --ready-file.
 absl::Status Announce(const ServerFlags& flags, const RpcServer& rpc, const std::string& http) {
   std::printf("graft-server %s ready: grpc=%s http=%s workers=%s\n", kVersion,
@@ -92,8 +123,8 @@ std::vector<std::string> WrittenDirectories(const ServerFlags& flags) {
 // Of --stop-seconds; the rest is for what is cancelled then, and for closing the store.
 constexpr double kShareForServing = 0.8;
 
-void StopServing(const ServerFlags& flags, bool stop_workers, LocalWorkers& workers,
-                 RpcServer& rpc) {
+void StopServing(const ServerFlags& flags, bool stop_workers, LocalWorkers& workers, RpcServer& rpc,
+                 std::optional<JobEndPrograms>& job_ends) {
   Clock& clock = Clock::Real();
   const absl::Duration most = absl::Seconds(flags.stop_seconds);
   const absl::Duration end = clock.Boottime() + kShareForServing * most;
@@ -101,18 +132,15 @@ void StopServing(const ServerFlags& flags, bool stop_workers, LocalWorkers& work
   if (stop_workers) workers.Stop();
   rpc.Stop(
       std::clamp(end - clock.Boottime(), absl::ZeroDuration(), absl::Seconds(flags.drain_seconds)));
+  if (job_ends) job_ends->Stop(std::max(end - clock.Boottime(), absl::ZeroDuration()));
 }
 
 }  // namespace
 
 absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   RETURN_IF_ERROR(CompleteServerFlags(flags));
-  LogOptions log;
-  log.program = "server";
-  log.json = flags.log_json;
-  log.file = flags.log_file;
-  RETURN_IF_ERROR(ParseLogLevel(flags.log_level, &log.level));
-  RETURN_IF_ERROR(StartLogging(log));
+  if (!flags.on_job_end.empty()) RETURN_IF_ERROR(CheckJobEndProgram(flags.on_job_end));
+  RETURN_IF_ERROR(StartLog(flags));
   const DescriptorLimit descriptors = RaiseDescriptorLimit();
   Log(descriptors.status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "descriptors",
       {{"limit", absl::StrCat(descriptors.count)},
@@ -123,18 +151,8 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
 
   MetricRegistry registry;
   ServerTelemetry telemetry(registry, Clock::Real());
-  StoreOptions store_options;
-  store_options.lease_duration = absl::Seconds(flags.lease_seconds);
-  store_options.max_queued_jobs = flags.max_queued_jobs;
-  store_options.checkpoint_lifetime = flags.keep_checkpoints_days * absl::Hours(24);
-  if (flags.keep_jobs_days) {
-    store_options.job_lifetime = *flags.keep_jobs_days * absl::Hours(24);
-  }
-  store_options.on_commit = [&telemetry](absl::Duration time, int changes) {
-    telemetry.OnCommit(time, changes);
-  };
   ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
-                   OpenJobStore(flags.store, std::move(store_options)));
+                   OpenJobStore(flags.store, StoreOptionsOf(flags, telemetry)));
   ASSIGN_OR_RETURN(const std::unique_ptr<FileBlobStore> blobs,
                    FileBlobStore::Open(JoinPath(flags.artifacts, "blobs")));
   RETURN_IF_ERROR(ClaimArtifacts(flags.artifacts, flags.store, *store, *blobs));
@@ -159,6 +177,10 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   Scrubber scrubber({}, *blobs, registry);
   ASSIGN_OR_RETURN(const std::unique_ptr<LocalWorkers> workers,
                    LocalWorkers::Start(WorkerOptions(flags, rpc->worker_address())));
+  std::optional<JobEndPrograms> job_ends;
+  if (!flags.on_job_end.empty()) {
+    job_ends.emplace(JobEndOptionsOf(flags, rpc->address()), *store, registry);
+  }
   RETURN_IF_ERROR(Announce(flags, *rpc, exposer->address()));
   Log(LogLevel::kInfo, "ready",
       {{"grpc", rpc->address()},
@@ -172,7 +194,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   exit_deadline.emplace(Clock::Real(), absl::Seconds(flags.stop_seconds));
   // SIGUSR1 is for the workers, and comes to all where Slurm takes the machine away.
   const bool stop_workers = signal == SIGINT || signal == SIGUSR1 || flags.stop_workers;
-  StopServing(flags, stop_workers, *workers, *rpc);
+  StopServing(flags, stop_workers, *workers, *rpc, job_ends);
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

@@ -57,6 +57,8 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
                                      "Time that a job has waited in the queue, the longest.")),
       head_wait_(registry.AddGauge("graft_queue_head_wait_seconds",
                                    "Time that the job which runs next has waited.")),
+      marked_ends_(registry.AddGauge("graft_job_ends_waiting",
+                                     "Ended jobs for which --on-job-end has yet to run.")),
       catalogue_(registry.AddGauge("graft_resources", "Data sets, models and adapters.", {"kind"})),
       job_loss_(registry.AddGauge("graft_job_loss_nats", "Last loss of a running job.",
                                   {"job_name", "split"})),
@@ -171,6 +173,7 @@ void ServerTelemetry::RefreshCounts(JobStore& store) {
   for (const StoreCounts::Jobs& jobs : counts->jobs) {
     jobs_.Set({StateName(jobs.state), jobs.method}, static_cast<double>(jobs.count));
   }
+  marked_ends_.Set({}, static_cast<double>(counts->marked_ends));
   catalogue_.Set({"dataset"}, static_cast<double>(counts->datasets));
   catalogue_.Set({"model"}, static_cast<double>(counts->models));
   catalogue_.Set({"adapter"}, static_cast<double>(counts->adapters));

@@ -78,6 +78,7 @@ class ServerTelemetry {
   GaugeFamily& jobs_;
   GaugeFamily& oldest_wait_;
   GaugeFamily& head_wait_;
+  GaugeFamily& marked_ends_;
   GaugeFamily& catalogue_;
   GaugeFamily& job_loss_;
   GaugeFamily& job_rouge_;

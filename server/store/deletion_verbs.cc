@@ -102,7 +102,8 @@ absl::StatusOr<DeletedJob> DoDeleteJob(VerbContext& context, absl::string_view n
 absl::StatusOr<std::vector<DeletedJob>> DoPruneJobs(VerbContext& context, int limit) {
   ASSIGN_OR_RETURN(
       const std::vector<int64_t> old,
-      context.tables.ListDoneBefore(context.running_time - context.options.job_lifetime, limit));
+      context.tables.ListDoneBefore(context.running_time - context.options.job_lifetime,
+                                    /*with_marked_ends=*/!context.options.mark_ends, limit));
   std::vector<DeletedJob> deleted;
   for (const int64_t number : old) {
     ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, number));

@@ -73,6 +73,8 @@ struct StoreOptions {
   absl::Duration checkpoint_lifetime = absl::Hours(24 * 7);
   // How long a job that is done is kept.
   absl::Duration job_lifetime = absl::InfiniteDuration();
+  // Whether the end of each job is marked, until ForgetEnd.
+  bool mark_ends = false;
   // Called after each commit with the time it took and how many changes it made durable. Under no
   // lock, on the thread that writes: must be quick. Optional.
   std::function<void(absl::Duration commit_time, int changes)> on_commit;
@@ -235,6 +237,7 @@ struct StoreCounts {
   std::vector<Jobs> jobs;
   int64_t events = 0;
   int64_t datasets = 0, models = 0, adapters = 0;
+  int64_t marked_ends = 0;
   // Since when the job that has been in the queue for longest, and the one that runs next, have
   // been there (Job.queue_time); InfiniteFuture when no job is queued.
   absl::Time oldest_queued = absl::InfiniteFuture();
@@ -462,8 +465,12 @@ class JobStore {
   // Returns how many.
   virtual absl::StatusOr<int64_t> PruneCheckpoints() = 0;
   // Deletes a few of the jobs that have been done for longer than job_lifetime, unless a retry of
-  // them is not done; what they published stays. Returns them; none: none is left.
+  // them is not done or (while ends are marked) their end is; what they published stays. Returns
+  // them; none: none is left.
   virtual absl::StatusOr<std::vector<DeletedJob>> PruneJobs() = 0;
+  // Jobs whose end is marked, in the order in which they ended. A deleted one has no mark.
+  virtual absl::StatusOr<std::vector<std::string>> MarkedEnds(int limit) = 0;
+  virtual absl::Status ForgetEnd(absl::string_view job) = 0;
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 
   // Which store this is: made with it, never changed; artifacts belong to a store by it.

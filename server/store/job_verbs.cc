@@ -127,6 +127,12 @@ absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& q
   return page;
 }
 
+absl::Status DoForgetEnd(VerbContext& context, absl::string_view name) {
+  ASSIGN_OR_RETURN(JobRow row, RequireJob(context, name));
+  row.end_marked = false;
+  return context.tables.UpdateJob(row);  // Nothing that anybody else sees.
+}
+
 absl::StatusOr<std::vector<v1::Artifact>> DoListArtifacts(VerbContext& context,
                                                           absl::string_view job) {
   ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, job));

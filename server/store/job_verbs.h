@@ -12,6 +12,7 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
 absl::StatusOr<v1::Job> DoFindInserted(VerbContext& context, const RequestKey& request);
 absl::StatusOr<JobWithNeeds> DoGetJob(VerbContext& context, absl::string_view name);
 absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query);
+absl::Status DoForgetEnd(VerbContext& context, absl::string_view name);
 absl::StatusOr<std::vector<v1::Artifact>> DoListArtifacts(VerbContext& context,
                                                           absl::string_view job);
 absl::StatusOr<std::vector<v1::JobEvent>> DoReadEvents(VerbContext& context, absl::string_view job,

@@ -212,11 +212,12 @@ absl::StatusOr<std::vector<Tables::JobDeadline>> MemoryTables::ListDeadlines(int
 }
 
 absl::StatusOr<std::vector<int64_t>> MemoryTables::ListDoneBefore(absl::Duration running_time,
+                                                                  bool with_marked_ends,
                                                                   int limit) {
   std::set<std::pair<absl::Duration, int64_t>> done;
   for (const auto& [number, entry] : jobs_) {
     const absl::Duration since = entry.row.done_since.value_or(running_time);
-    if (since >= running_time) continue;
+    if (since >= running_time || (entry.row.end_marked && !with_marked_ends)) continue;
     if (*FindUser({ResourceKind::kJob, entry.row.job.name()})) continue;
     done.insert({since, number});
   }
@@ -224,6 +225,19 @@ absl::StatusOr<std::vector<int64_t>> MemoryTables::ListDoneBefore(absl::Duration
   for (const auto& one : done) numbers.push_back(one.second);
   numbers.resize(std::min(numbers.size(), static_cast<size_t>(limit)));
   return numbers;
+}
+
+absl::StatusOr<std::vector<std::string>> MemoryTables::ListMarkedEnds(int limit) {
+  std::map<std::pair<absl::Duration, int64_t>, std::string> marked;
+  for (const auto& [number, entry] : jobs_) {
+    const JobRow& row = entry.row;
+    if (!row.end_marked) continue;
+    marked[{row.done_since.value_or(absl::ZeroDuration()), number}] = row.job.name();
+  }
+  std::vector<std::string> names;
+  for (const auto& one : marked) names.push_back(one.second);
+  names.resize(std::min(names.size(), static_cast<size_t>(limit)));
+  return names;
 }
 
 absl::StatusOr<std::optional<std::string>> MemoryTables::FindUser(const ResourceRef& resource) {
@@ -397,6 +411,7 @@ absl::StatusOr<StoreCounts> MemoryTables::Counts() {
   for (const auto& [number, entry] : jobs_) {
     ++jobs[{entry.row.job.state(), entry.row.method}];
     counts.events += entry.events.size();
+    if (entry.row.end_marked) ++counts.marked_ends;
   }
   for (const auto& [key, count] : jobs) counts.jobs.push_back({key.first, key.second, count});
   for (const QueueKey& key : queue_) {

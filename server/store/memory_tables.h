@@ -42,7 +42,8 @@ class MemoryTables : public Tables {
   absl::StatusOr<int64_t> CountJobs(v1::JobState state) override;
   absl::StatusOr<std::vector<JobDeadline>> ListDeadlines(int limit) override;
   absl::StatusOr<std::vector<int64_t>> ListDoneBefore(absl::Duration running_time,
-                                                      int limit) override;
+                                                      bool with_marked_ends, int limit) override;
+  absl::StatusOr<std::vector<std::string>> ListMarkedEnds(int limit) override;
   absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) override;
   absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) override;
 

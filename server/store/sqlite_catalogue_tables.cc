@@ -55,6 +55,9 @@ constexpr char kCountByStateAndMethod[] =
 constexpr char kOldestQueued[] =
     "SELECT queue_time_ns FROM jobs INDEXED BY jobs_by_queue_time "
     "WHERE owner = 'default' AND state = 1 ORDER BY queue_time_ns LIMIT 1";
+constexpr char kCountMarkedEnds[] =
+    "SELECT COUNT(*) FROM jobs INDEXED BY jobs_end_marked "
+    "WHERE owner = 'default' AND end_marked = 1";
 constexpr char kHeadQueued[] =
     "SELECT queue_time_ns FROM jobs INDEXED BY jobs_queue "
     "WHERE owner = 'default' AND state = 1 ORDER BY queue_rank, number LIMIT 1";
@@ -194,6 +197,9 @@ absl::StatusOr<StoreCounts> SqliteTables::Counts() {
   SqliteQuery head(database_, kHeadQueued);
   if (head.Next()) counts.head_queued = absl::FromUnixNanos(head.Int(0));
   RETURN_IF_ERROR(head.status());
+  SqliteQuery marked(database_, kCountMarkedEnds);
+  if (marked.Next()) counts.marked_ends = marked.Int(0);
+  RETURN_IF_ERROR(marked.status());
   ASSIGN_OR_RETURN(counts.datasets, CountResources(ResourceKind::kDataset));
   ASSIGN_OR_RETURN(counts.models, CountResources(ResourceKind::kModel));
   ASSIGN_OR_RETURN(counts.adapters, CountResources(ResourceKind::kAdapter));

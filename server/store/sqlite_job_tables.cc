@@ -1,5 +1,5 @@
-// Jobs and what goes with them one to one. SqliteTables' other methods: sqlite_log_tables.cc (what
-// jobs leave behind) and sqlite_catalogue_tables.cc.
+// Jobs and what goes with them one to one. SqliteTables' other methods: sqlite_end_tables.cc,
+// sqlite_log_tables.cc (what jobs leave behind) and sqlite_catalogue_tables.cc.
 
 #include <limits>
 #include <map>
@@ -19,7 +19,7 @@ namespace {
 #define JOB_COLUMNS                                                                         \
   "SELECT number, version, lease_epoch, failures_in_row, method, base_model, output_kind, " \
   "output_name, jobs.job, needs, failure_place, failure_cause, failure_ran_ms, "            \
-  "failures_alike, evaluated_step, evaluated_rows, saved_step, done_since_ns"
+  "failures_alike, evaluated_step, evaluated_rows, saved_step, done_since_ns, end_marked"
 #define FIND_JOB JOB_COLUMNS " FROM jobs WHERE owner = 'default'"
 
 constexpr char kInsertJob[] =
@@ -35,7 +35,8 @@ constexpr char kUpdateJob[] =
     "evaluated_rows = ?16, saved_step = ?17 WHERE number = ?1";
 constexpr char kUpdateKeys[] =
     "UPDATE jobs SET queue_rank = ?2, display_name = ?3, deadline_ns = ?4 WHERE number = ?1";
-constexpr char kEndJob[] = "UPDATE jobs SET end_time_ns = ?2, done_since_ns = ?3 WHERE number = ?1";
+constexpr char kEndJob[] =
+    "UPDATE jobs SET end_time_ns = ?2, done_since_ns = ?3, end_marked = ?4 WHERE number = ?1";
 constexpr char kDeleteLabels[] = "DELETE FROM job_labels WHERE job = ?1";
 constexpr char kDeleteJob[] = "UPDATE jobs SET owner = 'deleted' WHERE number = ?1";
 constexpr char kFindDeleted[] =
@@ -227,21 +228,9 @@ constexpr char kFindPublisher[] =
     "SELECT id FROM jobs WHERE owner = 'default' AND done = 0 AND output_kind = ?1 "
     "AND output_name = ?2 AND output_name IS NOT NULL";
 
-constexpr char kListDeadlines[] =
-    "SELECT number, deadline_ns FROM jobs INDEXED BY jobs_by_deadline "
-    "WHERE owner = 'default' AND done = 0 AND deadline_ns IS NOT NULL ORDER BY deadline_ns LIMIT "
-    "?1";
-
 int64_t Nanos(const google::protobuf::Timestamp& time) {
   return absl::ToUnixNanos(FromTimestamp(time));
 }
-
-constexpr char kListDone[] =
-    "SELECT number FROM jobs INDEXED BY jobs_done_since "
-    "WHERE owner = 'default' AND done_since_ns IS NOT NULL AND done_since_ns < ?1 "
-    "AND NOT EXISTS (SELECT 1 FROM job_uses WHERE job_uses.owner = 'default' AND kind = 4 "
-    "AND name = 'jobs/' || jobs.id) ORDER BY done_since_ns, number LIMIT ?2";
-static_assert(static_cast<int>(ResourceKind::kJob) == 4);
 
 std::optional<int64_t> DeadlineColumn(const v1::Job& job) {
   if (!job.has_deadline()) return std::nullopt;
@@ -282,6 +271,7 @@ std::optional<JobRow> ReadJob(SqliteQuery& query) {
   row.evaluated_rows = query.Int(15);
   row.saved_step = query.Int(16);
   if (!query.IsNull(17)) row.done_since = absl::Nanoseconds(query.Int(17));
+  row.end_marked = query.Int(18) != 0;
   return row;
 }
 
@@ -338,7 +328,8 @@ absl::Status SqliteTables::UpdateJob(const JobRow& row) {
   if (!job.done()) return absl::OkStatus();
   std::optional<int64_t> done_since;
   if (row.done_since) done_since = absl::ToInt64Nanoseconds(*row.done_since);
-  RETURN_IF_ERROR(database_.Run(kEndJob, row.number, Nanos(job.end_time()), done_since));
+  RETURN_IF_ERROR(
+      database_.Run(kEndJob, row.number, Nanos(job.end_time()), done_since, row.end_marked));
   return database_.Run(kDeleteUses, row.number);
 }
 
@@ -452,25 +443,6 @@ absl::StatusOr<int64_t> SqliteTables::CountQueuedBefore(const JobKey& key) {
 absl::StatusOr<int64_t> SqliteTables::CountJobs(v1::JobState state) {
   SqliteQuery query(database_, kCountJobs, state);
   return OneInteger(query);
-}
-
-absl::StatusOr<std::vector<Tables::JobDeadline>> SqliteTables::ListDeadlines(int limit) {
-  SqliteQuery query(database_, kListDeadlines, limit);
-  std::vector<JobDeadline> deadlines;
-  while (query.Next()) {
-    deadlines.push_back({query.Int(0), absl::FromUnixNanos(query.Int(1))});
-  }
-  RETURN_IF_ERROR(query.status());
-  return deadlines;
-}
-
-absl::StatusOr<std::vector<int64_t>> SqliteTables::ListDoneBefore(absl::Duration running_time,
-                                                                  int limit) {
-  SqliteQuery query(database_, kListDone, absl::ToInt64Nanoseconds(running_time), limit);
-  std::vector<int64_t> numbers;
-  while (query.Next()) numbers.push_back(query.Int(0));
-  RETURN_IF_ERROR(query.status());
-  return numbers;
 }
 
 absl::StatusOr<std::optional<std::string>> SqliteTables::FindUser(const ResourceRef& resource) {

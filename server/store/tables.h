@@ -56,6 +56,7 @@ struct JobRow {
   int64_t evaluated_rows = 0;
   int64_t saved_step = 0;                    // The last step that ever had a checkpoint.
   std::optional<absl::Duration> done_since;  // Running time.
+  bool end_marked = false;                   // StoreOptions::mark_ends.
   std::string method;                        // MethodName.
   std::string base_model;
   // What the job will publish, if anything; nobody else gets the name while it is not done.
@@ -173,9 +174,11 @@ class Tables {
   // Of jobs that are not done and have one, the earliest first.
   virtual absl::StatusOr<std::vector<JobDeadline>> ListDeadlines(int limit) = 0;
   // Numbers of those that have been done since before this time and that no job which is not done
-  // uses, the longest first.
+  // uses, the longest first; those whose end is marked only if they are wanted.
   virtual absl::StatusOr<std::vector<int64_t>> ListDoneBefore(absl::Duration running_time,
-                                                              int limit) = 0;
+                                                              bool with_marked_ends, int limit) = 0;
+  // Names of jobs whose end is marked, the first that ended first.
+  virtual absl::StatusOr<std::vector<std::string>> ListMarkedEnds(int limit) = 0;
   // Name of a job that is not done and uses the resource, or will publish it.
   virtual absl::StatusOr<std::optional<std::string>> FindUser(const ResourceRef& resource) = 0;
   virtual absl::StatusOr<std::optional<std::string>> FindPublisher(const ResourceRef& output) = 0;

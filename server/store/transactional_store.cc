@@ -279,6 +279,14 @@ class TransactionalStore : public JobStore {
         [](VerbContext& context) { return DoPruneJobs(context, kJobsDeletedAtOnce); },
         WritePlace::kMakesRoom);
   }
+  absl::StatusOr<std::vector<std::string>> MarkedEnds(int limit) override {
+    return Read<std::vector<std::string>>(
+        [&](VerbContext& context) { return context.tables.ListMarkedEnds(limit); });
+  }
+  absl::Status ForgetEnd(absl::string_view job) override {
+    return WriteStatus([&](VerbContext& context) { return DoForgetEnd(context, job); },
+                       WritePlace::kMakesRoom);
+  }
   const std::string& Id() const override { return identity_.id; }
   absl::Duration RunningTime() const override {
     return identity_.running_time + (options_.clock->Boottime() - opened_);

@@ -83,6 +83,7 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
   if (to != v1::JOB_STATE_RUNNING) row.job.clear_preempted_by();
   if (row.job.done()) {
     row.done_since = context.running_time;
+    row.end_marked = context.options.mark_ends;
     RETURN_IF_ERROR(KeepNewestCheckpoint(context, row));
   }
   return AddEvent(context, row, std::move(event));

@@ -1,5 +1,6 @@
 #include "common/base/subprocess.h"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -122,6 +123,52 @@ TEST(SubprocessTest, OutputGoesToTheNamedFile) {
   ASSERT_TRUE(child.ok());
   child->Wait();
   EXPECT_EQ(ReadFile(path, 100).value(), "out\nerr\n");
+}
+
+TEST(SubprocessTest, TheChildReadsAndWritesThroughPipes) {
+  int in[2], out[2];
+  ASSERT_EQ(pipe(in), 0);
+  ASSERT_EQ(pipe(out), 0);
+  SubprocessOptions options = Shell("read word; echo \"$word!\"; echo error >&2");
+  options.stdin_fd = in[0];
+  options.output_fd = out[1];
+  auto child = Subprocess::Start(options);
+  ASSERT_TRUE(child.ok()) << child.status();
+  ASSERT_EQ(write(in[1], "hello\n", 6), 6);
+  EXPECT_TRUE(child->Wait().success());
+  char buffer[64];
+  EXPECT_EQ(std::string(buffer, read(out[0], buffer, sizeof(buffer))), "hello!\nerror\n");
+  for (const int fd : {in[0], in[1], out[0], out[1]}) EXPECT_EQ(close(fd), 0);
+}
+
+// Whoever holds the other end of `out` when everybody has ended it is read to its end.
+TEST(SubprocessTest, AGroupIsSignalledAndNobodyOfItIsLeft) {
+  int out[2];
+  ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+  SubprocessOptions options = Shell("sleep 1000 & echo begun; wait");
+  options.output_fd = out[1];
+  options.own_group = true;
+  auto child = Subprocess::Start(options);
+  ASSERT_TRUE(child.ok()) << child.status();
+  ASSERT_EQ(close(out[1]), 0);
+  char buffer[64];
+  ASSERT_EQ(read(out[0], buffer, sizeof(buffer)), 6);
+  EXPECT_NE(getpgid(child->pid()), getpgid(0));
+  child->SignalGroup(SIGTERM);
+  EXPECT_EQ(child->Wait().signal, SIGTERM);
+  EXPECT_EQ(read(out[0], buffer, sizeof(buffer)), 0) << "its own child holds the pipe";
+  // And one that ends by itself takes along what it began.
+  ASSERT_EQ(close(out[0]), 0);
+  ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+  options = Shell("sleep 1000 &");
+  options.output_fd = out[1];
+  options.own_group = true;
+  auto ends = Subprocess::Start(options);
+  ASSERT_TRUE(ends.ok());
+  ASSERT_EQ(close(out[1]), 0);
+  EXPECT_TRUE(ends->Wait().success());
+  EXPECT_EQ(read(out[0], buffer, sizeof(buffer)), 0);
+  EXPECT_EQ(close(out[0]), 0);
 }
 
 }  // namespace

@@ -164,6 +164,7 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaHaveTheirTimes) {
       "DROP INDEX jobs_by_deadline; ALTER TABLE jobs DROP COLUMN deadline_ns;"
       "DROP INDEX jobs_by_times; ALTER TABLE jobs DROP COLUMN create_time_ns;"
       "ALTER TABLE jobs DROP COLUMN end_time_ns;"
+      "DROP INDEX jobs_end_marked; ALTER TABLE jobs DROP COLUMN end_marked;"
       "DROP INDEX jobs_done_since; ALTER TABLE jobs DROP COLUMN done_since_ns;"
       "ALTER TABLE attempts DROP COLUMN progressed;"
       "ALTER TABLE checkpoints DROP COLUMN needs;"
