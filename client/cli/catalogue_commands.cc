@@ -9,6 +9,7 @@
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
+#include "common/base/byte_text.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/method.h"

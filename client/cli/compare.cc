@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/compare_validation.h"
 #include "client/cli/output.h"
+#include "common/base/byte_text.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"

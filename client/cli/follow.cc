@@ -11,6 +11,7 @@
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
 #include "client/cli/terminal.h"
+#include "common/base/byte_text.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"

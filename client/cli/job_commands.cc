@@ -16,6 +16,7 @@
 #include "client/cli/settings.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
+#include "common/base/byte_text.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_spec.h"

@@ -95,18 +95,6 @@ std::string OneFact(bool json, const std::string& key, const std::string& value,
   return absl::StrCat(json ? nlohmann::json({{key, value}}).dump() : text, "\n");
 }
 
-std::string FormatBytes(int64_t bytes) {
-  if (bytes < 1000) return absl::StrCat(bytes, " B");
-  double value = static_cast<double>(bytes);
-  const char* const units[] = {"B", "kB", "MB", "GB", "TB"};
-  int unit = 0;
-  while (value >= 999.5 && unit < 4) {
-    value /= 1000;
-    ++unit;
-  }
-  return absl::StrFormat("%.*f %s", value < 10 ? 1 : 0, value, units[unit]);
-}
-
 std::string FormatCount(int64_t count) {
   const std::string digits = absl::StrCat(std::abs(count));
   std::string text = count < 0 ? "-" : "";

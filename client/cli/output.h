@@ -52,7 +52,6 @@ std::string ToJson(const google::protobuf::Message& message, bool pretty = false
 std::string OneFact(bool json, const std::string& key, const std::string& value,
                     const std::string& text);
 
-std::string FormatBytes(int64_t bytes);                // "1.2 MB"
 std::string FormatCount(int64_t count);                // "1,234,567"
 std::string FormatSeconds(double seconds);             // "4.2s", "1m23s", "2h05m"
 std::string FormatNumber(double value, int decimals);  // Fixed; "-" for NaN.
