@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
@@ -57,6 +59,30 @@ absl::Status Store(VerbContext& context, ResourceRow row, T message) {
   row.message = message.SerializeAsString();
   RETURN_IF_ERROR(context.tables.InsertResource(row));
   return context.tables.PutFiles(HolderOf(row.ref.kind), row.ref.name, FilesOf(message));
+}
+
+constexpr int kMostNamers = 5;
+
+absl::StatusOr<std::string> NameOf(VerbContext& context, const Tables::Namer& namer) {
+  switch (namer.kind) {
+    case HolderKind::kDataset:
+      return absl::StrCat(KindName(ResourceKind::kDataset), " ", namer.holder);
+    case HolderKind::kModel:
+      return absl::StrCat(KindName(ResourceKind::kModel), " ", namer.holder, ": ", namer.path);
+    case HolderKind::kAdapter:
+      return absl::StrCat(KindName(ResourceKind::kAdapter), " ", namer.holder, ": ", namer.path);
+    case HolderKind::kJob:
+    case HolderKind::kCheckpoint:
+      break;
+  }
+  const std::vector<std::string> job_and_step = absl::StrSplit(namer.holder, '/');
+  int64_t number = 0;
+  if (!absl::SimpleAtoi(job_and_step[0], &number)) return namer.path;
+  ASSIGN_OR_RETURN(const auto row, context.tables.FindJob(number));
+  const std::string job = row ? row->job.name() : absl::StrCat("job ", number);
+  const std::string step =
+      job_and_step.size() > 1 ? absl::StrCat("/checkpoints/", job_and_step[1]) : "";
+  return absl::StrCat(job, step, ": ", namer.path);
 }
 
 // How something of the same name and content is still another thing; "" when it is not.
@@ -198,6 +224,16 @@ absl::Status PublishModel(VerbContext& context, const v1::Model& model) {
 }
 absl::Status PublishAdapter(VerbContext& context, const v1::Adapter& adapter) {
   return Publish(context, adapter);
+}
+
+absl::StatusOr<std::vector<std::string>> DoNamersOf(VerbContext& context,
+                                                    absl::string_view sha256) {
+  ASSIGN_OR_RETURN(const auto namers, context.tables.ListNamers(sha256, kMostNamers));
+  std::vector<std::string> names;
+  for (const Tables::Namer& namer : namers) {
+    ASSIGN_OR_RETURN(names.emplace_back(), NameOf(context, namer));
+  }
+  return names;
 }
 
 template <typename T>

@@ -28,6 +28,9 @@ absl::StatusOr<v1::Adapter> DoInsertAdapter(VerbContext& context, const v1::Adap
 absl::Status PublishModel(VerbContext& context, const v1::Model& model);
 absl::Status PublishAdapter(VerbContext& context, const v1::Adapter& adapter);
 
+// StoreOperations::NamersOf.
+absl::StatusOr<std::vector<std::string>> DoNamersOf(VerbContext& context, absl::string_view sha256);
+
 // A stored message; NOT_FOUND, DATA_LOSS.
 template <typename T>
 absl::StatusOr<T> DoGetResource(VerbContext& context, const ResourceRef& ref);

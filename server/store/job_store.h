@@ -46,6 +46,7 @@
 #include "server/store/job_change.h"
 #include "server/store/job_purge.h"
 #include "server/store/request_key.h"
+#include "server/store/store_operations.h"
 
 namespace graft {
 
@@ -272,10 +273,8 @@ struct UnnamedBlob {
   absl::Duration age;  // Since it was noted, in running time.
 };
 
-class JobStore {
+class JobStore : public StoreOperations {
  public:
-  virtual ~JobStore() = default;
-
   // ---- Jobs, for users -------------------------------------------------------------------------
 
   // Queues a job, with its first event. ALREADY_EXISTS (REQUEST_ID_REUSED: with another body;

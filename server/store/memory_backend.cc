@@ -36,6 +36,14 @@ class MemoryBackend : public Backend {
     return body(tables_);
   }
 
+  absl::StatusOr<std::vector<std::string>> FindDamage() override {
+    return std::vector<std::string>();
+  }
+  absl::Status CopyTo(const std::string&, const ByteProgress&) override {
+    return absl::FailedPreconditionError(
+        "--store memory: keeps nothing, so there is nothing to copy");
+  }
+
  private:
   const std::function<void(absl::Duration, int)> on_commit_;
   const std::shared_ptr<JobListeners> listeners_;

@@ -370,6 +370,29 @@ absl::StatusOr<bool> MemoryTables::HasBlob(absl::string_view sha256) {
   });
 }
 
+absl::StatusOr<std::vector<NamedBlob>> MemoryTables::ListNamedBlobs() {
+  std::set<std::pair<std::string, int64_t>> named;
+  for (const auto& [holder, files] : files_) {
+    for (const v1::Artifact& file : files) named.emplace(file.sha256(), file.size_bytes());
+  }
+  std::vector<NamedBlob> blobs;
+  for (const auto& [sha256, size_bytes] : named) blobs.push_back({sha256, size_bytes});
+  return blobs;
+}
+
+absl::StatusOr<std::vector<Tables::Namer>> MemoryTables::ListNamers(absl::string_view sha256,
+                                                                    int limit) {
+  std::vector<Namer> namers;
+  for (const auto& [holder, files] : files_) {
+    for (const v1::Artifact& file : files) {
+      if (file.sha256() != sha256) continue;
+      namers.push_back({holder.first, holder.second, file.path()});
+      if (namers.size() == static_cast<size_t>(limit)) return namers;
+    }
+  }
+  return namers;
+}
+
 absl::StatusOr<std::vector<std::string>> MemoryTables::ListReleasedBlobs() {
   std::vector<std::string> blobs;
   for (const auto& [sha256, unused] : released_) blobs.push_back(sha256);

@@ -88,6 +88,8 @@ class MemoryTables : public Tables {
   absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
                                                       absl::string_view holder) override;
   absl::StatusOr<bool> HasBlob(absl::string_view sha256) override;
+  absl::StatusOr<std::vector<NamedBlob>> ListNamedBlobs() override;
+  absl::StatusOr<std::vector<Namer>> ListNamers(absl::string_view sha256, int limit) override;
   absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
   absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
 

@@ -13,6 +13,7 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
 #include "server/store/disk_reserve.h"
+#include "server/store/sqlite_copy.h"
 #include "server/store/sqlite_file.h"
 #include "server/store/sqlite_tables.h"
 
@@ -93,6 +94,8 @@ class SqliteBackend : public Backend {
 
   absl::Status Write(WritePlace place, const WriteBody& body) override;
   absl::Status Read(const ReadBody& body) override;
+  absl::StatusOr<std::vector<std::string>> FindDamage() override;
+  absl::Status CopyTo(const std::string& path, const ByteProgress& progress) override;
 
  private:
   void RunWriter();
@@ -110,6 +113,8 @@ class SqliteBackend : public Backend {
   void Checkpoint(int mode);
   void KeepReserve();
 
+  // Runs `body` in a transaction of a connection that reads.
+  absl::Status ReadWith(const std::function<absl::Status(SqliteDatabase&)>& body);
   absl::StatusOr<std::unique_ptr<SqliteDatabase>> TakeReader();
   void ReturnReader(std::unique_ptr<SqliteDatabase> reader);
 
@@ -318,7 +323,7 @@ void SqliteBackend::ReturnReader(std::unique_ptr<SqliteDatabase> reader) {
   reader_free_.NotifyOne();
 }
 
-absl::Status SqliteBackend::Read(const ReadBody& body) {
+absl::Status SqliteBackend::ReadWith(const std::function<absl::Status(SqliteDatabase&)>& body) {
   absl::StatusOr<std::unique_ptr<SqliteDatabase>> reader = TakeReader();
   if (!reader.ok()) {
     ReturnReader(nullptr);
@@ -326,14 +331,33 @@ absl::Status SqliteBackend::Read(const ReadBody& body) {
   }
   absl::Status status = (*reader)->Run(kBegin);
   if (status.ok()) {
-    SqliteTables tables(**reader);
-    status = body(tables);
+    status = body(**reader);
     const absl::Status ended = (*reader)->Run(kRollback);
     // A connection that cannot end its snapshot would keep the WAL from ever being reset.
     if (!ended.ok()) reader->reset();
   }
   ReturnReader(*std::move(reader));
   return status;
+}
+
+absl::Status SqliteBackend::Read(const ReadBody& body) {
+  return ReadWith([&](SqliteDatabase& reader) {
+    SqliteTables tables(reader);
+    return body(tables);
+  });
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteBackend::FindDamage() {
+  std::vector<std::string> damage;
+  RETURN_IF_ERROR(ReadWith([&](SqliteDatabase& reader) -> absl::Status {
+    ASSIGN_OR_RETURN(damage, FindDamageIn(reader));
+    return absl::OkStatus();
+  }));
+  return damage;
+}
+
+absl::Status SqliteBackend::CopyTo(const std::string& path, const ByteProgress& progress) {
+  return ReadWith([&](SqliteDatabase& reader) { return CopyDatabase(reader, path, progress); });
 }
 
 }  // namespace

@@ -46,6 +46,11 @@ constexpr char kListFiles[] =
     "SELECT path, size_bytes, sha256 FROM files "
     "WHERE owner = 'default' AND kind = ?1 AND holder = ?2 ORDER BY position";
 constexpr char kHasBlob[] = "SELECT 1 FROM files WHERE sha256 = ?1 LIMIT 1";
+constexpr char kListNamedBlobs[] =
+    "SELECT sha256, size_bytes FROM files GROUP BY sha256, size_bytes ORDER BY sha256";
+constexpr char kListNamers[] =
+    "SELECT kind, holder, path FROM files WHERE sha256 = ?1 "
+    "ORDER BY kind, holder, position LIMIT ?2";
 constexpr char kListReleased[] = "SELECT sha256 FROM released_blobs ORDER BY sha256";
 constexpr char kForgetReleased[] = "DELETE FROM released_blobs WHERE sha256 = ?1";
 
@@ -169,6 +174,25 @@ absl::StatusOr<bool> SqliteTables::HasBlob(absl::string_view sha256) {
   const bool found = query.Next();
   RETURN_IF_ERROR(query.status());
   return found;
+}
+
+absl::StatusOr<std::vector<NamedBlob>> SqliteTables::ListNamedBlobs() {
+  SqliteQuery query(database_, kListNamedBlobs);
+  std::vector<NamedBlob> blobs;
+  while (query.Next()) blobs.push_back({query.Text(0), query.Int(1)});
+  RETURN_IF_ERROR(query.status());
+  return blobs;
+}
+
+absl::StatusOr<std::vector<Tables::Namer>> SqliteTables::ListNamers(absl::string_view sha256,
+                                                                    int limit) {
+  SqliteQuery query(database_, kListNamers, sha256, limit);
+  std::vector<Namer> namers;
+  while (query.Next()) {
+    namers.push_back({static_cast<HolderKind>(query.Int(0)), query.Text(1), query.Text(2)});
+  }
+  RETURN_IF_ERROR(query.status());
+  return namers;
 }
 
 absl::StatusOr<std::vector<std::string>> SqliteTables::ListReleasedBlobs() {

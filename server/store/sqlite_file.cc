@@ -84,23 +84,6 @@ void JobTimeNanos(sqlite3_context* context, int, sqlite3_value** values) {
   sqlite3_result_int64(context, absl::ToUnixNanos(FromTimestamp(time)));
 }
 
-// A store that this graft knows, or an empty file. DATA_LOSS, FAILED_PRECONDITION (STORE_NEWER).
-absl::Status CheckIsOurs(SqliteDatabase& database, const std::string& path) {
-  ASSIGN_OR_RETURN(const int64_t version, Integer(database, "PRAGMA user_version"));
-  ASSIGN_OR_RETURN(const int64_t application, Integer(database, "PRAGMA application_id"));
-  ASSIGN_OR_RETURN(const int64_t tables, Integer(database, "SELECT COUNT(*) FROM sqlite_master"));
-  if (application != kApplicationId && (tables > 0 || version != 0)) {
-    return absl::DataLossError(absl::StrCat(path, " is a SQLite database, but not graft's"));
-  }
-  const auto known = static_cast<int64_t>(SchemaSteps().size());
-  if (version <= known) return absl::OkStatus();
-  return WithReason(
-      absl::FailedPreconditionError(absl::StrCat(
-          path, " has schema version ", version, ", written by a newer graft; this one knows ",
-          known, ". Use the newer graft, or restore an older backup")),
-      kReasonStoreNewer);
-}
-
 absl::Status ApplyStep(SqliteDatabase& writer, const char* sql, size_t version) {
   RETURN_IF_ERROR(writer.Execute("BEGIN IMMEDIATE"));
   absl::Status status = writer.Execute(sql);
@@ -149,6 +132,22 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenWriter(const std::string& pa
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenReader(const std::string& path,
                                                            const char* vfs) {
   return OpenConnection(path, vfs, "PRAGMA query_only = ON; PRAGMA wal_autocheckpoint = 0");
+}
+
+absl::Status CheckIsOurs(SqliteDatabase& database, const std::string& path) {
+  ASSIGN_OR_RETURN(const int64_t version, Integer(database, "PRAGMA user_version"));
+  ASSIGN_OR_RETURN(const int64_t application, Integer(database, "PRAGMA application_id"));
+  ASSIGN_OR_RETURN(const int64_t tables, Integer(database, "SELECT COUNT(*) FROM sqlite_master"));
+  if (application != kApplicationId && (tables > 0 || version != 0)) {
+    return absl::DataLossError(absl::StrCat(path, " is a SQLite database, but not graft's"));
+  }
+  const auto known = static_cast<int64_t>(SchemaSteps().size());
+  if (version <= known) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat(
+          path, " has schema version ", version, ", written by a newer graft; this one knows ",
+          known, ". Use the newer graft, or restore an older backup")),
+      kReasonStoreNewer);
 }
 
 absl::Status Migrate(SqliteDatabase& writer, const std::string& path) {

@@ -26,6 +26,10 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenWriter(const std::string& pa
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> OpenReader(const std::string& path,
                                                            const char* vfs);
 
+// A store that this graft knows, or an empty file. DATA_LOSS: a database of somebody else's;
+// FAILED_PRECONDITION (STORE_NEWER).
+absl::Status CheckIsOurs(SqliteDatabase& database, const std::string& path);
+
 // Brings the schema to this program's version, each step in a transaction. FAILED_PRECONDITION
 // (STORE_NEWER); DATA_LOSS when the file is no graft store.
 absl::Status Migrate(SqliteDatabase& writer, const std::string& path);

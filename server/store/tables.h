@@ -235,6 +235,14 @@ class Tables {
   virtual absl::StatusOr<std::vector<v1::Artifact>> ListFiles(HolderKind kind,
                                                               absl::string_view holder) = 0;
   virtual absl::StatusOr<bool> HasBlob(absl::string_view sha256) = 0;
+  // StoreOperations::NamedBlobs.
+  virtual absl::StatusOr<std::vector<NamedBlob>> ListNamedBlobs() = 0;
+  struct Namer {
+    HolderKind kind = HolderKind::kDataset;
+    std::string holder;
+    std::string path;
+  };
+  virtual absl::StatusOr<std::vector<Namer>> ListNamers(absl::string_view sha256, int limit) = 0;
   // Blobs of files that PutFiles took away, sorted, until they are forgotten.
   virtual absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() = 0;
   virtual absl::Status ForgetReleasedBlob(absl::string_view sha256) = 0;
@@ -279,6 +287,9 @@ class Backend {
   virtual absl::Status Write(WritePlace place, const WriteBody& body) = 0;
   // A snapshot; the body must not write.
   virtual absl::Status Read(const ReadBody& body) = 0;
+  // See StoreOperations.
+  virtual absl::StatusOr<std::vector<std::string>> FindDamage() = 0;
+  virtual absl::Status CopyTo(const std::string& path, const ByteProgress& progress) = 0;
 };
 
 }  // namespace graft

@@ -296,6 +296,18 @@ class TransactionalStore : public JobStore {
       return context.tables.UpdateRunningTime(context.running_time);
     });
   }
+  absl::StatusOr<std::vector<NamedBlob>> NamedBlobs() override {
+    return Read<std::vector<NamedBlob>>(
+        [](VerbContext& context) { return context.tables.ListNamedBlobs(); });
+  }
+  absl::StatusOr<std::vector<std::string>> NamersOf(absl::string_view sha256) override {
+    return Read<std::vector<std::string>>(
+        [&](VerbContext& context) { return DoNamersOf(context, sha256); });
+  }
+  absl::StatusOr<std::vector<std::string>> FindDamage() override { return backend_->FindDamage(); }
+  absl::Status CopyTo(const std::string& path, const ByteProgress& progress) override {
+    return backend_->CopyTo(path, progress);
+  }
   absl::StatusOr<std::vector<UnnamedBlob>> UnnamedBlobs() override {
     return Read<std::vector<UnnamedBlob>>(
         [](VerbContext& context) -> absl::StatusOr<std::vector<UnnamedBlob>> {
