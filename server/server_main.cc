@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "common/base/signals.h"
-#include "server/process/check_command.h"
+#include "server/process/data_commands.h"
 #include "server/process/server_process.h"
 
 namespace {
@@ -32,9 +32,21 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageExitCode;
   }
-  if (flags.stop) return Explain(graft::StopServer(flags));
-  if (flags.check) return Explain(graft::CheckData(flags));
-  const graft::ProgramSignals signals({SIGUSR1});  // Before there is any other thread.
   std::signal(SIGPIPE, SIG_IGN);
+  switch (flags.command) {
+    case graft::ServerCommand::kStop:
+      return Explain(graft::StopServer(flags));
+    case graft::ServerCommand::kCheck:
+      return Explain(graft::CheckData(flags));
+    case graft::ServerCommand::kBackUp:
+      return Explain(graft::BackUpData(flags));
+    case graft::ServerCommand::kRestore:
+      return Explain(graft::RestoreData(flags));
+    case graft::ServerCommand::kCollect:
+      return Explain(graft::CollectData(flags));
+    case graft::ServerCommand::kServe:
+      break;
+  }
+  const graft::ProgramSignals signals({SIGUSR1});  // Before there is any other thread.
   return Explain(graft::RunServer(flags, signals));
 }

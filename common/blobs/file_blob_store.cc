@@ -306,12 +306,27 @@ absl::StatusOr<int64_t> FileBlobStore::StampOf(absl::string_view sha256) const {
 
 absl::StatusOr<bool> FileBlobStore::DeleteIfUntouched(absl::string_view sha256, int64_t stamp) {
   MutexLock lock(stamp_mutex_);
+  if (holds_ > 0) return false;
   const absl::StatusOr<int64_t> now = StampOf(sha256);
   if (absl::IsNotFound(now.status())) return false;
   RETURN_IF_ERROR(now.status());
   if (*now != stamp) return false;
   RETURN_IF_ERROR(Delete(sha256));
   return true;
+}
+
+std::shared_ptr<void> FileBlobStore::HoldDeletions() {
+  MutexLock lock(stamp_mutex_);
+  ++holds_;
+  return {nullptr, [this](void*) {
+            MutexLock lock(stamp_mutex_);
+            --holds_;
+          }};
+}
+
+bool FileBlobStore::deletions_held() const {
+  MutexLock lock(stamp_mutex_);
+  return holds_ > 0;
 }
 
 absl::Status FileBlobStore::Delete(absl::string_view sha256) {

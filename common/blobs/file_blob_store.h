@@ -46,6 +46,10 @@ class FileBlobStore : public BlobStore {
   // its stamp is another: somebody has kept it since.
   absl::StatusOr<bool> DeleteIfUntouched(absl::string_view sha256, int64_t stamp)
       ABSL_LOCKS_EXCLUDED(stamp_mutex_);
+  // While the result lives, DeleteIfUntouched deletes nothing: for who copies blobs that rows named
+  // a moment ago. It may not outlive this.
+  std::shared_ptr<void> HoldDeletions() ABSL_LOCKS_EXCLUDED(stamp_mutex_);
+  bool deletions_held() const ABSL_LOCKS_EXCLUDED(stamp_mutex_);
   // Where the blob lies, for processes of the same machine that map it. Codes of Open. The file
   // must not be changed.
   absl::StatusOr<std::string> PathOf(absl::string_view sha256) const;
@@ -86,7 +90,8 @@ class FileBlobStore : public BlobStore {
   mutable Mutex corrupt_mutex_;
   mutable std::set<std::string> corrupt_ ABSL_GUARDED_BY(corrupt_mutex_);
   int64_t repairs_ ABSL_GUARDED_BY(corrupt_mutex_) = 0;
-  Mutex stamp_mutex_;  // Between a look at a blob's stamp and what follows from it.
+  mutable Mutex stamp_mutex_;  // Between a look at a blob's stamp and what follows from it.
+  int holds_ ABSL_GUARDED_BY(stamp_mutex_) = 0;
 };
 
 }  // namespace graft

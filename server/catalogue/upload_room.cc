@@ -31,6 +31,8 @@ void SetDiskSpaceForTest(DiskSpaceOf disk_space) {
   disk_space_of = disk_space == nullptr ? &AskSystem : disk_space;
 }
 
+DiskSpace DiskSpaceAt(const std::string& directory) { return disk_space_of.load()(directory); }
+
 absl::Status UploadRoom::Begin(int64_t bytes) {
   unchecked_bytes_ = 0;
   return Check(bytes);
@@ -44,7 +46,7 @@ absl::Status UploadRoom::Grow(int64_t bytes) {
 }
 
 absl::Status UploadRoom::Check(int64_t bytes) const {
-  const DiskSpace disk = disk_space_of.load()(directory_);
+  const DiskSpace disk = DiskSpaceAt(directory_);
   const int64_t reserve = std::min(kDiskReserveBytes, disk.total_bytes / 20);
   if (bytes <= disk.free_bytes - reserve) return absl::OkStatus();
   return DiskFull(absl::StrCat("no room for ", bytes, " bytes in ", directory_, ": ",

@@ -13,6 +13,10 @@ struct DiskSpace {
   int64_t total_bytes = 0;
 };
 
+// Of the file system of `directory`, which exists: what this process may still write, and all. What
+// cannot be asked is without bounds.
+DiskSpace DiskSpaceAt(const std::string& directory);
+
 // An upload leaves this much free, or a twentieth of a small disk: for the events of jobs that run
 // and for what frees the disk again.
 inline constexpr int64_t kDiskReserveBytes = int64_t{256} << 20;

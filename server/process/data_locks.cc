@@ -5,6 +5,7 @@
 
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "server/operations/data_directory.h"
 
 namespace graft {
 

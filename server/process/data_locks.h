@@ -8,9 +8,6 @@
 
 namespace graft {
 
-// In the data directory; it also tells `graft-server stop` whom to stop.
-inline constexpr char kServerLockName[] = "server.lock";
-
 // Makes the data and artifacts directories and locks them for as long as the locks live.
 // FAILED_PRECONDITION: another graft-server has one. Codes of common/base/file.h.
 absl::StatusOr<std::vector<ProcessLock>> LockDirectories(const ServerFlags& flags);

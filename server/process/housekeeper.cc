@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/telemetry/log.h"
 #include "server/catalogue/deleted_jobs.h"
-#include "server/process/blob_collection.h"
+#include "server/operations/blob_collection.h"
 
 namespace graft {
 
@@ -78,11 +78,11 @@ void Housekeeper::Run() {
     SaveRunningTime();
     SeeToViews();
     Report("blobs that nothing names any more",
-           DeleteReleased(store_, blobs_, options_.released_age));
+           DeleteReleased(store_, blobs_, options_.ages.released));
     if (options_.clock->Boottime() >= grace_end) PruneJobs();
     if (options_.clock->Boottime() < next_search) continue;
     next_search = options_.clock->Boottime() + options_.search_interval;
-    Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.unnamed_age));
+    Report("blobs that nothing ever named", CollectGarbage(store_, blobs_, options_.ages.unnamed));
     Report("logs of jobs that are gone", DeleteOrphanedLogs(store_, logs_));
   } while (!stop_.WaitFor(options_.interval));
   SaveRunningTime();

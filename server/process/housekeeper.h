@@ -9,6 +9,7 @@
 #include "common/blobs/file_blob_store.h"
 #include "server/catalogue/job_logs.h"
 #include "server/catalogue/publisher.h"
+#include "server/operations/garbage.h"
 #include "server/store/job_store.h"
 
 namespace graft {
@@ -22,11 +23,7 @@ struct HousekeeperOptions {
   // does not wait for it.
   absl::Duration grace = absl::Hours(1);
   Clock* clock = &Clock::Real();
-  // A blob that no row names is deleted once that has been so for longer, in running time: before,
-  // somebody may be about to name it. One that was never named belongs to an upload that may take
-  // long.
-  absl::Duration released_age = absl::Minutes(5);
-  absl::Duration unnamed_age = absl::Hours(24);
+  CollectionAges ages;
 };
 
 // What must be done now and then: directories brought in line with the store (at the start, and as

@@ -148,6 +148,38 @@ void AddLogs(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
 }
 
+// The options of the program may stand behind a command's name, too.
+CLI::App* AddCommand(CLI::App& app, ServerFlags& flags, ServerCommand command, const char* name,
+                     const char* help) {
+  CLI::App* added = app.add_subcommand(name, help);
+  added->fallthrough();
+  added->callback([&flags, command] { flags.command = command; });
+  return added;
+}
+
+void AddCommands(CLI::App& app, ServerFlags& flags) {
+  AddCommand(app, flags, ServerCommand::kStop, "stop",
+             "Stop the server that uses --data DIR; its local workers go on with their jobs")
+      ->add_flag("--all", flags.stop_all, "Stop its local workers too");
+  CLI::App* check = AddCommand(
+      app, flags, ServerCommand::kCheck, "check",
+      "Say whose the artifacts are, and what is wrong with the store or missing of what it names");
+  check->add_flag("--read", flags.check_read, "Read all blobs and compare their bytes, too");
+  check->add_flag("--adopt", flags.check_adopt,
+                  "Make the artifacts the store's, while no server runs");
+  AddCommand(app, flags, ServerCommand::kBackUp, "backup",
+             "Back up what the server has, while it is at work or not")
+      ->add_option("--to", flags.backup_to, "New directory to make; hard links where it can")
+      ->required();
+  AddCommand(app, flags, ServerCommand::kRestore, "restore",
+             "Make --data DIR, new or empty, from a backup")
+      ->add_option("--from", flags.restore_from, "Directory that backup made")
+      ->required();
+  AddCommand(app, flags, ServerCommand::kCollect, "gc",
+             "Delete the files that nothing names and that are old enough, at once")
+      ->add_flag("--dry-run", flags.collect_dry_run, "Only say what would be deleted");
+}
+
 // Without TLS only this machine may talk to the server.
 absl::Status CheckAddress(const std::string& flag, const std::string& address, bool insecure) {
   if (absl::StartsWith(address, "unix:")) {
@@ -191,16 +223,7 @@ void AddServerOptions(CLI::App& app, ServerFlags& flags) {
   AddBounds(app, flags);
   AddJobEnd(app, flags);
   AddLogs(app, flags);
-  CLI::App* stop = app.add_subcommand(
-      "stop", "Stop the server that uses --data DIR; its local workers go on with their jobs");
-  stop->add_flag("--all", flags.stop_all, "Stop its local workers too");
-  stop->fallthrough();
-  stop->callback([&flags] { flags.stop = true; });
-  CLI::App* check = app.add_subcommand(
-      "check", "Say whether the artifacts are the store's, by --data, --store and --artifacts");
-  check->add_flag("--adopt", flags.check_adopt, "Make the artifacts the store's");
-  check->fallthrough();
-  check->callback([&flags] { flags.check = true; });
+  AddCommands(app, flags);
 }
 
 absl::Status CompleteServerFlags(ServerFlags& flags) {
@@ -217,6 +240,8 @@ absl::Status CompleteServerFlags(ServerFlags& flags) {
     flags.worker_listen = absl::StrCat("unix:", JoinPath(flags.data, "workers.sock"));
   }
   if (flags.worker_program.empty()) flags.worker_program = BesideThisProgram("graft-worker");
+  // The others have no use for an address.
+  if (flags.command != ServerCommand::kServe) return absl::OkStatus();
   RETURN_IF_ERROR(CheckAddress("--listen", flags.listen, flags.insecure));
   RETURN_IF_ERROR(CheckAddress("--worker-listen", flags.worker_listen, flags.insecure));
   RETURN_IF_ERROR(CheckAddress("--http", flags.http, flags.insecure));

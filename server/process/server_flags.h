@@ -12,6 +12,9 @@ class App;
 
 namespace graft {
 
+// What graft-server does: graft-server alone, stop, check, backup, restore, gc.
+enum class ServerCommand { kServe, kStop, kCheck, kBackUp, kRestore, kCollect };
+
 // What graft-server is told on its command line or in its configuration file, where the same names
 // stand without the dashes.
 struct ServerFlags {
@@ -53,13 +56,13 @@ struct ServerFlags {
   bool log_json = false;
   std::string worker_log = "file";
 
-  // graft-server stop
-  bool stop = false;
+  ServerCommand command = ServerCommand::kServe;
   bool stop_all = false;
-
-  // graft-server check
-  bool check = false;
   bool check_adopt = false;
+  bool check_read = false;
+  std::string backup_to;
+  std::string restore_from;
+  bool collect_dry_run = false;
 };
 
 // ${XDG_DATA_HOME:-~/.local/share}/graft

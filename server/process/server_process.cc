@@ -23,7 +23,10 @@
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/process_metrics.h"
 #include "server/catalogue/imports.h"
-#include "server/process/artifacts_owner.h"
+#include "server/operations/artifacts_owner.h"
+#include "server/operations/data_directory.h"
+#include "server/operations/operations.h"
+#include "server/process/admin_server.h"
 #include "server/process/data_locks.h"
 #include "server/process/exit_deadline.h"
 #include "server/process/housekeeper.h"
@@ -112,12 +115,32 @@ absl::Status Announce(const ServerFlags& flags, const RpcServer& rpc, const std:
   return WriteFileAtomically(flags.ready_file, ready.dump() + "\n");
 }
 
+// Returns how many the process may have.
+int RaiseDescriptors() {
+  const DescriptorLimit descriptors = RaiseDescriptorLimit();
+  Log(descriptors.status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "descriptors",
+      {{"limit", absl::StrCat(descriptors.count)},
+       {"error", descriptors.status.ok() ? "" : descriptors.status.ToString()}});
+  return descriptors.count;
+}
+
 // Where the server writes: jobs, and what they are made of.
 std::vector<std::string> WrittenDirectories(const ServerFlags& flags) {
   std::vector<std::string> directories = {flags.data, flags.artifacts};
   absl::string_view store = flags.store;
   if (absl::ConsumePrefix(&store, "sqlite:")) directories.push_back(DirectoryOf(store));
   return directories;
+}
+
+// A server without it serves: its commands then want it stopped.
+std::unique_ptr<AdminServer> StartAdminServer(const std::string& data, Operations& operations) {
+  absl::StatusOr<std::unique_ptr<AdminServer>> started =
+      AdminServer::Start(data, operations, Clock::Real());
+  if (started.ok()) return *std::move(started);
+  Log(LogLevel::kWarning,
+      "no admin.sock: check, backup and gc will not work while this server runs",
+      {{"data", data}, {"error", started.status().ToString()}});
+  return nullptr;
 }
 
 // Of --stop-seconds; the rest is for what is cancelled then, and for closing the store.
@@ -141,10 +164,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   RETURN_IF_ERROR(CompleteServerFlags(flags));
   if (!flags.on_job_end.empty()) RETURN_IF_ERROR(CheckJobEndProgram(flags.on_job_end));
   RETURN_IF_ERROR(StartLog(flags));
-  const DescriptorLimit descriptors = RaiseDescriptorLimit();
-  Log(descriptors.status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "descriptors",
-      {{"limit", absl::StrCat(descriptors.count)},
-       {"error", descriptors.status.ok() ? "" : descriptors.status.ToString()}});
+  const int max_descriptors = RaiseDescriptors();
   ASSIGN_OR_RETURN(const std::vector<ProcessLock> locks, LockDirectories(flags));
   ASSIGN_OR_RETURN(const std::optional<ProcessLock> socket_lock, LockWorkerSocket(flags));
   std::optional<ExitDeadline> exit_deadline;
@@ -165,7 +185,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   }
   Scheduler scheduler(*store, Clock::Real(), {.preemption = flags.preemption});
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
-                   RpcServer::Start(RpcOptions(flags, descriptors.count),
+                   RpcServer::Start(RpcOptions(flags, max_descriptors),
                                     {Clock::Real(), registry, *store, *blobs, *publisher, *logs,
                                      scheduler, telemetry}));
   ExposeProcess(registry, kVersion);
@@ -175,6 +195,8 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
                    MetricsExposer::Start(flags.http, registry));
   Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs);
   Scrubber scrubber({}, *blobs, registry);
+  Operations operations({*store, *blobs, *logs, flags.store, flags.artifacts});
+  std::unique_ptr<AdminServer> admin = StartAdminServer(flags.data, operations);
   ASSIGN_OR_RETURN(const std::unique_ptr<LocalWorkers> workers,
                    LocalWorkers::Start(WorkerOptions(flags, rpc->worker_address())));
   std::optional<JobEndPrograms> job_ends;
@@ -194,6 +216,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   exit_deadline.emplace(Clock::Real(), absl::Seconds(flags.stop_seconds));
   // SIGUSR1 is for the workers, and comes to all where Slurm takes the machine away.
   const bool stop_workers = signal == SIGINT || signal == SIGUSR1 || flags.stop_workers;
+  admin = nullptr;
   StopServing(flags, stop_workers, *workers, *rpc, job_ends);
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();

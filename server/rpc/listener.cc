@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -123,6 +124,17 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Open(const Options& options,
   const int reserve = std::min(kReservedDescriptors, options.max_descriptors / 4);
   return std::unique_ptr<Listener>(new Listener(*std::move(sockets), std::move(address),
                                                 options.max_descriptors - reserve, std::move(wake),
+                                                std::move(take)));
+}
+
+absl::StatusOr<std::unique_ptr<Listener>> Listener::At(UniqueFd socket, std::string address,
+                                                       std::function<void(int fd)> take) {
+  UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid()) return absl::ResourceExhaustedError("cannot make an eventfd");
+  std::vector<UniqueFd> sockets;
+  sockets.push_back(std::move(socket));
+  return std::unique_ptr<Listener>(new Listener(std::move(sockets), std::move(address),
+                                                std::numeric_limits<int>::max(), std::move(wake),
                                                 std::move(take)));
 }
 

@@ -28,6 +28,10 @@ class Listener {
   // INVALID_ARGUMENT: no address; UNAVAILABLE: in use, or not an address of this machine.
   static absl::StatusOr<std::unique_ptr<Listener>> Open(const Options& options,
                                                         std::function<void(int fd)> take);
+  // At a socket that listens already and does not block; nobody is refused for a lack of
+  // descriptors. `address` is for messages. RESOURCE_EXHAUSTED: no descriptor.
+  static absl::StatusOr<std::unique_ptr<Listener>> At(UniqueFd socket, std::string address,
+                                                      std::function<void(int fd)> take);
   ~Listener();
 
   // With the port really bound.

@@ -108,7 +108,7 @@ class Reader:
         for folder in (self.work / "build/release/bin", self.home / "bin", self.home / "srv"):
             folder.mkdir(parents=True, exist_ok=True)
         for program in PROGRAMS:
-            own = (f'case "$1" in stop|--version|--help) ;; *) set -- "$@" --listen {self.address} --http {self.http} --ready-file "{self.home}/ready" ;; esac\n'
+            own = (f'case "$1" in stop|check|backup|restore|gc|--version|--help) ;; *) set -- "$@" --listen {self.address} --http {self.http} --ready-file "{self.home}/ready" ;; esac\n'
                    if program == "graft-server" else "")
             self.write_program(self.work / "build/release/bin" / program, f'{own}exec "{BUILD}/bin/{program}" "$@"')
         for name in ("python", "python3"):
@@ -136,7 +136,7 @@ class Reader:
         """Status and output of one command of the shell."""
         output = self.said / str(len(list(self.said.iterdir())))
         status = output.with_suffix(".status")
-        starts_server = re.match(r"graft-server (?!stop)", command)
+        starts_server = re.match(r"graft-server (?!stop|check|backup|restore|gc)", command)
         if starts_server:
             (self.home / "ready").unlink(missing_ok=True)
         self.shell.stdin.write(f"{{ {self.meant(command)}\n}} >'{output}' 2>&1 </dev/null; echo $? >'{status}.made'; mv '{status}.made' '{status}'\n")
@@ -308,6 +308,10 @@ CHECKS = {
     "cp": None,
     "FILES=": None,
     "graft-server stop": stopped,
+    "graft-server backup": leaves("BACKUP", "SHA256SUMS", "graft.db"),
+    "(cd /srv/backup": None,
+    "graft-server restore": leaves("graft.db", "artifacts/STORE", under="--data"),
+    "graft-server check": says("The artifacts are this store's.", "No problem was found"),
     "graft-server": serves,
     "graft-worker": works,
     "graft workers": says("DEVICE", "THREADS"),
@@ -349,7 +353,6 @@ CHECKS = {
     "graft-engine run": leaves(*(f"adapter/{name}" for name in PEFT_FILES)),
     "graft-engine generate": lambda reader, command, output: output.strip(),
     "graft-engine evaluate": leaves("artifacts/predictions.jsonl", "artifacts/results.json"),
-    "python3 -c 'import sqlite3": lambda reader, command, output: (reader.home / "srv/backup/graft.db").exists(),
     "python -m grpc_tools.protoc": lambda reader, command, output: (reader.work / "graft/v1/job_pb2_grpc.py").exists(),
     "python tools/demo_assets/make.py data": made_again,
     "find common proto worker/engine": code_hash,

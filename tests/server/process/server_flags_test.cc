@@ -95,7 +95,7 @@ TEST(ServerFlagsTest, WhatCannotWorkIsRefusedByFlag) {
 TEST(ServerFlagsTest, StopIsASubcommand) {
   ServerFlags flags;
   Parse({"stop", "--all", "--data", "/srv/graft"}, flags);
-  EXPECT_TRUE(flags.stop);
+  EXPECT_EQ(flags.command, ServerCommand::kStop);
   EXPECT_TRUE(flags.stop_all);
   EXPECT_EQ(flags.data, "/srv/graft");
 }

@@ -173,9 +173,20 @@ TEST_F(ServerProgramTest, AnotherStoreIsRefusedUntilItAdoptsTheArtifacts) {
   EXPECT_EQ(adopt_code, 0) << adopted;
   EXPECT_EQ(Run(check).first, 0);
   Subprocess next = Start();
-  EXPECT_NE(Run(check).first, 0) << "a running server has the data";
+  EXPECT_EQ(Run(check).first, 0) << "the server that runs answers";
   next.Signal(SIGTERM);
   EXPECT_TRUE(next.Wait().success()) << LogText();
+}
+
+TEST_F(ServerProgramTest, ADirectoryWithoutAStoreIsNotMadeOne) {
+  for (const char* command : {"check", "gc"}) {
+    const auto [code, output] = Run({command, "--data", directory_.Path("nothing")});
+    EXPECT_EQ(code, 1);
+    EXPECT_THAT(output, HasSubstr("there is no file"));
+  }
+  EXPECT_FALSE(DirectoryExists(directory_.Path("nothing")));
+  EXPECT_NE(Run({"backup", "--data", directory_.Path("nothing")}).first, 0) << "--to";
+  EXPECT_NE(Run({"restore", "--data", directory_.Path("nothing")}).first, 0) << "--from";
 }
 
 TEST_F(ServerProgramTest, BadFlagsEndWithCodeTwo) {

@@ -136,8 +136,7 @@ TEST_F(SqliteCopyTest, NoLeaseOfTheTimeAfterTheCopyIsEverCurrentAgain) {
   ASSERT_OK(claim);
   EXPECT_TRUE(is_stale(lost));
   EXPECT_TRUE(is_stale(then));
-  EXPECT_OK(
-      store->CommitCheckpoint({claim->job.name(), claim->lease_epoch, kWorker}, checkpoint));
+  EXPECT_OK(store->CommitCheckpoint({claim->job.name(), claim->lease_epoch, kWorker}, checkpoint));
 }
 
 TEST_F(SqliteCopyTest, TwoStoresOfOneCopyGrantOtherLeases) {

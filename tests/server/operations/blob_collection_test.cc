@@ -1,4 +1,4 @@
-#include "server/process/blob_collection.h"
+#include "server/operations/blob_collection.h"
 
 #include <algorithm>
 #include <set>

@@ -1,4 +1,4 @@
-#include "server/process/artifacts_owner.h"
+#include "server/operations/artifacts_owner.h"
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
