@@ -237,6 +237,21 @@ absl::StatusOr<v1::ListJobCheckpointsResponse> ApiClient::ListJobCheckpoints(
               Named<v1::ListJobCheckpointsRequest>(name));
 }
 
+absl::StatusOr<v1::JobCheckpoint> ApiClient::PinJobCheckpoint(const std::string& name,
+                                                              bool pinned) {
+  auto request = Named<v1::PinJobCheckpointRequest>(name);
+  request.set_pinned(pinned);
+  return Call(options_, *jobs_, &v1::JobService::Stub::PinJobCheckpoint, request);
+}
+
+absl::Status ApiClient::DownloadJobCheckpoint(const std::string& name,
+                                              const std::string& directory) {
+  grpc::ClientContext context;
+  const StreamScope scope(*this, context);
+  return Receive(*jobs_, &v1::JobService::Stub::DownloadJobCheckpoint,
+                 Named<v1::DownloadJobCheckpointRequest>(name), context, directory);
+}
+
 absl::StatusOr<v1::ListJobArtifactsResponse> ApiClient::ListJobArtifacts(const std::string& name) {
   return Call(options_, *jobs_, &v1::JobService::Stub::ListJobArtifacts,
               Named<v1::ListJobArtifactsRequest>(name));

@@ -66,6 +66,10 @@ class ApiClient {
   // As long as it takes, with `force`; broken off, it has deleted some.
   absl::StatusOr<v1::PurgeJobsResponse> PurgeJobs(v1::PurgeJobsRequest request);
   absl::StatusOr<v1::ListJobCheckpointsResponse> ListJobCheckpoints(const std::string& name);
+  // `name` is the checkpoint's: "jobs/{id}/checkpoints/{step}".
+  absl::StatusOr<v1::JobCheckpoint> PinJobCheckpoint(const std::string& name, bool pinned);
+  // As DownloadAdapter.
+  absl::Status DownloadJobCheckpoint(const std::string& name, const std::string& directory);
   absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
 
   // Calls on_message for every event after `after_sequence` and every heartbeat, until the job is

@@ -28,6 +28,7 @@ struct CliContext {
 // long as the app.
 using RunCommand = std::function<absl::Status(CliContext&)>;
 void AddJobCommands(CLI::App& app, RunCommand& run);
+void AddCheckpointsCommand(CLI::App& app, RunCommand& run);
 void AddLifeCommands(CLI::App& app, RunCommand& run);
 void AddDeleteCommand(CLI::App& app, RunCommand& run);
 void AddSubmitCommand(CLI::App& app, RunCommand& run);

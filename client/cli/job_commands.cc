@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "client/cli/command.h"
 #include "client/cli/job_flags.h"
@@ -73,22 +74,41 @@ absl::Status RunJobs(CliContext& context, const ListOptions& options) {
   return absl::OkStatus();
 }
 
-struct NameOptions {
+struct ShowOptions {
   std::string name;
+  bool attempts = false;
 };
 
 void PrintField(const char* name, const std::string& value) {
   if (!value.empty()) std::printf("%-14s %s\n", name, Printable(value).c_str());
 }
 
+std::string OutcomeText(const v1::Attempt& attempt) {
+  if (!attempt.has_end_time()) return "";
+  if (attempt.outcome() == v1::ATTEMPT_OUTCOME_UNSPECIFIED) {  // Ended under an earlier build.
+    return attempt.has_error() ? "failed" : "ended";
+  }
+  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(
+                                 v1::AttemptOutcome_Name(attempt.outcome()), "ATTEMPT_OUTCOME_")),
+                             {{"_", " "}});
+}
+
+std::string EndText(const v1::Attempt& attempt) {
+  if (!attempt.has_end_time()) return "";
+  return absl::StrCat(FormatTime(attempt.end_time()), ", ", OutcomeText(attempt), " at step ",
+                      attempt.last_step());
+}
+
 void PrintAttempts(const v1::Job& job) {
-  Table table({"ATTEMPT>", "WORKER", "DEVICE", "PRECISION", "THREADS>", "FROM STEP>", "STARTED",
-               "ENDED BY"});
+  Table table(
+      {"ATTEMPT>", "WORKER", "DEVICE", "PRECISION", "THREADS>", "FROM STEP>", "STARTED", "END"});
   for (const v1::Attempt& attempt : job.attempts()) {
-    table.AddRow({absl::StrCat(attempt.number()), attempt.worker(), attempt.device(),
-                  attempt.precision(), absl::StrCat(attempt.threads()),
-                  absl::StrCat(attempt.resumed_from_step()), FormatTime(attempt.start_time()),
-                  OneLine(attempt.error().message(), 60)});
+    const std::string& error = attempt.error().message();
+    table.AddRow(
+        {absl::StrCat(attempt.number()), attempt.worker(), attempt.device(), attempt.precision(),
+         absl::StrCat(attempt.threads()), absl::StrCat(attempt.resumed_from_step()),
+         FormatTime(attempt.start_time()),
+         OneLine(absl::StrCat(OutcomeText(attempt), error.empty() ? "" : ": ", error), 72)});
   }
   if (!job.attempts().empty()) std::printf("\n%s", table.ToString().c_str());
 }
@@ -158,8 +178,37 @@ std::string ProgressText(const v1::Job& job) {
   return text;
 }
 
-absl::Status RunShow(CliContext& context, const NameOptions& options) {
+// Each with all that is known of it.
+void ShowAttempts(CliContext& context, const v1::Job& job) {
+  for (const v1::Attempt& attempt : job.attempts()) {
+    if (context.json) {
+      std::puts(ToJson(attempt).c_str());
+      continue;
+    }
+    PrintField("attempt", attempt.name());
+    PrintField("worker", attempt.worker());
+    PrintField("began", absl::StrCat(FormatTime(attempt.start_time()), ", from step ",
+                                     attempt.resumed_from_step()));
+    PrintField("ended", EndText(attempt));
+    PrintField("because", attempt.error().message());
+    PrintField("device", attempt.device());
+    PrintField("instructions", attempt.execution().cpu_capability());
+    PrintField("precision", attempt.precision());
+    if (attempt.threads() > 0) PrintField("threads", absl::StrCat(attempt.threads()));
+    PrintField("graft", attempt.engine_version());
+    PrintField("LibTorch", attempt.execution().libtorch());
+    PrintField("code", attempt.execution().code_sha256());
+    PrintField("logs", absl::StrCat("graft logs ", job.name(), " --attempt ", attempt.number()));
+    if (attempt.number() != job.attempt()) std::puts("");
+  }
+}
+
+absl::Status RunShow(CliContext& context, const ShowOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(options.name));
+  if (options.attempts) {
+    ShowAttempts(context, job);
+    return absl::OkStatus();
+  }
   if (context.json) {
     std::puts(ToJson(job, true).c_str());
     return absl::OkStatus();
@@ -183,6 +232,7 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
   }
   PrintField("makes way for", job.preempted_by());
   if (job.has_deadline()) PrintField("deadline", FormatTime(job.deadline()));
+  if (job.allow_migration()) PrintField("may migrate", "yes");
   PrintField("created", FormatTime(job.create_time()));
   if (job.has_start_time()) PrintField("started", FormatTime(job.start_time()));
   if (job.has_end_time()) PrintField("ended", FormatTime(job.end_time()));
@@ -195,20 +245,6 @@ absl::Status RunShow(CliContext& context, const NameOptions& options) {
   }
   PrintAttempts(job);
   PrintMetrics(job);
-  return absl::OkStatus();
-}
-
-absl::Status RunCheckpoints(CliContext& context, const NameOptions& options) {
-  ASSIGN_OR_RETURN(const v1::ListJobCheckpointsResponse response,
-                   context.client->ListJobCheckpoints(options.name));
-  Table table({"CHECKPOINT", "STEP>", "ATTEMPT>", "SIZE>"});
-  for (const v1::JobCheckpoint& checkpoint : response.checkpoints()) {
-    if (context.json) std::puts(ToJson(checkpoint).c_str());
-    table.AddRow({checkpoint.name(), absl::StrCat(checkpoint.step()),
-                  checkpoint.attempt() > 0 ? absl::StrCat(checkpoint.attempt()) : "-",
-                  FormatBytes(checkpoint.size_bytes())});
-  }
-  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
   return absl::OkStatus();
 }
 
@@ -284,11 +320,13 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
 
-  auto show = std::make_shared<NameOptions>();
-  AddCommand(app, run, "show", "Show one job: what it was given, state, attempts, metrics",
-             "graft show jobs/k3f9", show, RunShow)
-      ->add_option("job", show->name, "Its name")
-      ->required();
+  auto show = std::make_shared<ShowOptions>();
+  CLI::App* show_command =
+      AddCommand(app, run, "show", "Show one job: what it was given, state, attempts, metrics",
+                 "graft show jobs/k3f9", show, RunShow);
+  show_command->add_option("job", show->name, "Its name")->required();
+  show_command->add_flag("--attempts", show->attempts,
+                         "Only its attempts, with all that is known of each");
 
   auto watch = std::make_shared<WatchOptions>();
   CLI::App* watch_command =
@@ -298,12 +336,6 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
   watch_command->add_option("--after", watch->after, "Leave out events up to this sequence number");
 
   AddArtifactCommands(app, run);
-
-  auto checkpoints = std::make_shared<NameOptions>();
-  AddCommand(app, run, "checkpoints", "List the states that a job could go on from",
-             "graft checkpoints jobs/k3f9", checkpoints, RunCheckpoints)
-      ->add_option("job", checkpoints->name, "Its name")
-      ->required();
 }
 
 }  // namespace graft

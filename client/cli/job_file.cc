@@ -25,8 +25,9 @@ using nlohmann::json;
 
 constexpr int64_t kMaxJobFileBytes = 1 << 20;
 // What a client says of a job; the rest of graft.v1.Job is the server's.
-constexpr absl::string_view kClientFields[] = {"display_name", "labels", "priority",     "study",
-                                               "deadline",     "spec",   "resolved_spec"};
+constexpr absl::string_view kClientFields[] = {"display_name", "labels",       "priority",
+                                               "study",        "deadline",     "allow_migration",
+                                               "spec",         "resolved_spec"};
 constexpr absl::string_view kTasks[] = {"fine_tune", "fineTune", "evaluate"};
 
 // YAML's scalars have no type of their own; quoted ones are strings, the rest is what JSON would

@@ -10,7 +10,8 @@
 namespace graft {
 
 struct JobFile {
-  // display_name, labels, priority, study, deadline and spec; nothing that only a server sets.
+  // display_name, labels, priority, study, deadline, allow_migration
+  // and spec; nothing that only a server sets.
   v1::Job job;
   // Where the spec stood in the file: "spec", "resolved_spec", or "" for a file that is one.
   std::string spec_path;

@@ -35,6 +35,8 @@ const std::vector<JobFlag>& CommonFlags() {
       {"--study", "study", "The comparison that it belongs to", kJob},
       {"--deadline", "deadline",
        "It fails if it is not done by then: 8h (from now), or \"2026-11-28 08:00\" [none]", kJob},
+      {"--allow-migration", "allow_migration",
+       "Go on on another kind of device, too; the last bits differ then [false]", kJob},
   };
   return flags;
 }
@@ -174,6 +176,8 @@ std::vector<JobFlag> MakeFineTuneFlags() {
        "[each evaluation]", kTraining},
       {"--checkpoint-every-seconds", "spec.fine_tune.training.checkpoint.every_seconds",
        "Besides, when the last is older; 0: none by time [600]", kTraining},
+      {"--checkpoint-keep-best", "spec.fine_tune.training.checkpoint.keep_best",
+       "Of the best evaluations, besides the newest two [1]", kTraining},
       {"--on-divergence", "spec.fine_tune.training.on_divergence", "stop or skip [stop]",
        kTraining},
   };

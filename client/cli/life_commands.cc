@@ -40,6 +40,7 @@ struct EditOptions {
   std::string name;
   std::optional<std::string> display_name;
   std::optional<std::string> deadline;
+  std::optional<bool> allow_migration;
   std::optional<int32_t> priority;
   std::vector<std::string> labels;
   std::vector<std::string> removed_labels;
@@ -160,6 +161,10 @@ absl::StatusOr<v1::UpdateJobRequest> ToRequest(const EditOptions& options) {
       RETURN_IF_ERROR(Annotate(SetField(job, "deadline", *options.deadline), "--deadline"));
     }
   }
+  if (options.allow_migration) {
+    job.set_allow_migration(*options.allow_migration);
+    mask.add_paths("allow_migration");
+  }
   for (const std::string& label : options.labels) {
     const std::pair<std::string, std::string> entry =
         absl::StrSplit(label, absl::MaxSplits('=', 1));
@@ -179,7 +184,8 @@ absl::StatusOr<v1::UpdateJobRequest> ToRequest(const EditOptions& options) {
   }
   if (mask.paths().empty()) {
     return absl::InvalidArgumentError(
-        "nothing to change: give --name, --priority, --deadline, --label or --remove-label");
+        "nothing to change: give --name, --priority, --deadline, --allow-migration, --label or "
+        "--remove-label");
   }
   return request;
 }
@@ -253,6 +259,9 @@ void AddLifeCommands(CLI::App& app, RunCommand& run) {
   edit_command->add_option("--deadline", edit->deadline,
                            "It fails if it is not done by then: 8h (from now), "
                            "\"2026-11-28 08:00\"; none: no deadline");
+  edit_command->add_option("--allow-migration", edit->allow_migration,
+                           "true: it may go on on another kind of device; its last bits differ "
+                           "then");
   edit_command->add_option("--label", edit->labels, "KEY=VALUE, may be repeated");
   edit_command->add_option("--remove-label", edit->removed_labels, "KEY, may be repeated");
 }

@@ -75,8 +75,8 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   AddGrouped(app, run, "Jobs",
-             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddLogsCommand, AddCompareCommand,
-              AddWorkersCommand});
+             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddCheckpointsCommand,
+              AddLogsCommand, AddCompareCommand, AddWorkersCommand});
   AddGrouped(app, run, kOneLineGroup, {AddLifeCommands, AddDeleteCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});

@@ -158,6 +158,7 @@ std::string ProgressView::AddStateChange(const v1::StateChange& change) {
   if (change.error().code() != 0 && !absl::StrContains(change.reason(), change.error().message())) {
     absl::StrAppend(&text, ": ", change.error().message());
   }
+  if (change.to() == v1::JOB_STATE_PAUSED) text += "; graft resume lets it go on";
   return LineOf(text);
 }
 

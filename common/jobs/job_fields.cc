@@ -48,7 +48,7 @@ void CheckJobFields(const v1::Job& job, const FieldScope& scope) {
 
 // A path of a mask: "display_name".
 void CheckPath(absl::string_view path, const FieldScope& scope) {
-  for (const char* known : {"display_name", "labels", "priority", "deadline"}) {
+  for (const char* known : {"display_name", "labels", "priority", "deadline", "allow_migration"}) {
     if (path == known) return;
   }
   if (absl::ConsumePrefix(&path, kLabelPath)) {
@@ -58,7 +58,7 @@ void CheckPath(absl::string_view path, const FieldScope& scope) {
   }
   scope.Add("update_mask", absl::StrCat("\"", Shortened(path, kMaxLabelKeyBytes),
                                         "\" of a job cannot be changed; display_name, labels, "
-                                        "labels.KEY, priority and deadline can"));
+                                        "labels.KEY, priority, deadline and allow_migration can"));
 }
 
 void CheckRequestId(absl::string_view request_id, const FieldScope& scope) {

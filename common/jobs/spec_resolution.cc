@@ -105,6 +105,7 @@ void ResolveTraining(const SpecDefaults& defaults, bool trunk_trains, v1::Traini
   if (!checkpoint.has_every_steps()) checkpoint.set_every_steps(0);
   if (!checkpoint.has_every_seconds()) checkpoint.set_every_seconds(600);
   if (!checkpoint.has_keep_last()) checkpoint.set_keep_last(2);
+  if (!checkpoint.has_keep_best()) checkpoint.set_keep_best(1);
   if (training.on_divergence() == v1::DIVERGENCE_POLICY_UNSPECIFIED) {
     training.set_on_divergence(v1::DIVERGENCE_POLICY_STOP);
   }

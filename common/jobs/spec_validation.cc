@@ -122,6 +122,7 @@ void CheckTraining(const v1::TrainingSpec& training, const FieldScope& scope) {
   if (training.checkpoint().has_keep_last()) {
     checkpoint.Between("keep_last", training.checkpoint().keep_last(), 1, kMaxKeptCheckpoints);
   }
+  checkpoint.Between("keep_best", training.checkpoint().keep_best(), 0, kMaxKeptCheckpoints);
   scope.Require(v1::DivergencePolicy_IsValid(training.on_divergence()), "on_divergence",
                 "no such policy");
 }

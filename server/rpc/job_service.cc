@@ -14,6 +14,7 @@
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
 #include "common/telemetry/log.h"
+#include "server/catalogue/checkpoint_download.h"
 #include "server/catalogue/deleted_jobs.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/catalogue/log_source.h"
@@ -66,6 +67,7 @@ JobUpdate ToUpdate(const v1::UpdateJobRequest& request) {
   for (const std::string& path : request.update_mask().paths()) {
     if (path == "display_name") update.display_name = job.display_name();
     if (path == "priority") update.priority = job.priority();
+    if (path == "allow_migration") update.allow_migration = job.allow_migration();
     if (path == "deadline") {
       update.deadline = job.has_deadline() ? FromTimestamp(job.deadline()) : absl::InfiniteFuture();
     }
@@ -121,6 +123,7 @@ absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const Reques
   job.job.set_priority(asked.priority());
   job.job.set_study(asked.study());
   if (asked.has_deadline()) *job.job.mutable_deadline() = asked.deadline();
+  job.job.set_allow_migration(asked.allow_migration());
   *job.job.mutable_spec() = asked.spec();
   ASSIGN_OR_RETURN(ResolvedFromStore resolved,
                    ResolveFromStore(context_.catalogue, asked.spec(),
@@ -262,6 +265,28 @@ grpc::ServerUnaryReactor* JobService::ListJobCheckpoints(
                          context_.store.ListCheckpoints(JobName(id)));
         response->mutable_checkpoints()->Assign(checkpoints.begin(), checkpoints.end());
         return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::PinJobCheckpoint(CallbackServerContext* call,
+                                                       const v1::PinJobCheckpointRequest* request,
+                                                       v1::JobCheckpoint* response) {
+  return context_.runtime.Unary(
+      call, *request, {"JobService.PinJobCheckpoint", "jobs.update", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        ASSIGN_OR_RETURN(*response,
+                         context_.store.PinCheckpoint(request->name(), request->pinned()));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerWriteReactor<v1::FileChunk>* JobService::DownloadJobCheckpoint(
+    CallbackServerContext* call, const v1::DownloadJobCheckpointRequest* request) {
+  return new ServerStream<v1::FileChunk>(
+      context_.runtime, call, *request,
+      {"JobService.DownloadJobCheckpoint", "jobs.get", request->name(), Lane::kBulk},
+      [this, request](const Caller&, const std::shared_ptr<StreamWaker>&) {
+        return OpenCheckpointDownload(context_.catalogue, request->name());
       });
 }
 

@@ -42,6 +42,11 @@ class JobService final : public v1::JobService::CallbackService {
   grpc::ServerUnaryReactor* ListJobCheckpoints(grpc::CallbackServerContext* call,
                                                const v1::ListJobCheckpointsRequest* request,
                                                v1::ListJobCheckpointsResponse* response) override;
+  grpc::ServerUnaryReactor* PinJobCheckpoint(grpc::CallbackServerContext* call,
+                                             const v1::PinJobCheckpointRequest* request,
+                                             v1::JobCheckpoint* response) override;
+  grpc::ServerWriteReactor<v1::FileChunk>* DownloadJobCheckpoint(
+      grpc::CallbackServerContext* call, const v1::DownloadJobCheckpointRequest* request) override;
   grpc::ServerUnaryReactor* DeleteJob(grpc::CallbackServerContext* call,
                                       const v1::DeleteJobRequest* request,
                                       google::protobuf::Empty* response) override;

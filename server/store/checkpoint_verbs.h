@@ -1,7 +1,7 @@
 #pragma once
 
-// Checkpoints that go before their job does, as functions of one transaction: those that turned out
-// to be corrupt, and those that a job which is done has kept for long.
+// A job's checkpoints, as functions of one transaction: what people do with them, and what goes
+// before its job does, since it turned out to be corrupt or was kept for long.
 
 #include "server/store/verb_context.h"
 
@@ -23,5 +23,11 @@ absl::StatusOr<int64_t> DoPruneCheckpoints(VerbContext& context, int limit);
 
 absl::StatusOr<std::vector<v1::JobCheckpoint>> DoListCheckpoints(VerbContext& context,
                                                                  absl::string_view name);
+absl::StatusOr<CheckpointFiles> DoReadCheckpoint(VerbContext& context, absl::string_view name);
+absl::StatusOr<v1::JobCheckpoint> DoPinCheckpoint(VerbContext& context, absl::string_view name,
+                                                  bool pinned);
+// What a worker must be able to do to go on with the job: what its newest checkpoint needs, or only
+// what its spec says, where there is none or the job may migrate.
+absl::StatusOr<JobNeeds> NeedsNow(VerbContext& context, const JobRow& row);
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
 #include "server/store/catalogue_verbs.h"
+#include "server/store/checkpoint_policy.h"
 
 namespace graft {
 namespace {
@@ -47,7 +48,7 @@ absl::StatusOr<DeletedJob> Remove(VerbContext& context, const JobRow& row, bool 
     if (output) deleted.adapter = output->name;
   }
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kJob, absl::StrCat(row.number), {}));
-  RETURN_IF_ERROR(DropCheckpoints(context, row.number, 0));
+  RETURN_IF_ERROR(DropAllCheckpoints(context, row.number));
   RETURN_IF_ERROR(context.tables.DeleteJob(row.number));
   context.ForgetTimes(row.number);
   JobChange change;

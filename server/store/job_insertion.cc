@@ -124,7 +124,7 @@ absl::StatusOr<std::optional<StartingPoint>> FindStart(VerbContext& context,
 }
 
 std::string BeginAt(const StartingPoint& start, JobRow& row) {
-  row.needs = start.checkpoint.needs;
+  if (!row.job.allow_migration()) row.needs = start.checkpoint.needs;
   row.saved_step = start.checkpoint.step;
   row.job.set_step(start.checkpoint.step);
   return absl::StrCat("goes on from step ", start.checkpoint.step);
@@ -132,8 +132,10 @@ std::string BeginAt(const StartingPoint& start, JobRow& row) {
 
 absl::Status GiveCheckpoint(VerbContext& context, const StartingPoint& start, const JobRow& to) {
   const int64_t step = start.checkpoint.step;
-  const CheckpointRow row = {
-      .step = step, .attempt = 0, .needs = start.checkpoint.needs, .kept_since = {}};
+  const CheckpointRow row = {.step = step,
+                             .attempt = 0,
+                             .needs = start.checkpoint.needs,
+                             .create_time = start.checkpoint.create_time};
   ASSIGN_OR_RETURN(
       const std::vector<v1::Artifact> files,
       context.tables.ListFiles(HolderKind::kCheckpoint, CheckpointHolder(start.job.number, step)));

@@ -68,6 +68,7 @@ absl::StatusOr<v1::Job> DoInsertJob(VerbContext& context, const NewJob& new_job)
     row.job.set_study(new_job.job.study());
     if (new_job.job.has_deadline()) *row.job.mutable_deadline() = new_job.job.deadline();
     *row.job.mutable_warnings() = new_job.job.warnings();
+    row.job.set_allow_migration(new_job.job.allow_migration());
     row.needs = NeedsOf(new_job.job.resolved_spec());
     v1::Job specs;
     *specs.mutable_spec() = new_job.job.spec();

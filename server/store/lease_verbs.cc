@@ -93,8 +93,9 @@ absl::StatusOr<std::string> EndLease(VerbContext& context, const LeaseRow& lease
   const v1::JobState previous = row.job.state();
   RETURN_IF_ERROR(context.tables.DeleteLease(lease.job));
   const google::rpc::Status error = LostError(why);
-  ASSIGN_OR_RETURN(const AttemptRow attempt, EndAttempt(context, lease.job, lease.attempt, &error,
-                                                        /*reported=*/false));
+  ASSIGN_OR_RETURN(const AttemptRow attempt,
+                   EndAttempt(context, row, lease.attempt,
+                              {v1::ATTEMPT_OUTCOME_LEASE_LOST, &error, /*reported=*/false}));
   ++row.lease_epoch;
   RETURN_IF_ERROR(LoseAttempt(context, row, {error, std::string(cause), RunTime(context, lease)}));
   RETURN_IF_ERROR(SaveJob(context, row, previous, nullptr));
@@ -117,8 +118,9 @@ absl::StatusOr<std::string> EndOverdue(VerbContext& context, int64_t number) {
   ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, context.tables.FindLease(number));
   if (lease) {
     RETURN_IF_ERROR(context.tables.DeleteLease(number));
-    RETURN_IF_ERROR(
-        EndAttempt(context, number, lease->attempt, &reason.error, /*reported=*/false).status());
+    RETURN_IF_ERROR(EndAttempt(context, row, lease->attempt,
+                               {v1::ATTEMPT_OUTCOME_CANCELLED, &reason.error, /*reported=*/false})
+                        .status());
     ++row.lease_epoch;
   }
   context.ForgetTimes(number);
@@ -363,13 +365,21 @@ absl::Status LoseAttemptAnywhere(VerbContext& context, JobRow& row, ChangeReason
   return SetState(context, row, v1::JOB_STATE_FAILED, reason);
 }
 
-absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
-                                      const google::rpc::Status* error, bool reported) {
-  ASSIGN_OR_RETURN(std::optional<AttemptRow> row, context.tables.FindAttempt(job, attempt));
+absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, const JobRow& job, int32_t attempt,
+                                      const EndOfAttempt& end) {
+  ASSIGN_OR_RETURN(std::optional<AttemptRow> row, context.tables.FindAttempt(job.number, attempt));
   if (!row) return absl::InternalError(absl::StrCat("attempt ", attempt, " has no row"));
   *row->attempt.mutable_end_time() = ToTimestamp(context.Now());
-  if (error != nullptr) *row->attempt.mutable_error() = *error;
-  row->end_reported = reported;
+  row->attempt.set_last_step(job.job.step());
+  // Progress is reported a few times a second only.
+  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(job.number));
+  for (const CheckpointRow& saved : checkpoints) {
+    if (saved.attempt != attempt) continue;
+    row->attempt.set_last_step(std::max(row->attempt.last_step(), saved.step));
+  }
+  row->attempt.set_outcome(end.outcome);
+  if (end.error != nullptr) *row->attempt.mutable_error() = *end.error;
+  row->end_reported = end.reported;
   RETURN_IF_ERROR(context.tables.PutAttempt(*row));
   return *std::move(row);
 }

@@ -44,8 +44,13 @@ absl::Status LoseAttemptAnywhere(VerbContext& context, JobRow& row, ChangeReason
                                  google::rpc::Status error);
 // For how long the attempt of this lease has run.
 absl::Duration RunTime(VerbContext& context, const LeaseRow& lease);
-// Ends the attempt's row, and returns it.
-absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, int64_t job, int32_t attempt,
-                                      const google::rpc::Status* error, bool reported);
+struct EndOfAttempt {
+  v1::AttemptOutcome outcome = v1::ATTEMPT_OUTCOME_UNSPECIFIED;
+  const google::rpc::Status* error = nullptr;
+  bool reported = false;  // By its worker.
+};
+// Ends the row of an attempt of `job`, which is as it was, and returns it.
+absl::StatusOr<AttemptRow> EndAttempt(VerbContext& context, const JobRow& job, int32_t attempt,
+                                      const EndOfAttempt& end);
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/timestamps.h"
+#include "server/store/checkpoint_verbs.h"
 #include "server/store/failures.h"
 #include "server/store/job_insertion.h"
 #include "server/store/needs.h"
@@ -133,6 +134,7 @@ absl::StatusOr<v1::Job> Retry(VerbContext& context, absl::string_view name, bool
   row.job.set_study(failed.job.study());
   *row.job.mutable_warnings() = failed.job.warnings();
   row.job.set_retry_of(failed.job.name());
+  row.job.set_allow_migration(failed.job.allow_migration());
   row.needs = NeedsOf(specs.resolved_spec());
   std::string how = "begins anew";
   if (start) {
@@ -201,7 +203,7 @@ absl::StatusOr<v1::Job> DoCheckpointJob(VerbContext& context, absl::string_view 
     if (row.job.state() != v1::JOB_STATE_RUNNING) {
       return WrongState(row, "only a RUNNING job has a state to save");
     }
-    if (!row.output) return WrongState(row, "an evaluation has no state to save");
+    if (!row.output) return WrongState(row, "an evaluation saves by itself, every minute");
     if (row.job.requested_checkpoint_step() > 0) return absl::OkStatus();
     row.job.set_requested_checkpoint_step(row.job.step() + 1);
     return SaveJob(context, row, row.job.state());
@@ -223,8 +225,9 @@ absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name
                                           " by now, not ", update.etag, "; read it again")),
           kReasonVersionChanged);
     }
-    if ((update.priority || update.deadline) && row.job.done()) {
-      return WrongState(row, "priority and deadline of a job that is done cannot be changed");
+    if ((update.priority || update.deadline || update.allow_migration) && row.job.done()) {
+      return WrongState(
+          row, "priority, deadline and allow_migration of a job that is done cannot be changed");
     }
     if (update.display_name) row.job.set_display_name(*update.display_name);
     if (update.priority) row.job.set_priority(*update.priority);
@@ -234,10 +237,15 @@ absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name
       RETURN_IF_ERROR(CheckDeadline(context, *update.deadline));
       *row.job.mutable_deadline() = ToTimestamp(*update.deadline);
     }
+    if (update.allow_migration) {
+      row.job.set_allow_migration(*update.allow_migration);
+      ASSIGN_OR_RETURN(row.needs, NeedsNow(context, row));
+    }
     RETURN_IF_ERROR(ChangeLabels(update, row.job));
     RETURN_IF_ERROR(context.tables.UpdateJobKeys(row));
     RETURN_IF_ERROR(SaveJob(context, row, row.job.state()));
-    context.changes.back().schedule_changed = update.priority || update.deadline;
+    context.changes.back().schedule_changed =
+        update.priority || update.deadline || update.allow_migration;
     return absl::OkStatus();
   });
 }

@@ -13,6 +13,7 @@
 #include "common/jobs/names.h"
 #include "common/jobs/trained_with.h"
 #include "server/store/catalogue_verbs.h"
+#include "server/store/checkpoint_policy.h"
 #include "server/store/checkpoint_verbs.h"
 #include "server/store/event_log.h"
 #include "server/store/failures.h"
@@ -215,6 +216,16 @@ absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome&
   return GiveBack(context, row, ran);
 }
 
+// What became of the attempt, for people. `job` as it was before.
+v1::AttemptOutcome OutcomeOf(const AttemptOutcome& outcome, const v1::Job& job) {
+  if (std::holds_alternative<AttemptSucceeded>(outcome)) return v1::ATTEMPT_OUTCOME_SUCCEEDED;
+  if (std::holds_alternative<AttemptFailed>(outcome)) return v1::ATTEMPT_OUTCOME_FAILED;
+  if (std::holds_alternative<AttemptReturned>(outcome)) return v1::ATTEMPT_OUTCOME_RETURNED;
+  if (job.state() == v1::JOB_STATE_CANCELLING) return v1::ATTEMPT_OUTCOME_CANCELLED;
+  if (job.state() == v1::JOB_STATE_PAUSING) return v1::ATTEMPT_OUTCOME_PAUSED;
+  return job.preempted_by().empty() ? v1::ATTEMPT_OUTCOME_RETURNED : v1::ATTEMPT_OUTCOME_PREEMPTED;
+}
+
 AttemptEnd EndOf(const AttemptOutcome& outcome) {
   if (const auto* failed = std::get_if<AttemptFailed>(&outcome)) {
     return failed->failure_class == v1::FAILURE_CLASS_INFRASTRUCTURE ? AttemptEnd::kInfrastructure
@@ -264,6 +275,20 @@ absl::StatusOr<int64_t> DoAppendEvents(VerbContext& context, const LeaseRef& lea
   return attempt.last_batch;
 }
 
+namespace {
+
+// Of the attempt's first checkpoint: what it computes with.
+absl::Status NoteExecution(VerbContext& context, const HeldJob& held,
+                           const v1::Execution& execution) {
+  ASSIGN_OR_RETURN(AttemptRow attempt,
+                   RequireAttempt(context, held.row.number, held.lease.attempt));
+  if (attempt.attempt.has_execution()) return absl::OkStatus();
+  *attempt.attempt.mutable_execution() = execution;
+  return context.tables.PutAttempt(attempt);
+}
+
+}  // namespace
+
 absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
                                 const NewCheckpoint& checkpoint) {
   const int64_t step = checkpoint.step;
@@ -277,25 +302,33 @@ absl::Status DoCommitCheckpoint(VerbContext& context, const LeaseRef& lease,
   ASSIGN_OR_RETURN(const auto present, context.tables.ListFiles(HolderKind::kCheckpoint, holder));
   if (SameFiles(present, files)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
-  CheckpointRow made = {step, held.lease.attempt, row.needs};
+  CheckpointRow made = {.step = step,
+                        .attempt = held.lease.attempt,
+                        .needs = row.needs,
+                        .create_time = context.Now()};
   if (!checkpoint.execution.device().empty()) {
     made.needs = NeedsOf(checkpoint.execution, row.needs);
+    RETURN_IF_ERROR(NoteExecution(context, held, checkpoint.execution));
   }
-  if (checkpoints.empty() || step >= checkpoints[0].step) row.needs = made.needs;
+  for (const CheckpointRow& earlier : checkpoints) {
+    if (earlier.step != step) continue;
+    made.pinned = earlier.pinned;
+    made.create_time = earlier.create_time;
+  }
   if (step >= row.job.requested_checkpoint_step()) row.job.clear_requested_checkpoint_step();
   if (step > row.saved_step) {
     ForgetFailures(row);
     row.saved_step = step;
   }
   RETURN_IF_ERROR(context.tables.PutCheckpoint(row.number, made));
+  ASSIGN_OR_RETURN(row.needs, NeedsNow(context, row));
   RETURN_IF_ERROR(context.tables.PutFiles(HolderKind::kCheckpoint, holder, files));
   if (!present.empty()) {
     // The log has it: what is new is the evaluation of its step.
     return SaveJob(context, row, row.job.state(), &held.lease);
   }
   ASSIGN_OR_RETURN(const v1::Job specs, context.tables.ReadSpecs(row.number));
-  const auto& policy = specs.resolved_spec().fine_tune().training().checkpoint();
-  RETURN_IF_ERROR(DropCheckpoints(context, row.number, std::max(1, policy.keep_last())));
+  RETURN_IF_ERROR(DropOldCheckpoints(context, row.number, specs.resolved_spec()));
   v1::JobEvent event;
   event.mutable_checkpoint()->set_step(step);
   for (const v1::Artifact& file : files) {
@@ -323,8 +356,8 @@ absl::StatusOr<v1::JobState> DoFinishAttempt(VerbContext& context, const LeaseRe
   const v1::JobState previous = row.job.state();
   RETURN_IF_ERROR(context.tables.DeleteLease(row.number));
   context.ForgetTimes(row.number);
-  RETURN_IF_ERROR(EndAttempt(context, row.number, attempt.attempt.number(), ErrorOf(outcome),
-                             /*reported=*/true)
+  RETURN_IF_ERROR(EndAttempt(context, row, attempt.attempt.number(),
+                             {OutcomeOf(outcome, row.job), ErrorOf(outcome), /*reported=*/true})
                       .status());
   bool dropped = false;
   if (const google::rpc::Status* error = ErrorOf(outcome)) {

@@ -38,9 +38,11 @@ constexpr char kFindLease[] = LEASE_COLUMNS " WHERE job = ?1";
 constexpr char kListLeases[] = LEASE_COLUMNS " ORDER BY job";
 
 constexpr char kListCheckpoints[] =
-    "SELECT step, attempt, needs, kept_since_ns FROM checkpoints WHERE job = ?1 "
+    "SELECT step, attempt, needs, kept_since_ns, pinned, create_time_ns FROM checkpoints "
+    "WHERE job = ?1 "
     "ORDER BY step DESC";
-constexpr char kPutCheckpoint[] = "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5)";
+constexpr char kPutCheckpoint[] =
+    "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 constexpr char kListKept[] =
     "SELECT job, step FROM checkpoints INDEXED BY checkpoints_kept WHERE kept_since_ns < ?1 "
     "ORDER BY kept_since_ns LIMIT ?2";
@@ -158,6 +160,8 @@ absl::StatusOr<std::vector<CheckpointRow>> SqliteTables::ListCheckpoints(int64_t
     row.attempt = static_cast<int32_t>(query.Int(1));
     row.needs = NeedsFromColumn(query.Text(2));
     if (!query.IsNull(3)) row.kept_since = absl::Nanoseconds(query.Int(3));
+    row.pinned = query.Int(4) != 0;
+    if (!query.IsNull(5)) row.create_time = absl::FromUnixNanos(query.Int(5));
   }
   RETURN_IF_ERROR(query.status());
   return rows;
@@ -166,7 +170,10 @@ absl::StatusOr<std::vector<CheckpointRow>> SqliteTables::ListCheckpoints(int64_t
 absl::Status SqliteTables::PutCheckpoint(int64_t job, const CheckpointRow& row) {
   std::optional<int64_t> kept_since;
   if (row.kept_since) kept_since = absl::ToInt64Nanoseconds(*row.kept_since);
-  return database_.Run(kPutCheckpoint, job, row.step, row.attempt, ToColumn(row.needs), kept_since);
+  std::optional<int64_t> create_time;
+  if (row.create_time) create_time = absl::ToUnixNanos(*row.create_time);
+  return database_.Run(kPutCheckpoint, job, row.step, row.attempt, ToColumn(row.needs), kept_since,
+                       row.pinned, create_time);
 }
 
 absl::StatusOr<std::vector<Tables::CheckpointKey>> SqliteTables::ListKeptBefore(

@@ -78,8 +78,10 @@ struct CheckpointRow {
   int64_t step = 0;
   int32_t attempt = 0;
   JobNeeds needs;  // Of whoever goes on from it. JobRow::needs are the newest one's.
-  // Since when, in running time, a job that is done has kept it.
+  // Since when, in running time, a job that is done has kept it. Unset also of one that is pinned.
   std::optional<absl::Duration> kept_since;
+  bool pinned = false;
+  std::optional<absl::Time> create_time;  // Unset: of an earlier build.
 };
 
 // When a lease ends is not stored: see VolatileTimes.

@@ -79,6 +79,14 @@ class TransactionalStore : public JobStore {
     return Read<std::vector<v1::JobCheckpoint>>(
         [&](VerbContext& context) { return DoListCheckpoints(context, name); });
   }
+  absl::StatusOr<CheckpointFiles> ReadCheckpoint(absl::string_view name) override {
+    return Read<CheckpointFiles>(
+        [&](VerbContext& context) { return DoReadCheckpoint(context, name); });
+  }
+  absl::StatusOr<v1::JobCheckpoint> PinCheckpoint(absl::string_view name, bool pinned) override {
+    return Write<v1::JobCheckpoint>(
+        [&](VerbContext& context) { return DoPinCheckpoint(context, name, pinned); });
+  }
   absl::StatusOr<v1::Job> CheckpointJob(absl::string_view name,
                                         const RequestKey& request) override {
     return Write<v1::Job>(

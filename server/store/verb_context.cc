@@ -7,6 +7,7 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
+#include "server/store/checkpoint_policy.h"
 
 namespace graft {
 
@@ -30,7 +31,10 @@ absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row) {
   job.mutable_spec()->Swap(specs.mutable_spec());
   job.mutable_resolved_spec()->Swap(specs.mutable_resolved_spec());
   ASSIGN_OR_RETURN(std::vector<AttemptRow> attempts, context.tables.ListAttempts(row.number));
-  for (AttemptRow& attempt : attempts) *job.add_attempts() = std::move(attempt.attempt);
+  for (AttemptRow& attempt : attempts) {
+    attempt.attempt.set_name(absl::StrCat(job.name(), "/attempts/", attempt.attempt.number()));
+    *job.add_attempts() = std::move(attempt.attempt);
+  }
   return job;
 }
 
@@ -46,34 +50,10 @@ absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event) {
   return context.tables.AppendEvent(row.number, event);
 }
 
-absl::Status DropCheckpoint(VerbContext& context, int64_t job, int64_t step) {
-  RETURN_IF_ERROR(
-      context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(job, step), {}));
-  return context.tables.DeleteCheckpoint(job, step);
-}
-
-absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep) {
-  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(job));
-  for (size_t i = keep; i < checkpoints.size(); ++i) {
-    RETURN_IF_ERROR(DropCheckpoint(context, job, checkpoints[i].step));
-  }
-  return absl::OkStatus();
-}
-
-// What a job that is done keeps of its checkpoints: the newest one, to go on from.
-absl::Status KeepNewestCheckpoint(VerbContext& context, const JobRow& row) {
-  RETURN_IF_ERROR(DropCheckpoints(context, row.number, 1));
-  ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
-  if (checkpoints.empty()) return absl::OkStatus();
-  CheckpointRow kept = checkpoints[0];
-  kept.kept_since = context.running_time;
-  return context.tables.PutCheckpoint(row.number, kept);
-}
-
 absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row) {
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   if (checkpoints.empty()) return "begins again";
-  return absl::StrCat("resumes from step ", checkpoints[0].step);
+  return absl::StrCat("resumes from ", UnitOf(row), " ", checkpoints[0].step);
 }
 
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
@@ -84,7 +64,7 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
   if (row.job.done()) {
     row.done_since = context.running_time;
     row.end_marked = context.options.mark_ends;
-    RETURN_IF_ERROR(KeepNewestCheckpoint(context, row));
+    RETURN_IF_ERROR(KeepCheckpointsOfDone(context, row));
   }
   return AddEvent(context, row, std::move(event));
 }
@@ -92,10 +72,10 @@ absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
 absl::Status BecomePaused(VerbContext& context, JobRow& row, ChangeReason ended) {
   ASSIGN_OR_RETURN(const auto checkpoints, context.tables.ListCheckpoints(row.number));
   row.job.set_step(checkpoints.empty() ? 0 : checkpoints[0].step);
-  ended.text =
-      absl::StrCat(checkpoints.empty() ? "paused; it begins anew when it is resumed"
-                                       : absl::StrCat("paused after step ", checkpoints[0].step),
-                   ended.text.empty() ? "" : "; ", ended.text);
+  ended.text = absl::StrCat(
+      checkpoints.empty() ? "paused; it begins anew when it is resumed"
+                          : absl::StrCat("paused after ", UnitOf(row), " ", checkpoints[0].step),
+      ended.text.empty() ? "" : "; ", ended.text);
   return SetState(context, row, v1::JOB_STATE_PAUSED, ended);
 }
 
@@ -187,6 +167,8 @@ absl::Status KeepAnswer(VerbContext& context, absl::string_view verb, const Requ
                                     answer.SerializeAsString(), context.Now(),
                                     context.running_time});
 }
+
+const char* UnitOf(const JobRow& row) { return row.output ? "step" : "row"; }
 
 std::string CheckpointHolder(int64_t job, int64_t step) { return absl::StrCat(job, "/", step); }
 

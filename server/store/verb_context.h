@@ -60,12 +60,12 @@ absl::StatusOr<v1::Job> WholeJob(VerbContext& context, const JobRow& row);
 void NumberEvent(VerbContext& context, JobRow& row, v1::JobEvent& event);
 // The same, and appends it.
 absl::Status AddEvent(VerbContext& context, JobRow& row, v1::JobEvent event);
-absl::Status DropCheckpoint(VerbContext& context, int64_t job, int64_t step);
-// Keeps the `keep` newest checkpoints of the job.
-absl::Status DropCheckpoints(VerbContext& context, int64_t job, size_t keep);
+// What Job.step counts: "step", or "row" of an evaluation.
+const char* UnitOf(const JobRow& row);
 // For people: "begins again", or from which checkpoint.
 absl::StatusOr<std::string> HowItGoesOn(VerbContext& context, const JobRow& row);
-// ChangeState with its event. A job that is done keeps no checkpoint but the newest.
+// ChangeState with its event. Of the checkpoints of a job that is done, those stay that
+// KeepCheckpointsOfDone says.
 absl::Status SetState(VerbContext& context, JobRow& row, v1::JobState to,
                       const ChangeReason& reason);
 // A PAUSING job becomes PAUSED, at the step of its newest checkpoint. `ended`: what ended its

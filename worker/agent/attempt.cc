@@ -97,6 +97,7 @@ absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
   *run.mutable_resolved_spec() = lease_.resolved_spec();
   run.set_base_model_name(lease_.base_model_name());
   run.set_display_name(lease_.display_name());
+  run.set_allow_migration(lease_.allow_migration());
   run.set_attempt(lease_.attempt());
   run.set_base_model_sha256(lease_.base_model().sha256());
   run.set_work_directory(directory_);

@@ -172,6 +172,11 @@ TEST_F(ProgressTest, ASilentWorkerIsToldOfWithItsSilence) {
   EXPECT_EQ(Line(), "queued");
 }
 
+TEST_F(ProgressTest, WhoWatchesAPausedJobIsToldHowItGoesOn) {
+  EXPECT_EQ(Add(State(v1::JOB_STATE_PAUSED, "paused after step 7")),
+            "paused (paused after step 7); graft resume lets it go on\n");
+}
+
 TEST_F(ProgressTest, BeforeAnythingIsHeardItConnects) { EXPECT_EQ(Line(), "connecting"); }
 
 TEST_F(ProgressTest, ASilentServerIsToldOfToo) {

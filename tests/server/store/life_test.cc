@@ -179,7 +179,7 @@ TEST_P(LifeTest, ACheckpointIsAskedForUntilItIsCommitted) {
   spec.set_base_model_sha256(std::string(64, 'a'));
   ASSERT_OK(store().InsertJob(evaluation));
   ASSERT_OK(fixture_.ClaimNext(kWorker));
-  ExpectWrongState(store().CheckpointJob("jobs/j2", {}).status(), "an evaluation has no state");
+  ExpectWrongState(store().CheckpointJob("jobs/j2", {}).status(), "an evaluation saves by itself");
 }
 
 TEST_P(LifeTest, ARetryIsANewJobThatGoesOnFromTheNewestCheckpoint) {

@@ -152,6 +152,8 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaHaveTheirTimes) {
       "DROP TRIGGER count_removed_job; DROP TRIGGER queue_inserted_job; DROP TRIGGER "
       "queue_updated_job; DROP TRIGGER queue_reranked_job; DROP INDEX checkpoints_kept;"
       "ALTER TABLE checkpoints DROP COLUMN kept_since_ns;"
+      "ALTER TABLE checkpoints DROP COLUMN pinned;"
+      "ALTER TABLE checkpoints DROP COLUMN create_time_ns;"
       "DROP TABLE queue_sizes; DROP INDEX jobs_by_queue_time; DROP INDEX jobs_queue_by_needs;"
       "PRAGMA user_version = 3; ALTER TABLE jobs DROP COLUMN needs;"
       "ALTER TABLE jobs DROP COLUMN failure_place;"

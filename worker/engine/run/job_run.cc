@@ -58,11 +58,12 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   request.resume_from = run.checkpoint_directory();
   request.identity = Deterministic(FixedPart(spec));
   v1::FineTuneSpec whole = spec;
-  whole.mutable_training()
-      ->mutable_checkpoint()
-      ->clear_every_seconds();  // Earlier builds had none.
+  v1::CheckpointPolicy& policy = *whole.mutable_training()->mutable_checkpoint();
+  policy.clear_every_seconds();  // Builds that wrote this identity had neither.
+  policy.clear_keep_best();
   request.earlier_identity = Deterministic(whole);
   if (ContinuesJob(spec)) request.continues = spec.init_from();
+  request.allow_migration = run.allow_migration();
   request.libtorch = kLibTorchVersion;
   request.code_sha256 = kCodeSha256;
   return request;

@@ -78,6 +78,7 @@ struct EngineSession::Impl::FineTuneRun {
   std::unique_ptr<AdapterSet> adapter;
   TrainingData data;
   StageEvent stage;
+  Execution execution;
   // Of a full job, by name: at its end a worker may have dropped them from its cache.
   std::map<std::string, std::string> tokenizer_files;
 
@@ -140,26 +141,22 @@ struct EngineSession::Impl::FineTuneRun {
     options.fingerprint = Fingerprint(request.identity);
     options.earlier_fingerprint = Fingerprint(request.earlier_identity);
     options.continues = request.continues;
-    const c10::Device device = base->model->device();
-    options.execution = {graft::DeviceModel(device),
-                         device.is_cpu() ? CpuCapability() : "",
-                         stage.precision,
-                         stage.threads,
-                         request.libtorch,
-                         request.code_sha256};
+    options.allow_migration = request.allow_migration;
+    options.execution = execution;
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
   }
 };
 
 absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, EventSink& sink,
                                            StopToken& stop, FineTuneOutcome* outcome) {
-  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}};
+  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}, {}};
   TrainingConfig& training = run.config.training;
   GoOnAsBegun(request, &training);
   training.threads = UseThreads(training.threads);
   run.stage.device = DeviceName();
   run.stage.threads = training.threads;
   run.stage.precision = PrecisionName(ResolvePrecision(training.precision, device_));
+  run.execution = ExecutionOf(run.stage, request.libtorch, request.code_sha256);
   run.EnterStage(Stage::kLoading);
   RETURN_IF_ERROR(MakeEmptyDirectory(request.output_directory));
   RETURN_IF_ERROR(CreateDirectories(request.checkpoint_directory));

@@ -138,6 +138,16 @@ int EngineSession::Impl::UseThreads(int threads) {
   return used;
 }
 
+Execution EngineSession::Impl::ExecutionOf(const StageEvent& stage, const std::string& libtorch,
+                                           const std::string& code_sha256) const {
+  return {graft::DeviceModel(device_),
+          device_.is_cpu() ? CpuCapability() : "",
+          stage.precision,
+          stage.threads,
+          libtorch,
+          code_sha256};
+}
+
 DataContext EngineSession::Impl::MakeDataContext(const LoadedModel& base,
                                                  const std::string& cache_directory,
                                                  int64_t num_virtual_tokens, int threads) const {

@@ -56,6 +56,10 @@ class EngineSession::Impl {
   DataContext MakeDataContext(const LoadedModel& base, const std::string& cache_directory,
                               int64_t num_virtual_tokens, int threads) const;
 
+  // What is computed in this stage, by the build that these name.
+  Execution ExecutionOf(const StageEvent& stage, const std::string& libtorch,
+                        const std::string& code_sha256) const;
+
   const c10::Device device_;
   const int threads_;
   bool running_ = false;

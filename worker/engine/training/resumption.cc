@@ -1,8 +1,10 @@
 #include "worker/engine/training/resumption.h"
 
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
@@ -94,12 +96,26 @@ absl::Status CheckTensors(const TrainingState& loaded, const TrainingState& fres
 
 }  // namespace
 
+absl::StatusOr<std::string> CheckSameExecution(const Execution& then, const Execution& now,
+                                               bool allow_migration) {
+  if (!allow_migration) RETURN_IF_ERROR(CheckExecution(then, now));
+  std::vector<std::string> texts;
+  for (const auto& differences : {BindingDifferences(then, now), OtherDifferences(then, now)}) {
+    for (const Difference& each : differences) {
+      std::string text = absl::StrCat(each.what, " ", each.then, " -> ", each.now);
+      if (!absl::c_linear_search(texts, text)) texts.push_back(std::move(text));
+    }
+  }
+  return absl::StrJoin(texts, ", ");
+}
+
 absl::StatusOr<std::string> CheckContinues(const TrainingState& loaded, const TrainingState& fresh,
-                                           const StepPlan& plan) {
+                                           const StepPlan& plan, bool allow_migration) {
   if (loaded.fingerprint != fresh.fingerprint) {
     return OfAnotherRun("its spec, base model, tokenizer or number of threads are others");
   }
-  RETURN_IF_ERROR(CheckExecution(loaded.execution, fresh.execution));
+  ASSIGN_OR_RETURN(std::string changed,
+                   CheckSameExecution(loaded.execution, fresh.execution, allow_migration));
   if (loaded.optimizer != fresh.optimizer) return OfAnotherRun("another optimiser");
   if (loaded.num_rows != fresh.num_rows) return OfAnotherRun("another number of rows");
   if (loaded.names != fresh.names) return OfAnotherRun("other trained tensors");
@@ -108,12 +124,7 @@ absl::StatusOr<std::string> CheckContinues(const TrainingState& loaded, const Tr
     return OfAnotherRun("another position in the data");
   }
   RETURN_IF_ERROR(CheckTensors(loaded, fresh));
-  std::vector<std::string> differences;
-  for (const Difference& difference : OtherDifferences(loaded.execution, fresh.execution)) {
-    differences.push_back(
-        absl::StrCat(difference.what, " ", difference.then, " -> ", difference.now));
-  }
-  return absl::StrJoin(differences, ", ");
+  return changed;
 }
 
 }  // namespace graft

@@ -39,6 +39,8 @@ struct TrainerOptions {
   // Another job's checkpoint that this run goes on from, by its name; empty: none. There the
   // patience of early stopping begins anew.
   std::string continues;
+  // Goes on from a checkpoint of another execution, too, with a warning.
+  bool allow_migration = false;
 };
 
 struct TrainingResult {

@@ -112,7 +112,8 @@ absl::Status Trial::Resume() {
     loaded.fingerprint = options_.fingerprint;
   }
   if (loaded.continues != options_.continues) RETURN_IF_ERROR(BeginFrom(loaded));
-  const absl::StatusOr<std::string> changed = CheckContinues(loaded, state_, plan_);
+  const absl::StatusOr<std::string> changed =
+      CheckContinues(loaded, state_, plan_, options_.allow_migration);
   if (!changed.ok()) {
     return Annotate(changed.status(), absl::StrCat("checkpoint ", options_.resume_from));
   }

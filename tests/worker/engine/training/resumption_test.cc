@@ -377,12 +377,13 @@ TEST(ResumptionTest, CheckpointsOfOtherRunsAndBrokenOnesAreRefused) {
 }
 
 // What a checkpoint of `then` says to a run with `now`.
-absl::StatusOr<std::string> Continue(const Execution& then, const Execution& now) {
+absl::StatusOr<std::string> Continue(const Execution& then, const Execution& now,
+                                     bool allow_migration = false) {
   TrainingState loaded, fresh;
   loaded.execution = then;
   fresh.execution = now;
   loaded.num_rows = fresh.num_rows = 5;
-  return CheckContinues(loaded, fresh, MakeStepPlan(SmallOptions().config, 5));
+  return CheckContinues(loaded, fresh, MakeStepPlan(SmallOptions().config, 5), allow_migration);
 }
 
 const Execution kProcessor = {"cpu", "AVX2", "fp32", 2, "2.11.0", "aa"};
@@ -415,6 +416,17 @@ TEST(ResumptionTest, DeviceInstructionSetAndPrecisionBind) {
                 "made with device NVIDIA H200; this worker would go on with device NVIDIA H100");
   ExpectRefused(kGpu, kProcessor,
                 "made with device NVIDIA H200; this worker would go on with device cpu");
+}
+
+TEST(ResumptionTest, AJobThatMayMigrateGoesOnAnywhereAndSaysSo) {
+  EXPECT_EQ(*Continue(kGpu, kProcessor, /*allow_migration=*/true), "device NVIDIA H200 -> cpu");
+  Execution other = kProcessor;
+  other.cpu_capability = "AVX512";
+  other.precision = "bf16";
+  other.threads = 4;
+  EXPECT_EQ(*Continue(kProcessor, other, /*allow_migration=*/true),
+            "cpu_capability AVX2 -> AVX512, precision fp32 -> bf16, threads 2 -> 4");
+  EXPECT_THAT(*Continue(kGpu, kGpu, /*allow_migration=*/true), IsEmpty());
 }
 
 TEST(ResumptionTest, WhatElseDiffersIsNamed) {
