@@ -67,6 +67,34 @@ def test_the_checkpoint_of_a_full_job_is_a_model(loaded):
         assert files["again"][path] == files["whole"][path], path
 
 
+def test_an_evaluate_job_that_is_paused_goes_on_where_it_was(loaded):
+    loaded.cli("datasets", "upload", ASSETS / "data/train.jsonl", "--name", "many")
+    flags = ["--base-model", "tiny", "--data", "many", "--max-new-tokens", "24", "--threads", "1", "--max-source-tokens", "64"]
+    undisturbed = loaded.json("eval", *flags)[0]["name"]
+    loaded.wait_for(undisturbed)
+    name = loaded.json("eval", *flags)[0]["name"]
+    # 600 rows for the loss, then 128 at once for texts.
+    wait_until(lambda: step_of(loaded, name) > 760, "the second texts")
+    loaded.cli("pause", name)
+    job = loaded.wait_for(name, "PAUSED")
+    saved = int(job["step"])
+    assert saved >= 728 and job["state_reason"] == f"paused after row {saved}", job["state_reason"]
+    assert [checkpoint["step"] for checkpoint in loaded.json("checkpoints", name)] == [str(saved)]
+    loaded.kill_server()
+    loaded.start()
+    loaded.cli("resume", name)
+    job = loaded.wait_for(name)
+    assert int(job["attempts"][1]["resumed_from_step"]) == saved
+    for artifact in ("predictions.jsonl",):
+        for of in (undisturbed, name):
+            loaded.cli("artifacts", "download", of, artifact, "--to", loaded.directory / of.replace("/", "-"))
+        assert sha256_of(loaded.directory / name.replace("/", "-")) == sha256_of(loaded.directory / undisturbed.replace("/", "-"))
+    assert job["result"]["metrics"] == loaded.job(undisturbed)["result"]["metrics"]
+    assert not loaded.json("checkpoints", name), "the result takes its place"
+    refused = loaded.cli("checkpoints", name, "--download", saved, check=False)
+    assert refused.returncode == 3, refused.stderr
+
+
 def test_attempts_say_what_they_were(loaded):
     name = submit(loaded, "--method", "lora", "--max-steps", "400", "--eval-every-steps", "400", "--allow-migration", "true")
     wait_until(lambda: step_of(loaded, name) > 3, "some steps")

@@ -99,15 +99,6 @@ def test_a_paused_job_frees_its_worker_and_waits_through_a_restart(loaded):
     loaded.wait_for(name, "CANCELLED")
 
 
-def test_an_evaluate_job_is_paused_too(loaded):
-    name = loaded.json("eval", "--base-model", "tiny", "--data", "valid", "--max-new-tokens", "100")[0]["name"]
-    wait_until(lambda: loaded.state(name) in ("RUNNING", "SUCCEEDED"), "it to begin")
-    loaded.cli("pause", name)
-    loaded.wait_for(name, "PAUSED")
-    loaded.cli("resume", name)
-    loaded.wait_for(name)
-
-
 def test_a_checkpoint_that_is_asked_for_comes_and_a_cancelled_job_goes_on_from_it_as_a_retry(loaded):
     flags = [*QUICK, "--max-steps", "300", "--eval-every-steps", "300"]
     undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")

@@ -44,4 +44,17 @@ class StopAtPoll : public StopToken {
   int64_t polls_left_;
 };
 
+// From the n-th poll on it is asked to pause.
+class PauseAtPoll : public StopToken {
+ public:
+  explicit PauseAtPoll(int64_t poll) : left_(poll) {}
+  absl::Status Poll() override {
+    pulse().Beat();
+    return --left_ > 0 ? absl::OkStatus() : PausedStatus();
+  }
+
+ private:
+  int64_t left_;
+};
+
 }  // namespace graft

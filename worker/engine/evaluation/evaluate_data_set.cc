@@ -39,21 +39,35 @@ class EvaluationRun {
         counter_(LossRows(options) + total_, options.on_rows) {}
 
   absl::StatusOr<EvaluationEvent> Run() {
-    const absl::Duration start = Clock::Real().Boottime();
-    // Opened before the loss passes: meanwhile a worker may drop the file from its cache.
-    ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(options_.data, options_.config.data));
-    RETURN_IF_ERROR(AddLoss(network_, *options_.tokens, "eval/", &event_.num_loss_tokens));
-    if (options_.untuned != nullptr) {
-      int64_t tokens = 0;
-      RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/", &tokens));
+    absl::Status status = RunAll();
+    if (IsPaused(status)) {
+      if (absl::Status saved = Save(/*now=*/true); !saved.ok()) return saved;
     }
-    if (total_ > 0) RETURN_IF_ERROR(GenerateAll(rows));
-    event_.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
-    event_.is_best = true;
+    RETURN_IF_ERROR(status);
     return event_;
   }
 
  private:
+  absl::Status RunAll() {
+    const absl::Duration start = Clock::Real().Boottime();
+    // Opened before the loss passes: meanwhile a worker may drop the file from its cache.
+    ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(options_.data, options_.config.data));
+    EvaluationSums& sums = options_.record->sums();
+    RETURN_IF_ERROR(
+        AddLoss(network_, *options_.tokens, "eval/", sums.loss, &event_.num_loss_tokens));
+    if (options_.untuned != nullptr) {
+      int64_t tokens = 0;
+      RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/",
+                              sums.untuned_loss, &tokens));
+    }
+    if (total_ > 0) RETURN_IF_ERROR(GenerateAll(rows));
+    event_.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
+    event_.is_best = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status Save(bool now) { return options_.save ? options_.save(now) : absl::OkStatus(); }
+
   static int64_t RowsToGenerateFor(const EvaluateDataSetOptions& options) {
     const int64_t most = options.config.evaluation.max_samples;
     if (!options.config.data.text_field.empty()) return 0;
@@ -66,11 +80,17 @@ class EvaluationRun {
   }
 
   absl::Status AddLoss(const Gpt2Network& network, const TokenFile& tokens,
-                       const std::string& prefix, int64_t* num_tokens) {
-    counter_.BeginPass(tokens.size());
+                       const std::string& prefix, LossSum& so_far, int64_t* num_tokens) {
+    counter_.BeginPass(tokens.size(), so_far.rows);
+    absl::Status saved = absl::OkStatus();
+    const auto on_batch = [&](int64_t rows) {
+      counter_.Add(rows);
+      saved.Update(Save(/*now=*/false));
+    };
     ASSIGN_OR_RETURN(const ValidationLoss loss,
                      ComputeValidationLoss(network, tokens, options_.config.batch_size, stop_,
-                                           [this](int64_t rows) { counter_.Add(rows); }));
+                                           on_batch, &so_far));
+    RETURN_IF_ERROR(saved);
     event_.values[prefix + "loss"] = loss.loss;
     event_.values[prefix + "perplexity"] = std::exp(loss.loss);
     *num_tokens = loss.num_tokens;
@@ -78,13 +98,16 @@ class EvaluationRun {
   }
 
   absl::Status GenerateAll(RowStream& stream) {
-    counter_.BeginPass(total_);
+    counter_.BeginPass(total_, recorded_);
     ASSIGN_OR_RETURN(PredictionWriter writer, PredictionWriter::Create(options_.predictions_path));
     std::vector<DataRow> rows;
     while (done_ < total_) {
       RETURN_IF_ERROR(ReadSome(stream, &rows));
-      RETURN_IF_ERROR(GenerateSome(rows, writer));
+      ASSIGN_OR_RETURN(const auto of_networks,
+                       done_ < recorded_ ? ReadTexts(rows) : GenerateSome(rows));
+      RETURN_IF_ERROR(ScoreSome(rows, of_networks, writer));
       done_ += static_cast<int64_t>(rows.size());
+      if (done_ > recorded_) RETURN_IF_ERROR(Save(/*now=*/false));
     }
     RETURN_IF_ERROR(writer.Commit());
     if (options_.on_samples && !samples_.empty()) options_.on_samples(samples_);
@@ -109,7 +132,24 @@ class EvaluationRun {
     return absl::OkStatus();
   }
 
-  absl::Status GenerateSome(const std::vector<DataRow>& rows, PredictionWriter& writer) {
+  using Texts = std::vector<std::vector<Summary>>;  // Of each network, of each row.
+
+  // Those that the record has. It was saved between two times GenerateSome.
+  absl::StatusOr<Texts> ReadTexts(const std::vector<DataRow>& rows) {
+    Texts of_networks(options_.untuned == nullptr ? 1 : 2);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      ASSIGN_OR_RETURN(std::vector<Summary> texts, options_.record->ReadRow());
+      if (texts.size() != of_networks.size()) {
+        return absl::DataLossError("the evaluation's record has other texts than it needs");
+      }
+      for (size_t network = 0; network < texts.size(); ++network) {
+        of_networks[network].push_back(std::move(texts[network]));
+      }
+    }
+    return of_networks;
+  }
+
+  absl::StatusOr<Texts> GenerateSome(const std::vector<DataRow>& rows) {
     // With the untuned model's, a row is done when it has two texts.
     const int64_t texts_a_row = options_.untuned == nullptr ? 1 : 2;
     int64_t texts = 0;
@@ -121,7 +161,17 @@ class EvaluationRun {
                                     }};
     std::vector<const Gpt2Network*> networks = {&network_};
     if (options_.untuned != nullptr) networks.push_back(options_.untuned);
-    ASSIGN_OR_RETURN(const auto of_networks, Summarise(networks, options, rows, done_, stop_));
+    ASSIGN_OR_RETURN(Texts of_networks, Summarise(networks, options, rows, done_, stop_));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::vector<const Summary*> texts;
+      for (const std::vector<Summary>& of_network : of_networks) texts.push_back(&of_network[i]);
+      options_.record->Add(texts);
+    }
+    return of_networks;
+  }
+
+  absl::Status ScoreSome(const std::vector<DataRow>& rows, const Texts& of_networks,
+                         PredictionWriter& writer) {
     const std::vector<Summary>& summaries = of_networks[0];
     for (size_t i = 0; i < rows.size(); ++i) {
       stop_.pulse().Beat();
@@ -164,8 +214,9 @@ class EvaluationRun {
   const EvaluateDataSetOptions& options_;
   const EvaluationConfig& evaluation_;
   StopToken& stop_;
-  const int64_t total_;  // Rows to generate for.
-  int64_t done_ = 0;     // Of them.
+  const int64_t total_;                                    // Rows to generate for.
+  int64_t done_ = 0;                                       // Of them.
+  const int64_t recorded_ = options_.record->sums().rows;  // Of them, before this began.
   RowCounter counter_;
   const RougeOptions rouge_options_{evaluation_.use_stemmer};
   RougeTable table_, lead3_table_, oracle_table_, untuned_table_;

@@ -15,9 +15,11 @@ class RowCounter {
   RowCounter(int64_t total, std::function<void(const RowsEvent&)> tell) : tell_(std::move(tell)) {
     rows_.total = total;
   }
-  void BeginPass(int64_t rows) {
-    rows_.pass_begin = rows_.done;
+  // `already` of its rows are done and take no time.
+  void BeginPass(int64_t rows, int64_t already = 0) {
     rows_.pass_end = rows_.done + rows;
+    rows_.done += already;
+    rows_.pass_begin = rows_.done;
     Tell();
   }
   void Add(int64_t rows) {

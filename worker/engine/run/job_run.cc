@@ -109,6 +109,12 @@ absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoE
   request.data = {run.validation_file(), spec.data().validation_sha256(), spec.data().validation()};
   request.cache_directory = run.cache_directory();
   request.artifacts_directory = JoinPath(run.work_directory(), "artifacts");
+  request.checkpoint_directory = JoinPath(run.work_directory(), "checkpoints");
+  request.resume_from = run.checkpoint_directory();
+  request.identity = Deterministic(spec);
+  request.allow_migration = run.allow_migration();
+  request.libtorch = kLibTorchVersion;
+  request.code_sha256 = kCodeSha256;
   ASSIGN_OR_RETURN(EvaluateOutcome outcome, session.Evaluate(request, sink, stop));
   v1::JobResult& result = *finished->mutable_result();
   result.mutable_metrics()->insert(outcome.result.values.begin(), outcome.result.values.end());

@@ -44,10 +44,9 @@ void ProgressMeter::OnRows(const RowsEvent& event, absl::Duration now) {
   rows_ = event;
   progress_.set_stage_done(event.done);
   progress_.set_stage_total(event.total);
-  // An evaluate job's steps are the rows of its last pass: those that have their text.
-  if (total_steps_ == 0 && event.pass_end == event.total) {
-    progress_.set_step(event.done - event.pass_begin);
-    progress_.set_total_steps(event.total - event.pass_begin);
+  if (total_steps_ == 0) {  // An evaluate job's steps are its rows.
+    progress_.set_step(event.done);
+    progress_.set_total_steps(event.total);
   }
   Reckon(now);
 }

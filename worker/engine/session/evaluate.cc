@@ -1,22 +1,105 @@
 #include <c10/core/GradMode.h>
 
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "worker/engine/evaluation/evaluate_data_set.h"
+#include "worker/engine/evaluation/evaluation_record.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
+#include "worker/engine/training/checkpoints.h"
+#include "worker/engine/training/resumption.h"
 
 namespace graft {
+namespace {
+
+constexpr absl::Duration kSaveInterval = absl::Minutes(1);
+// The checkpoint whose files are being fetched, and the one that is written.
+constexpr int64_t kKeepLast = 2;
+
+// Threads and a precision that `auto` chose are what they were when the evaluation began.
+void GoOnAsBegun(const EvaluateRequest& request, EvaluateConfig* config) {
+  if (request.resume_from.empty()) return;
+  // A checkpoint that cannot be read is refused when the evaluation goes on from it.
+  const absl::StatusOr<Execution> begun = ReadEvaluationExecution(request.resume_from);
+  if (!begun.ok()) return;
+  const bool was_fp32 = begun->precision == PrecisionName(c10::ScalarType::Float);
+  if (config->precision == Precision::kAuto && was_fp32) config->precision = Precision::kFp32;
+  if (config->threads == 0) config->threads = begun->threads;
+}
+
+// The record that the evaluation goes on from, or a new one like `fresh`.
+absl::StatusOr<EvaluationRecord> OpenRecord(const EvaluateRequest& request, EvaluationSums fresh,
+                                            EventSink& sink) {
+  if (request.resume_from.empty()) return EvaluationRecord(std::move(fresh));
+  ASSIGN_OR_RETURN(EvaluationRecord record,
+                   EvaluationRecord::Open(request.resume_from, fresh.fingerprint));
+  const absl::StatusOr<std::string> changed =
+      CheckSameExecution(record.sums().execution, fresh.execution, request.allow_migration);
+  if (!changed.ok()) {
+    return Annotate(changed.status(), absl::StrCat("checkpoint ", request.resume_from));
+  }
+  if (!changed->empty()) {
+    sink.OnWarning("NOT_BIT_EXACT",
+                   absl::StrCat("goes on from row ", record.sums().rows, " with ", *changed,
+                                ": the last bits may differ from those of a run without it"));
+  }
+  record.sums().execution = fresh.execution;
+  return record;
+}
+
+int64_t RowsDone(const EvaluationSums& sums) {
+  return sums.loss.rows + sums.untuned_loss.rows + sums.rows;
+}
+
+// Saves an evaluation's record, when it is time.
+class RecordSaver {
+ public:
+  RecordSaver(std::string directory, EvaluationRecord& record, EventSink& sink, Pulse& pulse)
+      : directory_(std::move(directory)),
+        record_(record),
+        sink_(sink),
+        pulse_(pulse),
+        saved_rows_(RowsDone(record.sums())) {}
+
+  absl::Status Save(bool now) {
+    const int64_t rows = RowsDone(record_.sums());
+    const absl::Duration time = Clock::Real().Boottime();
+    if (directory_.empty() || rows == saved_rows_) return absl::OkStatus();
+    if (!now && time - saved_at_ < kSaveInterval) return absl::OkStatus();
+    CheckpointEvent event;
+    event.step = rows;
+    event.directory = JoinPath(directory_, absl::StrCat(rows));
+    ASSIGN_OR_RETURN(event.files, record_.Save(event.directory, pulse_));
+    event.execution = record_.sums().execution;
+    saved_rows_ = rows;
+    saved_at_ = Clock::Real().Boottime();
+    sink_.OnCheckpoint(event);
+    return RemoveOldCheckpoints(directory_, rows, kKeepLast, "");
+  }
+
+ private:
+  const std::string directory_;  // Empty: nothing is saved.
+  EvaluationRecord& record_;
+  EventSink& sink_;
+  Pulse& pulse_;
+  int64_t saved_rows_;
+  absl::Duration saved_at_ = Clock::Real().Boottime();
+};
+
+}  // namespace
 
 absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, EventSink& sink,
                                            StopToken& stop, EvaluateOutcome* outcome) {
   const c10::NoGradGuard no_grad;
   const absl::Duration start = Clock::Real().Boottime();
   EvaluateConfig config = request.config;
+  GoOnAsBegun(request, &config);
   config.threads = UseThreads(config.threads);
   StageEvent stage;
   stage.device = DeviceName();
@@ -54,12 +137,23 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   options.predictions_path = JoinPath(request.artifacts_directory, "predictions.jsonl");
   options.on_rows = [&](const RowsEvent& rows) { sink.OnRows(rows); };
   options.on_samples = [&](const std::vector<SampleTextEvent>& texts) { sink.OnSamples(0, texts); };
+  const std::string fingerprint =
+      Sha256Hex(absl::StrCat(stage.threads, "\n", base->tokenizer_sha256, "\n", request.identity));
+  const Execution execution = ExecutionOf(stage, request.libtorch, request.code_sha256);
+  ASSIGN_OR_RETURN(EvaluationRecord record,
+                   OpenRecord(request, {fingerprint, execution, {}, {}, 0}, sink));
+  options.record = &record;
+  RecordSaver saver(request.checkpoint_directory, record, sink, stop.pulse());
+  options.save = [&](bool now) { return saver.Save(now); };
   stage.stage = Stage::kEvaluating;
   stage.trainable_parameters = adapter ? adapter->num_trained_parameters() : 0;
   stage.total_parameters = base->model->num_parameters();
   sink.OnStage(stage);
   ASSIGN_OR_RETURN(outcome->result, EvaluateDataSet(network, options, stop));
   sink.OnEvaluation(outcome->result);
+  if (!request.checkpoint_directory.empty()) {
+    RETURN_IF_ERROR(RemoveTree(request.checkpoint_directory));
+  }
   if (FileExists(options.predictions_path)) outcome->files = {"predictions.jsonl"};
   outcome->trainable_parameters = stage.trainable_parameters;
   outcome->device = DescribeDevice(device_);

@@ -79,6 +79,13 @@ struct EvaluateRequest {
   DataSetFile data;
   std::string cache_directory;
   std::string artifacts_directory;  // Made; predictions.jsonl goes here.
+  // As of FineTuneRequest: checkpoints go to {rows done}/, every minute. Empty: none are made.
+  std::string checkpoint_directory;
+  std::string resume_from;
+  std::string identity;
+  bool allow_migration = false;
+  std::string libtorch;
+  std::string code_sha256;
 };
 
 struct EvaluateOutcome {

@@ -19,6 +19,7 @@
 #include "common/formats/safetensors.h"
 #include "worker/engine/failure.h"
 #include "worker/engine/gpt2/tensor_io.h"
+#include "worker/engine/training/execution_json.h"
 
 namespace graft {
 namespace {
@@ -121,13 +122,7 @@ Json FromState(const TrainingState& state) {
   json.update({{"format", kFormat},
                {"fingerprint", state.fingerprint},
                {"continues", state.continues},
-               {"execution",
-                {{"device", state.execution.device},
-                 {"cpu_capability", state.execution.cpu_capability},
-                 {"precision", state.execution.precision},
-                 {"threads", state.execution.threads},
-                 {"libtorch", state.execution.libtorch},
-                 {"code_sha256", state.execution.code_sha256}}},
+               {"execution", ExecutionToJson(state.execution)},
                {"optimizer", state.optimizer},
                {"step", state.step},
                {"updates", state.updates},
@@ -140,24 +135,13 @@ Json FromState(const TrainingState& state) {
   return json;
 }
 
-Execution ToExecution(const Json& json) {
-  Execution execution;
-  execution.device = json.at("device");
-  execution.cpu_capability = json.value("cpu_capability", "");
-  execution.precision = json.at("precision");
-  execution.threads = json.value("threads", 0);
-  execution.libtorch = json.value("libtorch", "");
-  execution.code_sha256 = json.value("code_sha256", "");
-  return execution;
-}
-
 TrainingState ToState(const Json& json) {
   TrainingState state;
   ToEvaluations(json, state);
   state.fingerprint = json.at("fingerprint");
   state.has_whole_fingerprint = json.at("format") <= kLastWithWholeFingerprint;
   state.continues = json.value("continues", "");
-  state.execution = ToExecution(json.at("execution"));
+  state.execution = ExecutionFromJson(json.at("execution"));
   state.optimizer = json.at("optimizer");
   state.step = json.at("step");
   state.updates = json.at("updates");
@@ -401,7 +385,7 @@ absl::StatusOr<TrainingState> LoadTrainingState(const std::string& directory, Pu
 absl::StatusOr<Execution> ReadExecution(const std::string& directory) {
   Execution execution;
   RETURN_IF_ERROR(ReadStateJson(
-      directory, [&](const Json& json) { execution = ToExecution(json.at("execution")); }));
+      directory, [&](const Json& json) { execution = ExecutionFromJson(json.at("execution")); }));
   return execution;
 }
 

@@ -16,7 +16,8 @@ namespace graft {
 absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
                                                      const ExampleSource& source,
                                                      int64_t batch_size, StopToken& stop,
-                                                     const std::function<void(int64_t)>& on_rows) {
+                                                     const std::function<void(int64_t)>& on_rows,
+                                                     LossSum* so_far) {
   c10::NoGradGuard no_grad;
   std::vector<int64_t> order(source.size());
   std::iota(order.begin(), order.end(), 0);
@@ -24,26 +25,27 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
     return source.Get(a).ids.size() < source.Get(b).ids.size();
   });
   const int64_t prompt = network.num_prompt_rows();
-  ValidationLoss result;
-  double sum = 0;
-  for (size_t begin = 0; begin < order.size(); begin += batch_size) {
+  LossSum of_this_call;
+  LossSum& done = so_far == nullptr ? of_this_call : *so_far;
+  while (done.rows < source.size()) {
     RETURN_IF_ERROR(stop.Poll());
+    const auto begin = static_cast<size_t>(done.rows);
     const size_t count = std::min<size_t>(batch_size, order.size() - begin);
     const Batch batch =
         MakeBatch(source, std::span(order).subspan(begin, count), prompt, network.device());
     if (batch.num_labels() > 0) {
       const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
-      sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
-      result.num_tokens += batch.num_labels();
+      done.sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
+      done.num_tokens += batch.num_labels();
     }
+    done.rows += static_cast<int64_t>(count);
     if (on_rows) on_rows(static_cast<int64_t>(count));
   }
-  if (result.num_tokens == 0) {
+  if (done.num_tokens == 0) {
     return absl::InvalidArgumentError(
         "the validation set has no label: in no row a target's token follows another token");
   }
-  result.loss = sum / static_cast<double>(result.num_tokens);
-  return result;
+  return ValidationLoss{done.sum / static_cast<double>(done.num_tokens), done.num_tokens};
 }
 
 }  // namespace graft

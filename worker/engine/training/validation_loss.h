@@ -15,12 +15,20 @@ struct ValidationLoss {
   int64_t num_tokens = 0;
 };
 
+// What a pass has summed up so far.
+struct LossSum {
+  double sum = 0;  // Of the label tokens' losses.
+  int64_t num_tokens = 0;
+  int64_t rows = 0;  // Rows that are done, in the pass's order.
+};
+
 // Loss over a whole data set in evaluation mode, without gradients. Rows go in order of length,
 // batch_size at a time; the result does not depend on the seed. CANCELLED by `stop`, which is asked
 // before every batch; INVALID_ARGUMENT when there is no label at all. `on_rows` (may be empty) is
-// told after each batch how many rows it had.
+// told after each batch how many rows it had. The pass goes on from `so_far`, where one is given
+// (its rows are whole batches), and keeps it up to date: in parts it has the same bits as in one.
 absl::StatusOr<ValidationLoss> ComputeValidationLoss(
     const Gpt2Network& network, const ExampleSource& source, int64_t batch_size, StopToken& stop,
-    const std::function<void(int64_t)>& on_rows = {});
+    const std::function<void(int64_t)>& on_rows = {}, LossSum* so_far = nullptr);
 
 }  // namespace graft

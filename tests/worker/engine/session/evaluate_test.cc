@@ -82,6 +82,101 @@ TEST_F(EvaluateTest, AnEvaluationTellsTheRowsOfEachOfItsPasses) {
   EXPECT_EQ(passes, (std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {5, 10}, {10, 15}}));
 }
 
+TEST_F(EvaluateTest, AnEvaluationThatWasPausedAnywhereHasTheBitsOfOneThatWasNot) {
+  FineTune(LoraRequest());
+  EvaluateRequest request = MakeEvaluateRequest(Path("out"));
+  request.data = WriteRows("many.jsonl", 18);
+  request.config.evaluation.generation_batch_size = 1;  // Texts are saved eight at a time.
+  request.config.evaluation.sample_events = 16;
+  request.config.evaluation.oracle_baseline = true;
+  request.identity = "spec";
+  RecordingSink whole_sink;
+  const auto whole = session_->Evaluate(request, whole_sink, stop_);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const std::string predictions = ReadWhole(Path("artifacts/predictions.jsonl"));
+  request.checkpoint_directory = Path("checkpoints");
+
+  int64_t went_on_with_texts = 0, pauses = 0;
+  for (int64_t poll = 1;; poll += 3) {
+    RecordingSink first, second;
+    PauseAtPoll pause(poll);
+    request.resume_from.clear();
+    const auto paused = session_->Evaluate(request, first, pause);
+    if (paused.ok()) break;
+    ++pauses;
+    ASSERT_TRUE(IsPaused(paused.status())) << paused.status();
+    ASSERT_LE(first.checkpoints.size(), 1u);
+    if (!first.checkpoints.empty()) {
+      EXPECT_EQ(first.checkpoints[0].files.size(), 1u);
+      went_on_with_texts += first.checkpoints[0].step > 36;  // Two losses of 18 rows.
+      request.resume_from = Path("begun");
+      ASSERT_TRUE(RemoveTree(request.resume_from).ok());
+      ASSERT_TRUE(RenameAndSync(first.checkpoints[0].directory, request.resume_from).ok());
+    }
+    const auto rest = session_->Evaluate(request, second, stop_);
+    ASSERT_TRUE(rest.ok()) << rest.status();
+    EXPECT_EQ(rest->result.values, whole->result.values) << poll;
+    EXPECT_EQ(rest->result.samples_sha256, whole->result.samples_sha256);
+    EXPECT_EQ(rest->result.num_loss_tokens, whole->result.num_loss_tokens);
+    EXPECT_EQ(rest->result.truncated_sources, whole->result.truncated_sources);
+    EXPECT_EQ(ReadWhole(Path("artifacts/predictions.jsonl")), predictions);
+    ASSERT_EQ(second.samples.size(), 1u);
+    EXPECT_EQ(second.samples[0].second.size(), 16u);
+    if (!first.checkpoints.empty()) {  // What was done is not done again.
+      EXPECT_EQ(second.rows.back().done, second.rows.back().total);
+      EXPECT_LT(second.rows.size(), whole_sink.rows.size());
+    }
+    EXPECT_FALSE(DirectoryExists(request.checkpoint_directory)) << "the result takes its place";
+  }
+  EXPECT_GT(pauses, 20);
+  EXPECT_GT(went_on_with_texts, 5);
+}
+
+TEST_F(EvaluateTest, APausedEvaluationMayBePausedAgain) {
+  EvaluateRequest request = MakeEvaluateRequest("");
+  request.data = WriteRows("many.jsonl", 18);
+  request.config.evaluation.generation_batch_size = 1;
+  const auto whole = session_->Evaluate(request, recorder_, stop_);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  request.checkpoint_directory = Path("checkpoints");
+  int attempts = 1;
+  absl::StatusOr<EvaluateOutcome> outcome;
+  for (int64_t done = 0;; ++attempts) {
+    ASSERT_LT(attempts, 100);
+    RecordingSink sink;
+    PauseAtPoll pause(45);
+    outcome = session_->Evaluate(request, sink, pause);
+    if (outcome.ok()) break;
+    ASSERT_FALSE(sink.checkpoints.empty());
+    EXPECT_GT(sink.checkpoints.back().step, done);
+    done = sink.checkpoints.back().step;
+    request.resume_from = sink.checkpoints.back().directory;
+  }
+  EXPECT_GT(attempts, 2);
+  EXPECT_EQ(outcome->result.values, whole->result.values);
+}
+
+TEST_F(EvaluateTest, ACheckpointOfAnotherEvaluationOrABrokenOneIsRefused) {
+  EvaluateRequest request = MakeEvaluateRequest("");
+  request.checkpoint_directory = Path("checkpoints");
+  request.identity = "spec";
+  PauseAtPoll pause(3);
+  ASSERT_TRUE(IsPaused(session_->Evaluate(request, recorder_, pause).status()));
+  request.resume_from = recorder_.checkpoints.back().directory;
+  request.identity = "another spec";
+  const absl::Status other = session_->Evaluate(request, recorder_, stop_).status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(other.message(), testing::HasSubstr("is of another evaluation"));
+  request.identity = "spec";
+  const std::string path = request.resume_from + "/evaluation.jsonl";
+  ASSERT_TRUE(WriteFileAtomically(path, "{\"format\":1}\n").ok());
+  EXPECT_EQ(session_->Evaluate(request, recorder_, stop_).status().code(),
+            absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(RemoveFile(path).ok());
+  EXPECT_EQ(session_->Evaluate(request, recorder_, stop_).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
 TEST_F(EvaluateTest, TheUntunedModelIsEvaluatedWithoutAdapter) {
   EvaluateRequest request = MakeEvaluateRequest("");
   const auto outcome = session_->Evaluate(request, recorder_, stop_);

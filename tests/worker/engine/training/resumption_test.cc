@@ -239,19 +239,6 @@ TEST_P(KilledWriteTest, AtEveryWriteAndRename) {
   });
 }
 
-// From the n-th poll on it is asked to pause.
-class PauseAtPoll : public StopToken {
- public:
-  explicit PauseAtPoll(int64_t poll) : left_(poll) {}
-  absl::Status Poll() override {
-    pulse().Beat();
-    return --left_ > 0 ? absl::OkStatus() : PausedStatus();
-  }
-
- private:
-  int64_t left_;
-};
-
 TEST_P(KilledRunTest, PausedAtEveryMicroBatchAndEveryBatchOfAnEvaluation) {
   KillEverywhere("paused at poll", [&](int64_t place, std::unique_ptr<UploadingSink>& before) {
     PauseAtPoll stop(place);
