@@ -16,6 +16,7 @@
 #include "common/base/descriptor_limit.h"
 #include "common/base/file.h"
 #include "common/base/process_lock.h"
+#include "common/base/service_manager.h"
 #include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "common/telemetry/exposer.h"
@@ -143,6 +144,12 @@ std::unique_ptr<AdminServer> StartAdminServer(const std::string& data, Operation
   return nullptr;
 }
 
+// For the watchdog: what keeps the service alive has come round. An answer that is an error is one.
+void ProveProgress(JobStore& store, RpcServer& rpc) {
+  store.Ping().IgnoreError();
+  rpc.AwaitScheduler();
+}
+
 // Of --stop-seconds; the rest is for what is cancelled then, and for closing the store.
 constexpr double kShareForServing = 0.8;
 
@@ -161,6 +168,7 @@ void StopServing(const ServerFlags& flags, bool stop_workers, LocalWorkers& work
 }  // namespace
 
 absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
+  const ServiceManager manager = ServiceManager::FromEnvironment();
   RETURN_IF_ERROR(CompleteServerFlags(flags));
   if (!flags.on_job_end.empty()) RETURN_IF_ERROR(CheckJobEndProgram(flags.on_job_end));
   RETURN_IF_ERROR(StartLog(flags));
@@ -211,9 +219,16 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
        {"artifacts", flags.artifacts},
        {"version", kVersion}});
 
+  manager.Ready(absl::StrCat("at ", rpc->address()));
+  std::optional<Watchdog> watchdog;
+  watchdog.emplace(
+      manager, [&] { ProveProgress(*store, *rpc); }, Clock::Real());
+
   const int signal = WaitForEnd(signals, flags.log_file, [&] { workers->ReopenLogs(); });
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
   exit_deadline.emplace(Clock::Real(), absl::Seconds(flags.stop_seconds));
+  manager.Stopping();
+  watchdog.reset();
   // SIGUSR1 is for the workers, and comes to all where Slurm takes the machine away.
   const bool stop_workers = signal == SIGINT || signal == SIGUSR1 || flags.stop_workers;
   admin = nullptr;

@@ -68,6 +68,8 @@ class RpcServer {
   const std::string& address() const { return address_; }
   const std::string& worker_address() const { return worker_address_; }
   ServiceContext& context() { return context_; }
+  // Blocks until the scheduler has made a whole round. Not during or after Stop.
+  void AwaitScheduler() { scheduler_loop_->AwaitTick(); }
 
   // Drains: health says NOT_SERVING, nothing more is leased, streams end with UNAVAILABLE, running
   // calls may end within `grace` and are cancelled then. Blocks until all of them are over. Safe to

@@ -26,6 +26,7 @@ SchedulerLoop::~SchedulerLoop() {
     MutexLock lock(mutex_);
     closing_ = true;
     woken_.NotifyAll();
+    ticked_.NotifyAll();
   }
   thread_.join();
 }
@@ -34,6 +35,14 @@ void SchedulerLoop::Wake() {
   MutexLock lock(mutex_);
   wake_ = true;
   woken_.NotifyAll();
+}
+
+void SchedulerLoop::AwaitTick() {
+  MutexLock lock(mutex_);
+  const int64_t wanted = begun_ticks_ + 1;
+  wake_ = true;
+  woken_.NotifyAll();
+  while (ended_ticks_ < wanted && !closing_) ticked_.Wait(mutex_);
 }
 
 void SchedulerLoop::Run() {
@@ -45,10 +54,14 @@ void SchedulerLoop::Run() {
       }
       if (closing_) return;
       wake_ = false;
+      ++begun_ticks_;
     }
     const Upkeep upkeep = scheduler_.Tick();
     next = upkeep.next;
     on_upkeep_(upkeep);
+    MutexLock lock(mutex_);
+    ended_ticks_ = begun_ticks_;
+    ticked_.NotifyAll();
   }
 }
 

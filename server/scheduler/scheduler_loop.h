@@ -3,6 +3,7 @@
 // The thread that runs a Scheduler: it sleeps until the next lease or back-off ends, or a job
 // changes its state.
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -25,6 +26,8 @@ class SchedulerLoop {
 
   // Ticks soon: for a clock that only tests move.
   void Wake();
+  // Blocks until a whole Tick has been made that began after the call (or the loop ends).
+  void AwaitTick() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   void Run();
@@ -34,8 +37,11 @@ class SchedulerLoop {
   const std::function<void(const Upkeep&)> on_upkeep_;
   Mutex mutex_;
   CondVar woken_;
+  CondVar ticked_;
   bool wake_ ABSL_GUARDED_BY(mutex_) = true;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t begun_ticks_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t ended_ticks_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<Subscription> subscription_;
   std::thread thread_;
 };

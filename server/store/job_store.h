@@ -355,6 +355,8 @@ class JobStore : public StoreOperations {
   // How long servers have run on the store: boottime, kept over restarts as far as it was saved. No
   // clock that people set moves it. Ages count on it.
   virtual absl::Duration RunningTime() const = 0;
+  // Stores nothing: comes back when whoever writes has come to it.
+  virtual absl::Status Ping() = 0;
   // To be called once a minute and at the end.
   virtual absl::Status SaveRunningTime() = 0;
   // Blobs that were noted as unnamed, by hash, until they are forgotten. Noting one again replaces

@@ -299,6 +299,9 @@ class TransactionalStore : public JobStore {
   absl::Duration RunningTime() const override {
     return identity_.running_time + (options_.clock->Boottime() - opened_);
   }
+  absl::Status Ping() override {
+    return WriteStatus([](VerbContext&) { return absl::OkStatus(); });
+  }
   absl::Status SaveRunningTime() override {
     return WriteStatus([](VerbContext& context) {
       return context.tables.UpdateRunningTime(context.running_time);

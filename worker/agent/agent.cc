@@ -290,7 +290,10 @@ bool Agent::welcomed() {
 }
 
 void Agent::SendHeartbeats() {
-  while (!silent_.WaitFor(heartbeat_interval())) SendHeartbeat();
+  while (!silent_.WaitFor(heartbeat_interval())) {
+    SendHeartbeat();
+    if (options_.on_heartbeat) options_.on_heartbeat();
+  }
 }
 
 void Agent::SendHeartbeat() {

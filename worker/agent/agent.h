@@ -53,6 +53,9 @@ class Agent {
     absl::Duration least_hang_time = absl::Minutes(5);
     // An engine that has nothing to do is ended after so long.
     absl::Duration engine_idle = absl::Minutes(5);
+    // Called after each round of heartbeats, whether the server heard it or not, on the thread that
+    // sends them; must be quick. Optional.
+    std::function<void()> on_heartbeat;
   };
   // `launcher`, `clock` and `metrics` must outlive it.
   Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLauncher& launcher,

@@ -21,6 +21,7 @@
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/process_lock.h"
+#include "common/base/service_manager.h"
 #include "common/base/signals.h"
 #include "common/base/status_macros.h"
 #include "common/base/usable_cores.h"
@@ -110,6 +111,7 @@ class LaterSignals {
 };
 
 absl::Status Serve(const Flags& flags) {
+  const ServiceManager manager = ServiceManager::FromEnvironment();
   // Before there is any other thread, and before the server can find this process.
   const ProgramSignals signals({SIGUSR1});
   LogOptions log;
@@ -140,6 +142,9 @@ absl::Status Serve(const Flags& flags) {
                                : std::max(1, UsableCores() / (flags.slots * flags.machine_workers));
   options.slots = flags.slots;
   options.state_directory = flags.state;
+  options.on_heartbeat = [&manager] {
+    if (manager.watchdog() < absl::InfiniteDuration()) manager.Alive();
+  };
   options.cache_max_bytes = static_cast<int64_t>(flags.cache_gb * 1e9);
 
   MetricRegistry metrics;
@@ -160,8 +165,10 @@ absl::Status Serve(const Flags& flags) {
        {"slots", absl::StrCat(flags.slots)},
        {"device", device.described},
        {"engine_threads", absl::StrCat(options.engine_threads)}});
+  manager.Ready(absl::StrCat("for ", flags.server));
   const int signal = WaitForEnd(signals, flags.log_file);
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
+  manager.Stopping();
   agent.Leave(PatienceAfter(signal, flags));
   const LaterSignals later(signals, flags, agent);
   agent.Stop();

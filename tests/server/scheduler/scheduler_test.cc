@@ -1,5 +1,6 @@
 #include "server/scheduler/scheduler.h"
 
+#include <atomic>
 #include <set>
 #include <thread>
 
@@ -368,6 +369,16 @@ TEST_F(SchedulerTest, LoopTicksWhenADeadlineIsSet) {
   ASSERT_OK(store().UpdateJob("jobs/j1", update, {}));
   MutexLock lock(mutex);
   while (next != absl::Seconds(7)) changed.Wait(mutex);
+}
+
+TEST_F(SchedulerTest, AwaitedTicksAreWholeAndBeginAfterTheCall) {
+  std::atomic<int> ended = 0;
+  SchedulerLoop loop(store(), fixture_.clock(), scheduler_, [&](const Upkeep&) { ++ended; });
+  for (int i = 0; i < 20; ++i) {
+    const int before = ended;
+    loop.AwaitTick();
+    EXPECT_GT(ended, before);
+  }
 }
 
 TEST_F(SchedulerTest, LoopTicksWhenAJobIsQueuedAndWhenItsLeaseEnds) {

@@ -3,9 +3,13 @@
 #include <sqlite3.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 
+#include "common/base/service_manager.h"
+#include "common/base/stop_signal.h"
 #include "server/store/schema.h"
+#include "tests/fakes/notify_socket.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -244,6 +248,36 @@ TEST_F(SqliteTest, RefusedWriteInAGroupLeavesTheOthersAlone) {
   EXPECT_THAT(store().ListJobs({})->items, SizeIs(1));
 }
 
+TEST_F(SqliteTest, AWriterThatIsStuckSilencesTheWatchdog) {
+  NotifySocket socket(JoinPath(fixture_.root(), "notify"));
+  ::setenv("WATCHDOG_USEC", "3000000", 1);
+  const ServiceManager manager = ServiceManager::FromEnvironment();
+  std::atomic<bool> stuck = false;
+  StopSignal go_on;
+  fixture_.options().on_commit = [&](absl::Duration, int) {
+    stuck = true;
+    while (!go_on.WaitFor(absl::Seconds(1))) {
+    }
+  };
+  fixture_.Reopen();
+  FakeClock clock;
+  std::atomic<int> asked = 0;
+  const auto prove = [&] {
+    ++asked;
+    EXPECT_OK(store().Ping());
+  };
+  const Watchdog watchdog(manager, prove, clock);
+  EXPECT_EQ(socket.Next(), "WATCHDOG=1");
+  std::thread writer([&] { fixture_.Submit(); });
+  while (!stuck) std::this_thread::yield();
+  clock.Advance(absl::Seconds(1));
+  while (asked < 2) std::this_thread::yield();
+  EXPECT_EQ(socket.NextNow(), "");
+  go_on.Stop();
+  writer.join();
+  EXPECT_EQ(socket.Next(), "WATCHDOG=1");
+}
+
 TEST_F(SqliteTest, RenewalsAndRefusalsWriteNothing) {
   const LeaseRef lease = fixture_.Start(kWorker);
   std::atomic<int> commits = 0;
@@ -251,6 +285,7 @@ TEST_F(SqliteTest, RenewalsAndRefusalsWriteNothing) {
   fixture_.Reopen();
   EXPECT_TRUE((*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0].held);
   EXPECT_FALSE(store().CancelJob("none", {}).ok());
+  EXPECT_OK(store().Ping());
   EXPECT_THAT(*store().ExpireLeases(), IsEmpty());
   EXPECT_EQ(commits, 0);
 }
