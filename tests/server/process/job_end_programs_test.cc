@@ -167,8 +167,9 @@ TEST_F(JobEndProgramsTest, OneThatHangsIsEndedAndHoldsUpNoOther) {
   ASSERT_TRUE(WaitUntil([&] { return Ran().size() == 1; }));
   ASSERT_TRUE(WriteFileAtomically(directory_.Path("go"), "").ok());
   End();
-  ASSERT_TRUE(WaitUntil([&] { return Count("ok") == 1; }));
+  ASSERT_TRUE(WaitUntil([&] { return store_->MarkedEnds(10)->size() == 1; }));
   EXPECT_THAT(*store_->MarkedEnds(10), ElementsAre(hangs));
+  EXPECT_EQ(Count("ok"), 1);
   clock_.Advance(options_.limit);
   ASSERT_TRUE(NobodyWaits());
   EXPECT_EQ(Count("timeout"), 1);
