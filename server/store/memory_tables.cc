@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
@@ -219,6 +220,8 @@ absl::StatusOr<std::vector<int64_t>> MemoryTables::ListDoneBefore(absl::Duration
     const absl::Duration since = entry.row.done_since.value_or(running_time);
     if (since >= running_time || (entry.row.end_marked && !with_marked_ends)) continue;
     if (*FindUser({ResourceKind::kJob, entry.row.job.name()})) continue;
+    const auto is_pinned = [](const auto& checkpoint) { return checkpoint.second.pinned; };
+    if (absl::c_any_of(entry.checkpoints, is_pinned)) continue;
     done.insert({since, number});
   }
   std::vector<int64_t> numbers;

@@ -17,7 +17,9 @@ constexpr char kListDone[] =
     "WHERE owner = 'default' AND done_since_ns IS NOT NULL AND done_since_ns < ?1 "
     "AND (?3 OR end_marked = 0) "
     "AND NOT EXISTS (SELECT 1 FROM job_uses WHERE job_uses.owner = 'default' AND kind = 4 "
-    "AND name = 'jobs/' || jobs.id) ORDER BY done_since_ns, number LIMIT ?2";
+    "AND name = 'jobs/' || jobs.id) "
+    "AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE job = number AND pinned = 1) "
+    "ORDER BY done_since_ns, number LIMIT ?2";
 static_assert(static_cast<int>(ResourceKind::kJob) == 4);
 
 constexpr char kListMarkedEnds[] =

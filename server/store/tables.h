@@ -175,8 +175,9 @@ class Tables {
   };
   // Of jobs that are not done and have one, the earliest first.
   virtual absl::StatusOr<std::vector<JobDeadline>> ListDeadlines(int limit) = 0;
-  // Numbers of those that have been done since before this time and that no job which is not done
-  // uses, the longest first; those whose end is marked only if they are wanted.
+  // Numbers of those that have been done since before this time, that no job which is not done
+  // uses, and of which no checkpoint is pinned, the longest first; those whose end is marked only
+  // if they are wanted.
   virtual absl::StatusOr<std::vector<int64_t>> ListDoneBefore(absl::Duration running_time,
                                                               bool with_marked_ends, int limit) = 0;
   // Names of jobs whose end is marked, the first that ended first.

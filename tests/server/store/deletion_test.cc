@@ -221,6 +221,18 @@ TEST_P(RetentionTest, NoDateMakesAJobOld) {
   EXPECT_THAT(Prune(), SizeIs(1));
 }
 
+TEST_P(RetentionTest, AJobWithAPinnedCheckpointStaysUntilThatIsLetGo) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  ASSERT_OK(store().CommitCheckpoint(lease, {10, {StoreFixture::File("state", '4')}}));
+  ASSERT_OK(store().PinCheckpoint(lease.job + "/checkpoints/10", true));
+  ASSERT_OK(store().CancelJob(lease.job, {}));
+  ASSERT_OK(store().FinishAttempt(lease, 0, AttemptCancelled()));
+  fixture_.clock().Advance(absl::Hours(25));
+  EXPECT_THAT(Prune(), IsEmpty());
+  ASSERT_OK(store().PinCheckpoint(lease.job + "/checkpoints/10", false));
+  EXPECT_THAT(Prune(), ElementsAre(lease.job));
+}
+
 TEST_P(RetentionTest, AJobWhoseRetryIsUnderWayStaysUntilThatIsDone) {
   const std::string failed = Cancelled();
   const std::string other = Cancelled();
