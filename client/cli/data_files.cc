@@ -11,13 +11,12 @@
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/jobs/job_spec.h"
-#include "common/text/data_reader.h"
+#include "common/text/data_problems.h"
 
 namespace graft {
 namespace {
-
-constexpr int64_t kCheckedRows = 100;
 
 DataFields FieldsOf(v1::DataSpec data) {
   ResolveFields(data);
@@ -26,16 +25,6 @@ DataFields FieldsOf(v1::DataSpec data) {
   fields.target_field = data.target_field();
   fields.text_field = data.text_field();
   return fields;
-}
-
-absl::Status ReadFirstRows(const std::string& path, const DataFields& fields, int64_t rows) {
-  ASSIGN_OR_RETURN(DataReader reader, DataReader::Open(path, fields));
-  DataRow row;
-  for (int64_t i = 0; i < rows; ++i) {
-    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
-    if (!more) break;
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -69,10 +58,15 @@ absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& fla
   return absl::InvalidArgumentError(absl::StrCat(flag, ": there is no file ", value));
 }
 
-absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
-                            const std::string& flag) {
-  const int64_t rows = max_rows > 0 ? std::min(max_rows, kCheckedRows) : kCheckedRows;
-  return Annotate(ReadFirstRows(path, FieldsOf(data), rows), absl::StrCat(flag, ": ", path));
+absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
+                       const std::string& flag) {
+  ASSIGN_OR_RETURN(const DataProblems problems,
+                   FindProblems(path, FieldsOf(data), max_rows, [] { return false; }));
+  Violations violations;
+  for (const std::string& line : problems.Lines()) {
+    violations.Add(flag, absl::StrCat(path, ": ", line));
+  }
+  return violations.ToStatus();
 }
 
 absl::StatusOr<std::string> DatasetNameOfFile(const std::string& path, const std::string& flag) {

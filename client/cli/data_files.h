@@ -25,12 +25,11 @@ bool IsPath(const std::string& value);
 // nothing that a data set's may have.
 absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& flag);
 
-// Reads the first rows of a file (a hundred at most, and no more than the first `max_rows`, which
-// are all that a job takes; 0: it takes all) as the engine will, with the fields that `data` asks
-// for. Codes of DataReader (common/text/data_reader.h); the message names `flag`, the file and the
-// line.
-absl::Status CheckFirstRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
-                            const std::string& flag);
+// Reads the rows of a file (no more than the first `max_rows`, which are all that a job takes; 0:
+// all) as the engine will, with the fields that `data` asks for. INVALID_ARGUMENT: each problem is
+// a violation of `flag` that names the file and the line (DataProblems); else codes of DataReader.
+absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
+                       const std::string& flag);
 
 // Of the data set that a file is uploaded as: "my-articles-1a2b3c4d", of its name what names may
 // hold, and the beginning of its hash. The same for the same content. Codes of NameOfFile and

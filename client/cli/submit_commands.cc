@@ -145,7 +145,7 @@ absl::Status CheckHere(const Submission& submission, size_t index) {
     ASSIGN_OR_RETURN(const bool file, IsDataFile(name.name, flag));
     const bool train = absl::EndsWith(name.field, ".train");
     const int64_t max_rows = train ? data.max_train_rows() : data.max_validation_rows();
-    if (file) RETURN_IF_ERROR(CheckFirstRows(name.name, data, max_rows, flag));
+    if (file) RETURN_IF_ERROR(CheckRows(name.name, data, max_rows, flag));
   }
   return absl::OkStatus();
 }

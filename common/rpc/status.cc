@@ -14,6 +14,8 @@ namespace {
 constexpr size_t kMaxMessageBytes = 1200;
 constexpr size_t kMaxDetailsBytes = 3600;
 constexpr size_t kMaxDescriptionBytes = 300;
+// Of the message that the details repeat: with a long list of violations the list needs the room.
+constexpr size_t kMaxRepeatedBytes = 300;
 // What Any adds to a detail: its type URL and the lengths.
 constexpr size_t kAnyBytes = 64;
 
@@ -31,6 +33,9 @@ google::rpc::Status Fitted(const google::rpc::Status& status) {
     google::protobuf::Any kept = detail;
     google::rpc::BadRequest request;
     if (detail.UnpackTo(&request)) {
+      if (request.field_violations_size() > 1) {
+        fitted.set_message(Cut(status.message(), kMaxRepeatedBytes));
+      }
       google::rpc::BadRequest fewer;
       for (const auto& violation : request.field_violations()) {
         auto* added = fewer.add_field_violations();
@@ -73,9 +78,11 @@ absl::Status FromRpcStatus(const google::rpc::Status& status) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const google::rpc::Status details = Fitted(ToRpcStatus(status));
+  const google::rpc::Status whole = ToRpcStatus(status);
+  const google::rpc::Status details = Fitted(whole);
   // Without details the trailer would only repeat code and message.
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), details.message(),
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      Cut(whole.message(), kMaxMessageBytes),
                       details.details().empty() ? "" : details.SerializeAsString());
 }
 

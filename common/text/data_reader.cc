@@ -99,6 +99,8 @@ class DataReader::Impl {
   }
 
   absl::StatusOr<bool> Next(DataRow* row);
+  bool can_go_on() const { return row_is_bad_; }
+  int64_t num_rows() const { return row_count_; }
   DataFormat format() const { return format_; }
   const std::vector<std::string>& field_names() const { return header_; }
 
@@ -134,6 +136,7 @@ class DataReader::Impl {
   size_t columns_[kWantedCount] = {kNoColumn, kNoColumn, kNoColumn};
   std::vector<std::string> csv_;
   int64_t row_count_ = 0;
+  bool row_is_bad_ = false;
 };
 
 // The next row that is not blank, checked for its encoding.
@@ -143,7 +146,8 @@ absl::StatusOr<bool> DataReader::Impl::NextText(RowSplitter::Row* text) {
     if (!more) return false;
   } while (IsBlank(text->text, format_));
   const size_t offset = FindInvalidUtf8(text->text);
-  if (offset != absl::string_view::npos) return EncodingError(*text, offset);
+  row_is_bad_ = offset != absl::string_view::npos;
+  if (row_is_bad_) return EncodingError(*text, offset);
   return true;
 }
 
@@ -225,8 +229,11 @@ absl::Status DataReader::Impl::ReadJson(absl::string_view text, DataRow* row) {
 
 absl::StatusOr<bool> DataReader::Impl::Next(DataRow* row) {
   RowSplitter::Row text;
-  ASSIGN_OR_RETURN(const bool more, NextText(&text));
-  if (!more) {
+  row_is_bad_ = false;
+  absl::StatusOr<bool> more = NextText(&text);
+  row_count_ += row_is_bad_;
+  if (!more.ok()) return more;
+  if (!*more) {
     if (row_count_ > 0) return false;
     return absl::InvalidArgumentError("the data set is empty: it has no rows");
   }
@@ -234,7 +241,8 @@ absl::StatusOr<bool> DataReader::Impl::Next(DataRow* row) {
   row->line = text.line;
   const absl::Status status =
       format_ == DataFormat::kCsv ? ReadCsv(text.text, row) : ReadJson(text.text, row);
-  if (!status.ok()) return Annotate(status, absl::StrCat("line ", text.line));
+  row_is_bad_ = !status.ok();
+  if (row_is_bad_) return Annotate(status, absl::StrCat("line ", text.line));
   return true;
 }
 
@@ -274,6 +282,8 @@ absl::StatusOr<DataReader> DataReader::FromString(std::string content, const Dat
 
 absl::StatusOr<bool> DataReader::Next(DataRow* row) { return impl_->Next(row); }
 
+bool DataReader::can_go_on() const { return impl_->can_go_on(); }
+int64_t DataReader::num_rows() const { return impl_->num_rows(); }
 DataFormat DataReader::format() const { return impl_->format(); }
 const std::vector<std::string>& DataReader::field_names() const { return impl_->field_names(); }
 

@@ -69,11 +69,15 @@ class DataReader {
   ~DataReader();
 
   // Reads the next row into `row`, whose memory is used again. False at the end. After an error the
-  // reader is of no more use. INVALID_ARGUMENT: the row is broken, too long or not UTF-8, a field
-  // is missing or of the wrong type, or the data set has no rows at all. Else what the byte source
-  // says.
+  // reader is of no more use, unless can_go_on. INVALID_ARGUMENT: the row is broken, too long or
+  // not UTF-8, a field is missing or of the wrong type, or the data set has no rows at all. Else
+  // what the byte source says.
   absl::StatusOr<bool> Next(DataRow* row);
+  // The last error was about one row alone: Next gives the one behind it.
+  bool can_go_on() const;
 
+  // Rows so far, broken ones included.
+  int64_t num_rows() const;
   DataFormat format() const;
   // The header of CSV, or the fields of the first row of JSON lines, in order; empty before Next.
   const std::vector<std::string>& field_names() const;

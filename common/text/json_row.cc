@@ -284,11 +284,12 @@ absl::Status JsonRowParser::ReadMember() {
   if (!Consume('"')) return Error("the name of a field must stand here");
   absl::string_view name;
   RETURN_IF_ERROR(ReadStringToken(&name));
-  names_.push_back(name);
   if (absl::StrContains(name, '\\')) {
-    RETURN_IF_ERROR(Unescape(name, &key_));
-    name = key_;
+    unescaped_names_.emplace_back();
+    RETURN_IF_ERROR(Unescape(name, &unescaped_names_.back()));
+    name = unescaped_names_.back();
   }
+  names_.push_back(name);
   SkipSpace();
   if (!Consume(':')) return Error("\":\" must stand here");
   if (JsonField* field = FindWanted(name)) return ReadWanted(field);
@@ -300,6 +301,7 @@ absl::Status JsonRowParser::Parse(absl::string_view line) {
   line_ = line;
   position_ = 0;
   names_.clear();
+  unescaped_names_.clear();
   for (JsonField& field : fields_) field.type = JsonField::Type::kMissing;
   SkipSpace();
   if (!Consume('{')) return Error("a row must be a JSON object, which begins with \"{\"");

@@ -5,6 +5,7 @@
 // strings at memory speed, and knows the column of each error.
 
 #include <cstddef>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,7 @@ class JsonRowParser {
 
   // Of the wanted field with this index, after Parse. A field that stands twice has its last value.
   const JsonField& field(size_t index) const { return fields_[index]; }
-  // The names of all fields, as they are spelled in the line.
+  // The names of all fields, without escapes.
   const std::vector<absl::string_view>& names() const { return names_; }
 
  private:
@@ -59,7 +60,7 @@ class JsonRowParser {
   std::vector<std::string> wanted_;
   std::vector<JsonField> fields_;
   std::vector<absl::string_view> names_;
-  std::string key_;
+  std::deque<std::string> unescaped_names_;  // Of those in names_ that have escapes in the line.
   absl::string_view line_;
   size_t position_ = 0;
 };

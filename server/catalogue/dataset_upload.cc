@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
+#include "common/text/data_problems.h"
 
 namespace graft {
 namespace {
@@ -31,15 +32,9 @@ absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, con
   DataFields fields;
   fields.check_only = true;
   ASSIGN_OR_RETURN(DataReader reader, DataReader::Open(path, fields, format));
-  DataRow row;
-  int64_t rows = 0;
-  while (true) {
-    RETURN_IF_ERROR(CheckWanted(gone));
-    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
-    if (!more) break;
-    ++rows;
-  }
-  dataset->set_num_rows(rows);
+  ASSIGN_OR_RETURN(const DataProblems problems, FindProblems(reader, 0, gone));
+  if (!problems.empty()) return absl::InvalidArgumentError(problems.Text());
+  dataset->set_num_rows(reader.num_rows());
   dataset->set_format(reader.format() == DataFormat::kCsv ? v1::DATASET_FORMAT_CSV
                                                           : v1::DATASET_FORMAT_JSON_LINES);
   for (const std::string& name : reader.field_names()) dataset->add_fields(name);

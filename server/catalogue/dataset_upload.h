@@ -13,7 +13,7 @@
 namespace graft {
 
 // What every row of a stored blob says, as far as that is known without a job: format, number of
-// rows and the first row's fields. INVALID_ARGUMENT names the first broken line; CANCELLED: nobody
+// rows and the first row's fields. INVALID_ARGUMENT names the first broken lines; CANCELLED: nobody
 // waits for it any more.
 absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, const Gone& gone,
                               v1::Dataset* dataset);

@@ -40,6 +40,7 @@ inline constexpr int kShortThreads = 16;
 inline constexpr int kUrgentThreads = 2;
 inline constexpr int kBulkThreads = 4;
 inline constexpr int kLongThreads = 4;
+inline constexpr int kCheckThreads = 4;
 
 struct AdmissionLimits {
   const char* whose = "users";  // For messages.

@@ -61,6 +61,7 @@ RpcRuntime::RpcRuntime(CallMetrics& metrics, Clock& clock, const RpcRuntimeOptio
   make(Lane::kUrgent, "-urg", kUrgentThreads);
   make(Lane::kBulk, "-bulk", kBulkThreads);
   make(Lane::kLong, "-long", kLongThreads);
+  make(Lane::kCheck, "-chk", kCheckThreads);
 }
 
 absl::Status RpcRuntime::Authorize(const Caller& caller, absl::string_view verb,
@@ -79,34 +80,61 @@ Caller RpcRuntime::CallerOf(const grpc::CallbackServerContext& context) {
   return caller;
 }
 
+struct RpcRuntime::UnaryCall {
+  const CallInfo info;
+  const Caller caller;
+  const absl::Duration start;  // Boottime.
+  const int64_t bytes;         // Taken from the admission.
+  const Lane long_lane;
+  const QuickOrLong body;
+  grpc::ServerUnaryReactor* const reactor;
+};
+
 grpc::ServerUnaryReactor* RpcRuntime::Unary(grpc::CallbackServerContext* context,
                                             const google::protobuf::Message& request,
                                             const CallInfo& call,
                                             std::function<absl::Status(const Caller&)> body) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const Caller caller = CallerOf(*context);
-  const absl::Duration start = clock_.Boottime();
+  return Unary(context, request, call, call.lane,
+               [body = std::move(body)](const Caller& caller, Lane) { return body(caller); });
+}
+
+grpc::ServerUnaryReactor* RpcRuntime::Unary(grpc::CallbackServerContext* context,
+                                            const google::protobuf::Message& request,
+                                            const CallInfo& call, Lane long_lane,
+                                            QuickOrLong body) {
   const auto bytes = static_cast<int64_t>(request.ByteSizeLong());
-  absl::Status admitted = admission_.TakeBytes(bytes);
-  if (admitted.ok()) {
-    const bool accepted = executor(call.lane).TrySchedule([=, this, body = std::move(body)] {
-      // Nobody waits for the answer of a call that was given up while it queued.
-      absl::Status status = caller.gone() ? absl::CancelledError("the caller has gone")
-                                          : Authorize(caller, call.verb, call.resource);
-      if (status.ok()) status = body(caller);
-      Record(call, caller, status, clock_.Boottime() - start);
-      admission_.ReturnBytes(bytes);
-      reactor->Finish(ToGrpcStatus(status));
-    });
-    if (accepted) return reactor;
-    admission_.ReturnBytes(bytes);
-    admitted = Overloaded(absl::StrCat("too many calls: ", options_.max_queued_calls, " of the ",
-                                       options_.name, " wait for a thread, the most that may"),
-                          absl::Seconds(1));
+  auto unary =
+      std::make_shared<UnaryCall>(UnaryCall{call, CallerOf(*context), clock_.Boottime(), bytes,
+                                            long_lane, std::move(body), context->DefaultReactor()});
+  if (const absl::Status admitted = admission_.TakeBytes(bytes); admitted.ok()) {
+    Run(unary, call.lane);
+  } else {
+    Record(call, unary->caller, admitted, clock_.Boottime() - unary->start);
+    unary->reactor->Finish(ToGrpcStatus(admitted));
   }
-  Record(call, caller, admitted, clock_.Boottime() - start);
-  reactor->Finish(ToGrpcStatus(admitted));
-  return reactor;
+  return unary->reactor;
+}
+
+void RpcRuntime::Run(const std::shared_ptr<UnaryCall>& unary, Lane lane) {
+  const bool accepted = executor(lane).TrySchedule([this, unary, lane] {
+    // Nobody waits for the answer of a call that was given up while it queued.
+    if (unary->caller.gone()) return Finish(*unary, absl::CancelledError("the caller has gone"));
+    const CallInfo& info = unary->info;
+    const absl::Status allowed = Authorize(unary->caller, info.verb, info.resource);
+    if (!allowed.ok()) return Finish(*unary, allowed);
+    const std::optional<absl::Status> status = unary->body(unary->caller, lane);
+    status.has_value() ? Finish(*unary, *status) : Run(unary, unary->long_lane);
+  });
+  if (accepted) return;
+  Finish(*unary, Overloaded(absl::StrCat("too many calls: ", options_.max_queued_calls, " of the ",
+                                         options_.name, " wait for a thread, the most that may"),
+                            absl::Seconds(1)));
+}
+
+void RpcRuntime::Finish(UnaryCall& unary, const absl::Status& status) {
+  Record(unary.info, unary.caller, status, clock_.Boottime() - unary.start);
+  admission_.ReturnBytes(unary.bytes);
+  unary.reactor->Finish(ToGrpcStatus(status));
 }
 
 absl::Status RpcRuntime::BeginStream(const CallInfo& call, const Caller& caller,

@@ -14,6 +14,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -49,6 +50,7 @@ enum class Lane {
   kUrgent,  // Leases: nothing that can become slow.
   kBulk,    // Pieces of files, in and out. The end of an upload is kLong.
   kLong,    // Reading all of a data set, making files: minutes.
+  kCheck,  // Reading what new jobs name: whoever submits waits for nobody's files but others' data.
 };
 
 struct CallInfo {
@@ -96,6 +98,12 @@ class RpcRuntime {
   grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context,
                                   const google::protobuf::Message& request, const CallInfo& call,
                                   std::function<absl::Status(const Caller&)> body);
+  // The same for a call that may turn out to take long: where `body` says nothing, it runs again in
+  // `long_lane`, of which it is told and where it answers.
+  using QuickOrLong = std::function<std::optional<absl::Status>(const Caller&, Lane)>;
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context,
+                                  const google::protobuf::Message& request, const CallInfo& call,
+                                  Lane long_lane, QuickOrLong body);
 
   // For the reactors of streams.h: admits a stream, or says why not (RESOURCE_EXHAUSTED: see
   // Admission; UNAVAILABLE: draining). An admitted one is ended by EndStream; `waker` is woken when
@@ -122,8 +130,12 @@ class RpcRuntime {
   static Caller CallerOf(const grpc::CallbackServerContext& context);
 
  private:
+  struct UnaryCall;
   void Record(const CallInfo& call, const Caller& caller, const absl::Status& status,
               absl::Duration duration);
+  // Takes a turn of the call in `lane`, or ends it.
+  void Run(const std::shared_ptr<UnaryCall>& unary, Lane lane);
+  void Finish(UnaryCall& unary, const absl::Status& status);
 
   const RpcRuntimeOptions options_;
   CallMetrics& metrics_;
@@ -134,7 +146,7 @@ class RpcRuntime {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   Ticker idle_ticker_;
   // Last: their threads use the others. By Lane.
-  std::array<std::unique_ptr<Executor>, 4> executors_;
+  std::array<std::unique_ptr<Executor>, 5> executors_;
 };
 
 }  // namespace graft

@@ -28,6 +28,9 @@ using grpc::ServerUnaryReactor;
 
 namespace {
 
+// Of the spec in CreateJobRequest.
+constexpr char kSpecPath[] = "job.spec";
+
 // A data set that was not found has no hash.
 NewJob WithoutMissingData(NewJob job) {
   v1::JobSpec& spec = *job.job.mutable_resolved_spec();
@@ -92,30 +95,53 @@ JobUpdate ToUpdate(const v1::UpdateJobRequest& request) {
 grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
                                                 const v1::CreateJobRequest* request,
                                                 v1::Job* response) {
-  return context_.runtime.Unary(call, *request, {"JobService.CreateJob", "jobs.create", ""},
-                                [=, this](const Caller&) -> absl::Status {
-                                  ASSIGN_OR_RETURN(*response, Create(*request));
-                                  return absl::OkStatus();
-                                });
+  return context_.runtime.Unary(
+      call, *request, {"JobService.CreateJob", "jobs.create", ""}, Lane::kCheck,
+      [=, this](const Caller& caller, Lane lane) -> std::optional<absl::Status> {
+        absl::StatusOr<std::optional<v1::Job>> created = Create(*request, JudgeIn(lane, caller));
+        if (!created.ok()) return created.status();
+        if (!created->has_value()) return std::nullopt;
+        *response = **std::move(created);
+        return absl::OkStatus();
+      });
 }
 
-absl::StatusOr<v1::Job> JobService::Create(const v1::CreateJobRequest& sent) {
+JobService::DataJudge JobService::JudgeIn(Lane lane, const Caller& caller) {
+  const DataChecks& checks = context_.data_checks;
+  if (lane != Lane::kCheck) {
+    return [&checks](const v1::JobSpec& spec) { return checks.Known(spec, kSpecPath); };
+  }
+  return [this, &caller](const v1::JobSpec& spec) -> std::optional<absl::Status> {
+    // Whoever loses patience asks again, and finds the verdict.
+    const Gone give_up = [&] { return context_.runtime.draining() && caller.gone(); };
+    RETURN_IF_ERROR(context_.data_checks.Check(spec, kSpecPath, give_up));
+    return CheckWanted(caller.gone);
+  };
+}
+
+absl::StatusOr<std::optional<v1::Job>> JobService::Create(const v1::CreateJobRequest& sent,
+                                                          const DataJudge& judge) {
   // What a newer client says beyond what is known here is neither obeyed nor kept.
   v1::CreateJobRequest request = sent;
   request.DiscardUnknownFields();
   RETURN_IF_ERROR(ValidateCreateJob(request));
   request.clear_validate_only();
   const RequestKey key = RequestKeyOf(request);
-  absl::StatusOr<v1::Job> created = CreateNew(request.job(), key, sent.validate_only());
-  if (created.ok() && !sent.validate_only()) return created;
+  absl::StatusOr<std::optional<v1::Job>> created =
+      CreateNew(request.job(), key, sent.validate_only(), judge);
+  if (created.ok() && created->has_value() && !sent.validate_only()) return created;
   // A request that was answered is answered alike, even if what it names has gone since or is taken
   // by the job that it made; so it is valid, too. InsertJob has looked for itself.
   absl::StatusOr<v1::Job> answered = context_.store.FindInserted(key);
-  return absl::IsNotFound(answered.status()) ? created : answered;
+  if (absl::IsNotFound(answered.status())) return created;
+  RETURN_IF_ERROR(answered.status());
+  return *std::move(answered);
 }
 
-absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const RequestKey& key,
-                                              bool validate_only) {
+absl::StatusOr<std::optional<v1::Job>> JobService::CreateNew(const v1::Job& asked,
+                                                             const RequestKey& key,
+                                                             bool validate_only,
+                                                             const DataJudge& judge) {
   NewJob job;
   job.request = key;
   job.job.set_display_name(asked.display_name());
@@ -127,7 +153,7 @@ absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const Reques
   *job.job.mutable_spec() = asked.spec();
   ASSIGN_OR_RETURN(ResolvedFromStore resolved,
                    ResolveFromStore(context_.catalogue, asked.spec(),
-                                    context_.options.spec_defaults, "job.spec"));
+                                    context_.options.spec_defaults, kSpecPath));
   *job.job.mutable_resolved_spec() = std::move(resolved.spec);
   job.job.mutable_warnings()->Assign(resolved.warnings.begin(), resolved.warnings.end());
   job.job.set_method(MethodName(job.job.resolved_spec()));
@@ -136,11 +162,14 @@ absl::StatusOr<v1::Job> JobService::CreateNew(const v1::Job& asked, const Reques
     if (validate_only) RETURN_IF_ERROR(context_.store.CheckJob(WithoutMissingData(job)));
     return resolved.missing_data;
   }
-  if (validate_only) {
-    RETURN_IF_ERROR(context_.store.CheckJob(job));
-    return job.job;
-  }
-  return context_.store.InsertJob(job);
+  const std::optional<absl::Status> data = judge(job.job.resolved_spec());
+  // Nothing is read for a job that would be refused all the same.
+  if (!data.has_value() || validate_only) RETURN_IF_ERROR(context_.store.CheckJob(job));
+  if (!data.has_value()) return std::nullopt;
+  RETURN_IF_ERROR(*data);
+  if (validate_only) return std::move(job.job);
+  ASSIGN_OR_RETURN(v1::Job inserted, context_.store.InsertJob(job));
+  return inserted;
 }
 
 grpc::ServerUnaryReactor* JobService::GetJob(CallbackServerContext* call,

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <optional>
+
 #include "graft/v1/job.grpc.pb.h"
 #include "server/rpc/one_at_a_time.h"
 #include "server/rpc/service_context.h"
@@ -62,10 +65,15 @@ class JobService final : public v1::JobService::CallbackService {
       grpc::CallbackServerContext* call, const v1::ReadJobLogRequest* request) override;
 
  private:
-  absl::StatusOr<v1::Job> Create(const v1::CreateJobRequest& request);
+  // Judges the data of a resolved spec; nothing: it must be read first, in Lane::kCheck.
+  using DataJudge = std::function<std::optional<absl::Status>(const v1::JobSpec& resolved)>;
+  DataJudge JudgeIn(Lane lane, const Caller& caller);
+  // Nothing: `judge` said nothing.
+  absl::StatusOr<std::optional<v1::Job>> Create(const v1::CreateJobRequest& request,
+                                                const DataJudge& judge);
   // As if no such request had been answered; InsertJob answers one that was, if it comes to that.
-  absl::StatusOr<v1::Job> CreateNew(const v1::Job& asked, const RequestKey& key,
-                                    bool validate_only);
+  absl::StatusOr<std::optional<v1::Job>> CreateNew(const v1::Job& asked, const RequestKey& key,
+                                                   bool validate_only, const DataJudge& judge);
   absl::Status List(const v1::ListJobsRequest& request, v1::ListJobsResponse* response);
   absl::Status Delete(const v1::DeleteJobRequest& request);
   absl::StatusOr<v1::PurgeJobsResponse> Purge(const v1::PurgeJobsRequest& request,

@@ -9,6 +9,7 @@
 #include "common/telemetry/metrics.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "server/catalogue/data_checks.h"
 #include "server/catalogue/job_logs.h"
 #include "server/rpc/adapter_service.h"
 #include "server/rpc/dataset_service.h"
@@ -91,6 +92,7 @@ class RpcServer {
   RpcRuntime worker_runtime_;
   Ticker ticker_;
   TokenizerCache tokenizers_;
+  DataChecks data_checks_;
   ServiceContext context_;
   JobService jobs_;
   DatasetService datasets_;

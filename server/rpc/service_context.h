@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/jobs/job_spec.h"
 #include "server/catalogue/catalogue.h"
+#include "server/catalogue/data_checks.h"
 #include "server/catalogue/job_logs.h"
 #include "server/rpc/call.h"
 #include "server/rpc/server_telemetry.h"
@@ -42,6 +43,7 @@ struct ServiceContext {
   GenerationBroker& broker;
   Ticker& ticker;
   const Catalogue catalogue;
+  DataChecks& data_checks;
   JobLogs& logs;
   ServerTelemetry& telemetry;
 };

@@ -73,15 +73,24 @@ def test_a_broken_data_set_is_refused_with_its_line(service, case):
     assert service.cli("datasets", "preview", "broken", "--base-model", "tiny", check=False).returncode == 3
 
 
-def test_a_row_without_the_field_fails_the_job_that_needs_it_with_its_line(loaded):
-    """Rows of a data set may have several shapes, so that the upload takes it; no try is repeated."""
-    path = loaded.directory / "rows.jsonl"
-    path.write_text("\n".join([ROW] * 4 + [json.dumps({"document": "x"})]))
-    loaded.cli("datasets", "upload", path, "--name", "rows")
-    job = loaded.wait_for(loaded.submit("--train", "rows"), "FAILED")
-    assert job["failure_class"] == "FAILURE_CLASS_DATA" and len(job["attempts"]) == 1
-    assert all(part in job["error"]["message"] for part in ("rows", "line 5", "summary"))
-    assert loaded.cli("--json", "adapters", "list").stdout == ""
+def test_rows_that_a_job_cannot_use_are_named_at_submission(service):
+    """Rows of a data set may have several shapes, so that the upload takes it; a job that names a field of theirs is refused."""
+    path = service.directory / "rows.jsonl"
+    bad = [json.dumps({"document": "x"}), json.dumps({"document": "x", "summary": None}), '{"document": "x", "summary": "\\ud800"}']
+    path.write_text("\n".join([ROW] * 4 + bad + [bad[0]] * 20))
+    service.cli("datasets", "upload", path, "--name", "rows")
+    jobs = len(service.json("jobs"))
+    for data, validate in (("rows", []), ("rows", ["--validate-only"]), (path, [])):
+        flags = ["--base-model", "tiny", "--method", "lora", "--train", data, *validate]
+        lines = service.cli("submit", *flags, check=False).stderr.splitlines()
+        assert all(line.lstrip().startswith("--train: ") for line in lines[1:]), lines
+        assert sum("line 5: field \"summary\" is missing" in line for line in lines) == 1, lines
+        assert "line 6: field \"summary\" is null" in "\n".join(lines) and "half a surrogate" in "\n".join(lines)
+        assert "line 24: " in lines[-2] and lines[-1].endswith("… and 3 more"), lines
+    evaluated = service.cli("eval", "--base-model", "tiny", "--data", "rows", check=False)
+    assert evaluated.returncode == 2 and "--data: line 5: " in evaluated.stderr, evaluated.stderr
+    assert len(service.json("jobs")) == jobs
+    service.cli("submit", *flags[:-1], "rows", "--max-train-rows", "4")
 
 
 def model_with(directory, change):

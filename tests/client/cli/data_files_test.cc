@@ -4,6 +4,7 @@
 
 #include "common/base/file.h"
 #include "common/base/limits.h"
+#include "common/errors/status_details.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/temp_dir.h"
@@ -41,30 +42,32 @@ TEST_F(DataFilesTest, WhatIsNoFileIsANameUnlessItIsAPath) {
   EXPECT_THAT(std::string(unnamed.message()), StartsWith("--validation: "));
 }
 
-TEST_F(DataFilesTest, FirstRowsAreReadWithTheFieldsOfTheJob) {
+TEST_F(DataFilesTest, RowsAreReadWithTheFieldsOfTheJob) {
   const std::string pairs = Write("pairs.jsonl", R"({"document": "d", "summary": "s"})");
   v1::DataSpec data;
-  EXPECT_TRUE(CheckFirstRows(pairs, data, 0, "--train").ok());
+  EXPECT_TRUE(CheckRows(pairs, data, 0, "--train").ok());
   data.set_target_field("highlights");
-  const absl::Status status = CheckFirstRows(pairs, data, 0, "--train");
+  const absl::Status status = CheckRows(pairs, data, 0, "--train");
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "--train: " + pairs +
                                   ": line 1: field \"highlights\" is missing; the row has: "
                                   "document, summary");
   v1::DataSpec plain;
   plain.set_text_field("document");
-  EXPECT_TRUE(CheckFirstRows(pairs, plain, 0, "--train").ok());
+  EXPECT_TRUE(CheckRows(pairs, plain, 0, "--train").ok());
 }
 
-TEST_F(DataFilesTest, ARowFarDownIsTheServersBusiness) {
+TEST_F(DataFilesTest, EveryRowIsReadAndTheFirstProblemsAreListed) {
   std::string rows;
-  for (int i = 0; i < 100; ++i)
-    rows += R"({"document": "d", "summary": "s"})"
-            "\n";
-  EXPECT_TRUE(CheckFirstRows(Write("rows.jsonl", rows + "no JSON\n"), {}, 0, "--train").ok());
-  const absl::Status status = CheckFirstRows(
-      Write("broken.jsonl", rows.substr(0, rows.size() / 2) + "no JSON\n"), {}, 0, "--train");
-  EXPECT_THAT(std::string(status.message()), HasSubstr(": line 51: "));
+  for (int i = 0; i < 150; ++i) rows += "{\"document\": \"d\", \"summary\": \"s\"}\n";
+  for (int i = 0; i < 27; ++i) rows += "{\"document\": \"d\", \"summary\": null}\n";
+  const std::string file = Write("rows.jsonl", rows);
+  const auto problems = FieldViolationsOf(CheckRows(file, {}, 0, "--train"));
+  ASSERT_EQ(problems.size(), 21u);
+  EXPECT_EQ(problems[0].field(), "--train");
+  EXPECT_THAT(problems[0].description(),
+              StartsWith(file + ": line 151: field \"summary\" is null"));
+  EXPECT_EQ(problems[20].description(), file + ": … and 7 more");
 }
 
 TEST_F(DataFilesTest, RowsThatTheJobLeavesOutAreNotRead) {
@@ -72,13 +75,13 @@ TEST_F(DataFilesTest, RowsThatTheJobLeavesOutAreNotRead) {
                                               "\n"
                                               R"({"document": "d"})"
                                               "\n");
-  EXPECT_FALSE(CheckFirstRows(file, {}, 0, "--train").ok());
-  EXPECT_FALSE(CheckFirstRows(file, {}, 2, "--train").ok());
-  EXPECT_TRUE(CheckFirstRows(file, {}, 1, "--train").ok());
+  EXPECT_FALSE(CheckRows(file, {}, 0, "--train").ok());
+  EXPECT_FALSE(CheckRows(file, {}, 2, "--train").ok());
+  EXPECT_TRUE(CheckRows(file, {}, 1, "--train").ok());
 }
 
 TEST_F(DataFilesTest, AFileWithoutRowsIsRefused) {
-  EXPECT_THAT(std::string(CheckFirstRows(Write("none.csv", ""), {}, 0, "--data").message()),
+  EXPECT_THAT(std::string(CheckRows(Write("none.csv", ""), {}, 0, "--data").message()),
               HasSubstr("no rows"));
 }
 

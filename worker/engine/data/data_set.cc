@@ -140,8 +140,7 @@ absl::Status HoldOutPairs(const DataSetFile& file, const DataConfig& config, uin
 // Plain text is packed, so each part needs a file of its own.
 absl::Status HoldOutText(const DataSetFile& file, const DataConfig& config, uint64_t seed,
                          const DataContext& context, StopToken& stop, TrainingData* data) {
-  ASSIGN_OR_RETURN(int64_t rows, CountRows(file, config, stop));
-  if (config.max_train_rows > 0) rows = std::min(rows, config.max_train_rows);
+  ASSIGN_OR_RETURN(const int64_t rows, CountRows(file, config, config.max_train_rows, stop));
   const int64_t held_out = CeilShare(config.validation_fraction, rows);
   RETURN_IF_ERROR(CheckSplit(file.label(), rows, held_out));
   const RowSplit split = SplitRows(rows, held_out, seed, config.max_validation_rows);

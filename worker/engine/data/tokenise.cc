@@ -176,11 +176,12 @@ absl::StatusOr<TokenCounts> Tokenise(const DataSetFile& file, const BpeTokenizer
 }
 
 absl::StatusOr<int64_t> CountRows(const DataSetFile& file, const DataConfig& config,
-                                  StopToken& stop) {
+                                  int64_t max_rows, StopToken& stop) {
   ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(file, config));
   DataRow row;
   for (;;) {
     if (rows.rows() % kRowsPerBatch == 0) RETURN_IF_ERROR(stop.Poll());
+    if (max_rows > 0 && rows.rows() == max_rows) return max_rows;
     ASSIGN_OR_RETURN(const bool have, rows.Next(&row));
     if (!have) return rows.rows();
     stop.pulse().Beat();

@@ -29,8 +29,9 @@ absl::StatusOr<TokenCounts> Tokenise(const DataSetFile& file, const BpeTokenizer
                                      const TokeniseOptions& options, TokenFileWriter& writer,
                                      StopToken& stop);
 
-// Rows of a data set, read through once.
+// Rows of a data set, of the first max_rows (0: all), which are read through once: what stands
+// behind them is no business of the job.
 absl::StatusOr<int64_t> CountRows(const DataSetFile& file, const DataConfig& config,
-                                  StopToken& stop);
+                                  int64_t max_rows, StopToken& stop);
 
 }  // namespace graft
