@@ -178,8 +178,8 @@ std::vector<JobFlag> MakeFineTuneFlags() {
        "Besides, when the last is older; 0: none by time [600]", kTraining},
       {"--checkpoint-keep-best", "spec.fine_tune.training.checkpoint.keep_best",
        "Of the best evaluations, besides the newest two [1]", kTraining},
-      {"--on-divergence", "spec.fine_tune.training.on_divergence", "stop or skip [stop]",
-       kTraining},
+      {"--on-divergence", "spec.fine_tune.training.on_divergence",
+       "stop, skip or roll_back, without the rows at fault [stop]", kTraining},
   };
   flags.insert(flags.end(), training.begin(), training.end());
   return flags;

@@ -52,6 +52,41 @@ std::string Join(const std::vector<std::string>& parts, size_t columns) {
   return OneLine(text, columns);
 }
 
+// What became of the step, and why.
+std::string DivergenceText(const v1::Divergence& divergence) {
+  std::string text =
+      absl::StrFormat("step %d diverged (loss %g, gradient norm %g): ", divergence.step(),
+                      divergence.loss(), divergence.grad_norm());
+  const bool has_rows = !divergence.rows().empty();
+  switch (divergence.action()) {
+    case v1::DIVERGENCE_ACTION_ROLLED_BACK:
+      absl::StrAppend(&text, "goes back to ",
+                      divergence.rolled_back_to_step() > 0
+                          ? absl::StrCat("step ", divergence.rolled_back_to_step())
+                          : "the beginning",
+                      " and on without these rows");
+      break;
+    case v1::DIVERGENCE_ACTION_SKIPPED:
+      absl::StrAppend(&text, "its update is skipped");
+      break;
+    default:
+      absl::StrAppend(&text, "the job stops");
+  }
+  return absl::StrCat(text, has_rows ? "" : "; each of its rows is finite by itself");
+}
+
+std::string DivergentRowLines(const v1::Divergence& divergence, size_t columns) {
+  std::string lines;
+  for (const v1::Divergence::Row& row : divergence.rows()) {
+    std::string text = absl::StrCat("  line ", row.line());
+    if (!row.id().empty()) absl::StrAppend(&text, "  id ", row.id());
+    absl::StrAppendFormat(&text, "  loss %g  gradient norm %g  %s", row.loss(), row.grad_norm(),
+                          row.source());
+    absl::StrAppend(&lines, OneLine(text, columns), "\n");
+  }
+  return lines;
+}
+
 std::string SampleLines(const v1::SampleTexts& samples, size_t columns) {
   const size_t width =
       std::clamp(columns - std::min(columns, kSampleMargin), kMinSampleWidth, kMaxSampleWidth);
@@ -110,10 +145,10 @@ std::string ProgressView::Add(const v1::JobEvent& event, absl::Duration now, siz
       return AddEvaluation(event.evaluation());
     case v1::JobEvent::kSamples:
       return SampleLines(event.samples(), columns);
+    case v1::JobEvent::kDivergence:
+      return AddDivergence(event.divergence(), columns);
     case v1::JobEvent::kWarning:
       return LineOf(absl::StrCat("warning: ", event.warning().text()));
-    case v1::JobEvent::kDivergence:
-      return LineOf(absl::StrCat("step ", event.divergence().step(), " is not finite"));
     case v1::JobEvent::kCheckpoint:
     case v1::JobEvent::PAYLOAD_NOT_SET:
       return "";
@@ -179,6 +214,13 @@ std::string ProgressView::AddStageChange(const v1::StageChange& change) {
                                 FormatCount(change.trainable_parameters()),
                                 FormatCount(change.total_parameters()), change.device(),
                                 change.precision(), change.total_steps()));
+}
+
+std::string ProgressView::AddDivergence(const v1::Divergence& divergence, size_t columns) {
+  if (divergence.action() == v1::DIVERGENCE_ACTION_ROLLED_BACK) {
+    steps_done_ = divergence.rolled_back_to_step();
+  }
+  return LineOf(DivergenceText(divergence)) + DivergentRowLines(divergence, columns);
 }
 
 std::string ProgressView::AddEvaluation(const v1::EvaluationResult& evaluation) {

@@ -54,6 +54,7 @@ class ProgressView {
  private:
   std::string AddStateChange(const v1::StateChange& change);
   std::string AddStageChange(const v1::StageChange& change);
+  std::string AddDivergence(const v1::Divergence& divergence, size_t columns);
   std::string AddEvaluation(const v1::EvaluationResult& evaluation);
   std::string AddStep(const v1::JobEvent& event, absl::Duration now);
   std::string StepText(absl::Duration now) const;

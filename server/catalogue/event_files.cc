@@ -1,5 +1,6 @@
 #include "server/catalogue/event_files.h"
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -28,35 +29,55 @@ MetricRow RowOf(const v1::JobEvent& event, const Numbers& numbers) {
   return row;
 }
 
-// Calls `visit` for the metrics and evaluations of a job's log in order, up to the event `last`.
-// Returns the sequence of the last event that was read.
-absl::StatusOr<int64_t> ForEachRow(JobStore& store, absl::string_view job, int64_t last,
-                                   const Gone& gone,
-                                   const std::function<absl::Status(const MetricRow&)>& visit) {
+// Calls `visit` for the events of a job's log in order, up to the event `last`.
+absl::Status ForEachEvent(JobStore& store, absl::string_view job, int64_t last, const Gone& gone,
+                          const std::function<absl::Status(const v1::JobEvent&)>& visit) {
   int64_t after = 0;
   while (true) {
     RETURN_IF_ERROR(CheckWanted(gone));
     ASSIGN_OR_RETURN(const std::vector<v1::JobEvent> events,
                      store.ReadEvents(job, after, kMaxEventsPerRead));
     for (const v1::JobEvent& event : events) {
-      if (event.sequence() > last) return after;
-      if (event.has_metrics()) RETURN_IF_ERROR(visit(RowOf(event, event.metrics())));
-      if (event.has_evaluation()) RETURN_IF_ERROR(visit(RowOf(event, event.evaluation())));
+      if (event.sequence() > last) return absl::OkStatus();
+      RETURN_IF_ERROR(visit(event));
       after = event.sequence();
     }
-    if (events.empty()) return after;
+    if (events.empty()) return absl::OkStatus();
   }
 }
 
-// What the files say before their rows.
+// A place in the log at which the run went back to a step: what stands before it of later steps was
+// undone.
+struct Rollback {
+  int64_t event = 0;
+  int64_t step = 0;
+};
+
+bool IsUndone(const v1::JobEvent& event, int64_t step, const std::vector<Rollback>& rollbacks) {
+  return std::any_of(rollbacks.begin(), rollbacks.end(), [&](const Rollback& rollback) {
+    return event.sequence() < rollback.event && step > rollback.step;
+  });
+}
+
+// Calls `visit` for the metrics and evaluations that were not undone.
+absl::Status VisitRow(const v1::JobEvent& event, const std::vector<Rollback>& rollbacks,
+                      const std::function<absl::Status(const MetricRow&)>& visit) {
+  if (!event.has_metrics() && !event.has_evaluation()) return absl::OkStatus();
+  const MetricRow row =
+      event.has_metrics() ? RowOf(event, event.metrics()) : RowOf(event, event.evaluation());
+  return IsUndone(event, row.step, rollbacks) ? absl::OkStatus() : visit(row);
+}
+
+// What the files say before their rows, and what is told of them.
 struct LogHead {
   int64_t last_event = 0;
+  std::vector<Rollback> rollbacks;
   std::optional<double> first_time;  // wall time of the first row, seconds
   TrainerStateInfo info;
 };
 
 absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t best_step,
-                                 const Gone& gone) {
+                                 const std::vector<Rollback>& rollbacks, const Gone& gone) {
   const v1::TrainingSpec& training = job.resolved_spec().fine_tune().training();
   LogHead head;
   head.info.max_steps = job.total_steps();
@@ -64,7 +85,7 @@ absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t be
   head.info.train_batch_size = training.batch_size();
   head.info.eval_steps = training.eval_every_steps();
   if (best_step > 0) head.info.best_global_step = best_step;
-  const auto visit = [&](const MetricRow& row) {
+  const auto visit_row = [&](const MetricRow& row) {
     if (!head.first_time.has_value()) head.first_time = row.wall_time_seconds;
     head.info.global_step = row.step;
     head.info.epoch = row.epoch;
@@ -74,8 +95,15 @@ absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t be
     }
     return absl::OkStatus();
   };
-  ASSIGN_OR_RETURN(head.last_event,
-                   ForEachRow(store, job.name(), std::numeric_limits<int64_t>::max(), gone, visit));
+  const auto visit = [&](const v1::JobEvent& event) {
+    head.last_event = event.sequence();
+    if (event.divergence().action() == v1::DIVERGENCE_ACTION_ROLLED_BACK) {
+      head.rollbacks.push_back({event.sequence(), event.divergence().rolled_back_to_step()});
+    }
+    return VisitRow(event, rollbacks, visit_row);
+  };
+  const int64_t all = std::numeric_limits<int64_t>::max();
+  RETURN_IF_ERROR(ForEachEvent(store, job.name(), all, gone, visit));
   return head;
 }
 
@@ -113,7 +141,10 @@ absl::StatusOr<std::vector<ManifestFile>> MakeEventFiles(JobStore& store, BlobSt
                                                          const Gone& gone) {
   std::vector<ManifestFile> files;
   if (!job.resolved_spec().has_fine_tune()) return files;
-  ASSIGN_OR_RETURN(const LogHead head, ReadHead(store, job, best_step, gone));
+  ASSIGN_OR_RETURN(LogHead head, ReadHead(store, job, best_step, {}, gone));
+  if (!head.rollbacks.empty()) {  // Some of the rows do not count.
+    ASSIGN_OR_RETURN(head, ReadHead(store, job, best_step, head.rollbacks, gone));
+  }
   const double first_time = head.first_time.value_or(0);
 
   WrittenFile metrics(blobs);
@@ -121,14 +152,16 @@ absl::StatusOr<std::vector<ManifestFile>> MakeEventFiles(JobStore& store, BlobSt
   WrittenFile board(blobs);
   TrainerStateWriter state_writer(head.info, state.text);
   AppendTensorBoardHeader(first_time, board.text);
-  const auto visit = [&](const MetricRow& row) {
+  const auto visit_row = [&](const MetricRow& row) {
     AppendMetricsJsonl(row, metrics.text);
     state_writer.Add(row);
     AppendTensorBoardEvent(row, board.text);
     for (WrittenFile* file : {&metrics, &state, &board}) RETURN_IF_ERROR(file->FlushIfLong());
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(ForEachRow(store, job.name(), head.last_event, gone, visit).status());
+  RETURN_IF_ERROR(ForEachEvent(
+      store, job.name(), head.last_event, gone,
+      [&](const v1::JobEvent& event) { return VisitRow(event, head.rollbacks, visit_row); }));
   state_writer.Finish();
 
   const std::pair<std::string, WrittenFile*> made[] = {{"metrics.jsonl", &metrics},

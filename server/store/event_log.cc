@@ -84,6 +84,19 @@ absl::Status LogOnce(VerbContext& context, JobRow& row, AttemptRow& attempt, Log
   return AddEvent(context, row, std::move(event));
 }
 
+// What a run did after the step to which it went back it does again, and otherwise.
+absl::Status LogDivergence(VerbContext& context, JobRow& row, v1::JobEvent event) {
+  const v1::Divergence& divergence = event.divergence();
+  if (divergence.action() == v1::DIVERGENCE_ACTION_ROLLED_BACK) {
+    for (const LoggedKind kind :
+         {LoggedKind::kMetrics, LoggedKind::kEvaluation, LoggedKind::kSamples}) {
+      RETURN_IF_ERROR(
+          context.tables.ForgetLogged(row.number, kind, divergence.rolled_back_to_step()));
+    }
+  }
+  return AddEvent(context, row, std::move(event));
+}
+
 void NoteExecution(const v1::StageChange& stage, v1::Job& job, v1::Attempt& attempt) {
   job.set_stage(stage.stage());
   if (stage.total_steps() > 0) job.set_total_steps(stage.total_steps());
@@ -132,6 +145,8 @@ absl::Status LogEvent(VerbContext& context, JobRow& row, AttemptRow& attempt, v1
       const int64_t step = event.samples().step();
       return LogOnce(context, row, attempt, LoggedKind::kSamples, step, {}, std::move(event));
     }
+    case v1::JobEvent::kDivergence:
+      return LogDivergence(context, row, std::move(event));
     case v1::JobEvent::kCheckpoint:
       return absl::OkStatus();  // Written by CommitCheckpoint, once it can be resumed from.
     case v1::JobEvent::kStageChange:

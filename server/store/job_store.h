@@ -276,8 +276,9 @@ class JobStore : public StoreOperations {
   // Appends a batch and returns the number of the last batch stored. One that is stored already is
   // dropped; one that would leave a gap is not stored. Metrics and evaluations of a step that the
   // log already has (from an earlier attempt) are compared and dropped; the first difference of an
-  // attempt is logged as a warning METRICS_DIFFER. STALE_LEASE; INVALID_ARGUMENT when the events
-  // hold a state change or break a limit.
+  // attempt is logged as a warning METRICS_DIFFER, but for steps after the one to which a
+  // divergence took the run back. STALE_LEASE; INVALID_ARGUMENT when the events hold a state change
+  // or break a limit.
   virtual absl::StatusOr<int64_t> AppendEvents(const LeaseRef& lease, const EventBatch& batch) = 0;
   // Makes a checkpoint the one to resume from, with its event. The newest keep_last (of the
   // resolved spec) stay. Committing the same again changes nothing. STALE_LEASE.

@@ -60,6 +60,17 @@ absl::Status MemoryTables::PutLogged(int64_t job, LoggedKind kind, const v1::Met
   return absl::OkStatus();
 }
 
+absl::Status MemoryTables::ForgetLogged(int64_t job, LoggedKind kind, int64_t step) {
+  const absl::StatusOr<Entry*> entry = Require(job);
+  if (!entry.ok()) return entry.status();
+  auto& logged = (*entry)->logged;
+  for (auto it = logged.upper_bound({kind, step}); it != logged.end() && it->first.first == kind;) {
+    undo_.push_back([this, job, old = *it] { jobs_[job].logged.insert(old); });
+    it = logged.erase(it);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status MemoryTables::PutAttempt(const AttemptRow& row) {
   const absl::StatusOr<Entry*> entry = Require(row.job);
   if (!entry.ok()) return entry.status();

@@ -16,6 +16,8 @@ constexpr char kReadEvents[] =
 constexpr char kFindLogged[] =
     "SELECT metrics FROM logged_steps WHERE job = ?1 AND kind = ?2 AND step = ?3";
 constexpr char kPutLogged[] = "INSERT OR REPLACE INTO logged_steps VALUES (?1, ?2, ?3, ?4)";
+constexpr char kForgetLogged[] =
+    "DELETE FROM logged_steps WHERE job = ?1 AND kind = ?2 AND step > ?3";
 
 #define ATTEMPT_COLUMNS                                                                      \
   "SELECT job, lease_epoch, worker, instance, last_batch, end_reported, difference_logged, " \
@@ -106,6 +108,10 @@ absl::StatusOr<std::optional<v1::Metrics>> SqliteTables::FindLogged(int64_t job,
 
 absl::Status SqliteTables::PutLogged(int64_t job, LoggedKind kind, const v1::Metrics& metrics) {
   return database_.Run(kPutLogged, job, kind, metrics.step(), SqliteBlob(metrics));
+}
+
+absl::Status SqliteTables::ForgetLogged(int64_t job, LoggedKind kind, int64_t step) {
+  return database_.Run(kForgetLogged, job, kind, step);
 }
 
 absl::Status SqliteTables::PutAttempt(const AttemptRow& row) {

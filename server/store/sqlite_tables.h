@@ -47,6 +47,7 @@ class SqliteTables : public Tables {
   absl::StatusOr<std::optional<v1::Metrics>> FindLogged(int64_t job, LoggedKind kind,
                                                         int64_t step) override;
   absl::Status PutLogged(int64_t job, LoggedKind kind, const v1::Metrics& metrics) override;
+  absl::Status ForgetLogged(int64_t job, LoggedKind kind, int64_t step) override;
 
   absl::Status PutAttempt(const AttemptRow& row) override;
   absl::StatusOr<std::optional<AttemptRow>> FindAttempt(int64_t job, int32_t number) override;

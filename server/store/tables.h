@@ -193,6 +193,8 @@ class Tables {
   virtual absl::StatusOr<std::optional<v1::Metrics>> FindLogged(int64_t job, LoggedKind kind,
                                                                 int64_t step) = 0;
   virtual absl::Status PutLogged(int64_t job, LoggedKind kind, const v1::Metrics& metrics) = 0;
+  // Of steps after this one.
+  virtual absl::Status ForgetLogged(int64_t job, LoggedKind kind, int64_t step) = 0;
 
   virtual absl::Status PutAttempt(const AttemptRow& row) = 0;  // Inserts or replaces.
   virtual absl::StatusOr<std::optional<AttemptRow>> FindAttempt(int64_t job, int32_t number) = 0;

@@ -17,8 +17,8 @@ def tensor_file(path, tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-def write_model(folder, width=16, layers=2, heads=2, positions=64):
-    """A GPT-2 whose tokens are bytes."""
+def write_model(folder, width=16, layers=2, heads=2, positions=64, finite=None):
+    """A GPT-2 whose tokens are bytes. From position `finite` on a text is beyond what fp32 holds, though every weight is finite."""
     folder.mkdir(parents=True)
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     alphabet = {byte: chr(byte) for byte in printable}
@@ -40,6 +40,8 @@ def write_model(folder, width=16, layers=2, heads=2, positions=64):
 
     add("wte.weight", 257, width)
     add("wpe.weight", positions, width)
+    for place in range(width * positions if finite is None else width * finite, width * positions):
+        tensors["wpe.weight"][1][place] = 3e38 if place % 2 else -3e38
     for layer in range(layers):
         for norm in ("ln_1", "ln_2"):
             add(f"h.{layer}.{norm}.weight", width, ones=True)

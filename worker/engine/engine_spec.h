@@ -16,7 +16,7 @@ namespace graft {
 
 enum class Precision { kAuto, kFp32, kBf16, kFp64 };
 enum class Schedule { kLinear, kCosine, kConstant };
-enum class DivergencePolicy { kStop, kSkip };
+enum class DivergencePolicy { kStop, kSkip, kRollBack };
 enum class BeamEarlyStopping { kFalse, kTrue, kNever };
 
 struct DataConfig {

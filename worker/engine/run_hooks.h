@@ -26,6 +26,33 @@ struct StageEvent {
   int threads = 0;
 };
 
+// What became of a step that diverged, by TrainingConfig::on_divergence.
+enum class DivergenceAction { kStopped, kSkipped, kRolledBack };
+
+// A row whose loss or gradient is not finite though it is alone.
+struct DivergentRow {
+  int64_t row = 0;   // From 0, of the training data.
+  int64_t line = 0;  // Of its file, from 1.
+  std::string id;
+  std::string source;  // Its beginning.
+  double loss = 0;     // Mean over its own label tokens.
+  double grad_norm = 0;
+};
+
+// Rows of a divergence that are told of, and bytes of a text of theirs.
+inline constexpr size_t kMaxDivergentRows = 20;
+inline constexpr size_t kMaxDivergentBytes = 200;
+
+// A step whose loss or gradient is not finite; its update was not made.
+struct DivergenceEvent {
+  int64_t step = 0;
+  double loss = 0;
+  double grad_norm = 0;
+  std::vector<DivergentRow> rows;  // At most kMaxDivergentRows. Empty: each row of it is finite.
+  DivergenceAction action = DivergenceAction::kStopped;
+  int64_t rolled_back_to_step = 0;
+};
+
 // One optimiser step. `step` counts updates done, from 1; `epoch` is passes over the data.
 struct StepEvent {
   int64_t step = 0;
@@ -112,8 +139,10 @@ class EventSink {
   virtual void OnRows(const RowsEvent&) {}
   virtual void OnEvaluation(const EvaluationEvent& event) = 0;
   virtual void OnCheckpoint(const CheckpointEvent& event) = 0;
+  // Those of kRolledBack come before what is done again.
+  virtual void OnDivergence(const DivergenceEvent&) {}
   virtual void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) = 0;
-  // `code` is UPPER_SNAKE and stable: ROWS_TRUNCATED, UPDATE_SKIPPED ...
+  // `code` is UPPER_SNAKE and stable: ROWS_TRUNCATED, NOT_BIT_EXACT ...
   virtual void OnWarning(const std::string& code, const std::string& text) = 0;
 };
 

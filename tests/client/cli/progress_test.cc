@@ -1,5 +1,7 @@
 #include "client/cli/progress.h"
 
+#include <limits>
+
 #include "client/cli/output.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -256,6 +258,38 @@ TEST_F(ProgressTest, AnEvaluationNamesItsScoresAndTheBest) {
   (*event.mutable_evaluation()->mutable_values())["eval/loss"] = 0.5;
   (*event.mutable_evaluation()->mutable_values())["eval/rougeLsum"] = 0.61;
   EXPECT_EQ(Add(event), "evaluation at step 40: loss 0.5000  rougeLsum 0.610  (best)\n");
+}
+
+TEST_F(ProgressTest, ADivergenceNamesItsRowsAndWhatBecameOfIt) {
+  Train();
+  v1::JobEvent event;
+  v1::Divergence& divergence = *event.mutable_divergence();
+  divergence.set_step(18);
+  divergence.set_loss(std::numeric_limits<double>::quiet_NaN());
+  divergence.set_grad_norm(std::numeric_limits<double>::infinity());
+  divergence.set_action(v1::DIVERGENCE_ACTION_STOPPED);
+  EXPECT_EQ(Add(event),
+            "step 18 diverged (loss nan, gradient norm inf): the job stops; each of its rows is "
+            "finite by itself\n");
+  v1::Divergence::Row& row = *divergence.add_rows();
+  row.set_line(12);
+  row.set_id("a7");
+  row.set_loss(std::numeric_limits<double>::quiet_NaN());
+  row.set_grad_norm(3);
+  row.set_source("The first\nof two lines");
+  divergence.set_action(v1::DIVERGENCE_ACTION_SKIPPED);
+  EXPECT_EQ(Add(event),
+            "step 18 diverged (loss nan, gradient norm inf): its update is skipped\n"
+            "  line 12  id a7  loss nan  gradient norm 3  The first of two lines\n");
+  row.clear_id();
+  row.set_source(std::string(300, 'x'));
+  divergence.set_action(v1::DIVERGENCE_ACTION_ROLLED_BACK);
+  const std::string back = Add(event);
+  EXPECT_THAT(back, HasSubstr("goes back to the beginning and on without these rows\n  line 12  "));
+  EXPECT_LE(back.size() - back.find("  line 12"), 128u + 3u);
+  divergence.set_rolled_back_to_step(10);
+  EXPECT_THAT(Add(event), HasSubstr("goes back to step 10 and on"));
+  EXPECT_THAT(Line(), HasSubstr("10/150"));
 }
 
 TEST_F(ProgressTest, SampleTextsFitTheTerminal) {

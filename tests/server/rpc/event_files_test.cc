@@ -1,9 +1,12 @@
 #include "server/catalogue/event_files.h"
 
+#include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_split.h"
 #include "common/base/limits.h"
 #include "common/formats/metric_row.h"
 #include "common/formats/metrics_jsonl.h"
@@ -111,6 +114,38 @@ TEST_F(EventFilesTest, ALongLogGivesTheFilesOfAllItsRows) {
                                     .eval_steps = training.eval_every_steps(),
                                     .best_metric = 1.0 / kBestStep,
                                     .best_global_step = kBestStep}));
+}
+
+TEST_F(EventFilesTest, WhatARollbackUndidIsInNoFile) {
+  const auto rollback = [](int64_t step, int64_t back_to) {
+    v1::JobEvent event;
+    event.mutable_divergence()->set_step(step);
+    event.mutable_divergence()->set_loss(std::numeric_limits<double>::quiet_NaN());
+    event.mutable_divergence()->set_action(v1::DIVERGENCE_ACTION_ROLLED_BACK);
+    event.mutable_divergence()->set_rolled_back_to_step(back_to);
+    return event;
+  };
+  const std::string undone = server_.Create(LoraJob())->name();
+  auto lease = worker_.Lease("r1");
+  v1::JobEvent other = Training(3);
+  (*other.mutable_metrics()->mutable_values())["train/loss"] = 17;
+  ASSERT_TRUE(worker_
+                  .Report(*lease, 1,
+                          {Training(1), Training(2), other, Evaluation(3), rollback(4, 2),
+                           Training(3), Training(4), rollback(5, 3), Training(4)})
+                  .ok());
+  const auto files = Files(*server_.Get(undone), 0);
+  const std::vector<std::string> lines =
+      absl::StrSplit(files.at("metrics.jsonl"), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 4u);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const auto row = nlohmann::json::parse(lines[i]);
+    EXPECT_EQ(row.at("step"), i + 1);
+    EXPECT_EQ(row.at("train/loss"), 3 - 1e-3 * static_cast<double>(i + 1));
+  }
+  const auto state = nlohmann::json::parse(files.at("trainer_state.json"));
+  EXPECT_EQ(state.at("global_step"), 4);
+  EXPECT_EQ(state.at("log_history").size(), 4u);
 }
 
 TEST_F(EventFilesTest, AJobWithoutStepsHasEmptyFiles) {

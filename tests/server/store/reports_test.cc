@@ -110,6 +110,44 @@ TEST_P(ReportsTest, StepsRepeatedAfterResumeAreDroppedAndDifferencesToldOnce) {
   ExpectGapFree(first.job);
 }
 
+TEST_P(ReportsTest, WhatComesAfterARollbackIsLoggedAnewAndNotCompared) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  v1::JobEvent evaluation;
+  evaluation.mutable_evaluation()->set_step(3);
+  (*evaluation.mutable_evaluation()->mutable_values())["eval/loss"] = 2;
+  v1::JobEvent divergence;
+  divergence.mutable_divergence()->set_step(4);
+  divergence.mutable_divergence()->set_loss(std::numeric_limits<double>::quiet_NaN());
+  divergence.mutable_divergence()->set_action(v1::DIVERGENCE_ACTION_ROLLED_BACK);
+  divergence.mutable_divergence()->set_rolled_back_to_step(2);
+  Append(lease, 1,
+         {StoreFixture::LossEvent(2, 3), StoreFixture::LossEvent(3, 2), evaluation, divergence});
+  const int64_t before = fixture_.Get(lease.job).last_sequence();
+  (*evaluation.mutable_evaluation()->mutable_values())["eval/loss"] = 2.5;
+  Append(lease, 2, {StoreFixture::LossEvent(3, 2.5), evaluation});
+  auto events = fixture_.Events(lease.job, before);
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_EQ(events[0].metrics().values().at("train/loss"), 2.5);
+  EXPECT_EQ(events[1].evaluation().values().at("eval/loss"), 2.5);
+  // What is there again is compared again, as are the steps up to the one that it went back to.
+  Append(lease, 3, {StoreFixture::LossEvent(3, 2.5), StoreFixture::LossEvent(2, 9)});
+  events = fixture_.Events(lease.job, before + 2);
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_THAT(events[0].warning().text(), HasSubstr("step 2 was repeated"));
+  ExpectGapFree(lease.job);
+}
+
+TEST_P(ReportsTest, OnlyARollbackMakesTheLogForget) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  v1::JobEvent divergence;
+  divergence.mutable_divergence()->set_step(3);
+  divergence.mutable_divergence()->set_action(v1::DIVERGENCE_ACTION_SKIPPED);
+  Append(lease, 1, {StoreFixture::LossEvent(2, 3), divergence});
+  const int64_t before = fixture_.Get(lease.job).last_sequence();
+  Append(lease, 2, {StoreFixture::LossEvent(2, 3)});
+  EXPECT_THAT(fixture_.Events(lease.job, before), IsEmpty());
+}
+
 TEST_P(ReportsTest, ComparisonIsOfBitsAndLeavesSpeedsAlone) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const LeaseRef first = fixture_.Start(kWorker);

@@ -16,6 +16,7 @@ class RecordingSink : public EventSink {
   void OnRows(const RowsEvent& event) override { rows.push_back(event); }
   void OnEvaluation(const EvaluationEvent& event) override { evaluations.push_back(event); }
   void OnCheckpoint(const CheckpointEvent& event) override { checkpoints.push_back(event); }
+  void OnDivergence(const DivergenceEvent& event) override { divergences.push_back(event); }
   void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override {
     samples.push_back({step, texts});
   }
@@ -28,6 +29,7 @@ class RecordingSink : public EventSink {
   std::vector<RowsEvent> rows;
   std::vector<EvaluationEvent> evaluations;
   std::vector<CheckpointEvent> checkpoints;
+  std::vector<DivergenceEvent> divergences;
   std::vector<std::pair<int64_t, std::vector<SampleTextEvent>>> samples;
   std::vector<std::pair<std::string, std::string>> warnings;
 };

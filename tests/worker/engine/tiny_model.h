@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <functional>
 #include <random>
 #include <span>
 #include <string>
@@ -28,8 +29,23 @@ inline Gpt2Config TinyConfig() {
   return config;
 }
 
+// Changes a tensor's values before they are written.
+using AlterTensor = std::function<void(const TensorInfo& tensor, std::vector<float>& values)>;
+
+// Positions from this one on are beyond what a LayerNorm of fp32 holds: every weight is finite, as
+// it must be, and a text that is so long is not.
+inline AlterTensor DivergesFrom(size_t position) {
+  return [position](const TensorInfo& tensor, std::vector<float>& values) {
+    if (tensor.name.find("wpe") == std::string::npos) return;
+    const size_t width = tensor.shape[1];
+    for (size_t i = position * width; i < values.size(); ++i)
+      values[i] = i % 2 == 0 ? 3e38f : -3e38f;
+  };
+}
+
 // Writes it into `folder`, which is made.
-inline void WriteTinyModel(const std::string& folder, const Gpt2Config& config = TinyConfig()) {
+inline void WriteTinyModel(const std::string& folder, const Gpt2Config& config = TinyConfig(),
+                           const AlterTensor& alter = {}) {
   std::vector<TensorInfo> tensors;
   for (const TensorShape& tensor : Gpt2TensorShapes(config, false)) {
     tensors.push_back({tensor.name, DType::kF32, tensor.shape});
@@ -46,6 +62,7 @@ inline void WriteTinyModel(const std::string& folder, const Gpt2Config& config =
         for (const int64_t size : tensor.shape) count *= static_cast<size_t>(size);
         values.resize(count);
         for (float& value : values) value = normal(generator);
+        if (alter) alter(tensor, values);
         return std::as_bytes(std::span<const float>(values));
       },
       absl::StrCat(GRAFT_SOURCE_DIR, "/tests/golden/text/bpe"));

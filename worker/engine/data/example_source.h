@@ -23,6 +23,8 @@ class ExampleSource {
   // Line of the data set's file at which the row begins (of a block, its first token's row), from
   // 1; for errors.
   virtual int64_t Line(int64_t index) const { return index + 1; }
+  // Which row of that file it is, from 0. Of plain text it is the block's own number.
+  virtual int64_t Row(int64_t index) const { return index; }
 };
 
 }  // namespace graft

@@ -1,12 +1,19 @@
 #include "worker/engine/data/row_stream.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "worker/engine/failure.h"
 
 namespace graft {
+namespace {
+
+constexpr size_t kEllipsisBytes = 3;  // What Shortened adds.
+
+}  // namespace
 
 absl::Status DataError(const absl::Status& status, absl::string_view label) {
   absl::Status annotated = Annotate(status, label);
@@ -53,6 +60,23 @@ absl::StatusOr<std::vector<DataRow>> ReadRows(const DataSetFile& file, const Dat
     if (stream.rows() - 1 == rows[picked.size()]) picked.push_back(row);
   }
   return picked;
+}
+
+void DescribeRows(const DataSetFile& file, const DataConfig& config,
+                  std::vector<DivergentRow>& rows, Pulse& pulse) {
+  std::map<int64_t, DivergentRow*> wanted;
+  for (DivergentRow& row : rows) wanted[row.line] = &row;
+  absl::StatusOr<RowStream> stream = RowStream::Open(file, config);
+  DataRow row;
+  while (stream.ok() && !wanted.empty() && stream->Next(&row).value_or(false)) {
+    pulse.Beat();
+    const auto found = wanted.find(row.line);
+    if (found == wanted.end()) continue;
+    found->second->row = stream->rows() - 1;
+    found->second->id = Shortened(row.id, kMaxDivergentBytes - kEllipsisBytes);
+    found->second->source = Shortened(row.source, kMaxDivergentBytes - kEllipsisBytes);
+    wanted.erase(found);
+  }
 }
 
 }  // namespace graft

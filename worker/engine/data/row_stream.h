@@ -46,6 +46,12 @@ absl::StatusOr<std::vector<DataRow>> ReadRows(const DataSetFile& file, const Dat
                                               const std::vector<int64_t>& rows, int64_t max_count,
                                               Pulse& pulse);
 
+// Fills in what the file says of the rows that begin at these lines: which row it is, its id and
+// how its source begins. Reads the file up to the last of them; `pulse` beats with each row. A row
+// that is not found stays as it is: the file may be gone by the time that somebody asks.
+void DescribeRows(const DataSetFile& file, const DataConfig& config,
+                  std::vector<DivergentRow>& rows, Pulse& pulse);
+
 // `status` with the data set's name in front; what is wrong with the data is marked.
 absl::Status DataError(const absl::Status& status, absl::string_view label);
 

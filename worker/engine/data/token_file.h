@@ -93,6 +93,9 @@ class RowSubset : public ExampleSource {
   int64_t Line(int64_t index) const override {
     return source_->Line(rows_[static_cast<size_t>(index)]);
   }
+  int64_t Row(int64_t index) const override {
+    return source_->Row(rows_[static_cast<size_t>(index)]);
+  }
 
  private:
   std::shared_ptr<const ExampleSource> source_;

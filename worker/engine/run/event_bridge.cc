@@ -102,6 +102,38 @@ v1::JobEvent ToProto(const CheckpointEvent& event) {
   return proto;
 }
 
+v1::DivergenceAction ToProto(DivergenceAction action) {
+  switch (action) {
+    case DivergenceAction::kStopped:
+      return v1::DIVERGENCE_ACTION_STOPPED;
+    case DivergenceAction::kSkipped:
+      return v1::DIVERGENCE_ACTION_SKIPPED;
+    case DivergenceAction::kRolledBack:
+      return v1::DIVERGENCE_ACTION_ROLLED_BACK;
+  }
+  return v1::DIVERGENCE_ACTION_UNSPECIFIED;
+}
+
+v1::JobEvent ToProto(const DivergenceEvent& event) {
+  v1::JobEvent proto;
+  v1::Divergence& divergence = *proto.mutable_divergence();
+  divergence.set_step(event.step);
+  divergence.set_loss(event.loss);
+  divergence.set_grad_norm(event.grad_norm);
+  for (const DivergentRow& row : event.rows) {
+    v1::Divergence::Row& to = *divergence.add_rows();
+    to.set_row(row.row);
+    to.set_line(row.line);
+    to.set_id(row.id);
+    to.set_source(row.source);
+    to.set_loss(row.loss);
+    to.set_grad_norm(row.grad_norm);
+  }
+  divergence.set_action(ToProto(event.action));
+  divergence.set_rolled_back_to_step(event.rolled_back_to_step);
+  return proto;
+}
+
 v1::Execution ToProto(const Execution& execution) {
   v1::Execution proto;
   proto.set_device(execution.device);

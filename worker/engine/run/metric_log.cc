@@ -28,25 +28,43 @@ std::optional<v1::JobEvent> BestEvaluationIn(const std::string& path) {
 
 absl::Status MetricLog::KeepIn(const std::string& path, int64_t last_step) {
   path_ = path;
-  std::string kept;
-  std::ifstream old(path);
+  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
+  ASSIGN_OR_RETURN(const std::vector<v1::JobEvent> kept, CutFile(last_step));
+  for (const v1::JobEvent& event : kept) AddRow(event);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<v1::JobEvent>> MetricLog::CutFile(int64_t last_step) {
+  std::vector<v1::JobEvent> kept;
+  std::string lines;
+  std::ifstream old(path_);
   for (std::string line; std::getline(old, line);) {
     v1::JobEvent event;
     if (!FromJson(line, &event).ok()) break;  // Cut off when the run was ended.
     const int64_t step = event.has_metrics() ? event.metrics().step() : event.evaluation().step();
     if (step > last_step) break;
-    AddRow(event);
-    absl::StrAppend(&kept, line, "\n");
+    kept.push_back(std::move(event));
+    absl::StrAppend(&lines, line, "\n");
   }
-  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
-  RETURN_IF_ERROR(WriteFileAtomically(path, kept));
-  ASSIGN_OR_RETURN(file_, OpenFile(path, O_WRONLY | O_APPEND));
-  return absl::OkStatus();
+  file_.Reset();
+  RETURN_IF_ERROR(WriteFileAtomically(path_, lines));
+  ASSIGN_OR_RETURN(file_, OpenFile(path_, O_WRONLY | O_APPEND));
+  return kept;
+}
+
+absl::Status MetricLog::GoBackTo(int64_t step) {
+  while (!rows_.empty() && rows_.back().step > step) rows_.pop_back();
+  while (!evaluations_.empty() && evaluations_.back().step > step) evaluations_.pop_back();
+  return file_.valid() ? CutFile(step).status() : absl::OkStatus();
 }
 
 absl::Status MetricLog::Add(const v1::JobEvent& event) {
+  if (event.divergence().action() == v1::DIVERGENCE_ACTION_ROLLED_BACK) {
+    return GoBackTo(event.divergence().rolled_back_to_step());
+  }
   // A run that was ended in an evaluation, or before it was saved, does it again when it resumes.
-  if (event.has_evaluation() && event.evaluation().step() <= last_evaluation_) {
+  const int64_t last_evaluation = evaluations_.empty() ? 0 : evaluations_.back().step;
+  if (event.has_evaluation() && event.evaluation().step() <= last_evaluation) {
     return absl::OkStatus();
   }
   AddRow(event);
@@ -78,13 +96,9 @@ void MetricLog::AddRow(const v1::JobEvent& event) {
   }
   if (event.has_evaluation()) {
     const v1::EvaluationResult& result = event.evaluation();
-    last_evaluation_ = result.step();
+    evaluations_.push_back({result.step(), result.is_best(), rows_.size()});
     rows_.push_back(
         {result.step(), result.epoch(), time, {result.values().begin(), result.values().end()}});
-    if (result.is_best()) {
-      best_step_ = result.step();
-      best_values_ = rows_.back().values;
-    }
   }
 }
 
@@ -94,10 +108,12 @@ absl::Status MetricLog::Write(const std::string& directory, const v1::FineTuneSp
   info.num_train_epochs = spec.training().epochs();
   info.train_batch_size = spec.training().batch_size();
   info.eval_steps = spec.training().eval_every_steps();
-  const auto best = best_values_.find(spec.training().early_stopping().metric());
-  if (best != best_values_.end()) {
-    info.best_metric = best->second;
-    info.best_global_step = best_step_;
+  for (const Evaluation& evaluation : evaluations_) {
+    const MetricRow& row = rows_[evaluation.row];
+    const auto value = row.values.find(spec.training().early_stopping().metric());
+    if (!evaluation.is_best || value == row.values.end()) continue;
+    info.best_metric = value->second;
+    info.best_global_step = row.step;
   }
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(directory, "metrics.jsonl"), MetricsJsonl(rows_)));
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(directory, "trainer_state.json"),

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/base/unique_fd.h"
 #include "common/formats/metric_row.h"
 #include "graft/v1/event.pb.h"
@@ -22,14 +22,23 @@ class MetricLog {
   // earlier run left there up to `last_step`; later ones are dropped. So a run that is resumed from
   // the checkpoint of that step has all rows. Codes of common/base/file.h.
   absl::Status KeepIn(const std::string& path, int64_t last_step);
-  // Takes what is a metric or an evaluation, of a step the first, leaves the rest. Codes of
-  // common/base/file.h: the file could not be written and is no longer kept; the row counts all the
-  // same.
+  // Takes what is a metric or an evaluation, of a step the first; drops what a divergence undid;
+  // leaves the rest. Codes of common/base/file.h: the file could not be written and is no longer
+  // kept; the row counts all the same.
   absl::Status Add(const v1::JobEvent& event);
   // Writes the three files. Codes of common/base/file.h.
   absl::Status Write(const std::string& directory, const v1::FineTuneSpec& spec) const;
 
  private:
+  // One that rows_ has.
+  struct Evaluation {
+    int64_t step = 0;
+    bool is_best = false;
+    size_t row = 0;
+  };
+  // Writes the file anew with what it has up to last_step, and returns that.
+  absl::StatusOr<std::vector<v1::JobEvent>> CutFile(int64_t last_step);
+  absl::Status GoBackTo(int64_t step);
   void AddRow(const v1::JobEvent& event);
   absl::Status Append(const v1::JobEvent& event);
 
@@ -37,9 +46,7 @@ class MetricLog {
   std::string path_;
   std::vector<MetricRow> rows_;
   int64_t total_steps_ = 0;
-  int64_t last_evaluation_ = 0;  // Its step; 0: none yet.
-  int64_t best_step_ = 0;
-  std::map<std::string, double> best_values_;
+  std::vector<Evaluation> evaluations_;
 };
 
 // The evaluation that was the best one so far, in a file that KeepIn keeps; none if there is none,

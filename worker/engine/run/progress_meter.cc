@@ -39,6 +39,13 @@ void ProgressMeter::OnStep(const StepEvent& event, absl::Duration now) {
   Reckon(now);
 }
 
+void ProgressMeter::OnRollback(int64_t step, absl::Duration now) {
+  first_step_ = 0;  // The pace is that of the steps from there on.
+  progress_.set_step(step);
+  progress_.set_stage_done(step);
+  Reckon(now);
+}
+
 void ProgressMeter::OnRows(const RowsEvent& event, absl::Duration now) {
   if (rows_.pass_end == 0 || event.pass_begin != rows_.pass_begin) pass_begin_ = now;
   rows_ = event;

@@ -18,6 +18,8 @@ class ProgressMeter {
  public:
   void OnStage(const StageEvent& event, absl::Duration now);
   void OnStep(const StepEvent& event, absl::Duration now);
+  // Training goes on from this step, which is an earlier one.
+  void OnRollback(int64_t step, absl::Duration now);
   void OnRows(const RowsEvent& event, absl::Duration now);
 
   // eta_seconds is as of the last call; 0 when it is not known.

@@ -69,6 +69,15 @@ void ProtoEventSink::OnCheckpoint(const CheckpointEvent& event) {
   outputs_.on_checkpoint(std::move(written));
 }
 
+void ProtoEventSink::OnDivergence(const DivergenceEvent& event) {
+  Emit(ToProto(event));
+  if (event.action != DivergenceAction::kRolledBack) return;
+  const absl::Duration now = Clock::Real().Boottime();
+  MutexLock lock(mutex_);
+  meter_.OnRollback(event.rolled_back_to_step, now);
+  ReportProgress(now, true);
+}
+
 void ProtoEventSink::OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) {
   Emit(ToProto(step, texts));
 }

@@ -28,6 +28,7 @@ class ProtoEventSink : public EventSink {
   void OnRows(const RowsEvent& event) override;
   void OnEvaluation(const EvaluationEvent& event) override;
   void OnCheckpoint(const CheckpointEvent& event) override;
+  void OnDivergence(const DivergenceEvent& event) override;
   void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override;
   void OnWarning(const std::string& code, const std::string& text) override;
 

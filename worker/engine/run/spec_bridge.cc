@@ -47,6 +47,17 @@ BeamEarlyStopping ToEarlyStopping(v1::BeamEarlyStopping stopping) {
   }
 }
 
+DivergencePolicy ToPolicy(v1::DivergencePolicy policy) {
+  switch (policy) {
+    case v1::DIVERGENCE_POLICY_SKIP:
+      return DivergencePolicy::kSkip;
+    case v1::DIVERGENCE_POLICY_ROLL_BACK:
+      return DivergencePolicy::kRollBack;
+    default:
+      return DivergencePolicy::kStop;
+  }
+}
+
 TrainingConfig ToConfig(const v1::TrainingSpec& spec) {
   TrainingConfig config;
   GRAFT_TAKE(spec, epochs, config.epochs);
@@ -74,9 +85,7 @@ TrainingConfig ToConfig(const v1::TrainingSpec& spec) {
   GRAFT_TAKE(spec.checkpoint(), every_steps, config.checkpoint_every_steps);
   GRAFT_TAKE(spec.checkpoint(), every_seconds, config.checkpoint_every_seconds);
   GRAFT_TAKE(spec.checkpoint(), keep_last, config.checkpoint_keep_last);
-  config.on_divergence = spec.on_divergence() == v1::DIVERGENCE_POLICY_SKIP
-                             ? DivergencePolicy::kSkip
-                             : DivergencePolicy::kStop;
+  config.on_divergence = ToPolicy(spec.on_divergence());
   return config;
 }
 

@@ -141,6 +141,9 @@ struct EngineSession::Impl::FineTuneRun {
     options.fingerprint = Fingerprint(request.identity);
     options.earlier_fingerprint = Fingerprint(request.earlier_identity);
     options.continues = request.continues;
+    options.describe_rows = [this](std::vector<DivergentRow>& rows) {
+      DescribeRows(request.train, config.data, rows, stop.pulse());
+    };
     options.allow_migration = request.allow_migration;
     options.execution = execution;
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace graft {
 namespace {
@@ -18,6 +19,19 @@ absl::Status DivergedAt(absl::string_view text) {
   return absl::OutOfRangeError(
       absl::StrCat("diverged at ", text,
                    "; a smaller learning rate, warm-up steps or a smaller max_grad_norm may help"));
+}
+
+std::string DivergentRowsText(const std::vector<DivergentRow>& rows, size_t count,
+                              size_t step_rows) {
+  std::vector<std::string> lines;
+  for (const DivergentRow& row : rows) {
+    lines.push_back(row.id.empty() ? absl::StrCat(row.line)
+                                   : absl::StrCat(row.line, " (id \"", row.id, "\")"));
+  }
+  return absl::StrCat(
+      count == 1 ? ", by the row at line " : ", by the rows at lines ", absl::StrJoin(lines, ", "),
+      count > rows.size() ? ", ..." : "", " of the training set",
+      count == step_rows ? (count == 1 ? ", its only one" : ", all that it has") : "");
 }
 
 bool AllFinite(const std::vector<at::Tensor>& tensors) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct TrainerOptions {
   // The same as an earlier build wrote it: made of more, so that only the run itself has it.
   std::string earlier_fingerprint;
   Execution execution;
+  // Fills in what is known of rows that are told of, beside index and line; may be empty.
+  std::function<void(std::vector<DivergentRow>&)> describe_rows;
   // Another job's checkpoint that this run goes on from, by its name; empty: none. There the
   // patience of early stopping begins anew.
   std::string continues;
@@ -59,8 +62,9 @@ struct TrainingResult {
 //   DATA_LOSS            resume_from is corrupt or incomplete (file and tensor named)
 //   FAILED_PRECONDITION  resume_from belongs to another run; or, marked FailureClass
 //                        kInfrastructure, was made with another execution
-//   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop;
-//                        or, with either policy, there is nothing finite to publish
+//   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop; or
+//                        the run has gone back too often; or, with any policy, there is nothing
+//                        finite to publish
 //   codes of file.h      a checkpoint could not be written
 absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
                                      AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,

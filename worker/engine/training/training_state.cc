@@ -26,9 +26,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Earlier ones that are read, too: 3 has another fingerprint, 2 besides has no evaluation_due, and
-// of the execution only whether it was a GPU.
-constexpr int kFormat = 4;
+// Earlier ones that are read, too: 4 is still written where a state has nothing that is new in 5
+// (rows left out), so that a build before goes on with it; 3 has another fingerprint, 2 besides has
+// no evaluation_due, and of the execution only whether it was a GPU.
+constexpr int kFormat = 5;
+constexpr int kLastWithAllRows = 4;
 constexpr int kLastWithWholeFingerprint = 3;
 constexpr int kOldestFormat = 2;
 constexpr char kTensorsFile[] = "state.safetensors";
@@ -119,7 +121,8 @@ void ToEvaluations(const Json& json, TrainingState& state) {
 
 Json FromState(const TrainingState& state) {
   Json json = FromEvaluations(state);
-  json.update({{"format", kFormat},
+  const bool has_all_rows = state.left_out.empty() && state.times_gone_back == 0;
+  json.update({{"format", has_all_rows ? kLastWithAllRows : kFormat},
                {"fingerprint", state.fingerprint},
                {"continues", state.continues},
                {"execution", ExecutionToJson(state.execution)},
@@ -132,6 +135,10 @@ Json FromState(const TrainingState& state) {
                {"skipped_in_a_row", state.skipped_in_a_row},
                {"evaluation_due", state.evaluation_due},
                {"tensors", state.names}});
+  if (!has_all_rows) {
+    json["left_out"] = state.left_out;
+    json["times_gone_back"] = state.times_gone_back;
+  }
   return json;
 }
 
@@ -150,6 +157,8 @@ TrainingState ToState(const Json& json) {
   state.position = json.at("position");
   state.skipped_in_a_row = json.value("skipped_in_a_row", int64_t{0});
   state.evaluation_due = json.value("evaluation_due", false);
+  state.left_out = json.value("left_out", std::vector<int64_t>());
+  state.times_gone_back = json.value("times_gone_back", int64_t{0});
   state.names = json.at("tensors").get<std::vector<std::string>>();
   return state;
 }

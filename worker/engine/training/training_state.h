@@ -28,7 +28,11 @@ struct TrainingState {
   int64_t epoch = 0;             // Pass over the data that the next step belongs to, from 0.
   int64_t position = 0;          // Rows of that pass's order that are used up.
   int64_t skipped_in_a_row = 0;  // Updates, up to this step, that divergence suppressed.
-  bool evaluation_due = false;   // At this step; best, last and early stopping are as before it.
+  // Rows of the training set that no step has any more, ascending, and how often the run went back
+  // to leave some out (DivergencePolicy::kRollBack).
+  std::vector<int64_t> left_out;
+  int64_t times_gone_back = 0;
+  bool evaluation_due = false;  // At this step; best, last and early stopping are as before it.
   EarlyStoppingState early_stopping;
   EvaluationEvent best;  // step 0: none yet.
   EvaluationEvent last;

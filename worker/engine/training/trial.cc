@@ -5,7 +5,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <utility>
 
@@ -16,7 +15,6 @@
 #include "common/base/status_macros.h"
 #include "common/methods/method.h"
 #include "worker/engine/failure.h"
-#include "worker/engine/gpt2/forward.h"
 #include "worker/engine/training/adamw.h"
 #include "worker/engine/training/checkpoints.h"
 #include "worker/engine/training/divergence.h"
@@ -32,12 +30,6 @@ constexpr size_t kMaxRowsInError = 16;
 constexpr double kShareForSaving = 0.02;
 
 }  // namespace
-
-struct Trial::StepNumbers {
-  double loss = 0;
-  double grad_norm = 0;
-  bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
-};
 
 Trial::Trial(const TrialParts& parts)
     : options_(parts.options),
@@ -60,11 +52,16 @@ absl::Status Trial::Start() {
   RETURN_IF_ERROR(CheckRows());
   plan_ = MakeStepPlan(config_, train_.size());
   StartState();
-  if (!options_.resume_from.empty()) RETURN_IF_ERROR(Resume());
+  if (!options_.resume_from.empty()) {
+    RETURN_IF_ERROR(Resume());
+  } else if (config_.on_divergence == DivergencePolicy::kRollBack) {
+    c10::NoGradGuard no_grad;
+    for (const at::Tensor& tensor : state_.trained) beginning_.push_back(tensor.clone());
+  }
   if (!options_.checkpoint_directory.empty()) RETURN_IF_ERROR(RemoveOldCheckpoints());
   // What a run was stopped in is an evaluation, perhaps.
   if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
-  return absl::OkStatus();
+  return PassEmptySteps();
 }
 
 absl::Status Trial::CheckRows() const {
@@ -88,8 +85,9 @@ std::string Trial::Places(std::span<const int64_t> rows) const {
   for (const int64_t row : rows.first(std::min(rows.size(), kMaxRowsInError))) {
     lines.push_back(train_.Line(row));
   }
-  return absl::StrCat("the rows at lines ", absl::StrJoin(lines, ", "),
-                      rows.size() > kMaxRowsInError ? ", ..." : "", " of the training set");
+  return absl::StrCat(rows.size() == 1 ? "the row at line " : "the rows at lines ",
+                      absl::StrJoin(lines, ", "), rows.size() > kMaxRowsInError ? ", ..." : "",
+                      " of the training set");
 }
 
 void Trial::StartState() {
@@ -107,21 +105,23 @@ void Trial::StartState() {
 }
 
 absl::Status Trial::Resume() {
-  ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(options_.resume_from, stop_.pulse()));
+  ASSIGN_OR_RETURN(const std::string changed, Load(options_.resume_from));
+  if (changed.empty()) return absl::OkStatus();
+  sink_.OnWarning("NOT_BIT_EXACT",
+                  absl::StrCat("goes on from step ", state_.step, " with ", changed,
+                               ": the last bits may differ from those of a run without it"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Trial::Load(const std::string& checkpoint) {
+  ASSIGN_OR_RETURN(TrainingState loaded, LoadTrainingState(checkpoint, stop_.pulse()));
   if (loaded.has_whole_fingerprint && loaded.fingerprint == options_.earlier_fingerprint) {
     loaded.fingerprint = options_.fingerprint;
   }
   if (loaded.continues != options_.continues) RETURN_IF_ERROR(BeginFrom(loaded));
-  const absl::StatusOr<std::string> changed =
+  absl::StatusOr<std::string> changed =
       CheckContinues(loaded, state_, plan_, options_.allow_migration);
-  if (!changed.ok()) {
-    return Annotate(changed.status(), absl::StrCat("checkpoint ", options_.resume_from));
-  }
-  if (!changed->empty()) {
-    sink_.OnWarning("NOT_BIT_EXACT",
-                    absl::StrCat("goes on from step ", loaded.step, " with ", *changed,
-                                 ": the last bits may differ from those of a run without it"));
-  }
+  if (!changed.ok()) return Annotate(changed.status(), absl::StrCat("checkpoint ", checkpoint));
   c10::NoGradGuard no_grad;
   for (size_t i = 0; i < state_.names.size(); ++i) {
     state_.trained[i].copy_(loaded.trained[i]);
@@ -137,15 +137,17 @@ absl::Status Trial::Resume() {
   loaded.continues = state_.continues;
   loaded.execution = state_.execution;
   state_ = std::move(loaded);
+  newest_ = checkpoint;
   saved_step_ = state_.step;
-  if (state_.evaluation_due && options_.resume_from == CheckpointDirectory()) {
-    ASSIGN_OR_RETURN(saved_, CheckTrainingState(options_.resume_from, stop_.pulse()));
+  saved_.clear();
+  if (state_.evaluation_due && checkpoint == CheckpointDirectory()) {
+    ASSIGN_OR_RETURN(saved_, CheckTrainingState(checkpoint, stop_.pulse()));
   }
   // Follows from the step: an earlier version counted rows where micro-batches are counted now.
   for (EvaluationEvent* event : {&state_.best, &state_.last}) {
     event->epoch = plan_.epochs_done(event->step);
   }
-  return absl::OkStatus();
+  return changed;
 }
 
 // The state is another job's.
@@ -163,6 +165,7 @@ absl::Status Trial::BeginFrom(TrainingState& other) const {
   }
   other.early_stopping.without_improvement = 0;
   other.early_stopping.stop = false;
+  other.times_gone_back = 0;
   return absl::OkStatus();
 }
 
@@ -179,14 +182,18 @@ const std::vector<int64_t>& Trial::Order(int64_t epoch) {
   return order_;
 }
 
+std::span<const int64_t> Trial::RowsOfStep() {
+  return std::span(Order(plan_.epoch(state_.step)))
+      .subspan(plan_.begin(state_.step), plan_.end(state_.step) - plan_.begin(state_.step));
+}
+
 absl::Status Trial::BeginStep() {
   step_.emplace();
   step_->start = clock_.Boottime();
-  step_->rows =
-      std::span(Order(plan_.epoch(state_.step)))
-          .subspan(plan_.begin(state_.step), plan_.end(state_.step) - plan_.begin(state_.step));
+  step_->rows = RowsOfStep();
   step_->network = adapter_.Bind();
-  step_->labels = CountLabels(train_, step_->rows, step_->network.num_prompt_rows());
+  step_->labels =
+      CountLabels(train_, WithoutLeftOut(step_->rows), step_->network.num_prompt_rows());
   if (step_->labels == 0) {
     return absl::InvalidArgumentError(absl::StrCat("step ", state_.step + 1, " has no label: in ",
                                                    Places(step_->rows),
@@ -216,7 +223,8 @@ absl::StatusOr<MicroBatch> Trial::Next() {
   do {  // There is one with labels: a step ends with its last ones.
     const std::span<const int64_t> rows =
         step_->rows.subspan(step_->begin, std::min(batch_size, step_->rows.size() - step_->begin));
-    next.batch = MakeBatch(train_, rows, step_->network.num_prompt_rows(), step_->network.device());
+    next.batch = MakeBatch(train_, WithoutLeftOut(rows), step_->network.num_prompt_rows(),
+                           step_->network.device());
     next.dropout = MakeDropoutPlan(static_cast<int64_t>(step_->begin / batch_size));
     step_->begin += rows.size();
   } while (next.batch.num_labels() == 0);
@@ -231,11 +239,7 @@ absl::Status Trial::Take(const at::Tensor& loss) {
   step_->loss = step_->loss.defined() ? step_->loss + loss : loss.clone();
   if (step_->labels_taken < step_->labels) return absl::OkStatus();
   RETURN_IF_ERROR(EndStep());
-  state_.evaluation_due = evaluator_ != nullptr && EvaluationIsDue();
-  // Before the evaluation: it may take longer than this process lives.
-  if (CheckpointIsDue()) RETURN_IF_ERROR(WriteCheckpoint());
-  if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
-  return absl::OkStatus();
+  return PassEmptySteps();
 }
 
 absl::Status Trial::EndStep() {
@@ -248,26 +252,43 @@ absl::Status Trial::EndStep() {
   numbers.loss = both[0].item<double>();
   numbers.grad_norm = both[1].item<double>();
   const StepUnderWay step = *std::exchange(step_, std::nullopt);
-  RETURN_IF_ERROR(Update(numbers, step.rows));
-  const double learning_rate = config_.learning_rates.at(adapter_.tensors()[0].method) *
-                               ScheduleFactor(config_.schedule, state_.step, plan_);
-  ++state_.step;
-  state_.epoch = plan_.epoch(state_.step);
-  state_.position = plan_.begin(state_.step);
-  if (!numbers.finite()) return absl::OkStatus();
+  if (!numbers.finite()) {
+    ClearGradients();
+    return Diverged(numbers, step.rows);
+  }
+  ApplyAdamW(ScheduleFactor(config_.schedule, state_.step, plan_));
+  ClearGradients();
+  state_.skipped_in_a_row = 0;
+  sink_.OnStep(Describe(step, numbers));
+  return Advance();
+}
 
+StepEvent Trial::Describe(const StepUnderWay& step, const StepNumbers& numbers) const {
   StepEvent event;
-  event.step = state_.step;
-  event.epoch = plan_.epochs_done(state_.step);
+  event.step = state_.step + 1;
+  event.epoch = plan_.epochs_done(event.step);
   event.total_steps = plan_.total_steps;
   event.loss = numbers.loss;
   event.grad_norm = numbers.grad_norm;
-  event.learning_rate = learning_rate;
+  event.learning_rate = config_.learning_rates.at(adapter_.tensors()[0].method) *
+                        ScheduleFactor(config_.schedule, state_.step, plan_);
   int64_t tokens = 0;
-  for (const int64_t row : step.rows) tokens += static_cast<int64_t>(train_.Get(row).ids.size());
+  for (const int64_t row : WithoutLeftOut(step.rows)) {
+    tokens += static_cast<int64_t>(train_.Get(row).ids.size());
+  }
   event.tokens_per_second =
       static_cast<double>(tokens) / absl::ToDoubleSeconds(clock_.Boottime() - step.start);
-  sink_.OnStep(event);
+  return event;
+}
+
+absl::Status Trial::Advance() {
+  ++state_.step;
+  state_.epoch = plan_.epoch(state_.step);
+  state_.position = plan_.begin(state_.step);
+  state_.evaluation_due = evaluator_ != nullptr && EvaluationIsDue();
+  // Before the evaluation: it may take longer than this process lives.
+  if (CheckpointIsDue()) RETURN_IF_ERROR(WriteCheckpoint());
+  if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
   return absl::OkStatus();
 }
 
@@ -281,36 +302,6 @@ DropoutPlan Trial::MakeDropoutPlan(int64_t micro_batch) const {
   plan.step = state_.step;
   plan.micro_batch = micro_batch;
   return plan;
-}
-
-absl::Status Trial::Update(const StepNumbers& numbers, std::span<const int64_t> rows) {
-  if (!numbers.finite()) {
-    ClearGradients();
-    return Diverged(numbers, rows);
-  }
-  ApplyAdamW(ScheduleFactor(config_.schedule, state_.step, plan_));
-  ClearGradients();
-  state_.skipped_in_a_row = 0;
-  return absl::OkStatus();
-}
-
-absl::Status Trial::Diverged(const StepNumbers& numbers, std::span<const int64_t> rows) {
-  const std::string text =
-      absl::StrCat("step ", state_.step + 1, ": loss ", numbers.loss, ", gradient norm ",
-                   numbers.grad_norm, ", in ", Places(rows));
-  if (config_.on_divergence == DivergencePolicy::kStop) return DivergedAt(text);
-  sink_.OnWarning("UPDATE_SKIPPED", text);
-  ++state_.skipped_in_a_row;
-  if (!IsHopeless()) return absl::OkStatus();
-  return DivergedAt(
-      absl::StrCat(text, "; ", state_.skipped_in_a_row, " updates up to there were skipped"));
-}
-
-// Has nothing that could be published, and no later step would change that: no row gives a finite
-// update any more.
-bool Trial::IsHopeless() const {
-  if (!state_.best_tensors.empty()) return false;
-  return state_.skipped_in_a_row >= plan_.steps_per_epoch || !AllFinite(state_.trained);
 }
 
 void Trial::ApplyAdamW(double factor) {
@@ -399,7 +390,9 @@ absl::Status Trial::SaveUnlessSaved() {
 absl::Status Trial::WriteCheckpoint() {
   const absl::Duration begin = clock_.Boottime();
   ASSIGN_OR_RETURN(saved_, SaveTrainingState(state_, CheckpointDirectory(), stop_.pulse()));
+  newest_ = CheckpointDirectory();
   saved_step_ = state_.step;
+  beginning_.clear();
   saved_at_ = clock_.Boottime();
   save_time_ = saved_at_ - begin;
   RETURN_IF_ERROR(RemoveOldCheckpoints());
@@ -432,36 +425,6 @@ void Trial::TellCheckpoint(bool again) {
 absl::Status Trial::RemoveOldCheckpoints() {
   return graft::RemoveOldCheckpoints(options_.checkpoint_directory, state_.step,
                                      config_.checkpoint_keep_last, options_.resume_from);
-}
-
-// Of the tensors as the last update left them, on the first labels of their epoch: no more work
-// than a micro-batch, so that stop_ is not asked.
-double Trial::LossOfLastTensors() {
-  c10::NoGradGuard no_grad;
-  const Gpt2Network network = adapter_.Bind();
-  const std::span<const int64_t> order = Order(plan_.epoch(state_.step - 1));
-  const size_t batch_size = config_.batch_size;
-  for (size_t begin = 0; begin < order.size(); begin += batch_size) {
-    const Batch batch =
-        MakeBatch(train_, order.subspan(begin, std::min(batch_size, order.size() - begin)),
-                  network.num_prompt_rows(), network.device());
-    if (batch.num_labels() == 0) continue;
-    const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
-    return LabelLoss(network, hidden, batch.targets, 1.0 / static_cast<double>(batch.num_labels()))
-        .item<double>();
-  }
-  return 0;  // Cannot be: every step has labels.
-}
-
-// The last tensors count when no evaluation was finite: because there was none, or because they
-// never gave one.
-absl::Status Trial::CheckLastTensors() {
-  if (evaluator_ != nullptr) {
-    return DivergedAt(absl::StrCat("step ", state_.step, ": no evaluation gave a finite loss"));
-  }
-  const double loss = LossOfLastTensors();
-  if (std::isfinite(loss)) return absl::OkStatus();
-  return DivergedAt(absl::StrCat("step ", state_.step, ": after its update the loss is ", loss));
 }
 
 absl::StatusOr<TrainingResult> Trial::Finish() {

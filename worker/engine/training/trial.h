@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "worker/engine/gpt2/dropout.h"
@@ -51,13 +53,17 @@ class Trial {
   absl::StatusOr<TrainingResult> Finish();
 
  private:
-  struct StepNumbers;
+  struct StepNumbers {
+    double loss = 0;
+    double grad_norm = 0;
+    bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
+  };
   struct StepUnderWay {
     absl::Duration start;
-    std::span<const int64_t> rows;
-    size_t begin = 0;  // The first of them that no micro-batch has had.
+    std::span<const int64_t> rows;  // Those that are left out, too.
+    size_t begin = 0;               // The first of them that no micro-batch has had.
     Gpt2Network network;
-    int64_t labels = 0;        // In all rows.
+    int64_t labels = 0;        // In all rows that are not left out.
     int64_t labels_taken = 0;  // In those that micro-batches have had.
     at::Tensor loss;           // Of them; undefined: none yet.
   };
@@ -66,14 +72,17 @@ class Trial {
   std::string Places(std::span<const int64_t> rows) const;
   void StartState();
   absl::Status Resume();
+  // Takes the state of a checkpoint over. Returns what differs in how it was computed.
+  absl::StatusOr<std::string> Load(const std::string& checkpoint);
   absl::Status BeginFrom(TrainingState& other) const;
   const std::vector<int64_t>& Order(int64_t epoch);
+  std::span<const int64_t> RowsOfStep();
   absl::Status BeginStep();
   absl::Status EndStep();
+  StepEvent Describe(const StepUnderWay& step, const StepNumbers& numbers) const;
+  // To the next step, with what is due between them: checkpoint, evaluation.
+  absl::Status Advance();
   DropoutPlan MakeDropoutPlan(int64_t micro_batch) const;
-  absl::Status Update(const StepNumbers& numbers, std::span<const int64_t> rows);
-  absl::Status Diverged(const StepNumbers& numbers, std::span<const int64_t> rows);
-  bool IsHopeless() const;
   void ApplyAdamW(double factor);
   void ClearGradients();
   bool EvaluationIsDue() const;
@@ -88,7 +97,19 @@ class Trial {
   absl::Status WriteEvaluation();
   void TellCheckpoint(bool again);
   absl::Status RemoveOldCheckpoints();
-  double LossOfLastTensors();
+
+  // trial_divergence.cc
+  bool IsLeftOut(int64_t row) const;
+  std::vector<int64_t> WithoutLeftOut(std::span<const int64_t> rows) const;
+  absl::Status PassEmptySteps();
+  StepNumbers Replay(int64_t row, const DropoutPlan& dropout);
+  absl::StatusOr<std::vector<DivergentRow>> FindDivergentRows(std::span<const int64_t> rows);
+  absl::Status Diverged(const StepNumbers& numbers, std::span<const int64_t> rows);
+  absl::Status SkipUpdate(absl::string_view text);
+  bool IsHopeless() const;
+  absl::Status CheckCanGoBack(const std::vector<int64_t>& left_out, absl::string_view text) const;
+  absl::Status GoBack(std::vector<int64_t> left_out);
+  absl::StatusOr<double> LossOfLastTensors();
   absl::Status CheckLastTensors();
 
   const TrainerOptions& options_;
@@ -105,11 +126,14 @@ class Trial {
   std::vector<int64_t> order_;
   int64_t order_epoch_ = -1;
   std::optional<StepUnderWay> step_;
-  int64_t saved_step_ = 0;    // Of the newest checkpoint.
+  std::string newest_;        // Checkpoint, by its directory; empty: none yet.
+  int64_t saved_step_ = 0;    // Its step.
   absl::Duration saved_at_;   // When it was there, else when the run began.
   absl::Duration save_time_;  // What it took.
   // Its files, if the evaluation of its step may be added to them; empty: they lie elsewhere.
   std::vector<CheckpointFile> saved_;
+  // What the tensors were at the beginning, for a run that may go back there.
+  std::vector<at::Tensor> beginning_;
 };
 
 }  // namespace graft

@@ -55,6 +55,29 @@ class DataSetTest : public testing::Test {
   NoStop stop_;
 };
 
+TEST_F(DataSetTest, RowsAreDescribedByTheirLines) {
+  const std::string content =
+      absl::StrCat("{\"id\": \"a\", \"document\": \"one\", \"summary\": \"1\"}\n\n",
+                   "{\"id\": 7, \"document\": \"", std::string(500, 'x'),
+                   "\", \"summary\": \"2\"}\n", "{\"document\": \"three\", \"summary\": \"3\"}\n");
+  const DataSetFile file = Write("described.jsonl", content);
+  std::vector<DivergentRow> rows(3);
+  rows[0].line = 4;
+  rows[1].line = 3;
+  rows[2] = {17, 99, "", "", 0, 0};
+  DescribeRows(file, {}, rows, stop_.pulse());
+  EXPECT_EQ(rows[0].row, 2);
+  EXPECT_EQ(rows[0].id, "");
+  EXPECT_EQ(rows[0].source, "three");
+  EXPECT_EQ(rows[1].row, 1);
+  EXPECT_EQ(rows[1].id, "7");
+  EXPECT_EQ(rows[1].source.size(), kMaxDivergentBytes);
+  EXPECT_EQ(rows[2].row, 17) << "what is not found stays as it is";
+  std::vector<DivergentRow> gone = {rows[2]};
+  DescribeRows({"/nowhere/rows.jsonl", "", ""}, {}, gone, stop_.pulse());
+  EXPECT_EQ(gone[0].row, 17);
+}
+
 Ids IdsOf(const Example& example) { return {example.ids.begin(), example.ids.end()}; }
 
 std::vector<Ids> AllIds(const ExampleSource& source) {

@@ -57,6 +57,19 @@ TEST_F(ProgressMeterTest, ARunThatResumesCountsFromTheStepItBeganWith) {
   EXPECT_EQ(progress().eta_seconds(), 4);
 }
 
+TEST_F(ProgressMeterTest, ARollbackCountsFromThereAtThePaceOfWhatComes) {
+  Stage(Stage::kTraining, 10, 0);
+  Step(1, 10);
+  Step(5, 18);
+  meter_.OnRollback(4, absl::Seconds(100));
+  EXPECT_EQ(progress().step(), 4);
+  EXPECT_EQ(progress().stage_done(), 4);
+  EXPECT_EQ(progress().eta_seconds(), 0);
+  Step(5, 200);
+  Step(6, 203);
+  EXPECT_EQ(progress().eta_seconds(), 4 * 3);
+}
+
 TEST_F(ProgressMeterTest, AnEvaluationInTheMiddleKeepsTheStepsAndAddsItsRows) {
   Stage(Stage::kTraining, 10, 0);
   Step(1, 10);

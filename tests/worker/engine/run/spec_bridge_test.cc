@@ -135,6 +135,8 @@ TEST(SpecBridgeTest, EveryFieldOfAFullSpecArrives) {
   EXPECT_EQ(config.training.checkpoint_every_steps, 6);
   EXPECT_EQ(config.training.checkpoint_keep_last, 4);
   EXPECT_EQ(config.training.on_divergence, DivergencePolicy::kSkip);
+  training.set_on_divergence(v1::DIVERGENCE_POLICY_ROLL_BACK);
+  EXPECT_EQ(ToConfig(spec).training.on_divergence, DivergencePolicy::kRollBack);
   EXPECT_TRUE(config.evaluation.generation.do_sample);
   EXPECT_EQ(config.evaluation.generation.top_k, 12);
   EXPECT_EQ(config.evaluation.generation.num_beams, 3);
@@ -163,6 +165,27 @@ TEST(SpecBridgeTest, EventsKeepTheirNumbers) {
   EXPECT_EQ(result.fingerprint().num_samples(), 3);
   EXPECT_EQ(result.fingerprint().truncated_sources(), 1);
   EXPECT_EQ(result.fingerprint().decoding(), "greedy");
+}
+
+TEST(SpecBridgeTest, ADivergenceKeepsItsRows) {
+  DivergenceEvent event;
+  event.step = 7;
+  event.loss = 3;
+  event.rows = {{12, 14, "a", "The cat", 2, 1}, {13, 15, "", "", 4, 5}};
+  event.action = DivergenceAction::kRolledBack;
+  event.rolled_back_to_step = 4;
+  const v1::Divergence divergence = ToProto(event).divergence();
+  EXPECT_EQ(divergence.step(), 7);
+  EXPECT_EQ(divergence.loss(), 3);
+  ASSERT_EQ(divergence.rows_size(), 2);
+  EXPECT_EQ(divergence.rows(0).row(), 12);
+  EXPECT_EQ(divergence.rows(0).line(), 14);
+  EXPECT_EQ(divergence.rows(0).id(), "a");
+  EXPECT_EQ(divergence.rows(0).source(), "The cat");
+  EXPECT_EQ(divergence.rows(1).loss(), 4);
+  EXPECT_EQ(divergence.rows(1).grad_norm(), 5);
+  EXPECT_EQ(divergence.action(), v1::DIVERGENCE_ACTION_ROLLED_BACK);
+  EXPECT_EQ(divergence.rolled_back_to_step(), 4);
 }
 
 TEST(SpecBridgeTest, StatusAndClassKeepTheirMeaning) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -167,6 +168,77 @@ TEST_F(StandaloneTest, AnEvaluationThatIsDoneAgainCountsOnce) {
     return event.evaluation().step() == 4;
   })) << "the first evaluation is done again";
   EXPECT_EQ(RowsOf(Path("cut/adapter/metrics.jsonl")), RowsOf(Path("whole/adapter/metrics.jsonl")));
+}
+
+// A job with a row that is not finite, from whose first step it goes back to the one before.
+class StandaloneRollbackTest : public StandaloneTest {
+ protected:
+  StandaloneRollbackTest() {
+    std::string rows;
+    for (int i = 0; i < 9; ++i) {
+      const char* const more = i == 4 ? " and dogs and cats and dogs and cats and so on" : "";
+      absl::StrAppend(&rows, "{\"document\": \"the ", i, " cats", more, "\", \"summary\": \"cat ",
+                      i, more, "\"}\n");
+    }
+    folder_.Write("a long one.jsonl", rows);
+    WriteTinyModel(Path("short model"), TinyConfig(), DivergesFrom(28));
+  }
+  StandaloneOptions RollbackOptions(const std::string& out) {
+    nlohmann::json change = {{"fine_tune",
+                              {{"base_model", Path("short model")},
+                               {"output_name", "same"},
+                               {"evaluation", nullptr},
+                               {"data",
+                                {{"train", Path("a long one.jsonl")},
+                                 {"validation_fraction", nullptr},
+                                 {"max_source_tokens", 24},
+                                 {"max_target_tokens", 16}}},
+                               {"training",
+                                {{"batch_size", 1},
+                                 {"on_divergence", "DIVERGENCE_POLICY_ROLL_BACK"},
+                                 {"checkpoint", {{"every_steps", 2}}}}}}}};
+    return Options(out, change.dump());
+  }
+};
+
+TEST_F(StandaloneRollbackTest, WhatIsDoneAgainCountsOnceInEveryFile) {
+  const engine::v1::Finished whole = Run(RollbackOptions("whole"));
+  ASSERT_EQ(whole.status().code(), 0) << whole.status().message();
+  int64_t back_at = 0, told_before = 0;
+  for (const v1::JobEvent& event : events_) {
+    if (event.has_metrics() && back_at == 0) told_before = event.metrics().step();
+    if (!event.has_divergence()) continue;
+    EXPECT_EQ(back_at, 0);
+    back_at = event.divergence().step();
+    EXPECT_EQ(event.divergence().action(), v1::DIVERGENCE_ACTION_ROLLED_BACK);
+    EXPECT_TRUE(std::isnan(event.divergence().loss()));
+    EXPECT_NE(ToJson(event, false).find("\"NaN\""), std::string::npos);
+  }
+  EXPECT_EQ(told_before, back_at - 1);
+  std::vector<int64_t> steps;
+  for (const nlohmann::json& row : RowsOf(Path("whole/adapter/metrics.jsonl"))) {
+    steps.push_back(row.at("step"));
+  }
+  EXPECT_EQ(steps.size(), 3u * 8u);  // Of nine rows in three passes; that of the row is no step.
+  EXPECT_TRUE(std::adjacent_find(steps.begin(), steps.end(), std::greater_equal<>()) ==
+              steps.end());
+
+  // Killed at every place, with what it leaves behind read again.
+  for (const int polls : {3, 8, 11, 15, 20}) {
+    const std::string out = absl::StrCat("cut", polls);
+    StopAtPoll stop(polls + 2);
+    StandaloneOptions options = RollbackOptions(out);
+    EXPECT_EQ(Run(options, stop).status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+    options.resume = true;
+    ASSERT_EQ(Run(options).status().code(), 0);
+    EXPECT_EQ(RowsOf(Path(out + "/adapter/metrics.jsonl")),
+              RowsOf(Path("whole/adapter/metrics.jsonl")))
+        << polls;
+    EXPECT_EQ(WithoutTimes(ReadJson(Path(out + "/adapter/trainer_state.json"))),
+              WithoutTimes(ReadJson(Path("whole/adapter/trainer_state.json"))));
+    EXPECT_EQ(*Sha256HexOfFile(Path(out + "/adapter/adapter_model.safetensors")),
+              *Sha256HexOfFile(Path("whole/adapter/adapter_model.safetensors")));
+  }
 }
 
 TEST_F(StandaloneTest, ResumesAfterItWasStopped) {

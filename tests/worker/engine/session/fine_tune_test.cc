@@ -153,6 +153,30 @@ TEST_F(FineTuneTest, AnInitialAdapterOfAnotherScaleIsRefusedByItsField) {
   EXPECT_THAT(std::string(status.message()), testing::StartsWith("init_from: alpha/rank of "));
 }
 
+TEST_F(FineTuneTest, RowsThatAreNotFiniteAreNamedAsTheFileHasThem) {
+  WriteTinyModel(Path("short model"), TinyConfig(), DivergesFrom(24));
+  FineTuneRequest request = LoraRequest();
+  request.base_model.directory = Path("short model");
+  request.config.training.on_divergence = DivergencePolicy::kRollBack;
+  std::string rows = "\n";  // The rows begin at the second line.
+  for (int i = 0; i < 10; ++i) {
+    const std::string source = i == 7 ? "cats and dogs and cats and dogs and so on" : "cats";
+    absl::StrAppend(&rows, "{\"id\": \"r", i, "\", \"document\": \"", source, "\", \"summary\": \"",
+                    i == 7 ? "cats and dogs and so on" : "cats", "\"}\n");
+  }
+  request.train = {folder_.Write("rows.jsonl", rows), "", ""};
+  request.validation = {};
+  FineTune(request);
+  ASSERT_EQ(recorder_.divergences.size(), 1u);
+  const DivergenceEvent& event = recorder_.divergences[0];
+  EXPECT_EQ(event.action, DivergenceAction::kRolledBack);
+  ASSERT_EQ(event.rows.size(), 1u);
+  EXPECT_EQ(event.rows[0].row, 7);
+  EXPECT_EQ(event.rows[0].line, 9);
+  EXPECT_EQ(event.rows[0].id, "r7");
+  EXPECT_EQ(event.rows[0].source, "cats and dogs and cats and dogs and so on");
+}
+
 TEST_F(FineTuneTest, WarnsAboutRowsThatWereCut) {
   FineTuneRequest request = LoraRequest();
   request.config.data.max_source_tokens = 10;

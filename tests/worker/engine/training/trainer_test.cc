@@ -358,7 +358,7 @@ TEST(TrainerTest, DivergenceNamesTheLinesOfTheFile) {
   for (const char* line : {"25", "35", "45"}) EXPECT_THAT(status.message(), HasSubstr(line));
 }
 
-TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
+TEST(TrainerTest, DivergenceCanSkipTheUpdateAndTellsOfIt) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
   TrainerOptions options = SmallOptions();
   options.config.learning_rates["lora"] = 1e30;
@@ -373,8 +373,9 @@ TEST(TrainerTest, DivergenceCanSkipTheUpdateWithAWarning) {
       Train(options, GoldenRows(), *adapter, &evaluator, sink, stop);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->best_step, 1);
-  ASSERT_EQ(sink.warnings.size(), 2u);
-  EXPECT_EQ(sink.warnings[0].first, "UPDATE_SKIPPED");
+  ASSERT_EQ(sink.divergences.size(), 2u);
+  EXPECT_EQ(sink.divergences[0].step, 2);
+  EXPECT_EQ(sink.divergences[0].action, DivergenceAction::kSkipped);
   EXPECT_TRUE(at::isfinite(adapter->tensors()[0].tensor).all().item<bool>());
 }
 

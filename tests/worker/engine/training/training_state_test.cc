@@ -66,6 +66,7 @@ TEST(TrainingStateTest, EverythingComesBackBitForBit) {
   EXPECT_EQ(loaded->position, 16);
   EXPECT_EQ(loaded->skipped_in_a_row, 2);
   EXPECT_FALSE(loaded->evaluation_due);
+  EXPECT_TRUE(loaded->left_out.empty());
   EXPECT_EQ(loaded->early_stopping.evaluations, 3);
   EXPECT_EQ(loaded->early_stopping.best_value, 0.1);
   EXPECT_EQ(loaded->early_stopping.reset_value, 0.2);
@@ -150,7 +151,26 @@ TEST(TrainingStateTest, AnotherFormatIsNamed) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(FailureClassOf(status), FailureClass::kInfrastructure);
   EXPECT_THAT(status.message(),
-              ::testing::HasSubstr("has format 1, this version of graft reads 2 to 4"));
+              ::testing::HasSubstr("has format 1, this version of graft reads 2 to 5"));
+}
+
+int FormatOf(const std::string& directory) {
+  return nlohmann::json::parse(*ReadFile(directory + "/state.json", 1 << 20)).at("format");
+}
+
+TEST(TrainingStateTest, OnlyAStateWithRowsLeftOutHasAFormatThatTheBuildBeforeCannotRead) {
+  const std::string directory = Directory("left out");
+  TrainingState state = SomeState();
+  ASSERT_TRUE(SaveTrainingState(state, directory, pulse).ok());
+  EXPECT_EQ(FormatOf(directory), 4);
+  state.left_out = {3, 17};
+  state.times_gone_back = 2;
+  ASSERT_TRUE(SaveTrainingState(state, directory, pulse).ok());
+  EXPECT_EQ(FormatOf(directory), 5);
+  const absl::StatusOr<TrainingState> loaded = LoadTrainingState(directory, pulse);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->left_out, state.left_out);
+  EXPECT_EQ(loaded->times_gone_back, 2);
 }
 
 TEST(TrainingStateTest, CheckpointsOfTheLandingBeforeAreRead) {

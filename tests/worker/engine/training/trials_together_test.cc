@@ -5,6 +5,7 @@
 
 #include <deque>
 
+#include "common/methods/full.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/training/small_runs.h"
 
