@@ -11,6 +11,7 @@
 #include "client/cli/output.h"
 #include "client/cli/proto_fields.h"
 #include "client/cli/usage.h"
+#include "common/base/byte_text.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/continuation.h"

@@ -71,11 +71,13 @@ void ServiceManager::Notify(absl::string_view message) const {
 Watchdog::Watchdog(const ServiceManager& manager, std::function<void()> prove, Clock& clock)
     : stop_(clock) {
   if (manager.watchdog() == absl::InfiniteDuration()) return;
-  thread_ = std::thread([this, &manager, prove = std::move(prove)] {
+  thread_ = std::thread([this, &manager, &clock, prove = std::move(prove)] {
+    absl::Duration next;  // However long the proof takes, it begins in time.
     do {
+      next = clock.Boottime() + manager.watchdog() / kProofsInTime;
       prove();
       manager.Alive();
-    } while (!stop_.WaitFor(manager.watchdog() / kProofsInTime));
+    } while (!stop_.WaitUntil(next));
   });
   ::pthread_setname_np(thread_.native_handle(), "watchdog");
 }
