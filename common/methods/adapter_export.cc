@@ -1,6 +1,5 @@
 #include "common/methods/adapter_export.h"
 
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -144,25 +143,11 @@ void AdapterExport::Drop(absl::string_view path) {
 }
 
 absl::StatusOr<SafetensorsStream> AdapterExport::Weights(const AdapterFile& file) const {
-  std::vector<TensorInfo> stored;
-  std::map<std::string, std::string> ours;
-  for (const AdapterFile::Tensor& tensor : file.tensors) {
-    stored.push_back(tensor.stored);
-    ours[tensor.stored.name] = tensor.name;
-  }
-  return SafetensorsStream::Create(
-      std::move(stored), kPyTorchMetadata,
-      [this, ours = std::move(ours)](const TensorInfo& tensor, int64_t first, int64_t count,
-                                     std::string& bytes) {
+  return StreamWeights(
+      file, [this](const TensorInfo& tensor, int64_t first, int64_t count, std::string& bytes) {
         const int64_t item_size = ItemSizeBytes(tensor.dtype);
-        const auto size = static_cast<size_t>(count * item_size);
-        const std::string& name = ours.at(tensor.name);
-        if (name.empty()) {
-          bytes.append(size, '\0');
-        } else {
-          const std::byte* begin = adapter_.Find(name)->bytes.data() + first * item_size;
-          bytes.append(reinterpret_cast<const char*>(begin), size);
-        }
+        const std::byte* begin = adapter_.Find(tensor.name)->bytes.data() + first * item_size;
+        bytes.append(reinterpret_cast<const char*>(begin), static_cast<size_t>(count * item_size));
         return absl::OkStatus();
       });
 }

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "common/formats/gpt2_config.h"
 #include "common/formats/safetensors.h"
+#include "common/formats/safetensors_stream.h"
 #include "common/methods/method_config.h"
 #include "common/methods/peft_fields.h"
 
@@ -55,6 +56,11 @@ absl::StatusOr<std::vector<AdapterFile>> PlanAdapter(const Gpt2Config& gpt2,
                                                      const MethodConfig& parts,
                                                      const std::vector<TensorInfo>& tensors,
                                                      const AdapterWriteOptions& options);
+
+// The content of a file that has tensors, made while it is read: `source` appends elements of a
+// tensor that is named as ours are; those of no name are zeros.
+absl::StatusOr<SafetensorsStream> StreamWeights(const AdapterFile& file,
+                                                SafetensorsStream::ElementSource source);
 
 // Writes adapter_config.json, adapter_model.safetensors (a directory as above each) and README.md
 // into `directory`, which is made when it is missing. `tensors` are all of the adapter's tensors,

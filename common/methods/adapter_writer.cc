@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
@@ -215,6 +217,26 @@ absl::StatusOr<std::vector<AdapterFile>> PlanAdapter(const Gpt2Config& gpt2,
                    PeftSnippet(parts, options, "path/to/this/directory"));
   files.push_back({"README.md", Readme(parts, gpt2, options, snippet), {}});
   return files;
+}
+
+absl::StatusOr<SafetensorsStream> StreamWeights(const AdapterFile& file,
+                                                SafetensorsStream::ElementSource source) {
+  std::vector<TensorInfo> stored;
+  std::map<std::string, std::string> ours;
+  for (const AdapterFile::Tensor& tensor : file.tensors) {
+    stored.push_back(tensor.stored);
+    ours[tensor.stored.name] = tensor.name;
+  }
+  return SafetensorsStream::Create(
+      std::move(stored), kPyTorchMetadata,
+      [source = std::move(source), ours = std::move(ours)](const TensorInfo& tensor, int64_t first,
+                                                           int64_t count, std::string& bytes) {
+        TensorInfo own = tensor;
+        own.name = ours.at(tensor.name);
+        if (!own.name.empty()) return source(own, first, count, bytes);
+        bytes.append(static_cast<size_t>(count * ItemSizeBytes(tensor.dtype)), '\0');
+        return absl::OkStatus();
+      });
 }
 
 absl::StatusOr<std::vector<std::string>> WriteAdapter(const std::string& directory,

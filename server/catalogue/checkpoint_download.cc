@@ -101,23 +101,13 @@ class TrainedTensors {
 
 using Trained = std::shared_ptr<const TrainedTensors>;
 
-// A file of tensors: `ours` gives each one's name among the trained ones by its name in the file;
-// "" is all zeros.
-absl::StatusOr<OutgoingFile> WeightsFile(std::string path, std::vector<TensorInfo> stored,
-                                         std::map<std::string, std::string> ours,
-                                         const Trained& trained) {
-  ASSIGN_OR_RETURN(
-      SafetensorsStream stream,
-      SafetensorsStream::Create(
-          std::move(stored), kPyTorchMetadata,
-          [trained, ours = std::move(ours)](const TensorInfo& tensor, int64_t first, int64_t count,
-                                            std::string& bytes) -> absl::Status {
-            const std::string& name = ours.at(tensor.name);
-            if (!name.empty()) return trained->Append(name, first, count, bytes);
-            bytes.append(static_cast<size_t>(count * ItemSizeBytes(tensor.dtype)), '\0');
-            return absl::OkStatus();
-          }));
-  return StreamFile(std::move(path), std::move(stream));
+absl::StatusOr<OutgoingFile> WeightsFile(const AdapterFile& file, const Trained& trained) {
+  ASSIGN_OR_RETURN(SafetensorsStream stream,
+                   StreamWeights(file, [trained](const TensorInfo& tensor, int64_t first,
+                                                 int64_t count, std::string& bytes) {
+                     return trained->Append(tensor.name, first, count, bytes);
+                   }));
+  return StreamFile(file.path, std::move(stream));
 }
 
 absl::StatusOr<std::vector<OutgoingFile>> AdapterFiles(const CheckpointFiles& checkpoint,
@@ -135,14 +125,7 @@ absl::StatusOr<std::vector<OutgoingFile>> AdapterFiles(const CheckpointFiles& ch
       files.push_back(TextFile(file.path, file.text));
       continue;
     }
-    std::vector<TensorInfo> stored;
-    std::map<std::string, std::string> ours;
-    for (const AdapterFile::Tensor& tensor : file.tensors) {
-      stored.push_back(tensor.stored);
-      ours[tensor.stored.name] = tensor.name;
-    }
-    ASSIGN_OR_RETURN(files.emplace_back(),
-                     WeightsFile(file.path, std::move(stored), std::move(ours), trained));
+    ASSIGN_OR_RETURN(files.emplace_back(), WeightsFile(file, trained));
   }
   return files;
 }
@@ -156,14 +139,12 @@ absl::StatusOr<std::vector<OutgoingFile>> ModelFiles(const Catalogue& catalogue,
       files.push_back(BlobFile(catalogue.blobs, file));
     }
   }
-  std::vector<TensorInfo> stored = trained->infos();
-  std::map<std::string, std::string> ours;
-  for (TensorInfo& tensor : stored) {
-    const std::string name = std::exchange(tensor.name, StoredTensorName(tensor.name));
-    ours[tensor.name] = name;
+  AdapterFile weights = {"model.safetensors", "", {}};
+  for (const TensorInfo& tensor : trained->infos()) {
+    weights.tensors.push_back({tensor, tensor.name});
+    weights.tensors.back().stored.name = StoredTensorName(tensor.name);
   }
-  ASSIGN_OR_RETURN(files.emplace_back(),
-                   WeightsFile("model.safetensors", std::move(stored), std::move(ours), trained));
+  ASSIGN_OR_RETURN(files.emplace_back(), WeightsFile(weights, trained));
   return files;
 }
 
