@@ -22,17 +22,6 @@ constexpr absl::Duration kSaveInterval = absl::Minutes(1);
 // The checkpoint whose files are being fetched, and the one that is written.
 constexpr int64_t kKeepLast = 2;
 
-// Threads and a precision that `auto` chose are what they were when the evaluation began.
-void GoOnAsBegun(const EvaluateRequest& request, EvaluateConfig* config) {
-  if (request.resume_from.empty()) return;
-  // A checkpoint that cannot be read is refused when the evaluation goes on from it.
-  const absl::StatusOr<Execution> begun = ReadEvaluationExecution(request.resume_from);
-  if (!begun.ok()) return;
-  const bool was_fp32 = begun->precision == PrecisionName(c10::ScalarType::Float);
-  if (config->precision == Precision::kAuto && was_fp32) config->precision = Precision::kFp32;
-  if (config->threads == 0) config->threads = begun->threads;
-}
-
 // The record that the evaluation goes on from, or a new one like `fresh`.
 absl::StatusOr<EvaluationRecord> OpenRecord(const EvaluateRequest& request, EvaluationSums fresh,
                                             EventSink& sink) {
@@ -71,7 +60,9 @@ class RecordSaver {
     const int64_t rows = RowsDone(record_.sums());
     const absl::Duration time = Clock::Real().Boottime();
     if (directory_.empty() || rows == saved_rows_) return absl::OkStatus();
-    if (!now && time - saved_at_ < kSaveInterval) return absl::OkStatus();
+    if (!now && time - saved_at_ < IntervalOfSaves(kSaveInterval, save_time_)) {
+      return absl::OkStatus();
+    }
     CheckpointEvent event;
     event.step = rows;
     event.directory = JoinPath(directory_, absl::StrCat(rows));
@@ -79,6 +70,7 @@ class RecordSaver {
     event.execution = record_.sums().execution;
     saved_rows_ = rows;
     saved_at_ = Clock::Real().Boottime();
+    save_time_ = saved_at_ - time;
     sink_.OnCheckpoint(event);
     return RemoveOldCheckpoints(directory_, rows, kKeepLast, "");
   }
@@ -90,6 +82,7 @@ class RecordSaver {
   Pulse& pulse_;
   int64_t saved_rows_;
   absl::Duration saved_at_ = Clock::Real().Boottime();
+  absl::Duration save_time_;  // What it took.
 };
 
 }  // namespace
@@ -99,7 +92,9 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   const c10::NoGradGuard no_grad;
   const absl::Duration start = Clock::Real().Boottime();
   EvaluateConfig config = request.config;
-  GoOnAsBegun(request, &config);
+  if (!request.resume_from.empty()) {
+    GoOnAsBegun(ReadEvaluationExecution(request.resume_from), config.precision, config.threads);
+  }
   config.threads = UseThreads(config.threads);
   StageEvent stage;
   stage.device = DeviceName();

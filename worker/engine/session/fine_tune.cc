@@ -32,19 +32,6 @@ void ResolveDropout(const DropoutChoice& choice, const Gpt2Config& model,
   training->residual_dropout = choice.residual.value_or(blocks_train ? model.resid_pdrop : 0);
 }
 
-// What the spec leaves open is what it was when the run began. A precision that `auto` chose holds
-// wherever it can be had: fp32 can be anywhere, and bf16 is what `auto` chooses anew where it is
-// native.
-void GoOnAsBegun(const FineTuneRequest& request, TrainingConfig* training) {
-  if (request.resume_from.empty()) return;
-  // A checkpoint that cannot be read is refused when the run goes on from it.
-  const absl::StatusOr<Execution> begun = ReadExecution(request.resume_from);
-  if (!begun.ok()) return;
-  const bool was_fp32 = begun->precision == PrecisionName(c10::ScalarType::Float);
-  if (training->precision == Precision::kAuto && was_fp32) training->precision = Precision::kFp32;
-  if (training->threads == 0) training->threads = begun->threads;
-}
-
 void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const DataConfig& config,
                    EventSink& sink) {
   if (counts.sources_cut > 0 || counts.targets_cut > 0) {
@@ -154,7 +141,9 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
                                            StopToken& stop, FineTuneOutcome* outcome) {
   FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}, {}};
   TrainingConfig& training = run.config.training;
-  GoOnAsBegun(request, &training);
+  if (!request.resume_from.empty()) {
+    GoOnAsBegun(ReadExecution(request.resume_from), training.precision, training.threads);
+  }
   training.threads = UseThreads(training.threads);
   run.stage.device = DeviceName();
   run.stage.threads = training.threads;

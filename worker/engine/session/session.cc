@@ -166,6 +166,13 @@ absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
   return AdapterSet::Load(base, directory);
 }
 
+void GoOnAsBegun(const absl::StatusOr<Execution>& begun, Precision& precision, int& threads) {
+  if (!begun.ok()) return;
+  const bool was_fp32 = begun->precision == PrecisionName(c10::ScalarType::Float);
+  if (precision == Precision::kAuto && was_fp32) precision = Precision::kFp32;
+  if (threads == 0) threads = begun->threads;
+}
+
 absl::Status CheckEvaluationFits(const LoadedModel& base, const DataConfig& data,
                                  const EvaluationConfig& evaluation, int64_t num_virtual_tokens) {
   if (!data.text_field.empty() || evaluation.max_samples == 0) return absl::OkStatus();

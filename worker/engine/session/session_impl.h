@@ -70,6 +70,11 @@ class EngineSession::Impl {
 absl::StatusOr<std::unique_ptr<AdapterSet>> LoadAdapter(const Gpt2Model& base,
                                                         const std::string& directory);
 
+// What a spec leaves open is what it was when the run that is gone on with began. A precision that
+// `auto` chose holds wherever it can be had: fp32 can be anywhere, and bf16 is what `auto` chooses
+// anew where it is native. A checkpoint that cannot be read is refused later, by who goes on.
+void GoOnAsBegun(const absl::StatusOr<Execution>& begun, Precision& precision, int& threads);
+
 // CheckRoomForPrompts, if the evaluation generates at all.
 absl::Status CheckEvaluationFits(const LoadedModel& base, const DataConfig& data,
                                  const EvaluationConfig& evaluation, int64_t num_virtual_tokens);

@@ -9,6 +9,15 @@
 #include "common/base/status_macros.h"
 
 namespace graft {
+namespace {
+
+constexpr double kShareForSaving = 0.02;
+
+}  // namespace
+
+absl::Duration IntervalOfSaves(absl::Duration wanted, absl::Duration save_time) {
+  return std::max(wanted, save_time / kShareForSaving);
+}
 
 absl::Status RemoveOldCheckpoints(const std::string& directory, int64_t step, int64_t keep_last,
                                   const std::string& spared) {

@@ -4,8 +4,13 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace graft {
+
+// Time between two saves that are wanted every so often: longer where one takes so long that saving
+// would be more than 2 % of all.
+absl::Duration IntervalOfSaves(absl::Duration wanted, absl::Duration save_time);
 
 // Of the checkpoints {step}/ in `directory`, keeps the newest `keep_last` (at least one) up to
 // `step`, and `spared` wherever it is. Those of later steps are of a run that went further; the one

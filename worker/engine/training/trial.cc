@@ -26,9 +26,6 @@ namespace {
 // Rows that an error names at the most.
 constexpr size_t kMaxRowsInError = 16;
 
-// What checkpoints by time may take of it.
-constexpr double kShareForSaving = 0.02;
-
 }  // namespace
 
 Trial::Trial(const TrialParts& parts)
@@ -343,9 +340,8 @@ bool Trial::CheckpointIsWanted() {
   const int64_t requested = stop_.RequestedCheckpoint();
   if (requested > saved_step_ && state_.step >= requested) return true;
   if (config_.checkpoint_every_seconds <= 0) return false;
-  const absl::Duration interval =
-      std::max(absl::Seconds(config_.checkpoint_every_seconds), save_time_ / kShareForSaving);
-  return clock_.Boottime() >= saved_at_ + interval;
+  const absl::Duration wanted = absl::Seconds(config_.checkpoint_every_seconds);
+  return clock_.Boottime() >= saved_at_ + IntervalOfSaves(wanted, save_time_);
 }
 
 absl::Status Trial::Evaluate() {
