@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_spec.h"
@@ -25,7 +24,7 @@ struct DataUse {
     for (const std::string& name : {fields.source_field, fields.target_field, fields.text_field}) {
       absl::StrAppend(&key, "/", name.size(), ":", name);
     }
-    return Sha256Hex(key);
+    return key;
   }
 };
 

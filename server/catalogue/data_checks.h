@@ -22,8 +22,8 @@ inline constexpr size_t kMaxDataVerdicts = 2000;
 
 // Can a job read the data sets that it names, every row, with the fields that it names? The rules
 // are the engine's (DataReader). A verdict follows from bytes and fields alone, so it is made once
-// for both and remembered; not longer than the server runs, for reading a file again costs a second
-// a gigabyte, and what is remembered for ever would judge by the rules of an older build.
+// for both and remembered; not longer than the server runs, for reading a file again costs some
+// seconds a gigabyte, and what is remembered for ever would judge by the rules of an older build.
 // Thread-safe.
 class DataChecks {
  public:
