@@ -23,7 +23,8 @@ class LocalWorkersTest : public ::testing::Test {
  protected:
   void SetUp() override {
     // What a worker shows of itself: it holds state/lock, its command line names its state, SIGTERM
-    // ends it.
+    // ends it. Like a worker it becomes no other program once it holds the lock: while it did, it
+    // would have no command line.
     const std::string script = directory_.Path("graft-worker");
     ASSERT_TRUE(WriteFileAtomically(script,
                                     "#!/bin/sh\n"
@@ -32,11 +33,13 @@ class LocalWorkersTest : public ::testing::Test {
                                     "  [ \"$1\" = --state ] && state=$2\n"
                                     "  shift\n"
                                     "done\n"
-                                    "exec flock -n -F \"$state/lock\" tail -f \"$state/../seen\"\n")
+                                    "[ -p \"$state/never\" ] || mkfifo \"$state/never\"\n"
+                                    "exec 9>\"$state/lock\"\n"
+                                    "flock -n 9 || exit 1\n"
+                                    "read nothing <\"$state/never\"\n")
                     .ok());
     ASSERT_EQ(::chmod(script.c_str(), 0755), 0);
     ASSERT_TRUE(CreateDirectories(Workers()).ok());
-    ASSERT_TRUE(WriteFileAtomically(JoinPath(Workers(), "seen"), "").ok());
     options_.count = 2;
     options_.program = script;
     options_.server_address = "unix:/run/x.sock";
