@@ -187,9 +187,10 @@ absl::StatusOr<v1::ListJobsResponse> ApiClient::ListJobs(const v1::ListJobsReque
   return Call(options_, *jobs_, &v1::JobService::Stub::ListJobs, request);
 }
 
-absl::StatusOr<v1::Job> ApiClient::CancelJob(const std::string& name) {
-  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CancelJob,
-                  Once<v1::CancelJobRequest>(name));
+absl::StatusOr<v1::Job> ApiClient::CancelJob(const std::string& name, bool save_checkpoint) {
+  auto request = Once<v1::CancelJobRequest>(name);
+  request.set_save_checkpoint(save_checkpoint);
+  return CallOnce(options_, *jobs_, &v1::JobService::Stub::CancelJob, request);
 }
 
 absl::StatusOr<v1::Job> ApiClient::PauseJob(const std::string& name) {

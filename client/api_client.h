@@ -56,7 +56,8 @@ class ApiClient {
   absl::StatusOr<v1::Job> CreateJob(v1::CreateJobRequest request);
   absl::StatusOr<v1::Job> GetJob(const std::string& name);
   absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request);
-  absl::StatusOr<v1::Job> CancelJob(const std::string& name);
+  // `save_checkpoint`: a running job ends its step and saves first.
+  absl::StatusOr<v1::Job> CancelJob(const std::string& name, bool save_checkpoint = false);
   absl::StatusOr<v1::Job> PauseJob(const std::string& name);
   absl::StatusOr<v1::Job> ResumeJob(const std::string& name);
   absl::StatusOr<v1::Job> CheckpointJob(const std::string& name);

@@ -25,6 +25,7 @@ struct LifeOptions {
   std::string name;
   bool watch = false;
   bool from_scratch = false;
+  bool save = false;
 };
 
 struct ContinueOptions {
@@ -56,8 +57,12 @@ void PrintState(const CliContext& context, const v1::Job& job, const std::string
 }
 
 absl::Status RunCancel(CliContext& context, const LifeOptions& options) {
-  ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name));
-  PrintState(context, job, "");
+  ASSIGN_OR_RETURN(const v1::Job job, context.client->CancelJob(options.name, options.save));
+  PrintState(context, job,
+             job.cancel_saves()
+                 ? absl::StrCat(": it ends its step and saves first; ", GraftCommand(context),
+                                " retry ", job.name(), " goes on from there")
+                 : "");
   return absl::OkStatus();
 }
 
@@ -214,8 +219,10 @@ CLI::App* AddLifeCommand(CLI::App& app, RunCommand& run, const std::string& name
 }  // namespace
 
 void AddLifeCommands(CLI::App& app, RunCommand& run) {
-  AddLifeCommand(app, run, "cancel", "Cancel a job that is not done",
-                 std::make_shared<LifeOptions>(), RunCancel);
+  auto cancel = std::make_shared<LifeOptions>();
+  AddLifeCommand(app, run, "cancel", "Cancel a job that is not done", cancel, RunCancel)
+      ->add_flag("--save", cancel->save,
+                 "Let a running one end its step and save first; once more without it: at once");
   AddLifeCommand(app, run, "pause",
                  "Pause a job: it ends its step, saves its state and frees the device",
                  std::make_shared<LifeOptions>(), RunPause);

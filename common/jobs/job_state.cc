@@ -102,6 +102,7 @@ absl::StatusOr<v1::JobEvent> ChangeState(v1::Job& job, v1::JobState to, const Ch
   }
   if (job.done()) *job.mutable_end_time() = job.update_time();
   if (to != v1::JOB_STATE_RUNNING) job.clear_requested_checkpoint_step();
+  if (to != v1::JOB_STATE_CANCELLING) job.clear_cancel_saves();
   if (!IsHeld(to)) {
     job.set_stage(v1::JOB_STAGE_UNSPECIFIED);
     job.set_eta_seconds(0);

@@ -225,7 +225,8 @@ grpc::ServerUnaryReactor* JobService::CancelJob(CallbackServerContext* call,
   return AnswerWithJob<v1::CancelJobRequest>(
       context_, call, request, {"JobService.CancelJob", "jobs.cancel", request->name()}, response,
       [](JobStore& store, const std::string& name, const v1::CancelJobRequest& asked) {
-        return store.CancelJob(name, RequestKeyOf(asked));
+        return asked.save_checkpoint() ? store.SaveAndCancelJob(name, RequestKeyOf(asked))
+                                       : store.CancelJob(name, RequestKeyOf(asked));
       });
 }
 

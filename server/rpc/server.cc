@@ -211,14 +211,17 @@ void RpcServer::OnUpkeep(const Upkeep& upkeep) {
 
 void RpcServer::OnChange(const JobChange& change) {
   context_.telemetry.OnChange(change);
-  if (change.deleted || change.state == change.previous_state) return;
-  LogChange(change);
+  if (change.deleted) return;
+  const bool changed_state = change.state != change.previous_state;
+  if (!changed_state && !change.cancel_hastened) return;
+  if (changed_state) LogChange(change);
   if (change.state == v1::JOB_STATE_QUEUED) hub_.AnnounceWork();
   worker::v1::Command command;
   const bool overdue = change.failure_class == v1::FAILURE_CLASS_DEADLINE && !change.worker.empty();
   if (change.state == v1::JOB_STATE_CANCELLING || overdue) {
     command.mutable_cancel_job()->set_job(change.job);
     command.mutable_cancel_job()->set_lease_epoch(change.lease_epoch);
+    command.mutable_cancel_job()->set_save_checkpoint(change.cancel_saves);
     hub_.Send(change.worker, std::move(command));
   } else if (change.state == v1::JOB_STATE_PAUSING) {
     command.mutable_pause_job()->set_job(change.job);

@@ -140,6 +140,7 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
     answer->set_lease_epoch(renewal.lease_epoch);
     answer->set_held(renewal.held);
     answer->set_cancel(renewal.cancel);
+    answer->set_cancel_saves(renewal.cancel_saves);
     answer->set_pause(renewal.pause);
     answer->set_checkpoint_step(renewal.checkpoint_step);
   }

@@ -33,6 +33,9 @@ struct JobChange {
   int64_t last_sequence = 0;
   bool deleted = false;
   bool schedule_changed = false;  // Its priority or deadline was.
+  // CANCELLING: it saves first; it was to, and need not any more.
+  bool cancel_saves = false;
+  bool cancel_hastened = false;
   // Who holds it while a worker does (IsHeld), or did when its deadline came.
   std::string worker;
   int64_t lease_epoch = 0;

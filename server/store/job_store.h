@@ -177,6 +177,9 @@ class JobStore : public StoreOperations {
   // QUEUED and PAUSED become CANCELLED, RUNNING and PAUSING become CANCELLING; any other state
   // stays. Returns the job.
   virtual absl::StatusOr<v1::Job> CancelJob(absl::string_view name, const RequestKey& request) = 0;
+  // The same, but the worker saves first: cancel_saves, until CancelJob takes it back.
+  virtual absl::StatusOr<v1::Job> SaveAndCancelJob(absl::string_view name,
+                                                   const RequestKey& request) = 0;
   // What the job could go on from, newest first.
   virtual absl::StatusOr<std::vector<v1::JobCheckpoint>> ListCheckpoints(
       absl::string_view name) = 0;

@@ -97,6 +97,7 @@ struct LeaseRenewal {
   int64_t lease_epoch = 0;
   bool held = false;
   bool cancel = false;          // The job is CANCELLING.
+  bool cancel_saves = false;    // First it saves.
   bool pause = false;           // The job is PAUSING, or makes way for another.
   int64_t checkpoint_step = 0;  // One of this step or a later one is asked for; 0: none is.
 };

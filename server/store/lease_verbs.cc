@@ -211,6 +211,7 @@ absl::StatusOr<std::vector<LeaseRenewal>> DoRenewLeases(
     if (held.ok()) {
       renewal.held = true;
       renewal.cancel = held->row.job.state() == v1::JOB_STATE_CANCELLING;
+      renewal.cancel_saves = held->row.job.cancel_saves();
       renewal.pause =
           held->row.job.state() == v1::JOB_STATE_PAUSING || !held->row.job.preempted_by().empty();
       renewal.checkpoint_step = held->row.job.requested_checkpoint_step();

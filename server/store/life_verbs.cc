@@ -50,6 +50,29 @@ absl::Status Change(VerbContext& context, JobRow& row, v1::JobState to, const st
   return SaveJob(context, row, previous);
 }
 
+absl::Status Cancel(VerbContext& context, JobRow& row, bool saves) {
+  const v1::JobState state = row.job.state();
+  switch (state) {
+    case v1::JOB_STATE_QUEUED:
+      return Change(context, row, v1::JOB_STATE_CANCELLED, "cancelled while it was queued");
+    case v1::JOB_STATE_PAUSED:
+      return Change(context, row, v1::JOB_STATE_CANCELLED, "cancelled while it was paused");
+    case v1::JOB_STATE_RUNNING:
+    case v1::JOB_STATE_PAUSING:
+      row.job.set_cancel_saves(saves);
+      return Change(context, row, v1::JOB_STATE_CANCELLING,
+                    saves ? "asked to cancel once it has saved" : "asked to cancel");
+    case v1::JOB_STATE_CANCELLING:
+      if (saves || !row.job.cancel_saves()) return absl::OkStatus();
+      row.job.clear_cancel_saves();
+      RETURN_IF_ERROR(SaveJob(context, row, state));
+      context.changes.back().cancel_hastened = true;
+      return absl::OkStatus();
+    default:
+      return absl::OkStatus();
+  }
+}
+
 const char* WhyNotPaused(v1::JobState state) {
   switch (state) {
     case v1::JOB_STATE_PAUSING:
@@ -152,19 +175,14 @@ absl::StatusOr<v1::Job> Retry(VerbContext& context, absl::string_view name, bool
 
 absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
                                     const RequestKey& request) {
-  return ChangeOnce(context, kCancelVerb, request, name, [&](JobRow& row) {
-    switch (row.job.state()) {
-      case v1::JOB_STATE_QUEUED:
-        return Change(context, row, v1::JOB_STATE_CANCELLED, "cancelled while it was queued");
-      case v1::JOB_STATE_PAUSED:
-        return Change(context, row, v1::JOB_STATE_CANCELLED, "cancelled while it was paused");
-      case v1::JOB_STATE_RUNNING:
-      case v1::JOB_STATE_PAUSING:
-        return Change(context, row, v1::JOB_STATE_CANCELLING, "asked to cancel");
-      default:
-        return absl::OkStatus();
-    }
-  });
+  return ChangeOnce(context, kCancelVerb, request, name,
+                    [&](JobRow& row) { return Cancel(context, row, /*saves=*/false); });
+}
+
+absl::StatusOr<v1::Job> DoSaveAndCancelJob(VerbContext& context, absl::string_view name,
+                                           const RequestKey& request) {
+  return ChangeOnce(context, kCancelVerb, request, name,
+                    [&](JobRow& row) { return Cancel(context, row, /*saves=*/true); });
 }
 
 absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,

@@ -9,6 +9,8 @@ namespace graft {
 
 absl::StatusOr<v1::Job> DoCancelJob(VerbContext& context, absl::string_view name,
                                     const RequestKey& request);
+absl::StatusOr<v1::Job> DoSaveAndCancelJob(VerbContext& context, absl::string_view name,
+                                           const RequestKey& request);
 absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,
                                    const RequestKey& request);
 absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name,

@@ -58,6 +58,12 @@ class TransactionalStore : public JobStore {
     return Write<v1::Job>([&](VerbContext& context) { return DoCancelJob(context, name, request); },
                           WritePlace::kMakesRoom);
   }
+  absl::StatusOr<v1::Job> SaveAndCancelJob(absl::string_view name,
+                                           const RequestKey& request) override {
+    return Write<v1::Job>(
+        [&](VerbContext& context) { return DoSaveAndCancelJob(context, name, request); },
+        WritePlace::kMakesRoom);
+  }
   absl::StatusOr<DeletedJob> DeleteJob(absl::string_view name, bool delete_adapter,
                                        const RequestKey& request) override {
     absl::StatusOr<DeletedJob> deleted = Write<DeletedJob>(

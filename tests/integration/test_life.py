@@ -121,6 +121,23 @@ def test_a_checkpoint_that_is_asked_for_comes_and_a_cancelled_job_goes_on_from_i
     assert adapter_hash(loaded, "retried") == adapter_hash(loaded, "undisturbed")
 
 
+def test_a_cancel_that_saves_leaves_a_retry_nothing_to_do_again(loaded):
+    flags = [*QUICK, "--max-steps", "300", "--eval-every-steps", "300"]
+    undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")
+    loaded.wait_for(undisturbed)
+    name = loaded.submit(*flags, "--output-name", "retried")
+    wait_until(lambda: step_of(loaded, name) > 5, "some steps")
+    assert "saves first" in loaded.cli("cancel", name, "--save").stdout
+    cancelled = loaded.wait_for(name, "CANCELLED")
+    done = len(losses(loaded.events(name)))
+    assert 5 < done < 300 and checkpoints(loaded.events(name)) == [done], cancelled
+    retry = loaded.json("retry", name)[0]["name"]
+    job = loaded.wait_for(retry)
+    assert int(job["attempts"][0]["resumed_from_step"]) == done
+    assert losses(loaded.events(name)) + losses(loaded.events(retry)) == losses(loaded.events(undisturbed))
+    assert adapter_hash(loaded, "retried") == adapter_hash(loaded, "undisturbed")
+
+
 def test_verbs_that_do_not_suit_the_state_say_what_would(loaded):
     name = loaded.submit("--max-steps", "1", "--eval-every-steps", "1")
     loaded.wait_for(name)

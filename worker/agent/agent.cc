@@ -44,6 +44,14 @@ ServerLink::Options WithIdentity(ServerLink::Options options,
   return options;
 }
 
+void Cancel(Attempt& attempt, bool saves) {
+  if (saves) {
+    attempt.SaveAndCancel();
+  } else {
+    attempt.Cancel();
+  }
+}
+
 }  // namespace
 
 Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLauncher& launcher,
@@ -199,7 +207,7 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
   } else if (command.has_cancel_job()) {
     const auto attempt =
         attempts_.Find(command.cancel_job().job(), command.cancel_job().lease_epoch());
-    if (attempt != nullptr) attempt->Cancel();
+    if (attempt != nullptr) Cancel(*attempt, command.cancel_job().save_checkpoint());
   } else if (command.has_pause_job()) {
     const auto attempt =
         attempts_.Find(command.pause_job().job(), command.pause_job().lease_epoch());
@@ -331,7 +339,7 @@ void Agent::SendHeartbeat() {
     attempt->Renew(deadline);
     if (renewal.pause()) attempt->Pause();
     attempt->WantCheckpoint(renewal.checkpoint_step());
-    if (renewal.cancel()) attempt->Cancel();
+    if (renewal.cancel()) Cancel(*attempt, renewal.cancel_saves());
   }
 }
 

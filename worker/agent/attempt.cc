@@ -303,7 +303,7 @@ void Attempt::Attach(EngineLoan* engine) {
   suspended_ = killed_ = false;  // What an earlier one was.
   SendFence();
   if (wanted_checkpoint_ > 0) SendCheckpointRequest();
-  if (paused_ || leaves_) SendPause();
+  if (asked_to_pause()) SendPause();
   if (cancelled_) SendCancel();
   if (ended_ != EndReason::kNone) KillEngine();
 }
@@ -346,17 +346,25 @@ void Attempt::Cancel() {
 
 void Attempt::Pause() {
   MutexLock lock(mutex_);
-  if (!std::exchange(paused_, true) && !leaves_) AskToPause();
+  AskToPause(paused_);
+}
+
+void Attempt::SaveAndCancel() {
+  MutexLock lock(mutex_);
+  AskToPause(cancel_saves_);
 }
 
 void Attempt::Leave(absl::Duration patience) {
   MutexLock lock(mutex_);
   if (patience <= absl::ZeroDuration()) EndLocked(EndReason::kWorkerStops, WorkerStopped());
   leave_by_ = std::min(leave_by_, parts_.clock.Boottime() + patience);
-  if (!std::exchange(leaves_, true) && !paused_) AskToPause();
+  AskToPause(leaves_);
 }
 
-void Attempt::AskToPause() {
+void Attempt::AskToPause(bool& reason) {
+  const bool asked = asked_to_pause();
+  reason = true;
+  if (asked) return;
   if (engine_ != nullptr) {
     SendPause();
   } else if (!engine_began_) {
@@ -366,12 +374,13 @@ void Attempt::AskToPause() {
 
 bool Attempt::BeginEngine() {
   MutexLock lock(mutex_);
-  engine_began_ = !paused_ && !leaves_;
+  engine_began_ = !asked_to_pause();
   return engine_began_;
 }
 
 worker::v1::FinishAttemptRequest Attempt::EndOfPause() const {
   MutexLock lock(mutex_);
+  if (cancel_saves_) return CancelledEnd();
   return paused_ ? PausedEnd() : ReturnedEnd(WorkerStopped(), /*worker_fault=*/false);
 }
 

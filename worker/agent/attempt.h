@@ -4,8 +4,9 @@
 //
 //   slot thread ──── Run: inputs ▸ engine ▸ what it says into the outbox ▸ result ▸ FinishAttempt
 //   heartbeat ────── Renew, End(lease lost), ────────┐
-//                    WantCheckpoint, Cancel, Pause   │
-//   command stream ─ Cancel, Pause ──────────────────┤
+//                    WantCheckpoint, Pause, Cancel,  │
+//                    SaveAndCancel                   │
+//   command stream ─ Pause, Cancel, SaveAndCancel ───┤
 //   Agent::Leave ─── Leave ──────────────────────────┤
 //   fence timer ──── Enforce: suspends, kills, hung ─┼─▶ the same attempt, which ends one way
 //   outbox ───────── End(refused) ───────────────────┘
@@ -86,6 +87,9 @@ class Attempt {
   void Renew(absl::Duration deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   // The job is to be cancelled. Asks the engine to stop; without one the attempt ends at once.
   void Cancel() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The job is to be cancelled, but saved first: it ends as for a pause. Cancel does not wait for
+  // it any more.
+  void SaveAndCancel() ABSL_LOCKS_EXCLUDED(mutex_);
   // The job is to be paused: the engine ends its step, saves and stops. Without one the attempt
   // ends at once. However long the step takes: an engine that hangs is found as always.
   void Pause() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -130,8 +134,12 @@ class Attempt {
   void HandBack(worker::v1::FinishAttemptRequest request);
   void LogEnd(const worker::v1::FinishAttemptRequest& request);
 
-  // Of a job that is to be paused, or whose worker stops.
-  void AskToPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // It is to be paused, to save before it is cancelled, or its worker stops.
+  bool asked_to_pause() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return paused_ || cancel_saves_ || leaves_;
+  }
+  // One more reason to.
+  void AskToPause(bool& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndLocked(EndReason reason, absl::Status why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Attach(EngineLoan* engine) ABSL_LOCKS_EXCLUDED(mutex_);
   // From here on nothing acts on the engine any more. False: something has, of which the next job
@@ -172,6 +180,7 @@ class Attempt {
   bool suspended_ ABSL_GUARDED_BY(mutex_) = false;
   bool killed_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancel_saves_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool leaves_ ABSL_GUARDED_BY(mutex_) = false;  // The worker stops.
   absl::Duration leave_by_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();

@@ -40,6 +40,12 @@ class JobLifeTest : public ::testing::Test {
     request.set_name(name);
     return Call(&v1::JobService::Stub::ResumeJob, request);
   }
+  absl::StatusOr<v1::Job> Cancel(const std::string& name, bool save_checkpoint) {
+    v1::CancelJobRequest request;
+    request.set_name(name);
+    request.set_save_checkpoint(save_checkpoint);
+    return Call(&v1::JobService::Stub::CancelJob, request);
+  }
   absl::StatusOr<v1::Job> Update(v1::UpdateJobRequest request,
                                  const std::vector<std::string>& paths) {
     for (const std::string& path : paths) request.mutable_update_mask()->add_paths(path);
@@ -76,6 +82,20 @@ TEST_F(JobLifeTest, APauseReachesTheWorkerAndTheJobGoesOnWhenItIsResumed) {
   EXPECT_EQ(*worker_.Finish(*lease, 0, end), v1::JOB_STATE_PAUSED);
   EXPECT_EQ(Resume(job)->state(), v1::JOB_STATE_QUEUED);
   EXPECT_EQ(worker_.LeaseSoon("r2")->job(), job);
+}
+
+TEST_F(JobLifeTest, AWorkerHearsWhetherItSavesBeforeItCancels) {
+  worker_.Connect();
+  const std::string job = server_.Create(LoraJob())->name();
+  const auto lease = worker_.Lease("r1");
+  EXPECT_TRUE(Cancel(job, true)->cancel_saves());
+  EXPECT_TRUE(worker_.NextCommand(Command::kCancelJob).cancel_job().save_checkpoint());
+  EXPECT_TRUE(worker_.Heartbeat({*lease}, 0)->renewals(0).cancel_saves());
+  EXPECT_FALSE(Cancel(job, false)->cancel_saves());
+  EXPECT_FALSE(worker_.NextCommand(Command::kCancelJob).cancel_job().save_checkpoint());
+  const auto heartbeat = worker_.Heartbeat({*lease}, 0);
+  EXPECT_TRUE(heartbeat->renewals(0).cancel());
+  EXPECT_FALSE(heartbeat->renewals(0).cancel_saves());
 }
 
 TEST_F(JobLifeTest, ACheckpointIsAskedForByTheHeartbeat) {

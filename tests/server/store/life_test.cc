@@ -137,6 +137,39 @@ TEST_P(LifeTest, APausingJobEndsAsWhateverHappensToIt) {
   EXPECT_EQ(store().CancelJob(lost.job, {})->state(), v1::JOB_STATE_CANCELLED);
 }
 
+TEST_P(LifeTest, ACancelMayWaitForACheckpointUntilItIsToldNotTo) {
+  const LeaseRef lease = fixture_.Start(kWorker);
+  const auto renewal = [&] {
+    return (*store().RenewLeases(kWorker, {{lease.job, lease.lease_epoch}}))[0];
+  };
+  const auto cancelling = store().SaveAndCancelJob(lease.job, {});
+  ASSERT_OK(cancelling);
+  EXPECT_EQ(cancelling->state(), v1::JOB_STATE_CANCELLING);
+  EXPECT_TRUE(cancelling->cancel_saves());
+  EXPECT_TRUE(renewal().cancel);
+  EXPECT_TRUE(renewal().cancel_saves);
+  if (GetParam() == StoreKind::kSqlite) fixture_.Reopen();
+  EXPECT_TRUE(renewal().cancel_saves);
+
+  EXPECT_FALSE(store().CancelJob(lease.job, {})->cancel_saves());
+  EXPECT_TRUE(renewal().cancel);
+  EXPECT_FALSE(renewal().cancel_saves);
+  EXPECT_FALSE(store().SaveAndCancelJob(lease.job, {})->cancel_saves()) << "it stops already";
+  EXPECT_EQ(*store().FinishAttempt(lease, 0, AttemptCancelled{}), v1::JOB_STATE_CANCELLED);
+
+  // Of one that is to be paused, too; and when it is over nothing is left to save.
+  const LeaseRef pausing = fixture_.Start(kWorker);
+  ASSERT_OK(store().PauseJob(pausing.job, {}));
+  EXPECT_TRUE(store().SaveAndCancelJob(pausing.job, {})->cancel_saves());
+  Save(pausing, 5, '5');
+  EXPECT_EQ(*store().FinishAttempt(pausing, 0, AttemptCancelled{}), v1::JOB_STATE_CANCELLED);
+  EXPECT_FALSE(fixture_.Get(pausing.job).cancel_saves());
+  EXPECT_EQ(store().RetryJob(pausing.job, false, {})->step(), 5);
+
+  const v1::Job queued = fixture_.Submit();
+  EXPECT_EQ(store().SaveAndCancelJob(queued.name(), {})->state(), v1::JOB_STATE_CANCELLED);
+}
+
 TEST_P(LifeTest, ResumingAsksForRoomInTheQueue) {
   fixture_.options().max_queued_jobs = 1;
   OpenAnew();

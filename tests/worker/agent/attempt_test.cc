@@ -151,6 +151,40 @@ TEST_F(AttemptTest, APausedEngineHasAsLongAsItsStepTakes) {
   EXPECT_FALSE(engine().dead()) << "it stays for the next job";
 }
 
+TEST_F(AttemptTest, ACancelThatSavesHasAsLongAsThePauseThatItIs) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(10));
+  attempt_->SaveAndCancel();
+  engine().WaitForCommand(EngineCommand::kPause);
+  Progress(1);
+  Pass(absl::Minutes(4));
+  EXPECT_FALSE(engine().dead());
+  SayPaused();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+  Join();
+  EXPECT_FALSE(engine().dead()) << "it stays for the next job";
+}
+
+TEST_F(AttemptTest, ACancelThatSavesNeedNotAnyMore) {
+  BeginAndRun();
+  attempt_->Renew(clock_.Boottime() + absl::Hours(10));
+  attempt_->SaveAndCancel();
+  engine().WaitForCommand(EngineCommand::kPause);
+  attempt_->Cancel();
+  engine().WaitForCommand(EngineCommand::kCancel);
+  Pass(absl::Seconds(31));
+  EXPECT_TRUE(engine().dead());
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+}
+
+TEST_F(AttemptTest, ACancelThatSavesEndsADownload) {
+  server_.HoldTransfers();
+  Begin();
+  server_.WaitUntilHeld();
+  attempt_->SaveAndCancel();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
+}
+
 TEST_F(AttemptTest, APauseThatComesTooLateEndsNoUpload) {
   BeginAndHoldTheUpload();
   attempt_->Pause();
