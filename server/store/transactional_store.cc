@@ -250,14 +250,7 @@ class TransactionalStore : public JobStore {
         [](VerbContext& context) { return context.tables.ListReleasedBlobs(); });
   }
   absl::Status ForgetReleasedBlobs(absl::Span<const std::string> sha256) override {
-    return WriteStatus(
-        [&](VerbContext& context) -> absl::Status {
-          for (const std::string& blob : sha256) {
-            RETURN_IF_ERROR(context.tables.ForgetReleasedBlob(blob));
-          }
-          return absl::OkStatus();
-        },
-        WritePlace::kMakesRoom);
+    return Forget(sha256, &Tables::ForgetReleasedBlob);
   }
   absl::StatusOr<bool> PurgeDeleted() override {
     return Write<bool>(
@@ -348,14 +341,7 @@ class TransactionalStore : public JobStore {
         WritePlace::kMakesRoom);
   }
   absl::Status ForgetUnnamedBlobs(absl::Span<const std::string> sha256) override {
-    return WriteStatus(
-        [&](VerbContext& context) -> absl::Status {
-          for (const std::string& blob : sha256) {
-            RETURN_IF_ERROR(context.tables.DeleteUnnamedBlob(blob));
-          }
-          return absl::OkStatus();
-        },
-        WritePlace::kMakesRoom);
+    return Forget(sha256, &Tables::DeleteUnnamedBlob);
   }
   absl::StatusOr<StoreCounts> Counts() override {
     return Read<StoreCounts>([](VerbContext& context) { return context.tables.Counts(); });
@@ -413,6 +399,15 @@ class TransactionalStore : public JobStore {
     return Read<Page<T>>([&](VerbContext& context) {
       return DoListResources<T>(context, kind, filter, page_size, page_token);
     });
+  }
+  absl::Status Forget(absl::Span<const std::string> blobs,
+                      absl::Status (Tables::*one)(absl::string_view)) {
+    return WriteStatus(
+        [&](VerbContext& context) -> absl::Status {
+          for (const std::string& blob : blobs) RETURN_IF_ERROR((context.tables.*one)(blob));
+          return absl::OkStatus();
+        },
+        WritePlace::kMakesRoom);
   }
   absl::Status Delete(ResourceKind kind, absl::string_view name) {
     RETURN_IF_ERROR(ValidateName(name, "name"));

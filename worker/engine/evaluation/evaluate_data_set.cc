@@ -24,10 +24,6 @@
 namespace graft {
 namespace {
 
-// Batches of rows that are generated for before they are scored and written: enough that rows of
-// like length find each other.
-constexpr int64_t kBatchesAtOnce = 8;
-
 class EvaluationRun {
  public:
   EvaluationRun(const Gpt2Network& network, const EvaluateDataSetOptions& options, StopToken& stop)
@@ -122,8 +118,7 @@ class EvaluationRun {
   }
 
   absl::Status ReadSome(RowStream& stream, std::vector<DataRow>* rows) {
-    const int64_t count =
-        std::min(total_ - done_, kBatchesAtOnce * evaluation_.generation_batch_size);
+    const int64_t count = std::min(total_ - done_, RowsAtOnce(evaluation_));
     rows->resize(static_cast<size_t>(count));
     for (DataRow& row : *rows) {
       ASSIGN_OR_RETURN(const bool have, stream.Next(&row));

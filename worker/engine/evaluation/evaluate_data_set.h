@@ -29,8 +29,8 @@ struct EvaluateDataSetOptions {
   std::function<void(const std::vector<SampleTextEvent>&)> on_samples;
   // What is done already, and is not done again; kept up to date. Required.
   EvaluationRecord* record = nullptr;
-  // Asked to save the record wherever it is whole: after each batch of a loss, and each
-  // kBatchesAtOnce of texts; `now` when the evaluation is to be paused. May be empty.
+  // Asked to save the record wherever it is whole: after each batch of a loss, and each RowsAtOnce
+  // of texts; `now` when the evaluation is to be paused. May be empty.
   std::function<absl::Status(bool now)> save;
 };
 

@@ -17,7 +17,7 @@ namespace {
 using RecordJson = nlohmann::json;
 
 constexpr int kRecordFormat = 1;
-constexpr char kRecordFile[] = "evaluation.jsonl";
+constexpr char kRecord[] = "the evaluation's record";  // In errors.
 constexpr size_t kPieceBytes = 1 << 20;
 constexpr size_t kMaxLineBytes = 16 << 20;
 
@@ -71,10 +71,9 @@ Summary ToSummary(const RecordJson& json) {
 
 }  // namespace
 
-absl::StatusOr<EvaluationRecord> EvaluationRecord::Open(const std::string& directory,
+absl::StatusOr<EvaluationRecord> EvaluationRecord::Open(const std::string& path,
                                                         const std::string& fingerprint) {
   EvaluationRecord record({});
-  const std::string path = JoinPath(directory, kRecordFile);
   if (absl::Status status = record.ReadHeader(path); !status.ok()) return Annotate(status, path);
   if (!fingerprint.empty() && record.sums_.fingerprint != fingerprint) {
     return absl::FailedPreconditionError(
@@ -105,7 +104,7 @@ absl::StatusOr<std::string> EvaluationRecord::NextLine() {
     buffer_.resize(searched + kPieceBytes);
     ASSIGN_OR_RETURN(const size_t count,
                      ReadAt(saved_.get(), position_,
-                            absl::MakeSpan(buffer_.data() + searched, kPieceBytes), kRecordFile));
+                            absl::MakeSpan(buffer_.data() + searched, kPieceBytes), kRecord));
     buffer_.resize(searched + count);
     position_ += static_cast<int64_t>(count);
     if (count == 0) return absl::DataLossError("ends before its last row");
@@ -114,7 +113,7 @@ absl::StatusOr<std::string> EvaluationRecord::NextLine() {
 
 absl::StatusOr<std::vector<Summary>> EvaluationRecord::ReadRow() {
   const absl::StatusOr<std::string> line = NextLine();
-  const std::string where = absl::StrCat(kRecordFile, ": row ", rows_read_++);
+  const std::string where = absl::StrCat(kRecord, ": row ", rows_read_++);
   if (!line.ok()) return Annotate(line.status(), where);
   try {
     std::vector<Summary> texts;
@@ -132,10 +131,8 @@ void EvaluationRecord::Add(const std::vector<const Summary*>& texts) {
   ++sums_.rows;
 }
 
-absl::StatusOr<std::vector<CheckpointFile>> EvaluationRecord::Save(const std::string& directory,
-                                                                   Pulse& pulse) {
-  RETURN_IF_ERROR(CreateDirectories(directory));
-  const std::string path = JoinPath(directory, kRecordFile);
+absl::StatusOr<CheckpointFile> EvaluationRecord::Save(const std::string& path, Pulse& pulse) {
+  RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   Sha256 hash;
   int64_t size = 0;
@@ -151,7 +148,7 @@ absl::StatusOr<std::vector<CheckpointFile>> EvaluationRecord::Save(const std::st
     std::string piece(kPieceBytes, '\0');
     for (int64_t at = rows_begin_;;) {
       ASSIGN_OR_RETURN(const size_t count,
-                       ReadAt(saved_.get(), at, absl::MakeSpan(piece), kRecordFile));
+                       ReadAt(saved_.get(), at, absl::MakeSpan(piece), kRecord));
       if (count == 0) break;
       RETURN_IF_ERROR(append(absl::string_view(piece.data(), count)));
       at += static_cast<int64_t>(count);
@@ -162,11 +159,11 @@ absl::StatusOr<std::vector<CheckpointFile>> EvaluationRecord::Save(const std::st
   ASSIGN_OR_RETURN(saved_, OpenFile(path, O_RDONLY));
   rows_begin_ = static_cast<int64_t>(header.size());
   pending_.clear();
-  return std::vector<CheckpointFile>{{kRecordFile, size, hash.Hex()}};
+  return CheckpointFile{BaseName(path), size, hash.Hex()};
 }
 
-absl::StatusOr<Execution> ReadEvaluationExecution(const std::string& directory) {
-  ASSIGN_OR_RETURN(EvaluationRecord record, EvaluationRecord::Open(directory, ""));
+absl::StatusOr<Execution> ReadEvaluationExecution(const std::string& path) {
+  ASSIGN_OR_RETURN(EvaluationRecord record, EvaluationRecord::Open(path, ""));
   return record.sums().execution;
 }
 

@@ -17,8 +17,8 @@ namespace graft {
 // What an evaluation has done so far, as a checkpoint of it: the sums of its losses, and the texts
 // of the rows that it generated for. Scores are made again from the texts.
 //
-// A checkpoint is a directory with the file evaluation.jsonl: a line with all but the texts, then a
-// line for each row, in order. A record that was cut or changed is DATA_LOSS.
+// It is a file of JSON: a line with all but the texts, then a line for each row, in order. One that
+// was cut, or is no JSON any more, is DATA_LOSS.
 struct EvaluationSums {
   std::string fingerprint;  // What makes it one of this evaluation: hashes of spec, base and data.
   Execution execution;
@@ -33,9 +33,9 @@ class EvaluationRecord {
  public:
   // A new one.
   explicit EvaluationRecord(EvaluationSums sums) : sums_(std::move(sums)) {}
-  // Of a checkpoint's directory. NOT_FOUND: none is there. FAILED_PRECONDITION: of another
-  // evaluation than `fingerprint`. Keeps what `sums` had; its texts are to be read first.
-  static absl::StatusOr<EvaluationRecord> Open(const std::string& directory,
+  // One that was saved. NOT_FOUND: none is there. FAILED_PRECONDITION: of another evaluation than
+  // `fingerprint`. Its texts are to be read first.
+  static absl::StatusOr<EvaluationRecord> Open(const std::string& path,
                                                const std::string& fingerprint);
 
   EvaluationSums& sums() { return sums_; }
@@ -45,9 +45,8 @@ class EvaluationRecord {
   // One more row is done.
   void Add(const std::vector<const Summary*>& texts);
 
-  // Writes all to `directory`/evaluation.jsonl, which appears whole or not at all. Returns the
-  // file.
-  absl::StatusOr<std::vector<CheckpointFile>> Save(const std::string& directory, Pulse& pulse);
+  // Writes all to the file, which appears whole or not at all and is returned by its name.
+  absl::StatusOr<CheckpointFile> Save(const std::string& path, Pulse& pulse);
 
  private:
   absl::Status ReadHeader(const std::string& path);
@@ -64,7 +63,7 @@ class EvaluationRecord {
   int64_t rows_read_ = 0;
 };
 
-// What of a checkpoint decides how the evaluation goes on, before anything is computed.
-absl::StatusOr<Execution> ReadEvaluationExecution(const std::string& directory);
+// What of a record decides how the evaluation goes on, before anything is computed.
+absl::StatusOr<Execution> ReadEvaluationExecution(const std::string& path);
 
 }  // namespace graft

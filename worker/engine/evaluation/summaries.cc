@@ -12,6 +12,8 @@
 namespace graft {
 namespace {
 
+constexpr int64_t kBatchesAtOnce = 8;
+
 // `positions`: what the model has beside virtual tokens.
 absl::StatusOr<ExampleBuilder> MakeBuilder(const SummaryOptions& options, int64_t positions) {
   return ExampleBuilder::Create(*options.tokenizer,
@@ -20,6 +22,10 @@ absl::StatusOr<ExampleBuilder> MakeBuilder(const SummaryOptions& options, int64_
 }
 
 }  // namespace
+
+int64_t RowsAtOnce(const EvaluationConfig& evaluation) {
+  return kBatchesAtOnce * evaluation.generation_batch_size;
+}
 
 absl::Status CheckRoomForPrompts(const SummaryOptions& options, int64_t n_positions,
                                  int64_t num_virtual_tokens) {

@@ -33,6 +33,10 @@ struct Summary {
   int64_t source_tokens_cut = 0;
 };
 
+// Rows that texts are made for before the next ones are looked at: enough that rows of like length
+// find each other. An evaluation that is left goes on between two such lots.
+int64_t RowsAtOnce(const EvaluationConfig& evaluation);
+
 // Will Summarise have room for a prompt, in a model of n_positions of which a soft prompt takes
 // num_virtual_tokens? To be asked before any work. INVALID_ARGUMENT: no, naming
 // evaluation.max_new_tokens; or codes of ExampleBuilder.

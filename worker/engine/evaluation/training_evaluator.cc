@@ -1,18 +1,45 @@
 #include "worker/engine/evaluation/training_evaluator.h"
 
+#include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/text/rouge_table.h"
 #include "common/text/samples_hash.h"
 #include "worker/engine/evaluation/fingerprint.h"
 #include "worker/engine/evaluation/sample_text.h"
-#include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/training/checkpoints.h"
+#include "worker/engine/training/resumption.h"
 #include "worker/engine/training/validation_loss.h"
 
 namespace graft {
+namespace {
+
+// The record that was left at `path`, if an evaluation that begins with `fresh` can go on with it,
+// and its texts.
+absl::StatusOr<EvaluationRecord> ReadLeft(const std::string& path, const EvaluationSums& fresh,
+                                          std::vector<Summary>* texts) {
+  ASSIGN_OR_RETURN(EvaluationRecord record, EvaluationRecord::Open(path, fresh.fingerprint));
+  ASSIGN_OR_RETURN(const std::string changed,
+                   CheckSameExecution(record.sums().execution, fresh.execution, false));
+  if (!changed.empty()) return absl::FailedPreconditionError(changed);
+  std::vector<Summary> read;
+  for (int64_t row = 0; row < record.sums().rows; ++row) {
+    ASSIGN_OR_RETURN(std::vector<Summary> of_networks, record.ReadRow());
+    if (of_networks.size() != 1) return absl::DataLossError("has other texts than it needs");
+    read.push_back(std::move(of_networks[0]));
+  }
+  *texts = std::move(read);
+  return record;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainingEvaluator>> TrainingEvaluator::Create(
     TrainingEvaluatorOptions options, EventSink& sink, StopToken& stop) {
@@ -31,52 +58,108 @@ TrainingEvaluator::TrainingEvaluator(TrainingEvaluatorOptions options, std::vect
 
 TrainingEvaluator::~TrainingEvaluator() = default;
 
-absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& network,
-                                                            int64_t step, StopToken& stop) {
-  if (options_.on_stage) options_.on_stage(Stage::kEvaluating);
-  EvaluationEvent event;
-  const int64_t loss_rows = options_.validation->size();
-  RowCounter counter(loss_rows + static_cast<int64_t>(rows_.size()),
-                     [this](const RowsEvent& rows) { sink_.OnRows(rows); });
-  counter.BeginPass(loss_rows);
-  ASSIGN_OR_RETURN(const ValidationLoss loss,
-                   ComputeValidationLoss(network, *options_.validation, options_.batch_size, stop,
-                                         [&](int64_t texts) { counter.Add(texts); }));
-  event.values["eval/loss"] = loss.loss;
-  event.values["eval/perplexity"] = std::exp(loss.loss);
-  event.num_loss_tokens = loss.num_tokens;
-  if (!rows_.empty()) RETURN_IF_ERROR(Generate(network, step, counter, stop, &event));
-  if (options_.on_stage) options_.on_stage(Stage::kTraining);
-  return event;
+TrainingEvaluator::Run TrainingEvaluator::Begin(const Gpt2Network& network, int64_t step,
+                                                EvaluationKeeper& keeper, StopToken& stop) const {
+  EvaluationSums sums;
+  sums.fingerprint = Sha256Hex(absl::StrCat(step, "\n", options_.fingerprint));
+  sums.execution = options_.execution;
+  const auto tell = [this](const RowsEvent& rows) { sink_.OnRows(rows); };
+  const int64_t total = options_.validation->size() + static_cast<int64_t>(rows_.size());
+  std::vector<Summary> texts;
+  absl::StatusOr<EvaluationRecord> left = ReadLeft(keeper.Left(), sums, &texts);
+  EvaluationRecord record = left.ok() ? *std::move(left) : EvaluationRecord(std::move(sums));
+  return {network,          step, keeper, stop, RowCounter(total, tell), std::move(record),
+          std::move(texts), {}};
 }
 
-absl::Status TrainingEvaluator::Generate(const Gpt2Network& network, int64_t step,
-                                         RowCounter& counter, StopToken& stop,
-                                         EvaluationEvent* event) {
-  SetScoringSettings(options_.data, options_.evaluation, PrecisionName(network.dtype()), event);
-  counter.BeginPass(static_cast<int64_t>(rows_.size()));
+absl::StatusOr<EvaluationEvent> TrainingEvaluator::Evaluate(const Gpt2Network& network,
+                                                            int64_t step, EvaluationKeeper& keeper,
+                                                            StopToken& stop) {
+  if (options_.on_stage) options_.on_stage(Stage::kEvaluating);
+  Run run = Begin(network, step, keeper, stop);
+  const absl::Status status = GoOn(run);
+  if (IsPaused(status)) RETURN_IF_ERROR(Keep(run, /*now=*/true));
+  RETURN_IF_ERROR(status);
+  if (options_.on_stage) options_.on_stage(Stage::kTraining);
+  return std::move(run.event);
+}
+
+absl::Status TrainingEvaluator::GoOn(Run& run) {
+  RETURN_IF_ERROR(AddLoss(run));
+  if (rows_.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(AddTexts(run));
+  Score(run);
+  return absl::OkStatus();
+}
+
+absl::Status TrainingEvaluator::AddLoss(Run& run) const {
+  LossSum& sum = run.record.sums().loss;
+  run.counter.BeginPass(options_.validation->size(), sum.rows);
+  absl::Status kept;
+  const auto on_batch = [&](int64_t rows) {
+    run.counter.Add(rows);
+    kept.Update(Keep(run, /*now=*/false));
+  };
+  ASSIGN_OR_RETURN(const ValidationLoss loss,
+                   ComputeValidationLoss(run.network, *options_.validation, options_.batch_size,
+                                         run.stop, on_batch, &sum));
+  RETURN_IF_ERROR(kept);
+  run.event.values["eval/loss"] = loss.loss;
+  run.event.values["eval/perplexity"] = std::exp(loss.loss);
+  run.event.num_loss_tokens = loss.num_tokens;
+  return absl::OkStatus();
+}
+
+absl::Status TrainingEvaluator::AddTexts(Run& run) const {
+  run.counter.BeginPass(static_cast<int64_t>(rows_.size()), static_cast<int64_t>(run.texts.size()));
   const SummaryOptions options = {options_.tokenizer, options_.data, options_.evaluation,
-                                  [&](int64_t texts) { counter.Add(texts); }};
-  const Gpt2Network* const networks[] = {&network};
-  ASSIGN_OR_RETURN(const auto of_networks, Summarise(networks, options, rows_, 0, stop));
-  const std::vector<Summary>& summaries = of_networks[0];
+                                  [&](int64_t texts) { run.counter.Add(texts); }};
+  const Gpt2Network* const networks[] = {&run.network};
+  while (run.texts.size() < rows_.size()) {
+    const size_t begin = run.texts.size();
+    const auto some = std::span(rows_).subspan(
+        begin, std::min<size_t>(RowsAtOnce(options_.evaluation), rows_.size() - begin));
+    ASSIGN_OR_RETURN(auto of_networks,
+                     Summarise(networks, options, some, static_cast<int64_t>(begin), run.stop));
+    for (Summary& text : of_networks[0]) {
+      run.record.Add({&text});
+      run.texts.push_back(std::move(text));
+    }
+    RETURN_IF_ERROR(Keep(run, /*now=*/false));
+  }
+  return absl::OkStatus();
+}
+
+void TrainingEvaluator::Score(Run& run) {
+  EvaluationEvent& event = run.event;
+  SetScoringSettings(options_.data, options_.evaluation, PrecisionName(run.network.dtype()),
+                     &event);
   RougeTable table;
   SamplesHash hash;
-  std::vector<SampleTextEvent> texts;
+  std::vector<SampleTextEvent> samples;
   for (size_t i = 0; i < rows_.size(); ++i) {
-    stop.pulse().Beat();
-    table.Add(ScoreRouge(rows_[i].targets, summaries[i].text, {options_.evaluation.use_stemmer}));
+    run.stop.pulse().Beat();
+    const Summary& text = run.texts[i];
+    table.Add(ScoreRouge(rows_[i].targets, text.text, {options_.evaluation.use_stemmer}));
     hash.Add(rows_[i].targets);
-    event->truncated_sources += summaries[i].source_tokens_cut > 0;
+    event.truncated_sources += text.source_tokens_cut > 0;
     if (static_cast<int64_t>(i) < options_.evaluation.sample_events) {
-      texts.push_back(MakeSampleText(options_.validation_rows[i], rows_[i], summaries[i].text));
+      samples.push_back(MakeSampleText(options_.validation_rows[i], rows_[i], text.text));
     }
   }
-  table.Summarise("eval/", &event->values);
-  event->num_samples = table.size();
-  event->samples_sha256 = hash.Hex();
-  if (!texts.empty()) sink_.OnSamples(step, texts);
-  return absl::OkStatus();
+  table.Summarise("eval/", &event.values);
+  event.num_samples = table.size();
+  event.samples_sha256 = hash.Hex();
+  if (!samples.empty()) sink_.OnSamples(run.step, samples);
+}
+
+absl::Status TrainingEvaluator::Keep(Run& run, bool now) {
+  const EvaluationSums& sums = run.record.sums();
+  const int64_t rows = sums.loss.rows + sums.rows;
+  if (rows == 0) return absl::OkStatus();
+  return run.keeper.Keep(now, [&](const std::string& directory) {
+    return run.record.Save(JoinPath(directory, EvaluationFileName(rows)), run.stop.pulse());
+  });
 }
 
 }  // namespace graft

@@ -18,16 +18,23 @@
 namespace graft {
 namespace {
 
-constexpr absl::Duration kSaveInterval = absl::Minutes(1);
 // The checkpoint whose files are being fetched, and the one that is written.
 constexpr int64_t kKeepLast = 2;
+
+std::string RecordPath(const std::string& checkpoint) {
+  return JoinPath(checkpoint, "evaluation.jsonl");
+}
+
+absl::StatusOr<Execution> ExecutionOfRecord(const std::string& checkpoint) {
+  return ReadEvaluationExecution(RecordPath(checkpoint));
+}
 
 // The record that the evaluation goes on from, or a new one like `fresh`.
 absl::StatusOr<EvaluationRecord> OpenRecord(const EvaluateRequest& request, EvaluationSums fresh,
                                             EventSink& sink) {
   if (request.resume_from.empty()) return EvaluationRecord(std::move(fresh));
   ASSIGN_OR_RETURN(EvaluationRecord record,
-                   EvaluationRecord::Open(request.resume_from, fresh.fingerprint));
+                   EvaluationRecord::Open(RecordPath(request.resume_from), fresh.fingerprint));
   const absl::StatusOr<std::string> changed =
       CheckSameExecution(record.sums().execution, fresh.execution, request.allow_migration);
   if (!changed.ok()) {
@@ -60,13 +67,14 @@ class RecordSaver {
     const int64_t rows = RowsDone(record_.sums());
     const absl::Duration time = Clock::Real().Boottime();
     if (directory_.empty() || rows == saved_rows_) return absl::OkStatus();
-    if (!now && time - saved_at_ < IntervalOfSaves(kSaveInterval, save_time_)) {
+    if (!now && time - saved_at_ < IntervalOfSaves(kEvaluationSaveInterval, save_time_)) {
       return absl::OkStatus();
     }
     CheckpointEvent event;
     event.step = rows;
     event.directory = JoinPath(directory_, absl::StrCat(rows));
-    ASSIGN_OR_RETURN(event.files, record_.Save(event.directory, pulse_));
+    ASSIGN_OR_RETURN(CheckpointFile file, record_.Save(RecordPath(event.directory), pulse_));
+    event.files.push_back(std::move(file));
     event.execution = record_.sums().execution;
     saved_rows_ = rows;
     saved_at_ = Clock::Real().Boottime();
@@ -93,7 +101,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   const absl::Duration start = Clock::Real().Boottime();
   EvaluateConfig config = request.config;
   if (!request.resume_from.empty()) {
-    GoOnAsBegun(ReadEvaluationExecution(request.resume_from), config.precision, config.threads);
+    GoOnAsBegun(ExecutionOfRecord(request.resume_from), config.precision, config.threads);
   }
   config.threads = UseThreads(config.threads);
   StageEvent stage;

@@ -119,6 +119,8 @@ struct EngineSession::Impl::FineTuneRun {
       options.validation_file = data.validation_file;
       options.validation_rows = data.validation_rows;
       options.on_stage = [this](Stage next) { EnterStage(next); };
+      options.fingerprint = Fingerprint(request.earlier_identity);
+      options.execution = execution;
       ASSIGN_OR_RETURN(evaluator, TrainingEvaluator::Create(std::move(options), sink, stop));
     }
     TrainerOptions options;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 
@@ -12,6 +13,8 @@ namespace graft {
 namespace {
 
 constexpr double kShareForSaving = 0.02;
+constexpr char kEvaluationPrefix[] = "evaluation-";
+constexpr char kEvaluationSuffix[] = ".jsonl";
 
 }  // namespace
 
@@ -34,6 +37,24 @@ absl::Status RemoveOldCheckpoints(const std::string& directory, int64_t step, in
     if (path != spared) RETURN_IF_ERROR(RemoveTree(path));
   }
   return absl::OkStatus();
+}
+
+std::string EvaluationFileName(int64_t rows) {
+  return absl::StrCat(kEvaluationPrefix, rows, kEvaluationSuffix);
+}
+
+std::string FindEvaluationFile(const std::string& checkpoint) {
+  const absl::StatusOr<std::vector<std::string>> names = ListDirectory(checkpoint);
+  if (!names.ok()) return "";
+  int64_t most = -1;
+  for (absl::string_view name : *names) {
+    int64_t rows = 0;
+    const bool is_one = absl::ConsumePrefix(&name, kEvaluationPrefix) &&
+                        absl::ConsumeSuffix(&name, kEvaluationSuffix) &&
+                        absl::SimpleAtoi(name, &rows);
+    if (is_one) most = std::max(most, rows);
+  }
+  return most < 0 ? "" : JoinPath(checkpoint, EvaluationFileName(most));
 }
 
 }  // namespace graft

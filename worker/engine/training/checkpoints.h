@@ -8,6 +8,9 @@
 
 namespace graft {
 
+// How often what an evaluation has done is wanted.
+inline constexpr absl::Duration kEvaluationSaveInterval = absl::Minutes(1);
+
 // Time between two saves that are wanted every so often: longer where one takes so long that saving
 // would be more than 2 % of all.
 absl::Duration IntervalOfSaves(absl::Duration wanted, absl::Duration save_time);
@@ -17,5 +20,11 @@ absl::Duration IntervalOfSaves(absl::Duration wanted, absl::Duration save_time);
 // that calls replaces them when it comes there. Codes of common/base/file.h.
 absl::Status RemoveOldCheckpoints(const std::string& directory, int64_t step, int64_t keep_last,
                                   const std::string& spared);
+
+// The file of a checkpoint that has what the evaluation of its step has done so far. Its name says
+// how many rows that are, so that no file changes under whoever reads it.
+std::string EvaluationFileName(int64_t rows);
+// The path of the one with the most rows; empty: none is there.
+std::string FindEvaluationFile(const std::string& checkpoint);
 
 }  // namespace graft

@@ -17,13 +17,27 @@
 
 namespace graft {
 
+// Keeps what an evaluation has done in the checkpoint of its step, so that it goes on from there.
+class EvaluationKeeper {
+ public:
+  // Writes it to a file of this directory that is not there yet (EvaluationFileName).
+  using Write = std::function<absl::StatusOr<CheckpointFile>(const std::string& directory)>;
+
+  virtual ~EvaluationKeeper() = default;
+  // What an evaluation of this step left, as a path; empty: nothing. It may have been another one
+  // (of other settings).
+  virtual std::string Left() const = 0;
+  // To be called wherever it could go on, and `now` when it is left. Calls `write` when it is time.
+  virtual absl::Status Keep(bool now, const Write& write) = 0;
+};
+
 // Scores the network on the validation set; worker/engine/evaluation implements it. `values` must
 // hold "eval/loss" and the metric of early stopping; step, epoch and is_best are the trainer's.
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
   virtual absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                                   StopToken& stop) = 0;
+                                                   EvaluationKeeper& keeper, StopToken& stop) = 0;
 };
 
 struct TrainerOptions {

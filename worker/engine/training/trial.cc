@@ -137,6 +137,7 @@ absl::StatusOr<std::string> Trial::Load(const std::string& checkpoint) {
   newest_ = checkpoint;
   saved_step_ = state_.step;
   saved_.clear();
+  kept_.reset();
   if (state_.evaluation_due && checkpoint == CheckpointDirectory()) {
     ASSIGN_OR_RETURN(saved_, CheckTrainingState(checkpoint, stop_.pulse()));
   }
@@ -201,7 +202,7 @@ absl::Status Trial::BeginStep() {
 }
 
 // A run that is paused is left where it can go on.
-absl::Status Trial::Left(const absl::Status& why) {
+absl::Status Trial::Leave(const absl::Status& why) {
   if (IsPaused(why)) RETURN_IF_ERROR(SaveUnlessSaved());
   return why;
 }
@@ -210,7 +211,7 @@ absl::StatusOr<MicroBatch> Trial::Next() {
   // First of all: whoever is asked may change what trains. A step that has begun is done before a
   // pause.
   const absl::Status asked = stop_.Poll();
-  if (!asked.ok() && !(IsPaused(asked) && step_)) return Left(asked);
+  if (!asked.ok() && !(IsPaused(asked) && step_)) return Leave(asked);
   if (!step_) {
     if (CheckpointIsWanted()) RETURN_IF_ERROR(SaveUnlessSaved());
     RETURN_IF_ERROR(BeginStep());
@@ -346,13 +347,14 @@ bool Trial::CheckpointIsWanted() {
 
 absl::Status Trial::Evaluate() {
   const absl::Duration start = clock_.Boottime();
+  kept_at_ = start;
   absl::StatusOr<EvaluationEvent> evaluated = absl::InternalError("not evaluated");
   {
     c10::NoGradGuard no_grad;
     const Gpt2Network network = adapter_.Bind();
-    evaluated = evaluator_->Evaluate(network, state_.step, stop_);
+    evaluated = evaluator_->Evaluate(network, state_.step, *this, stop_);
   }
-  if (!evaluated.ok()) return Left(evaluated.status());
+  if (!evaluated.ok()) return Leave(evaluated.status());
   EvaluationEvent event = *std::move(evaluated);
   event.step = state_.step;
   event.epoch = plan_.epochs_done(state_.step);
@@ -370,17 +372,39 @@ absl::Status Trial::Evaluate() {
   }
   sink_.OnEvaluation(event);
   state_.evaluation_due = false;
-  const bool saved = !options_.checkpoint_directory.empty() && saved_step_ == state_.step;
-  return saved ? WriteEvaluation() : absl::OkStatus();
+  return IsSaved() ? WriteEvaluation() : absl::OkStatus();
+}
+
+std::string Trial::Left() const { return IsSaved() ? FindEvaluationFile(newest_) : ""; }
+
+absl::Status Trial::Keep(bool now, const Write& write) {
+  if (options_.checkpoint_directory.empty()) return absl::OkStatus();
+  const absl::Duration begin = clock_.Boottime();
+  const absl::Duration interval = IntervalOfSaves(kEvaluationSaveInterval, keep_time_);
+  if (!now && begin < kept_at_ + interval) return absl::OkStatus();
+  if (!now && !IsSaved() && !CheckpointIsWanted()) return absl::OkStatus();
+  // Where the run was resumed from a checkpoint that lies elsewhere, it has none of its own yet.
+  if (!IsSaved() || saved_.empty()) RETURN_IF_ERROR(WriteCheckpoint());
+  const std::string earlier = FindEvaluationFile(CheckpointDirectory());
+  ASSIGN_OR_RETURN(kept_, write(CheckpointDirectory()));
+  if (!earlier.empty() && BaseName(earlier) != kept_->path) RETURN_IF_ERROR(RemoveFile(earlier));
+  kept_at_ = clock_.Boottime();
+  keep_time_ = kept_at_ - begin;
+  TellCheckpoint(/*again=*/true);
+  return absl::OkStatus();
 }
 
 std::string Trial::CheckpointDirectory() const {
   return JoinPath(options_.checkpoint_directory, absl::StrCat(state_.step));
 }
 
+bool Trial::IsSaved() const {
+  return !options_.checkpoint_directory.empty() && saved_step_ == state_.step;
+}
+
 absl::Status Trial::SaveUnlessSaved() {
   const bool can = !options_.checkpoint_directory.empty() && state_.step > 0;
-  return can && saved_step_ != state_.step ? WriteCheckpoint() : absl::OkStatus();
+  return can && !IsSaved() ? WriteCheckpoint() : absl::OkStatus();
 }
 
 absl::Status Trial::WriteCheckpoint() {
@@ -388,6 +412,7 @@ absl::Status Trial::WriteCheckpoint() {
   ASSIGN_OR_RETURN(saved_, SaveTrainingState(state_, CheckpointDirectory(), stop_.pulse()));
   newest_ = CheckpointDirectory();
   saved_step_ = state_.step;
+  kept_.reset();
   beginning_.clear();
   saved_at_ = clock_.Boottime();
   save_time_ = saved_at_ - begin;
@@ -403,6 +428,9 @@ absl::Status Trial::WriteEvaluation() {
   ASSIGN_OR_RETURN(saved_,
                    AddEvaluation(state_, CheckpointDirectory(), std::move(saved_), stop_.pulse()));
   saved_at_ = clock_.Boottime();
+  kept_.reset();
+  const std::string kept = FindEvaluationFile(CheckpointDirectory());
+  if (!kept.empty()) RETURN_IF_ERROR(RemoveFile(kept));
   TellCheckpoint(/*again=*/true);
   return absl::OkStatus();
 }
@@ -413,6 +441,7 @@ void Trial::TellCheckpoint(bool again) {
   event.again = again;
   event.directory = CheckpointDirectory();
   event.files = saved_;
+  if (kept_) event.files.push_back(*kept_);
   event.execution = state_.execution;
   sink_.OnCheckpoint(event);
 }

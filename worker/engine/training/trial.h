@@ -36,7 +36,7 @@ struct MicroBatch {
 //   Start, then until Done: Next, the pass and its backward, Take; then Finish
 //
 // Codes of all of them: those of Train. After one that is not OK the trial is over.
-class Trial {
+class Trial : private EvaluationKeeper {
  public:
   // Of `parts` all outlive it.
   explicit Trial(const TrialParts& parts);
@@ -91,7 +91,10 @@ class Trial {
   bool CheckpointIsWanted();
   absl::Status Evaluate();
   std::string CheckpointDirectory() const;
-  absl::Status Left(const absl::Status& why);
+  std::string Left() const override;
+  absl::Status Keep(bool now, const Write& write) override;
+  absl::Status Leave(const absl::Status& why);
+  bool IsSaved() const;
   absl::Status SaveUnlessSaved();
   absl::Status WriteCheckpoint();
   absl::Status WriteEvaluation();
@@ -132,6 +135,10 @@ class Trial {
   absl::Duration save_time_;  // What it took.
   // Its files, if the evaluation of its step may be added to them; empty: they lie elsewhere.
   std::vector<CheckpointFile> saved_;
+  // Beside them: what the evaluation of its step has done so far.
+  std::optional<CheckpointFile> kept_;
+  absl::Duration kept_at_;    // When that was there, else when the evaluation began.
+  absl::Duration keep_time_;  // What it took.
   // What the tensors were at the beginning, for a run that may go back there.
   std::vector<at::Tensor> beginning_;
 };

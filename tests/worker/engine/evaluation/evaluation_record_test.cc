@@ -40,16 +40,17 @@ class EvaluationRecordTest : public ::testing::Test {
 TEST_F(EvaluationRecordTest, WhatWasSavedComesBackToTheBit) {
   EvaluationRecord record(SomeSums());
   Add(record, Text("\"quoted\"\nline\xe2\x80\xa8"), Text(""));
-  const auto files = record.Save(Path("1"), pulse_);
-  ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_EQ((*files)[0].size_bytes, *FileSize(Path("1/evaluation.jsonl")));
+  const auto file = record.Save(Path("1/evaluation.jsonl"), pulse_);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->path, "evaluation.jsonl");
+  EXPECT_EQ(file->size_bytes, *FileSize(Path("1/evaluation.jsonl")));
   // What comes later is added to what was saved, whatever becomes of that.
   ASSERT_TRUE(RemoveTree(Path("1")).ok());
   record.sums().loss.sum = -0.0;
   Add(record, Text("two"), Text("zwei"));
-  ASSERT_TRUE(record.Save(Path("2"), pulse_).ok());
+  ASSERT_TRUE(record.Save(Path("2/evaluation.jsonl"), pulse_).ok());
 
-  auto read = EvaluationRecord::Open(Path("2"), "f");
+  auto read = EvaluationRecord::Open(Path("2/evaluation.jsonl"), "f");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->sums().rows, 2);
   EXPECT_TRUE(std::signbit(read->sums().loss.sum));
@@ -67,11 +68,11 @@ TEST_F(EvaluationRecordTest, WhatWasSavedComesBackToTheBit) {
   EXPECT_TRUE((*second)[0].ended);
   EXPECT_EQ((*second)[0].prompt_tokens, 5);
   EXPECT_EQ((*second)[0].source_tokens_cut, 1);
-  EXPECT_EQ(ReadEvaluationExecution(Path("2"))->threads, 2);
+  EXPECT_EQ(ReadEvaluationExecution(Path("2/evaluation.jsonl"))->threads, 2);
 
   Add(*read, Text("three"), Text("drei"));
-  ASSERT_TRUE(read->Save(Path("3"), pulse_).ok());
-  auto again = EvaluationRecord::Open(Path("3"), "f");
+  ASSERT_TRUE(read->Save(Path("3/evaluation.jsonl"), pulse_).ok());
+  auto again = EvaluationRecord::Open(Path("3/evaluation.jsonl"), "f");
   ASSERT_TRUE(again.ok());
   for (const char* text : {"\"quoted\"\nline\xe2\x80\xa8", "two", "three"}) {
     EXPECT_EQ((*again->ReadRow())[0].text, text);
@@ -82,12 +83,12 @@ TEST_F(EvaluationRecordTest, EachTruncationIsNoticed) {
   EvaluationRecord record(SomeSums());
   Add(record, Text("one"), Text("eins"));
   Add(record, Text("two"), Text("zwei"));
-  ASSERT_TRUE(record.Save(Path("1"), pulse_).ok());
+  ASSERT_TRUE(record.Save(Path("1/evaluation.jsonl"), pulse_).ok());
   const std::string path = Path("1/evaluation.jsonl");
   const std::string whole = *ReadFile(path, 1 << 20);
   for (size_t size = 0; size < whole.size(); ++size) {
     ASSERT_TRUE(WriteFileAtomically(path, whole.substr(0, size)).ok());
-    auto read = EvaluationRecord::Open(Path("1"), "f");
+    auto read = EvaluationRecord::Open(Path("1/evaluation.jsonl"), "f");
     absl::Status status = read.status();
     for (int row = 0; status.ok() && row < 2; ++row) status = read->ReadRow().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << size << ": " << status;
@@ -97,13 +98,13 @@ TEST_F(EvaluationRecordTest, EachTruncationIsNoticed) {
 TEST_F(EvaluationRecordTest, WhatIsNoRecordOfThisEvaluationIsRefused) {
   EXPECT_EQ(EvaluationRecord::Open(Path("none"), "f").status().code(), absl::StatusCode::kNotFound);
   EvaluationRecord record(SomeSums());
-  ASSERT_TRUE(record.Save(Path("1"), pulse_).ok());
-  const absl::Status other = EvaluationRecord::Open(Path("1"), "g").status();
+  ASSERT_TRUE(record.Save(Path("1/evaluation.jsonl"), pulse_).ok());
+  const absl::Status other = EvaluationRecord::Open(Path("1/evaluation.jsonl"), "g").status();
   EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(other.message(), HasSubstr("another evaluation"));
   const std::string path = Path("1/evaluation.jsonl");
   ASSERT_TRUE(WriteFileAtomically(path, "{\"format\": 2}\n").ok());
-  EXPECT_THAT(EvaluationRecord::Open(Path("1"), "f").status().message(),
+  EXPECT_THAT(EvaluationRecord::Open(Path("1/evaluation.jsonl"), "f").status().message(),
               HasSubstr("another version of graft"));
 }
 

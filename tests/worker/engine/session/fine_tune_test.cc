@@ -91,6 +91,107 @@ TEST_F(FineTuneTest, ACancelledJobResumesToTheSameAdapter) {
   EXPECT_EQ(FineTuneError(request).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+// The part of the last checkpoint that is told of which an evaluation kept; empty: none.
+std::string KeptBy(const RecordingSink& sink) {
+  if (sink.checkpoints.empty()) return "";
+  const std::string name = sink.checkpoints.back().files.back().path;
+  return name.starts_with("evaluation-") ? name : "";
+}
+
+TEST_F(FineTuneTest, AnEvaluationThatIsPausedGoesOnWhereItWas) {
+  FineTuneRequest request = LoraRequest();
+  request.validation = WriteRows("many.jsonl", 18);
+  request.config.training.epochs = 1;
+  request.config.evaluation.max_samples = -1;
+  request.config.evaluation.generation_batch_size = 1;
+  request.config.evaluation.sample_events = 16;
+  RecordingSink whole;
+  ASSERT_TRUE(session_->FineTune(request, whole, stop_).ok());
+  const std::string adapter = *Sha256HexOfFile(Path("out/adapter_model.safetensors"));
+  const auto renew = [&] {
+    ASSERT_TRUE(RemoveTree(request.output_directory).ok());
+    request.resume_from.clear();
+  };
+
+  int64_t kept = 0, kept_texts = 0;
+  for (int64_t poll = 6;; poll += 3) {
+    renew();
+    ASSERT_TRUE(RemoveTree(request.checkpoint_directory).ok());
+    RecordingSink first, second;
+    PauseAtPoll pause(poll);
+    const absl::Status paused = session_->FineTune(request, first, pause).status();
+    if (paused.ok()) break;
+    ASSERT_TRUE(IsPaused(paused)) << paused;
+    renew();
+    const std::string evaluated = KeptBy(first);
+    if (first.checkpoints.empty()) continue;
+    // Where it was, or laid out elsewhere, as a worker does.
+    request.resume_from = first.checkpoints.back().directory;
+    if (poll % 2 == 0) {
+      request.resume_from = Path("begun");
+      ASSERT_TRUE(RemoveTree(request.resume_from).ok());
+      ASSERT_TRUE(RenameAndSync(first.checkpoints.back().directory, request.resume_from).ok());
+    }
+    const auto rest = session_->FineTune(request, second, stop_);
+    ASSERT_TRUE(rest.ok()) << rest.status();
+    ASSERT_EQ(second.evaluations.size(), 1u);
+    EXPECT_EQ(second.evaluations[0].values, whole.evaluations[0].values) << poll;
+    EXPECT_EQ(second.evaluations[0].samples_sha256, whole.evaluations[0].samples_sha256);
+    EXPECT_EQ(second.evaluations[0].truncated_sources, whole.evaluations[0].truncated_sources);
+    EXPECT_EQ(second.samples.back().second.size(), 16u);
+    EXPECT_EQ(*Sha256HexOfFile(Path("out/adapter_model.safetensors")), adapter);
+    EXPECT_EQ(KeptBy(second), "") << "the evaluation takes its place";
+    if (evaluated.empty()) continue;
+    ++kept;
+    kept_texts += evaluated == "evaluation-26.jsonl" || evaluated == "evaluation-34.jsonl";
+    EXPECT_LT(second.rows.size(), whole.rows.size()) << "what was done is not done again";
+  }
+  EXPECT_GT(kept, 10);
+  EXPECT_GT(kept_texts, 5);
+}
+
+// Once rows are evaluated.
+class PauseInTheEvaluation : public StopToken {
+ public:
+  explicit PauseInTheEvaluation(const RecordingSink& sink) : sink_(sink) {}
+  absl::Status Poll() override {
+    return !sink_.rows.empty() && sink_.rows.back().done > 0 ? PausedStatus() : absl::OkStatus();
+  }
+
+ private:
+  const RecordingSink& sink_;
+};
+
+TEST_F(FineTuneTest, AnEvaluationThatCannotGoOnBeginsAnew) {
+  FineTuneRequest request = LoraRequest();
+  request.config.training.epochs = 1;
+  request.config.training.batch_size = 2;
+  request.earlier_identity = "spec";
+  RecordingSink whole, first;
+  ASSERT_TRUE(session_->FineTune(request, whole, stop_).ok());
+  ASSERT_TRUE(RemoveTree(request.output_directory).ok());
+  ASSERT_TRUE(RemoveTree(request.checkpoint_directory).ok());
+  PauseInTheEvaluation pause(first);
+  ASSERT_TRUE(IsPaused(session_->FineTune(request, first, pause).status()));
+  ASSERT_NE(KeptBy(first), "");
+  request.resume_from = Path("begun");
+  ASSERT_TRUE(RenameAndSync(first.checkpoints.back().directory, request.resume_from).ok());
+  const auto expect_all_rows = [&](const std::string& why) {
+    RecordingSink sink;
+    ASSERT_TRUE(RemoveTree(request.output_directory).ok());
+    const auto outcome = session_->FineTune(request, sink, stop_);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(sink.rows.size(), whole.rows.size()) << why;
+    EXPECT_EQ(sink.evaluations[0].values, whole.evaluations[0].values) << why;
+  };
+  request.earlier_identity = "a spec that evaluates otherwise";
+  expect_all_rows("another evaluation");
+  request.earlier_identity = "spec";
+  const std::string path = JoinPath(request.resume_from, KeptBy(first));
+  ASSERT_TRUE(WriteFileAtomically(path, ReadWhole(path).substr(0, 50)).ok());
+  expect_all_rows("a broken record");
+}
+
 TEST_F(FineTuneTest, AutomaticPrecisionIsThatOfTheCheckpointWhereItCanBeHad) {
   FineTuneRequest request = LoraRequest();
   request.config.training.max_steps = 2;

@@ -84,8 +84,8 @@ constexpr FileSystemCalls kDyingFileSystem = {
 class SecondIsWorse : public LossEvaluator {
  public:
   absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                           StopToken& stop) override {
-    absl::StatusOr<EvaluationEvent> event = LossEvaluator::Evaluate(network, step, stop);
+                                           EvaluationKeeper& keeper, StopToken& stop) override {
+    absl::StatusOr<EvaluationEvent> event = LossEvaluator::Evaluate(network, step, keeper, stop);
     if (event.ok() && step == 4) event->values["eval/loss"] += 10;
     return event;
   }

@@ -73,7 +73,7 @@ inline std::string FreshDirectory(const std::string& name) {
 class LossEvaluator : public Evaluator {
  public:
   absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                           StopToken& stop) override {
+                                           EvaluationKeeper& keeper, StopToken& stop) override {
     absl::StatusOr<ValidationLoss> loss = ComputeValidationLoss(network, GoldenRows(), 2, stop);
     if (!loss.ok()) return loss.status();
     EvaluationEvent event;

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <functional>
+#include <map>
 
 #include "absl/strings/str_replace.h"
 #include "common/base/clock.h"
@@ -16,6 +17,7 @@
 #include "worker/engine/data/token_file.h"
 #include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
+#include "worker/engine/training/checkpoints.h"
 #include "worker/engine/training/validation_loss.h"
 
 namespace graft {
@@ -30,7 +32,7 @@ class ScriptedEvaluator : public Evaluator {
  public:
   explicit ScriptedEvaluator(std::vector<double> losses) : losses_(std::move(losses)) {}
   absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                           StopToken& stop) override {
+                                           EvaluationKeeper& keeper, StopToken& stop) override {
     EvaluationEvent event;
     event.values["eval/loss"] = losses_.at(steps.size());
     steps.push_back(step);
@@ -167,6 +169,67 @@ std::vector<int64_t> SecondsBetweenCheckpoints(double every_seconds) {
   return between;
 }
 
+// Takes half a minute for each of 20 rows.
+class SlowEvaluator : public Evaluator {
+ public:
+  explicit SlowEvaluator(FakeClock& clock) : clock_(clock) {}
+  absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network&, int64_t step,
+                                           EvaluationKeeper& keeper, StopToken&) override {
+    EXPECT_EQ(keeper.Left(), "");
+    for (int64_t rows = 1; rows <= 20; ++rows) {
+      clock_.Advance(absl::Seconds(30));
+      const absl::Status kept =
+          keeper.Keep(false, [&](const std::string& directory) -> absl::StatusOr<CheckpointFile> {
+            kept_rows[step].push_back(rows);
+            const std::string name = EvaluationFileName(rows);
+            const absl::Status written = WriteFileAtomically(JoinPath(directory, name), "rows");
+            if (!written.ok()) return written;
+            return CheckpointFile{name, 4, Sha256Hex("rows")};
+          });
+      EXPECT_TRUE(kept.ok()) << kept;
+      if (!kept_rows[step].empty()) {
+        EXPECT_EQ(BaseName(keeper.Left()), EvaluationFileName(kept_rows[step].back()));
+      }
+    }
+    EvaluationEvent event;
+    event.values["eval/loss"] = 1;
+    return event;
+  }
+  std::map<int64_t, std::vector<int64_t>> kept_rows;  // By step.
+
+ private:
+  FakeClock& clock_;
+};
+
+TEST(TrainerTest, WhatAnEvaluationHasDoneIsKeptEveryMinute) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.epochs = 1;
+  options.config.eval_every_steps = 1;
+  options.config.checkpoint_every_steps = 2;
+  options.config.checkpoint_every_seconds = 9 * 60;
+  options.checkpoint_directory = FreshDirectory("kept");
+  FakeClock clock;
+  SlowEvaluator evaluator(clock);
+  RecordingSink sink;
+  NoStop stop;
+  const auto adapter = MakeAdapter(*model, OnlyLora());
+  const auto result = Train(options, GoldenRows(), *adapter, &evaluator, sink, stop, clock);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const std::vector<int64_t> each_minute = {2, 4, 6, 8, 10, 12, 14, 16, 18, 20};
+  EXPECT_EQ(evaluator.kept_rows[2], each_minute);
+  // At these there is no checkpoint before the last one is nine minutes old.
+  EXPECT_EQ(evaluator.kept_rows[1], (std::vector<int64_t>{18, 20}));
+  EXPECT_EQ(evaluator.kept_rows[3], (std::vector<int64_t>{18, 20}));
+  // Each time that something is kept the checkpoint is told of, with that and no other.
+  for (const CheckpointEvent& event : sink.checkpoints) {
+    int64_t kept = 0;
+    for (const CheckpointFile& file : event.files) kept += file.path.starts_with("evaluation-");
+    EXPECT_LE(kept, 1);
+  }
+  EXPECT_EQ(FindEvaluationFile(sink.checkpoints.back().directory), "");
+}
+
 TEST(TrainerTest, ACheckpointComesWhenTheLastIsOld) {
   const std::vector<int64_t> between = SecondsBetweenCheckpoints(70);
   EXPECT_GE(between.size(), 1u);
@@ -244,9 +307,9 @@ TEST(TrainerTest, PatienceBeginsAnewOnceAndNotAtEachResumption) {
    public:
     using ScriptedEvaluator::ScriptedEvaluator;
     absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                             StopToken& stop) override {
+                                             EvaluationKeeper& keeper, StopToken& stop) override {
       if (step == 6) return absl::CancelledError("stopped");
-      return ScriptedEvaluator::Evaluate(network, step, stop);
+      return ScriptedEvaluator::Evaluate(network, step, keeper, stop);
     }
   };
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);

@@ -152,7 +152,7 @@ TEST(DivergenceTest, AStepWithoutARowIsPassedAndKeepsItsPlace) {
   class FiniteRowsEvaluator : public Evaluator {
    public:
     absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network&, int64_t step,
-                                             StopToken&) override {
+                                             EvaluationKeeper& keeper, StopToken&) override {
       EvaluationEvent event;
       event.values["eval/loss"] = 1.0 / static_cast<double>(step);
       return event;
@@ -285,7 +285,7 @@ class DyingSink : public RecordingSink {
 class LossOfShortRows : public Evaluator {
  public:
   absl::StatusOr<EvaluationEvent> Evaluate(const Gpt2Network& network, int64_t step,
-                                           StopToken& stop) override {
+                                           EvaluationKeeper& keeper, StopToken& stop) override {
     absl::StatusOr<ValidationLoss> loss =
         ComputeValidationLoss(network, RowSubset(all_, {1, 3, 4}), 2, stop);
     if (!loss.ok()) return loss.status();
