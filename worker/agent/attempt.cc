@@ -246,9 +246,8 @@ absl::Status Attempt::Settle(worker::v1::FinishAttemptRequest request, Outbox& o
 
 absl::Status Attempt::TellEnd(worker::v1::FinishAttemptRequest& request, Outbox& outbox) {
   if (ended() != EndReason::kNone) return why();
-  ASSIGN_OR_RETURN(const int64_t last_batch, outbox.Drain());
   if (request.has_succeeded()) {
-    const absl::Status uploaded = UploadResult(request.succeeded());
+    const absl::Status uploaded = UploadResult(request.succeeded(), outbox);
     if (!uploaded.ok() && ended() != EndReason::kNone) return why();
     if (!uploaded.ok()) {
       request = cancelled() ? CancelledEnd()
@@ -256,6 +255,7 @@ absl::Status Attempt::TellEnd(worker::v1::FinishAttemptRequest& request, Outbox&
                                         v1::FAILURE_CLASS_INFRASTRUCTURE);
     }
   }
+  ASSIGN_OR_RETURN(const int64_t last_batch, outbox.Drain());
   request.set_job(job());
   request.set_lease_epoch(lease_epoch());
   request.set_last_batch(last_batch);
@@ -263,13 +263,21 @@ absl::Status Attempt::TellEnd(worker::v1::FinishAttemptRequest& request, Outbox&
                            [&] { return parts_.link.FinishAttempt(request, reports_).status(); });
 }
 
-absl::Status Attempt::UploadResult(const worker::v1::FinishAttemptRequest::Succeeded& succeeded) {
+absl::Status Attempt::UploadResult(const worker::v1::FinishAttemptRequest::Succeeded& succeeded,
+                                   Outbox& outbox) {
   const std::vector<v1::Artifact> output(succeeded.output().begin(), succeeded.output().end());
   const std::vector<v1::Artifact> artifacts(succeeded.artifacts().begin(),
                                             succeeded.artifacts().end());
+  bool told = false;
   return parts_.link.Retry(work_, [&] {
-    RETURN_IF_ERROR(parts_.link.UploadMissing(JoinPath(directory_, "output"), output, work_));
-    return parts_.link.UploadMissing(JoinPath(directory_, "artifacts"), artifacts, work_);
+    absl::Status sent = parts_.link.UploadMissing(JoinPath(directory_, "output"), output, work_);
+    if (sent.ok()) {
+      sent = parts_.link.UploadMissing(JoinPath(directory_, "artifacts"), artifacts, work_);
+    }
+    const auto warning = told ? std::nullopt : FullDiskWarning(sent, "the result");
+    if (warning) outbox.AddEvent(*warning);
+    told = told || warning.has_value();
+    return sent;
   });
 }
 

@@ -123,7 +123,8 @@ class Attempt {
   // Into the outbox, which may block.
   void Pass(const engine::v1::EngineEvent& event, Outbox& outbox);
   // Files of the result, to the server.
-  absl::Status UploadResult(const worker::v1::FinishAttemptRequest::Succeeded& succeeded);
+  absl::Status UploadResult(const worker::v1::FinishAttemptRequest::Succeeded& succeeded,
+                            Outbox& outbox);
   // Tells the server the end of `request`, or that of what ended the attempt.
   absl::Status Settle(worker::v1::FinishAttemptRequest request, Outbox& outbox);
   // The end that the engine's own is, after everything before it. `request` becomes another end

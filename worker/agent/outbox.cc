@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/errors/status_details.h"
 #include "common/telemetry/log.h"
 
 namespace graft {
@@ -29,6 +30,15 @@ absl::StatusOr<std::string> HoldFiles(const std::string& directory,
 }
 
 }  // namespace
+
+std::optional<v1::JobEvent> FullDiskWarning(const absl::Status& status, absl::string_view what) {
+  if (ReasonOf(status) != kReasonDiskFull) return std::nullopt;
+  v1::JobEvent event;
+  event.mutable_warning()->set_code(kReasonDiskFull);
+  event.mutable_warning()->set_text(absl::StrCat(
+      "the server has no room for ", what, ", which is sent when there is: ", status.message()));
+  return event;
+}
 
 Outbox::Outbox(ServerLink& link, std::string job, int64_t lease_epoch, const Stops& stops,
                std::function<void(const absl::Status&)> on_refused)
@@ -163,6 +173,19 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
+absl::Status Outbox::Upload(const std::string& directory, const std::vector<v1::Artifact>& files,
+                            absl::string_view what) {
+  bool told = false;
+  return link_.Retry(checkpoints_, [&] {
+    const absl::Status sent = link_.UploadMissing(directory, files, checkpoints_);
+    const auto warning = told ? std::nullopt : FullDiskWarning(sent, what);
+    if (!warning) return sent;
+    told = true;
+    const absl::Status warned = SendBatch({*warning});
+    return warned.ok() ? sent : warned;
+  });
+}
+
 // NOT_FOUND: its files are gone.
 absl::Status Outbox::UploadAndCommit(const Checkpoint& checkpoint) {
   const std::vector<v1::Artifact> files(checkpoint.written.files().begin(),
@@ -171,8 +194,8 @@ absl::Status Outbox::UploadAndCommit(const Checkpoint& checkpoint) {
   const std::string held = absl::StrCat(checkpoint.directory, ".upload");
   const absl::Cleanup remove = [&] { RemoveTree(held).IgnoreError(); };
   ASSIGN_OR_RETURN(const std::string directory, HoldFiles(checkpoint.directory, files, held));
-  RETURN_IF_ERROR(link_.Retry(checkpoints_,
-                              [&] { return link_.UploadMissing(directory, files, checkpoints_); }));
+  RETURN_IF_ERROR(
+      Upload(directory, files, absl::StrCat("the checkpoint of step ", checkpoint.written.step())));
   worker::v1::CommitCheckpointRequest request;
   request.set_job(job_);
   request.set_lease_epoch(lease_epoch_);

@@ -5,18 +5,23 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "common/base/mutex.h"
 #include "common/base/stop_signal.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "worker/agent/server_link.h"
 
 namespace graft {
+
+// The warning DISK_FULL, if `status` says that the server's disk is: `what` waits.
+std::optional<v1::JobEvent> FullDiskWarning(const absl::Status& status, absl::string_view what);
 
 // One for an attempt; owns one thread. Add… are for the thread that reads the engine. While the
 // server is away, events wait here; when kMaxQueuedEvents wait, Add blocks, and with it the engine:
@@ -71,6 +76,9 @@ class Outbox {
   absl::Status SendBatch(std::vector<v1::JobEvent> events) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status SendCheckpoint(const Checkpoint& checkpoint);
   absl::Status UploadAndCommit(const Checkpoint& checkpoint);
+  // While the server's disk is full it waits, and the log says so.
+  absl::Status Upload(const std::string& directory, const std::vector<v1::Artifact>& files,
+                      absl::string_view what) ABSL_LOCKS_EXCLUDED(mutex_);
 
   ServerLink& link_;
   const std::string job_;

@@ -91,6 +91,15 @@ TEST_F(AttemptTest, ACancelEndsTheUploadOfAResult) {
   EXPECT_TRUE(server_.WaitForFinish("a").has_cancelled());
 }
 
+TEST_F(AttemptTest, AResultWaitsForRoomOnTheServersDisk) {
+  server_.RefuseUploads(2);
+  BeginAndHoldTheUpload();
+  server_.ReleaseTransfers();
+  while (!server_.HasFinished("a")) Pass(absl::Seconds(1));
+  EXPECT_TRUE(server_.WaitForFinish("a").has_succeeded());
+  EXPECT_EQ(server_.LastReport("a").events(0).warning().code(), "DISK_FULL");
+}
+
 TEST_F(AttemptTest, AnEngineThatDoesNotHeedACancelIsKilled) {
   BeginAndRun();
   attempt_->Renew(clock_.Boottime() + absl::Hours(1));

@@ -202,6 +202,11 @@ class FakeServer : public worker::v1::WorkerService::Service {
     hold_transfers_ = false;
     changed_.NotifyAll();
   }
+  // So many uploads find the disk full.
+  void RefuseUploads(int uploads) {
+    MutexLock lock(mutex_);
+    uploads_refused_ = uploads;
+  }
   // Blocks until a transfer, or a report, is being held.
   void WaitUntilHeld() {
     MutexLock lock(mutex_);
@@ -337,6 +342,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
     while (reader->Read(&message)) bytes += message.data();
     if (Sha256Hex(bytes) != sha256) return grpc::Status(grpc::StatusCode::DATA_LOSS, "hash");
     MutexLock lock(mutex_);
+    if (uploads_refused_ > 0 && uploads_refused_-- > 0) return ToGrpcStatus(DiskFull("no room"));
     blobs_[sha256] = bytes;
     return grpc::Status::OK;
   }
@@ -394,6 +400,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   bool hold_reports_ ABSL_GUARDED_BY(mutex_) = false;
   bool hold_transfers_ ABSL_GUARDED_BY(mutex_) = false;
   int held_ ABSL_GUARDED_BY(mutex_) = 0;
+  int uploads_refused_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t duplicate_batches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<worker::v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mutex_);
   std::vector<worker::v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);

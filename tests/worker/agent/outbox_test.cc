@@ -166,6 +166,27 @@ TEST_F(OutboxTest, AnUploadThatBeganEndsThoughTheEngineRemovesTheCheckpoint) {
   EXPECT_FALSE(DirectoryExists(directory_.Path("5.upload")));
 }
 
+TEST_F(OutboxTest, ACheckpointWaitsForRoomOnTheServersDiskAndSaysSoOnce) {
+  server_.RefuseUploads(3);
+  Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
+  ASSERT_TRUE(CreateDirectories(directory_.Path("5")).ok());
+  ASSERT_TRUE(WriteFileAtomically(directory_.Path("5/state"), "state").ok());
+  engine::v1::CheckpointWritten written;
+  written.set_step(5);
+  v1::Artifact& file = *written.add_files();
+  file.set_path("state");
+  file.set_sha256(Sha256Hex("state"));
+  file.set_size_bytes(5);
+  outbox.AddCheckpoint(directory_.Path("5"), written);
+  EXPECT_EQ(outbox.Drain().value(), 1) << "batches";
+  const v1::Warning warning = server_.LastReport("a").events(0).warning();
+  EXPECT_EQ(warning.code(), "DISK_FULL");
+  EXPECT_EQ(warning.text(),
+            "the server has no room for the checkpoint of step 5, which is sent when there is: "
+            "state: no room");
+  EXPECT_EQ(server_.History("a").back(), "checkpoint 5");
+}
+
 TEST_F(OutboxTest, ACheckpointThatNobodyWaitsForAnyMoreIsLeftOut) {
   server_.HoldTransfers();
   Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
