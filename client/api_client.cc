@@ -3,11 +3,9 @@
 #include <algorithm>
 
 #include "absl/random/random.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/file_transfer.h"
 #include "client/retry.h"
-#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/deadline.h"
@@ -15,17 +13,6 @@
 
 namespace graft {
 namespace {
-
-// A transfer may take long, but not for ever.
-constexpr absl::Duration kTransferTimeout = absl::Hours(6);
-
-// How a call ended. A server that is going away answers what reaches it too late with CANCELLED,
-// though only the caller cancels: to be tried again like any other absence.
-absl::Status EndOf(const grpc::Status& status, bool cancelled_here = false) {
-  absl::Status end = FromGrpcStatus(status);
-  if (!absl::IsCancelled(end) || cancelled_here) return end;
-  return absl::UnavailableError("the server is going away");
-}
 
 template <typename Request, typename Response, typename Stub>
 absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
@@ -68,35 +55,6 @@ Request Once(const std::string& name) {
   return request;
 }
 
-// Sends a folder with its metadata first; on a broken stream the server's status says more than
-// ours.
-template <typename Request, typename Response>
-absl::StatusOr<Response> SendWithMetadata(grpc::ClientWriter<Request>& stream, Request metadata,
-                                          Response& response, const std::string& directory,
-                                          const std::vector<std::string>& files,
-                                          const UploadProgress& on_progress) {
-  int64_t total = 0;
-  for (const std::string& file : files) {
-    total += FileSize(JoinPath(directory, file)).value_or(0);  // SendFolder tells of its error.
-  }
-  int64_t sent = 0;
-  absl::Status read = absl::OkStatus();
-  if (stream.Write(metadata)) {
-    Request message;
-    read = SendFolder(directory, files, [&](const v1::FileChunk& chunk) {
-      *message.mutable_chunk() = chunk;
-      sent += static_cast<int64_t>(chunk.data().size());
-      if (on_progress) on_progress(sent, total);
-      return stream.Write(message);
-    });
-  }
-  stream.WritesDone();
-  const absl::Status status = FromGrpcStatus(stream.Finish());
-  RETURN_IF_ERROR(read);
-  RETURN_IF_ERROR(status);
-  return response;
-}
-
 // Writes the files that a call sends below `directory`.
 template <typename Request, typename Stub>
 absl::Status Receive(Stub& stub,
@@ -115,14 +73,6 @@ absl::Status Receive(Stub& stub,
   RETURN_IF_ERROR(written);
   RETURN_IF_ERROR(status);
   return folder.Commit();
-}
-
-bool BelongsToModel(const std::string& name) {
-  return name == "config.json" || name == "generation_config.json" || name == "vocab.json" ||
-         name == "merges.txt" || name == "tokenizer.json" || name == "tokenizer_config.json" ||
-         name == "special_tokens_map.json" || name == "added_tokens.json" ||
-         name == "model.safetensors.index.json" ||
-         (absl::EndsWith(name, ".safetensors") && !absl::StrContains(name, '/'));
 }
 
 }  // namespace
@@ -172,6 +122,7 @@ ApiClient::ApiClient(std::shared_ptr<grpc::Channel> channel, Options options)
       datasets_(v1::DatasetService::NewStub(channel_)),
       adapters_(v1::AdapterService::NewStub(channel_)),
       models_(v1::ModelService::NewStub(channel_)),
+      uploads_(v1::UploadService::NewStub(channel_)),
       workers_(v1::WorkerService::NewStub(channel_)) {}
 
 absl::StatusOr<v1::Job> ApiClient::CreateJob(v1::CreateJobRequest request) {
@@ -330,36 +281,6 @@ absl::Status ApiClient::ReadJobLog(const v1::ReadJobLogRequest& request,
       });
 }
 
-absl::StatusOr<v1::Dataset> ApiClient::UploadDataset(const std::string& name,
-                                                     const std::string& path,
-                                                     const UploadProgress& on_progress) {
-  v1::UploadDatasetRequest message;
-  message.mutable_metadata()->set_name(name);
-  message.mutable_metadata()->set_file_name(BaseName(path));
-  ASSIGN_OR_RETURN(const int64_t size, FileSize(path));
-  message.mutable_metadata()->set_size_bytes(size);
-  ASSIGN_OR_RETURN(*message.mutable_metadata()->mutable_sha256(), Sha256HexOfFile(path));
-  grpc::ClientContext context;
-  context.set_deadline(DeadlineAfter(kTransferTimeout));
-  v1::Dataset dataset;
-  auto stream = datasets_->UploadDataset(&context, &dataset);
-  int64_t sent = 0;
-  absl::Status read = absl::OkStatus();
-  if (stream->Write(message)) {
-    read = SendFile(path, [&](const std::string& piece) {
-      message.set_data(piece);
-      sent += static_cast<int64_t>(piece.size());
-      if (on_progress) on_progress(sent, size);
-      return stream->Write(message);
-    });
-  }
-  stream->WritesDone();
-  const absl::Status status = FromGrpcStatus(stream->Finish());
-  RETURN_IF_ERROR(read);
-  RETURN_IF_ERROR(status);
-  return dataset;
-}
-
 absl::StatusOr<v1::Dataset> ApiClient::GetDataset(const std::string& name) {
   return Call(options_, *datasets_, &v1::DatasetService::Stub::GetDataset,
               Named<v1::GetDatasetRequest>(name));
@@ -406,21 +327,6 @@ absl::Status ApiClient::MergeAdapter(const v1::MergeAdapterRequest& request,
   return Receive(*adapters_, &v1::AdapterService::Stub::MergeAdapter, request, context, directory);
 }
 
-absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,
-                                                     const std::string& base_model,
-                                                     const std::string& directory,
-                                                     const UploadProgress& on_progress) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> files, FilesBelow(directory));
-  v1::ImportAdapterRequest metadata;
-  metadata.mutable_metadata()->set_name(name);
-  metadata.mutable_metadata()->set_base_model(base_model);
-  grpc::ClientContext context;
-  context.set_deadline(DeadlineAfter(kTransferTimeout));
-  v1::Adapter adapter;
-  auto stream = adapters_->ImportAdapter(&context, &adapter);
-  return SendWithMetadata(*stream, metadata, adapter, directory, files, on_progress);
-}
-
 absl::Status ApiClient::DeleteAdapter(const std::string& name) {
   return Call(options_, *adapters_, &v1::AdapterService::Stub::DeleteAdapter,
               Named<v1::DeleteAdapterRequest>(name))
@@ -456,26 +362,6 @@ absl::StatusOr<v1::Model> ApiClient::GetModel(const std::string& name) {
 
 absl::StatusOr<v1::ListModelsResponse> ApiClient::ListModels(const v1::ListModelsRequest& request) {
   return Call(options_, *models_, &v1::ModelService::Stub::ListModels, request);
-}
-
-absl::StatusOr<v1::Model> ApiClient::ImportModel(const std::string& name,
-                                                 const std::string& directory,
-                                                 const UploadProgress& on_progress) {
-  ASSIGN_OR_RETURN(std::vector<std::string> files, FilesBelow(directory));
-  files.erase(std::remove_if(files.begin(), files.end(),
-                             [](const std::string& name) { return !BelongsToModel(name); }),
-              files.end());
-  if (std::find(files.begin(), files.end(), "config.json") == files.end()) {
-    return absl::InvalidArgumentError(directory +
-                                      " is no Hugging Face model folder: config.json is missing");
-  }
-  v1::ImportModelRequest metadata;
-  metadata.mutable_metadata()->set_name(name);
-  grpc::ClientContext context;
-  context.set_deadline(DeadlineAfter(kTransferTimeout));
-  v1::Model model;
-  auto stream = models_->ImportModel(&context, &model);
-  return SendWithMetadata(*stream, metadata, model, directory, files, on_progress);
 }
 
 absl::Status ApiClient::DeleteModel(const std::string& name) {

@@ -17,18 +17,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/upload.h"
 #include "common/base/mutex.h"
 #include "graft/v1/adapter.grpc.pb.h"
 #include "graft/v1/dataset.grpc.pb.h"
 #include "graft/v1/job.grpc.pb.h"
 #include "graft/v1/model.grpc.pb.h"
+#include "graft/v1/upload.grpc.pb.h"
 #include "graft/v1/worker.grpc.pb.h"
 #include "grpcpp/channel.h"
 
 namespace graft {
-
-// Told, during an upload, how many of its bytes were sent. May be empty.
-using UploadProgress = std::function<void(int64_t sent, int64_t total)>;
 
 // A request_id that no other request has.
 std::string NewRequestId();
@@ -42,7 +41,7 @@ class ApiClient {
     absl::Duration call_timeout = absl::Seconds(30);
     // How long an absent server is waited for, per call.
     absl::Duration patience = absl::Seconds(2);
-    // How long WatchJob waits for a server that went away in the middle.
+    // How long WatchJob, or an upload, waits for a server that went away in the middle.
     absl::Duration watch_patience = absl::Minutes(10);
   };
   // Does not connect yet: the first call does.
@@ -90,9 +89,12 @@ class ApiClient {
   absl::Status ReadJobLog(const v1::ReadJobLogRequest& request,
                           const std::function<bool(const v1::JobLogChunk&)>& on_chunk);
 
-  // Uploads a local file.
+  // Uploads a local file. `sha256`: its hash, where it is known. This and the imports below send
+  // what the server does not have yet of an earlier upload of the same files (UploadService). One
+  // that breaks goes on by itself, for which an absent server is waited for as long as by a watch.
   absl::StatusOr<v1::Dataset> UploadDataset(const std::string& name, const std::string& path,
-                                            const UploadProgress& on_progress = {});
+                                            const UploadObserver& observer = {},
+                                            const std::string& sha256 = "");
   absl::StatusOr<v1::Dataset> GetDataset(const std::string& name);
   absl::StatusOr<v1::ListDatasetsResponse> ListDatasets(const v1::ListDatasetsRequest& request);
   absl::Status DeleteDataset(const std::string& name);
@@ -110,7 +112,7 @@ class ApiClient {
   // All files of a PEFT folder, subfolders included.
   absl::StatusOr<v1::Adapter> ImportAdapter(const std::string& name, const std::string& base_model,
                                             const std::string& directory,
-                                            const UploadProgress& on_progress = {});
+                                            const UploadObserver& observer = {});
   absl::Status DeleteAdapter(const std::string& name);
   // Calls on_message for each piece of text; returning false ends the call.
   absl::Status Generate(const v1::GenerateRequest& request,
@@ -120,7 +122,7 @@ class ApiClient {
   absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request);
   // The files of a Hugging Face folder that make a model: config, weights, tokenizer.
   absl::StatusOr<v1::Model> ImportModel(const std::string& name, const std::string& directory,
-                                        const UploadProgress& on_progress = {});
+                                        const UploadObserver& observer = {});
   absl::Status DeleteModel(const std::string& name);
 
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers(const v1::ListWorkersRequest& request);
@@ -128,6 +130,9 @@ class ApiClient {
  private:
   // Makes a stream's context known to CancelStreams for as long as it lives.
   class StreamScope;
+  UploadPatience upload_patience() const {
+    return {options_.call_timeout, options_.patience, options_.watch_patience};
+  }
   bool cancelled() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
@@ -136,6 +141,7 @@ class ApiClient {
   const std::unique_ptr<v1::DatasetService::Stub> datasets_;
   const std::unique_ptr<v1::AdapterService::Stub> adapters_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
+  const std::unique_ptr<v1::UploadService::Stub> uploads_;
   const std::unique_ptr<v1::WorkerService::Stub> workers_;
   Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;

@@ -43,11 +43,11 @@ absl::Status CheckAbsent(const std::string& path) {
 
 }  // namespace
 
-absl::Status SendFile(const std::string& path,
+absl::Status SendFile(const std::string& path, int64_t offset,
                       const std::function<bool(const std::string& piece)>& send) {
   ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY));
   std::string piece;
-  for (int64_t offset = 0;;) {
+  for (;;) {
     piece.resize(kTransferChunkBytes);
     ASSIGN_OR_RETURN(const size_t count,
                      ReadAt(file.get(), offset, absl::MakeSpan(piece.data(), piece.size()), path));
@@ -58,21 +58,19 @@ absl::Status SendFile(const std::string& path,
   }
 }
 
-absl::Status SendFolder(const std::string& directory, const std::vector<std::string>& names,
-                        const std::function<bool(const v1::FileChunk&)>& send) {
-  if (names.empty()) return absl::InvalidArgumentError(directory + " holds no files");
-  for (const std::string& name : names) {
-    const std::string path = JoinPath(directory, name);
+absl::Status SendFiles(const std::vector<FileToSend>& files,
+                       const std::function<bool(const v1::FileChunk&)>& send) {
+  for (const FileToSend& file : files) {
     v1::FileChunk chunk;
-    ASSIGN_OR_RETURN(const int64_t size, FileSize(path));
-    chunk.set_path(name);
-    chunk.set_size_bytes(size);
-    bool open = size > 0 || send(chunk);
-    RETURN_IF_ERROR(SendFile(path, [&](const std::string& piece) {
+    chunk.set_path(file.name);
+    chunk.set_size_bytes(file.size_bytes);
+    chunk.set_sha256(file.sha256);
+    chunk.set_offset_bytes(file.offset_bytes);
+    bool open = file.size_bytes > file.offset_bytes || send(chunk);
+    RETURN_IF_ERROR(SendFile(file.path, file.offset_bytes, [&](const std::string& piece) {
       chunk.set_data(piece);
       open = send(chunk);
-      chunk.clear_path();
-      chunk.clear_size_bytes();
+      chunk = v1::FileChunk();
       return open;
     }));
     if (!open) return absl::OkStatus();

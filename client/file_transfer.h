@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/base/file.h"
 #include "graft/v1/job.pb.h"
 
@@ -17,14 +18,26 @@ namespace graft {
 
 inline constexpr size_t kTransferChunkBytes = 512 << 10;
 
-// Reads a file piece by piece; `send` returns false when the receiver is gone (which is not an
-// error of the file).
-absl::Status SendFile(const std::string& path,
+// A transfer may take long, but not for ever.
+inline constexpr absl::Duration kTransferTimeout = absl::Hours(6);
+
+// A file of this machine that is uploaded.
+struct FileToSend {
+  std::string name;  // In the folder that it belongs to.
+  std::string path;
+  int64_t size_bytes = 0;
+  std::string sha256;
+  int64_t offset_bytes = 0;  // What comes before it, the server has.
+};
+
+// Reads a file piece by piece, from `offset` on; `send` returns false when the receiver is gone
+// (which is not an error of the file).
+absl::Status SendFile(const std::string& path, int64_t offset,
                       const std::function<bool(const std::string& piece)>& send);
 
-// Sends the files `names` below `directory` as FileChunks. INVALID_ARGUMENT: none.
-absl::Status SendFolder(const std::string& directory, const std::vector<std::string>& names,
-                        const std::function<bool(const v1::FileChunk&)>& send);
+// Sends the files as FileChunks.
+absl::Status SendFiles(const std::vector<FileToSend>& files,
+                       const std::function<bool(const v1::FileChunk&)>& send);
 
 // Names of all regular files below a folder, subfolders included ("lora/adapter_config.json"),
 // sorted. Hidden ones are left out.

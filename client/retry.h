@@ -9,8 +9,18 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/rpc/status.h"
+#include "grpcpp/support/status.h"
 
 namespace graft {
+
+// How a call ended. A server that is going away answers what reaches it too late with CANCELLED,
+// though only the caller cancels: to be tried again like any other absence.
+inline absl::Status EndOf(const grpc::Status& status, bool cancelled_here = false) {
+  absl::Status end = FromGrpcStatus(status);
+  if (!absl::IsCancelled(end) || cancelled_here) return end;
+  return absl::UnavailableError("the server is going away");
+}
 
 // Calls `call` until it returns anything but UNAVAILABLE, or `patience` has passed since the first
 // try; returns its last status.

@@ -8,6 +8,7 @@
 #include "client/cli/data_files.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
+#include "client/cli/upload_meter.h"
 #include "client/cli/usage.h"
 #include "common/base/byte_text.h"
 #include "common/base/limits.h"

@@ -76,7 +76,4 @@ bool IsAlreadyPrinted(const absl::Status& status);
 // Runs a download: the first Ctrl-C ends it, and it removes what it wrote.
 absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download);
 
-// "  12.3 MB of 45.6 MB", redrawn on a terminal.
-UploadProgress UploadMeter(const CliContext& context);
-
 }  // namespace graft

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/terminal.h"
+#include "client/cli/upload_meter.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/sha256.h"
@@ -69,16 +70,21 @@ absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_
   return violations.ToStatus();
 }
 
-absl::StatusOr<std::string> DatasetNameOfFile(const std::string& path, const std::string& flag) {
-  ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(path));
-  const std::string ending = absl::StrCat("-", sha256.substr(0, 8));
+absl::StatusOr<FileDataset> DatasetOfFile(const std::string& path, const std::string& flag) {
+  FileDataset dataset;
+  ASSIGN_OR_RETURN(dataset.sha256, Sha256HexOfFile(path));
+  const std::string ending = absl::StrCat("-", dataset.sha256.substr(0, 8));
   ASSIGN_OR_RETURN(const std::string name, NameOfFile(path, kMaxNameBytes - ending.size(), flag));
-  return absl::StrCat(name, ending);
+  dataset.name = absl::StrCat(name, ending);
+  return dataset;
 }
 
-absl::Status UploadDataFile(CliContext& context, const std::string& path, const std::string& name) {
-  RETURN_IF_ERROR(context.client->UploadDataset(name, path, UploadMeter(context)).status());
-  std::fprintf(stderr, "graft: uploaded %s as %s\n", Printable(path).c_str(), name.c_str());
+absl::Status UploadDataFile(CliContext& context, const std::string& path,
+                            const FileDataset& dataset) {
+  RETURN_IF_ERROR(
+      context.client->UploadDataset(dataset.name, path, UploadMeter(context), dataset.sha256)
+          .status());
+  std::fprintf(stderr, "graft: uploaded %s as %s\n", Printable(path).c_str(), dataset.name.c_str());
   return absl::OkStatus();
 }
 

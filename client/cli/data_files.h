@@ -31,12 +31,17 @@ absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& fla
 absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
                        const std::string& flag);
 
-// Of the data set that a file is uploaded as: "my-articles-1a2b3c4d", of its name what names may
-// hold, and the beginning of its hash. The same for the same content. Codes of NameOfFile and
-// common/base/file.h.
-absl::StatusOr<std::string> DatasetNameOfFile(const std::string& path, const std::string& flag);
+// The data set that a file is uploaded as.
+struct FileDataset {
+  std::string name;    // "my-articles-1a2b3c4d": the same for the same content.
+  std::string sha256;  // Of the file.
+};
+// Its name is made of what names may hold of the file's, and the beginning of its hash. Codes of
+// NameOfFile and common/base/file.h.
+absl::StatusOr<FileDataset> DatasetOfFile(const std::string& path, const std::string& flag);
 
-// Uploads it under that name and says so.
-absl::Status UploadDataFile(CliContext& context, const std::string& path, const std::string& name);
+// Uploads it as that and says so.
+absl::Status UploadDataFile(CliContext& context, const std::string& path,
+                            const FileDataset& dataset);
 
 }  // namespace graft

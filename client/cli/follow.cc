@@ -109,15 +109,6 @@ absl::Status EndableDownload(CliContext& context, const std::function<absl::Stat
   return ended ? AlreadyPrinted(absl::StatusCode::kCancelled) : status;
 }
 
-UploadProgress UploadMeter(const CliContext& context) {
-  if (context.json || !TakesEscapes(STDERR_FILENO)) return {};
-  return [line = std::make_shared<LiveLine>(stderr)](int64_t sent, int64_t total) {
-    line->Draw(OneLine(absl::StrCat("  ", FormatBytes(sent), " of ", FormatBytes(total)),
-                       line->columns()));
-    if (sent >= total) line->Erase();
-  };
-}
-
 absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,
                        const std::string& prefix) {
   context.interrupts->EndStreamsFirst();

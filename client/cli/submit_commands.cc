@@ -151,7 +151,7 @@ absl::Status CheckHere(const Submission& submission, size_t index) {
 }
 
 // Files of this machine, and the data set that each becomes.
-using DataFiles = std::map<std::string, std::string>;
+using DataFiles = std::map<std::string, FileDataset>;
 
 // Names the data sets that the files of the job become. `files` has those of the jobs before.
 absl::Status NameFiles(const Submission& submission, v1::Job& job, DataFiles& files) {
@@ -160,11 +160,12 @@ absl::Status NameFiles(const Submission& submission, v1::Job& job, DataFiles& fi
     const std::string flag = submission.NameOf(name.field);
     ASSIGN_OR_RETURN(const bool file, IsDataFile(name.name, flag));
     if (!file) continue;
-    std::string& dataset = files[name.name];
-    if (dataset.empty()) {
-      ASSIGN_OR_RETURN(dataset, DatasetNameOfFile(name.name, flag));
+    FileDataset& dataset = files[name.name];
+    if (dataset.name.empty()) {
+      ASSIGN_OR_RETURN(dataset, DatasetOfFile(name.name, flag));
     }
-    absl::EndsWith(name.field, ".train") ? data.set_train(dataset) : data.set_validation(dataset);
+    absl::EndsWith(name.field, ".train") ? data.set_train(dataset.name)
+                                         : data.set_validation(dataset.name);
   }
   return absl::OkStatus();
 }
@@ -177,7 +178,7 @@ absl::Status CheckThere(CliContext& context, const Submission& submission, size_
   std::map<std::string, std::string> names;  // By field.
   for (const SpecReference& name : DataNames(submission.jobs[index])) names[name.field] = name.name;
   const auto to_upload = [&](const std::string& dataset) {
-    return absl::c_any_of(files, [&](const auto& file) { return file.second == dataset; });
+    return absl::c_any_of(files, [&](const auto& file) { return file.second.name == dataset; });
   };
   Violations others;
   bool uploads = false;
@@ -215,7 +216,7 @@ absl::Status Prepare(CliContext& context, Submission& submission) {
   RETURN_IF_ERROR(for_each_job(check_there));
   if (missing.empty()) return absl::OkStatus();
   for (const auto& [path, dataset] : files) {
-    if (missing.erase(dataset) > 0) RETURN_IF_ERROR(UploadDataFile(context, path, dataset));
+    if (missing.erase(dataset.name) > 0) RETURN_IF_ERROR(UploadDataFile(context, path, dataset));
   }
   // Only now is known whether the data is enough for every job of a study.
   return submission.jobs.size() == 1 ? absl::OkStatus() : for_each_job(check_there);

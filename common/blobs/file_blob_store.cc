@@ -123,19 +123,7 @@ class FileBlobWriter : public BlobWriter {
       return absl::DataLossError(
           absl::StrCat("the bytes hash to ", info.sha256, " instead of ", *expected_.sha256));
     }
-    const std::string path = ObjectPath(store_.root(), info.sha256);
-    RETURN_IF_ERROR(ForWriting(CreateDirectories(DirectoryOf(path))));
-    const bool there = store_.Keep(info.sha256).ok();
-    if (there && store_.Verify(info.sha256).ok()) {
-      // Its writer may not have come to the last sync yet, and our answer means durable too.
-      RETURN_IF_ERROR(SyncDirectory(DirectoryOf(path)));
-      return info;
-    }
-    if (::fchmod(fd_.get(), 0444) != 0) return FileError(errno, "make read-only", temporary_);
-    RETURN_IF_ERROR(ForWriting(SyncFile(fd_.get(), temporary_)));
-    RETURN_IF_ERROR(ForWriting(RenameAndSync(temporary_, path)));
-    fd_.Reset();
-    if (there) store_.NoteReplaced(info.sha256);
+    RETURN_IF_ERROR(store_.Adopt(temporary_, fd_.get(), info.sha256));
     return info;
   }
 
@@ -198,6 +186,20 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::NewWriter(
   absl::StatusOr<UniqueFd> fd = OpenFile(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600);
   if (!fd.ok()) return ForWriting(fd.status());
   return std::make_unique<FileBlobWriter>(*this, expected, temporary, *std::move(fd));
+}
+
+absl::Status FileBlobStore::Adopt(const std::string& path, int fd, absl::string_view sha256) {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  const std::string object = ObjectPath(root_, sha256);
+  RETURN_IF_ERROR(ForWriting(CreateDirectories(DirectoryOf(object))));
+  const bool there = Keep(sha256).ok();
+  // Its writer may not have come to the last sync yet, and our answer means durable too.
+  if (there && Verify(sha256).ok()) return SyncDirectory(DirectoryOf(object));
+  if (::fchmod(fd, 0444) != 0) return FileError(errno, "make read-only", path);
+  RETURN_IF_ERROR(ForWriting(SyncFile(fd, path)));
+  RETURN_IF_ERROR(ForWriting(RenameAndSync(path, object)));
+  if (there) NoteReplaced(sha256);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> FileBlobStore::Open(absl::string_view sha256) const {

@@ -39,6 +39,11 @@ class FileBlobStore : public BlobStore {
   absl::Status Delete(absl::string_view sha256) override;
   absl::Status Verify(absl::string_view sha256) const override;
 
+  // Makes a file of the same file system that somebody else wrote, open as `fd`, the blob of its
+  // hash, which he has made of what he read and wrote through `fd`. As BlobWriter::Commit; where
+  // the blob was there already, `path` still is.
+  absl::Status Adopt(const std::string& path, int fd, absl::string_view sha256);
+
   // What tells a touched blob: another number after each Keep and Commit, compared and never
   // counted with. NOT_FOUND.
   absl::StatusOr<int64_t> StampOf(absl::string_view sha256) const;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/blobs/file_blob_store.h"
+#include "server/catalogue/partial_uploads.h"
 #include "server/catalogue/publisher.h"
 #include "server/catalogue/tokenizer_cache.h"
 #include "server/store/job_store.h"
@@ -14,6 +15,7 @@ struct Catalogue {
   FileBlobStore& blobs;
   Publisher& publisher;
   TokenizerCache& tokenizers;
+  PartialUploads& partials;
 };
 
 }  // namespace graft

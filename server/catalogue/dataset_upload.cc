@@ -1,11 +1,10 @@
 #include "server/catalogue/dataset_upload.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
-#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
@@ -47,49 +46,38 @@ absl::Status DatasetUploadSink::Begin(const v1::UploadDatasetRequest::Metadata& 
   if (!v1::DatasetFormat_IsValid(metadata.format())) {
     violations.Add("metadata.format", "is no format this server knows");
   }
-  if (metadata.size_bytes() < 0) violations.Add("metadata.size_bytes", "must not be negative");
-  if (!metadata.sha256().empty() && !IsSha256Hex(metadata.sha256())) {
-    violations.Add("metadata.sha256", "must be 64 lower-case hexadecimal digits");
-  }
   RETURN_IF_ERROR(violations.ToStatus());
-  RETURN_IF_ERROR(room_.Begin(metadata.size_bytes()));
   metadata_ = metadata;
-  BlobExpectation expected;
-  if (metadata.size_bytes() > 0) expected.size_bytes = metadata.size_bytes();
-  if (!metadata.sha256().empty()) expected.sha256 = metadata.sha256();
-  ASSIGN_OR_RETURN(writer_, blobs_.NewWriter(expected));
-  return absl::OkStatus();
+  AnnouncedFile file = {"metadata", std::nullopt, metadata.sha256(), metadata.offset_bytes()};
+  if (metadata.size_bytes() != 0) file.size_bytes = metadata.size_bytes();
+  return file_.Begin(file);
 }
 
 absl::Status DatasetUploadSink::OnMessage(v1::UploadDatasetRequest& message) {
   if (message.has_metadata()) {
-    if (writer_ != nullptr) return FieldViolation("metadata", "may come only once");
+    if (file_.begun()) return FieldViolation("metadata", "may come only once");
     return Begin(message.metadata());
   }
-  if (writer_ == nullptr) {
-    return FieldViolation("metadata", "must be the first message of an upload");
-  }
-  if (message.data().size() > static_cast<size_t>(kMaxChunkBytes)) {
-    return FieldViolation("data", absl::StrCat("has more than ", kMaxChunkBytes, " bytes"));
-  }
-  RETURN_IF_ERROR(room_.Grow(static_cast<int64_t>(message.data().size())));
-  return writer_->Append(message.data());
+  if (!file_.begun()) return FieldViolation("metadata", "must be the first message of an upload");
+  RETURN_IF_ERROR(CheckPiece(message.data(), "data"));
+  return file_.Append(message.data());
 }
 
 absl::Status DatasetUploadSink::OnEnd(const Gone& gone) {
-  if (writer_ == nullptr) return FieldViolation("metadata", "the upload was empty");
-  ASSIGN_OR_RETURN(const BlobInfo blob, writer_->Commit());
+  if (!file_.begun()) return FieldViolation("metadata", "the upload was empty");
+  ASSIGN_OR_RETURN(const BlobInfo blob, file_.Commit());
   v1::Dataset dataset;
   dataset.set_name(metadata_.name());
   dataset.set_size_bytes(blob.size_bytes);
   dataset.set_sha256(blob.sha256);
-  const absl::Status checked = CheckDatasetRows(blobs_, FormatOf(metadata_), gone, &dataset);
+  const absl::Status checked =
+      CheckDatasetRows(catalogue_.blobs, FormatOf(metadata_), gone, &dataset);
   if (!checked.ok()) {
     return Annotate(checked, absl::StrCat("data set \"", metadata_.name(), "\""));
   }
   // A stream that broke looks like one that ended; half a data set must not get a name.
   RETURN_IF_ERROR(CheckWanted(gone));
-  ASSIGN_OR_RETURN(*response_, store_.InsertDataset(dataset));
+  ASSIGN_OR_RETURN(*response_, catalogue_.store.InsertDataset(dataset));
   return absl::OkStatus();
 }
 

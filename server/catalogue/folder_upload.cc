@@ -4,16 +4,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 
 namespace graft {
 
 absl::Status FolderUpload::Add(const v1::FileChunk& chunk) {
-  if (chunk.data().size() > static_cast<size_t>(kMaxChunkBytes)) {
-    return FieldViolation("chunk.data", absl::StrCat("has more than ", kMaxChunkBytes, " bytes"));
-  }
+  RETURN_IF_ERROR(CheckPiece(chunk.data(), "chunk.data"));
   if (!chunk.path().empty()) {
     RETURN_IF_ERROR(FinishFile());
     if (static_cast<int>(files_.size()) >= max_files_) {
@@ -28,26 +25,19 @@ absl::Status FolderUpload::Add(const v1::FileChunk& chunk) {
         return FieldViolation("chunk.path", absl::StrCat("\"", chunk.path(), "\" came twice"));
       }
     }
-    if (chunk.size_bytes() < 0) {
-      return FieldViolation("chunk.size_bytes", "must not be negative");
-    }
-    RETURN_IF_ERROR(Annotate(room_.Begin(chunk.size_bytes()), chunk.path()));
-    BlobExpectation expected;
-    expected.size_bytes = chunk.size_bytes();
-    ASSIGN_OR_RETURN(writer_, blobs_.NewWriter(expected));
     path_ = chunk.path();
+    RETURN_IF_ERROR(Annotate(
+        file_.Begin({"chunk", chunk.size_bytes(), chunk.sha256(), chunk.offset_bytes()}), path_));
   }
-  if (writer_ == nullptr) {
+  if (!file_.begun()) {
     return FieldViolation("chunk.path", "must be set in the first piece of a file");
   }
-  RETURN_IF_ERROR(Annotate(room_.Grow(static_cast<int64_t>(chunk.data().size())), path_));
-  return Annotate(writer_->Append(chunk.data()), path_);
+  return Annotate(file_.Append(chunk.data()), path_);
 }
 
 absl::Status FolderUpload::FinishFile() {
-  if (writer_ == nullptr) return absl::OkStatus();
-  const std::unique_ptr<BlobWriter> writer = std::move(writer_);
-  const absl::StatusOr<BlobInfo> blob = writer->Commit();
+  if (!file_.begun()) return absl::OkStatus();
+  const absl::StatusOr<BlobInfo> blob = file_.Commit();
   if (!blob.ok()) return Annotate(blob.status(), path_);
   files_.push_back({path_, blob->size_bytes, blob->sha256});
   return absl::OkStatus();

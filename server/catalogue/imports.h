@@ -15,14 +15,14 @@ namespace graft {
 
 inline constexpr int kMaxUploadFiles = 64;  // Files of an imported adapter or model.
 
-// Takes the metadata of an import, then a folder file by file. What fails leaves only blobs that no
-// row names.
+// Takes the metadata of an import, then a folder file by file. What fails leaves only partial
+// uploads, and blobs that no row names.
 template <typename Request, typename Resource>
 class ImportSink : public MessageSink<Request> {
  public:
   // `response` is filled at the end.
   ImportSink(const Catalogue& catalogue, Resource* response)
-      : catalogue_(catalogue), response_(response), files_(catalogue.blobs, kMaxUploadFiles) {}
+      : catalogue_(catalogue), response_(response), files_(catalogue, kMaxUploadFiles) {}
   absl::Status OnMessage(Request& message) final;
   absl::Status OnEnd(const Gone& gone) final;
 

@@ -25,6 +25,10 @@ DiskSpace AskSystem(const std::string& directory) {
 
 std::atomic<DiskSpaceOf> disk_space_of = &AskSystem;
 
+int64_t ReserveOf(const DiskSpace& disk) {
+  return std::min(kDiskReserveBytes, disk.total_bytes / 20);
+}
+
 }  // namespace
 
 void SetDiskSpaceForTest(DiskSpaceOf disk_space) {
@@ -32,6 +36,11 @@ void SetDiskSpaceForTest(DiskSpaceOf disk_space) {
 }
 
 DiskSpace DiskSpaceAt(const std::string& directory) { return disk_space_of.load()(directory); }
+
+int64_t RoomForUploads(const std::string& directory) {
+  const DiskSpace disk = DiskSpaceAt(directory);
+  return disk.free_bytes - ReserveOf(disk);
+}
 
 absl::Status UploadRoom::Begin(int64_t bytes) {
   unchecked_bytes_ = 0;
@@ -46,11 +55,14 @@ absl::Status UploadRoom::Grow(int64_t bytes) {
 }
 
 absl::Status UploadRoom::Check(int64_t bytes) const {
+  const int64_t lacking = bytes - RoomForUploads(directory_);
+  if (lacking <= 0) return absl::OkStatus();
+  if (make_way_ && make_way_(lacking) && bytes <= RoomForUploads(directory_)) {
+    return absl::OkStatus();
+  }
   const DiskSpace disk = DiskSpaceAt(directory_);
-  const int64_t reserve = std::min(kDiskReserveBytes, disk.total_bytes / 20);
-  if (bytes <= disk.free_bytes - reserve) return absl::OkStatus();
   return DiskFull(absl::StrCat("no room for ", bytes, " bytes in ", directory_, ": ",
-                               disk.free_bytes, " are free, of which ", reserve,
+                               disk.free_bytes, " are free, of which ", ReserveOf(disk),
                                " are kept for running jobs"));
 }
 

@@ -15,12 +15,13 @@
 namespace graft {
 
 Housekeeper::Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
-                         Publisher& publisher, JobLogs& logs)
+                         Publisher& publisher, JobLogs& logs, PartialUploads& partials)
     : options_(options),
       store_(store),
       blobs_(blobs),
       publisher_(publisher),
       logs_(logs),
+      partials_(partials),
       stop_(*options.clock),
       thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "housekeeper");
@@ -79,6 +80,7 @@ void Housekeeper::Run() {
     SeeToViews();
     Report("blobs that nothing names any more",
            DeleteReleased(store_, blobs_, options_.ages.released));
+    Report("uploads that broke and were not gone on with", partials_.Trim());
     if (options_.clock->Boottime() >= grace_end) PruneJobs();
     if (options_.clock->Boottime() < next_search) continue;
     next_search = options_.clock->Boottime() + options_.search_interval;

@@ -8,6 +8,7 @@
 #include "common/base/stop_signal.h"
 #include "common/blobs/file_blob_store.h"
 #include "server/catalogue/job_logs.h"
+#include "server/catalogue/partial_uploads.h"
 #include "server/catalogue/publisher.h"
 #include "server/operations/garbage.h"
 #include "server/store/job_store.h"
@@ -33,7 +34,7 @@ class Housekeeper {
  public:
   // The others must outlive it.
   Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
-              Publisher& publisher, JobLogs& logs);
+              Publisher& publisher, JobLogs& logs, PartialUploads& partials);
   ~Housekeeper();
 
  private:
@@ -49,6 +50,7 @@ class Housekeeper {
   FileBlobStore& blobs_;
   Publisher& publisher_;
   JobLogs& logs_;
+  PartialUploads& partials_;
   // The thread's own.
   std::optional<int64_t> seen_repairs_;  // FileBlobStore::repairs.
   absl::Duration next_refresh_;

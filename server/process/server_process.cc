@@ -133,6 +133,13 @@ std::vector<std::string> WrittenDirectories(const ServerFlags& flags) {
   return directories;
 }
 
+absl::StatusOr<std::unique_ptr<PartialUploads>> OpenPartialUploads(FileBlobStore& blobs,
+                                                                   const JobStore& store,
+                                                                   MetricRegistry& registry) {
+  return PartialUploads::Open(
+      blobs, [&store] { return store.RunningTime(); }, registry);
+}
+
 // A server without it serves: its commands then want it stopped.
 std::unique_ptr<AdminServer> StartAdminServer(const std::string& data, Operations& operations) {
   absl::StatusOr<std::unique_ptr<AdminServer>> started =
@@ -188,6 +195,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
                    Publisher::Open(flags.artifacts, *store, *blobs));
   ASSIGN_OR_RETURN(const std::unique_ptr<JobLogs> logs,
                    JobLogs::Open(JoinPath(flags.artifacts, "logs")));
+  ASSIGN_OR_RETURN(const auto partials, OpenPartialUploads(*blobs, *store, registry));
   if (!flags.models.empty()) {
     ImportModelFolders(*store, *blobs, flags.models, JoinPath(flags.data, "models.json"));
   }
@@ -195,13 +203,13 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
                    RpcServer::Start(RpcOptions(flags, max_descriptors),
                                     {Clock::Real(), registry, *store, *blobs, *publisher, *logs,
-                                     scheduler, telemetry}));
+                                     scheduler, telemetry, *partials}));
   ExposeProcess(registry, kVersion);
   ExposeFilesystems(registry, WrittenDirectories(flags));
   telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker, scheduler);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
                    MetricsExposer::Start(flags.http, registry));
-  Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs);
+  Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs, *partials);
   Scrubber scrubber({}, *blobs, registry);
   Operations operations({*store, *blobs, *logs, flags.store, flags.artifacts});
   std::unique_ptr<AdminServer> admin = StartAdminServer(flags.data, operations);

@@ -21,8 +21,7 @@ grpc::ServerReadReactor<v1::UploadDatasetRequest>* DatasetService::UploadDataset
       context_.runtime, call, {"DatasetService.UploadDataset", "datasets.create", "", Lane::kBulk},
       [this, response](
           const Caller&) -> absl::StatusOr<std::unique_ptr<MessageSink<v1::UploadDatasetRequest>>> {
-        return std::make_unique<DatasetUploadSink>(context_.store, context_.catalogue.blobs,
-                                                   response);
+        return std::make_unique<DatasetUploadSink>(context_.catalogue, response);
       });
 }
 

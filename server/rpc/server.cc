@@ -100,7 +100,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
                hub_,
                broker_,
                ticker_,
-               {parts.store, parts.blobs, parts.publisher, tokenizers_},
+               {parts.store, parts.blobs, parts.publisher, tokenizers_, parts.partials},
                data_checks_,
                parts.logs,
                parts.telemetry},
@@ -108,6 +108,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
       datasets_(context_),
       adapters_(context_),
       models_(context_),
+      uploads_(context_),
       worker_list_(context_),
       workers_(context_) {}
 
@@ -144,6 +145,7 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   users.RegisterService(&datasets_);
   users.RegisterService(&adapters_);
   users.RegisterService(&models_);
+  users.RegisterService(&uploads_);
   users.RegisterService(&worker_list_);
   acceptor_ = users.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,

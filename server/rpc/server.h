@@ -17,6 +17,7 @@
 #include "server/rpc/listener.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/service_context.h"
+#include "server/rpc/upload_service.h"
 #include "server/rpc/worker_list_service.h"
 #include "server/rpc/worker_service.h"
 #include "server/scheduler/scheduler_loop.h"
@@ -51,11 +52,13 @@ struct RpcServerParts {
   JobLogs& logs;
   Scheduler& scheduler;
   ServerTelemetry& telemetry;
+  PartialUploads& partials;
 };
 
 // The two gRPC listeners with all services, health and (if asked for) reflection:
 //
-//   users    JobService DatasetService AdapterService ModelService WorkerService (graft.v1)
+//   users    JobService DatasetService AdapterService ModelService UploadService WorkerService
+//            (graft.v1)
 //   workers  WorkerService (graft.worker.v1)
 class RpcServer {
  public:
@@ -98,6 +101,7 @@ class RpcServer {
   DatasetService datasets_;
   AdapterService adapters_;
   ModelService models_;
+  UploadService uploads_;
   WorkerListService worker_list_;
   WorkerService workers_;
   std::unique_ptr<Subscription> subscription_;

@@ -152,9 +152,9 @@ TEST_F(ApiClientTest, AnUploadOfAModelTellsHowFarItIs) {
   ASSERT_TRUE(WriteFileAtomically(folder.Path("README.md"), "not sent").ok());
   std::vector<int64_t> sent;
   std::set<int64_t> totals;
-  const auto model = client_->ImportModel("m", folder.path(), [&](int64_t bytes, int64_t total) {
-    sent.push_back(bytes);
-    totals.insert(total);
+  const auto model = client_->ImportModel("m", folder.path(), [&](const UploadProgress& progress) {
+    totals.insert(progress.total_bytes);
+    if (progress.stage == UploadProgress::Stage::kSending) sent.push_back(progress.done_bytes);
   });
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->name(), "m");

@@ -38,9 +38,13 @@ TEST_F(FileTransferTest, AFolderArrivesAsItWas) {
   EXPECT_THAT(*names, ElementsAre("a.bin", "empty", "lora/b.json"));
   auto writer = FolderWriter::Create(root_ + "/to/");
   ASSERT_TRUE(writer.ok()) << writer.status();
-  ASSERT_TRUE(SendFolder(root_ + "/from", *names, [&](const v1::FileChunk& chunk) {
-                return writer->Write(chunk).ok();
-              }).ok());
+  std::vector<FileToSend> files;
+  for (const std::string& name : *names) {
+    const std::string path = root_ + "/from/" + name;
+    files.push_back({name, path, *FileSize(path)});
+  }
+  ASSERT_TRUE(
+      SendFiles(files, [&](const v1::FileChunk& chunk) { return writer->Write(chunk).ok(); }).ok());
   EXPECT_FALSE(DirectoryExists(root_ + "/to"));
   ASSERT_TRUE(writer->Commit().ok());
   EXPECT_EQ(ReadFile(root_ + "/to/a.bin", 1 << 30).value(), large);

@@ -26,9 +26,9 @@ class DataFilesTest : public ::testing::Test {
 };
 
 TEST_F(DataFilesTest, ADataSetIsNamedAfterItsFileAndTheHash) {
-  EXPECT_EQ(*DatasetNameOfFile(Write("my articles.jsonl", "{}\n"), "--train"),
+  EXPECT_EQ(DatasetOfFile(Write("my articles.jsonl", "{}\n"), "--train")->name,
             "my-articles-ca3d163b");
-  EXPECT_EQ(*DatasetNameOfFile(Write(std::string(200, 'x'), "{}\n"), "--train"),
+  EXPECT_EQ(DatasetOfFile(Write(std::string(200, 'x'), "{}\n"), "--train")->name,
             std::string(kMaxNameBytes - 9, 'x') + "-ca3d163b");
 }
 

@@ -66,13 +66,16 @@ class HousekeeperTest : public ::testing::Test {
   const std::unique_ptr<Publisher> publisher_ =
       *Publisher::Open(directory_.path(), *store_, *blobs_);
   const std::unique_ptr<JobLogs> logs_ = *JobLogs::Open(directory_.Path("logs"));
+  MetricRegistry registry_;
+  const std::unique_ptr<PartialUploads> partials_ = *PartialUploads::Open(
+      *blobs_, [this] { return store_->RunningTime(); }, registry_);
   HousekeeperOptions options_;
 };
 
 TEST_F(HousekeeperTest, AViewThatCouldNotBeMadeIsTriedAgain) {
   const std::string in_the_way = directory_.Path("models/m");
   ASSERT_TRUE(WriteFileAtomically(in_the_way, "not ours").ok());
-  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_, *partials_);
   ASSERT_TRUE(WaitUntil([&] { return publisher_->incomplete(); }));
   ASSERT_TRUE(RemoveFile(in_the_way).ok());
   EXPECT_TRUE(WaitUntil([&] {
@@ -93,7 +96,7 @@ TEST_F(HousekeeperTest, AViewThatCannotBeMadeIsTriedOnceAtTheStart) {
   ASSERT_TRUE(store_->InsertDataset(dataset).ok());
   ASSERT_TRUE(store_->DeleteDataset("d").ok());
   {
-    const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+    const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_, *partials_);
     // In the first round after the views.
     ASSERT_TRUE(WaitUntil([&] { return !store_->UnnamedBlobs()->empty(); }));
   }
@@ -104,7 +107,7 @@ TEST_F(HousekeeperTest, AViewThatCannotBeMadeIsTriedOnceAtTheStart) {
 }
 
 TEST_F(HousekeeperTest, AViewOfWhatWasMendedShowsTheNewFile) {
-  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_, *partials_);
   ASSERT_TRUE(WaitUntil([&] { return View() == "{}"; }));
   Corrupt();
   EXPECT_EQ(View(), "{]");
@@ -132,7 +135,7 @@ TEST_F(HousekeeperTest, JobsThatEndedLongAgoGoWithTheirLogsAfterTheGrace) {
   dataset.set_sha256(blobs_->Put("released")->sha256);
   ASSERT_TRUE(store->InsertDataset(dataset).ok());
   ASSERT_TRUE(store->DeleteDataset("d").ok());
-  const Housekeeper housekeeper(options_, *store, *blobs_, *publisher_, *logs_);
+  const Housekeeper housekeeper(options_, *store, *blobs_, *publisher_, *logs_, *partials_);
   // What was released goes in a later round than it is noted in: that one is over.
   clock_.Advance(options_.grace - absl::Minutes(10));
   ASSERT_TRUE(WaitUntil([&] { return !store->UnnamedBlobs()->empty(); }));
@@ -153,7 +156,7 @@ TEST_F(HousekeeperTest, NothingIsSearchedForBeforeTheGraceIsOver) {
   dataset.set_sha256(released.sha256);
   ASSERT_TRUE(store_->InsertDataset(dataset).ok());
   ASSERT_TRUE(store_->DeleteDataset("d").ok());
-  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_);
+  const Housekeeper housekeeper(options_, *store_, *blobs_, *publisher_, *logs_, *partials_);
   // What the store itself released shows that the rounds of the first minutes are done.
   ASSERT_TRUE(WaitUntil([&] { return !store_->UnnamedBlobs()->empty(); }));
   clock_.Advance(absl::Minutes(6));

@@ -67,9 +67,9 @@ TEST(ServerTest, TwoServersCannotShareAPort) {
   MetricRegistry registry;
   ServerTelemetry telemetry(registry, Clock::Real());
   Scheduler scheduler(first.store(), Clock::Real());
-  const auto second =
-      RpcServer::Start(options, {Clock::Real(), registry, first.store(), first.blobs(),
-                                 first.publisher(), first.logs(), scheduler, telemetry});
+  const auto second = RpcServer::Start(
+      options, {Clock::Real(), registry, first.store(), first.blobs(), first.publisher(),
+                first.logs(), scheduler, telemetry, first.partials()});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(first.rpc().address()));
 }

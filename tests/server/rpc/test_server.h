@@ -74,6 +74,8 @@ class TestServer {
     blobs_ = *FileBlobStore::Open(JoinPath(artifacts, "blobs"));
     publisher_ = *Publisher::Open(artifacts, *store_, *blobs_);
     logs_ = *JobLogs::Open(JoinPath(artifacts, "logs"));
+    partials_ = *PartialUploads::Open(
+        *blobs_, [store = store_.get()] { return store->RunningTime(); }, registry_);
     scheduler_ = std::make_unique<Scheduler>(*store_, Clock::Real());
     EXPECT_TRUE(WriteTinyModel(directory_.Path("models/tiny")).ok());
     ImportModelFolders(*store_, *blobs_, directory_.Path("models"), directory_.Path("models.json"));
@@ -87,7 +89,7 @@ class TestServer {
     rpc.services.lease_duration = options.lease_duration;
     rpc.services.spec_defaults.threads = 2;
     auto started = RpcServer::Start(rpc, {*options.clock, registry_, *store_, *blobs_, *publisher_,
-                                          *logs_, *scheduler_, *telemetry_});
+                                          *logs_, *scheduler_, *telemetry_, *partials_});
     EXPECT_TRUE(started.ok()) << started.status();
     rpc_ = *std::move(started);
     telemetry_->RefreshAtScrape(registry_, *store_, rpc_->context().hub, rpc_->context().broker,
@@ -113,6 +115,7 @@ class TestServer {
   RpcServer& rpc() { return *rpc_; }
   Publisher& publisher() { return *publisher_; }
   JobLogs& logs() { return *logs_; }
+  PartialUploads& partials() { return *partials_; }
   MetricRegistry& registry() { return registry_; }
   const TempDir& directory() { return directory_; }
 
@@ -171,6 +174,7 @@ class TestServer {
   std::unique_ptr<FileBlobStore> blobs_;
   std::unique_ptr<Publisher> publisher_;
   std::unique_ptr<JobLogs> logs_;
+  std::unique_ptr<PartialUploads> partials_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<RpcServer> rpc_;
   std::shared_ptr<grpc::Channel> channel_;
