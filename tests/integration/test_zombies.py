@@ -43,7 +43,7 @@ class Zombie:
         [self.worker] = [worker for worker, state in zip(graft.workers, ("w0", "w1")) if (graft.directory / state / "id").read_text().strip() == holder]
         self.engine = max((pid for pid in graft.pids("graft-engine") if int(stat(pid)[1]) == self.worker.pid), key=ticks)
 
-    def sleep_until(self, moment):
+    def stand_by_until(self, moment):
         time.sleep(max(0, moment - time.monotonic()))  # tidy: until the engine's own deadline, which nothing else tells
 
     def lose_the_job(self):
@@ -54,9 +54,9 @@ class Zombie:
         # Its last heartbeat was sent before this, by as much as their interval.
         deadline = time.monotonic() + LEASE_SECONDS - MARGIN_SECONDS
         os.kill(self.worker.pid, signal.SIGSTOP)
-        self.sleep_until(deadline - 4 * HEARTBEAT_SECONDS)
+        self.stand_by_until(deadline - 4 * HEARTBEAT_SECONDS)
         nearly = ticks(self.engine)
-        self.sleep_until(deadline)
+        self.stand_by_until(deadline)
         at_deadline = ticks(self.engine)
         assert at_deadline > nearly, "it stopped before its deadline: nothing is shown"
         wait_until(lambda: len(self.graft.job(self.name)["attempts"]) > 1, "another worker's attempt")
