@@ -153,6 +153,7 @@ absl::Status NotGivenOut(VerbContext& context, JobRow& row, const google::rpc::S
                           {absl::StrCat("the server could not give it out: ", error.message()),
                            error, v1::FAILURE_CLASS_INFRASTRUCTURE},
                           error));
+  if (row.job.done()) return absl::OkStatus();
   const absl::Duration pause =
       std::max(context.options.pause_after_return, RetryDelay(context.options, row));
   context.NotBefore(row.number, context.Boottime() + pause);

@@ -339,6 +339,7 @@ TEST_P(LeasesTest, AServerThatCannotGiveAJobOutTriesAgainForAWhile) {
   EXPECT_EQ(state, v1::JOB_STATE_FAILED);
   EXPECT_EQ(attempts, 20);
   EXPECT_GT(waited, absl::Minutes(10));
+  EXPECT_EQ(store().NextRetry(), absl::InfiniteDuration()) << "a job that is done waits for none";
   EXPECT_THAT(fixture_.Get("jobs/j1").error().message(), HasSubstr("too many open files"));
 }
 
