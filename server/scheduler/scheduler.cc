@@ -200,12 +200,23 @@ HeldJobView* Scheduler::FindVictim(const QueuedJob& job, absl::Duration now,
   return victim;
 }
 
+absl::Status Scheduler::RememberWhoMadeWay(absl::Duration now) {
+  std::erase_if(made_way_,
+                [&](const auto& one) { return one.second + kPreemptionInterval <= now; });
+  if (made_way_known_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<HeldJobView> held, store_.HeldJobs());
+  for (const HeldJobView& each : held) {
+    if (!each.preempted_by.empty()) made_way_[each.name] = now;
+  }
+  made_way_known_ = true;
+  return absl::OkStatus();
+}
+
 // Slots are counted by leases: what a worker says of its own comes later than the store's changes.
 // One whose job ends soon (is paused or cancelled, or makes way) is open already; but not for
 // longer than the interval, as there are workers that know no pause.
 absl::Status Scheduler::Preempt(absl::Duration now, Upkeep& upkeep) {
-  std::erase_if(made_way_,
-                [&](const auto& one) { return one.second + kPreemptionInterval <= now; });
+  RETURN_IF_ERROR(RememberWhoMadeWay(now));
   const std::vector<PresentWorker> present = Present();
   ASSIGN_OR_RETURN(const std::vector<QueuedJob> queued, Servable(present, now));
   if (queued.empty()) return absl::OkStatus();

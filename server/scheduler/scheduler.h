@@ -85,6 +85,9 @@ class Scheduler {
   absl::Status ForgiveFailures();
   absl::Status Prune(absl::Duration now);
   absl::Status Preempt(absl::Duration now, Upkeep& upkeep);
+  // Those that made way in the last interval, as far as it is known: a job that was making way when
+  // the server started does so from then on.
+  absl::Status RememberWhoMadeWay(absl::Duration now);
   // Queued jobs that somebody who is present may be able to do, best first.
   absl::StatusOr<std::vector<QueuedJob>> Servable(const std::vector<PresentWorker>& present,
                                                   absl::Duration now);
@@ -105,8 +108,10 @@ class Scheduler {
   JobStore& store_;
   Clock& clock_;
   const Options options_;
-  // When jobs made way, in the last interval. Tick's own.
+  // Both are Tick's own. When jobs made way, in the last interval; and whether those are among them
+  // that the server before had make way.
   std::map<std::string, absl::Duration> made_way_;
+  bool made_way_known_ = false;
   mutable Mutex mutex_;
   PresentWorkers present_ ABSL_GUARDED_BY(mutex_);
   Placement placement_ ABSL_GUARDED_BY(mutex_);

@@ -241,6 +241,24 @@ TEST_F(PreemptionTest, ItComesOnceInTenMinutes) {
   EXPECT_THAT(MakeWay(), ElementsAre("jobs/j1"));
 }
 
+TEST_F(PreemptionTest, AServerThatStartsAnewKnowsWhoMakesWay) {
+  fixture_.Submit(0);
+  Run(kWorker);
+  fixture_.Submit(0);
+  Run(kOtherWorker);
+  fixture_.Submit(5);
+  ASSERT_THAT(MakeWay(), ElementsAre("jobs/j2"));
+  Scheduler restarted(store(), fixture_.clock(), {.preemption = true});
+  restarted.SetPresentWorkers([this] { return present_; });
+  EXPECT_THAT(restarted.Tick().preempted, IsEmpty()) << "one is enough";
+  ASSERT_OK(store().FinishAttempt(leases_[1], 0, AttemptPaused{}));
+  EXPECT_EQ(Lease(kOtherWorker), "jobs/j3");
+  fixture_.Submit(6);
+  std::vector<std::string> others;
+  for (const HeldJobView& job : restarted.Tick().preempted) others.push_back(job.name);
+  EXPECT_THAT(others, ElementsAre("jobs/j1"));
+}
+
 TEST_F(PreemptionTest, AWorkerThatIsAwayOrCannotDoTheOtherIsLeftAlone) {
   fixture_.Submit(0);
   Run(kWorker);
