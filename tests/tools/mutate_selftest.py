@@ -32,16 +32,18 @@ class PatchTest(unittest.TestCase):
         return path
 
     def test_every_committed_patch_names_its_tests_and_applies(self):
-        mutations = [mutate.read_mutation(path) for path in sorted(mutate.PATCHES.glob("*.patch"))]
+        mutations = [each for path in sorted(mutate.PATCHES.glob("*.patch")) for each in mutate.read_mutations(path)]
         self.assertGreaterEqual(len(mutations), 12)
         self.assertEqual(mutate.check(mutations), [])
 
     def test_a_patch_says_what_is_wrong_and_what_catches_it(self):
-        read = mutate.read_mutation(self.patch("x is 2.\nCaught-by: common_text_test LcsTest.*\n\n"))
-        self.assertEqual((read.name, read.program, read.tests), ("wrong_x", "common_text_test", "LcsTest.*"))
-        for head in ("x is 2.\n", "Caught-by: common_text_test LcsTest.*\n", "x is 2.\nCaught-by: LcsTest.*\n"):
+        line = "Caught-by: common_text_test LcsTest.*\n"
+        other = "Caught-by: common_base_test XTest.*\n"
+        read = [(each.name, each.program, each.tests) for each in mutate.read_mutations(self.patch("x is 2.\n" + line + other + "\n"))]
+        self.assertEqual(read, [("wrong_x", "common_text_test", "LcsTest.*"), ("wrong_x", "common_base_test", "XTest.*")])
+        for head in ("x is 2.\n", "Caught-by: common_text_test LcsTest.*\n", "x is 2.\nCaught-by: LcsTest.*\n", "x is 2.\n" + line + "Caught-by: LcsTest.*\n"):
             with self.assertRaisesRegex(ValueError, "wrong_x.patch"):
-                mutate.read_mutation(self.patch(head))
+                mutate.read_mutations(self.patch(head))
 
     def test_a_patch_of_other_code_does_not_apply(self):
         path = self.patch("")
