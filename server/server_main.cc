@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "common/base/failpoint.h"
 #include "common/base/signals.h"
 #include "server/process/data_commands.h"
 #include "server/process/server_process.h"
@@ -33,6 +34,9 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsageExitCode;
   }
   std::signal(SIGPIPE, SIG_IGN);
+  if (const absl::Status armed = graft::ArmFailpointsOfEnvironment(); !armed.ok()) {
+    return Explain(armed);
+  }
   switch (flags.command) {
     case graft::ServerCommand::kStop:
       return Explain(graft::StopServer(flags));

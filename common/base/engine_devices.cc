@@ -37,7 +37,7 @@ absl::StatusOr<std::string> OutputOf(const std::string& program, const std::stri
   std::string path = JoinPath(VariableOr("TMPDIR", "/tmp"), "graft-devices-XXXXXX");
   const UniqueFd made(::mkstemp(path.data()));
   if (!made.valid()) return FileError(errno, "make", path);
-  const absl::Cleanup remove = [&] { ::unlink(path.c_str()); };
+  const absl::Cleanup remove = [&] { RemoveFile(path).IgnoreError(); };
   SubprocessOptions options;
   options.argv = {program, word};
   options.stdout_path = path;
@@ -99,7 +99,7 @@ DeviceClaim DeviceClaim::Take(const std::string& gpu) {
   DeviceClaim claim;
   const std::string directory =
       JoinPath(VariableOr("TMPDIR", "/tmp"), absl::StrCat("graft-gpus-", ::getuid()));
-  ::mkdir(directory.c_str(), 0700);
+  CreateDirectories(directory).IgnoreError();
   auto lock = ProcessLock::Acquire(JoinPath(directory, ClaimName(gpu)), gpu, "graft-worker");
   claim.valid_ = !absl::IsFailedPrecondition(lock.status());
   if (lock.ok()) claim.lock_ = *std::move(lock);

@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 
 namespace graft {
@@ -24,6 +25,13 @@ namespace {
 constexpr FileSystemCalls kSystem = {::pread, ::write, ::fsync, ::rename};
 std::atomic<const FileSystemCalls*> g_calls{&kSystem};
 const FileSystemCalls& Calls() { return *g_calls.load(); }
+
+// Every sync and every change of a name of ours is made in this file and in links.cc.
+
+int Rename(const std::string& from, const std::string& to) {
+  const FailpointsAround step("file", "rename");
+  return Calls().rename(from.c_str(), to.c_str());
+}
 
 void DieOfFailedSync(int error_number, absl::string_view path) {
   std::fprintf(stderr,
@@ -169,6 +177,7 @@ bool DirectoryExists(const std::string& path) {
 }
 
 absl::Status SyncFile(int fd, absl::string_view path) {
+  const FailpointsAround step("file", "sync");
   if (Calls().fsync(fd) == 0) return absl::OkStatus();
   return ReportFailedSync(errno, path);
 }
@@ -189,6 +198,7 @@ absl::Status CreateDirectories(const std::string& path) {
   if (path.empty() || DirectoryExists(path)) return absl::OkStatus();
   const std::string parent = DirectoryOf(path);
   RETURN_IF_ERROR(CreateDirectories(parent));
+  const FailpointsAround step("file", "mkdir");
   if (::mkdir(path.c_str(), 0700) != 0) {
     const int error_number = errno;
     if (error_number == EEXIST && DirectoryExists(path)) return absl::OkStatus();
@@ -198,11 +208,13 @@ absl::Status CreateDirectories(const std::string& path) {
 }
 
 absl::Status LinkFile(const std::string& from, const std::string& to) {
+  const FailpointsAround step("file", "link");
   if (::link(from.c_str(), to.c_str()) != 0) return FileError(errno, "link", from);
   return absl::OkStatus();
 }
 
 absl::Status RemoveFile(const std::string& path) {
+  const FailpointsAround step("file", "unlink");
   if (::unlink(path.c_str()) != 0) return FileError(errno, "remove", path);
   return absl::OkStatus();
 }
@@ -216,6 +228,7 @@ absl::Status RemoveTree(const std::string& path) {
   if (!S_ISDIR(info.st_mode)) return RemoveFile(path);
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
   for (const std::string& name : names) RETURN_IF_ERROR(RemoveTree(JoinPath(path, name)));
+  const FailpointsAround step("file", "rmdir");
   if (::rmdir(path.c_str()) != 0) return FileError(errno, "remove", path);
   return absl::OkStatus();
 }
@@ -236,9 +249,7 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) 
 }
 
 absl::Status RenameAndSync(const std::string& from, const std::string& to) {
-  if (Calls().rename(from.c_str(), to.c_str()) != 0) {
-    return FileError(errno, absl::StrCat("rename ", from, " to"), to);
-  }
+  if (Rename(from, to) != 0) return FileError(errno, absl::StrCat("rename ", from, " to"), to);
   const std::string from_directory = DirectoryOf(from);
   const std::string to_directory = DirectoryOf(to);
   RETURN_IF_ERROR(SyncDirectory(to_directory));
@@ -278,7 +289,7 @@ absl::StatusOr<AtomicFile> AtomicFile::Create(std::string path) {
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_.valid()) ::unlink(temporary_.c_str());
+  if (fd_.valid()) RemoveFile(temporary_).IgnoreError();
 }
 
 absl::Status AtomicFile::Append(absl::string_view bytes) {
@@ -289,7 +300,7 @@ absl::Status AtomicFile::Append(absl::string_view bytes) {
 
 absl::Status AtomicFile::Commit() {
   RETURN_IF_ERROR(SyncFile(fd_.get(), path_));
-  if (Calls().rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (Rename(temporary_, path_) != 0) {
     return FileError(errno, "rename a temporary file to", path_);
   }
   fd_.Reset();

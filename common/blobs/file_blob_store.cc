@@ -48,11 +48,9 @@ absl::Status CopyFile(const std::string& from, const std::string& to) {
 
 // Some file systems have no hard links, or the two names are on different ones.
 absl::Status LinkOrCopy(const std::string& from, const std::string& to) {
-  if (::link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
-  if (errno == EXDEV || errno == EMLINK || errno == EPERM || errno == ENOTSUP) {
-    return CopyFile(from, to);
-  }
-  return FileError(errno, absl::StrCat("link ", from, " to"), to);
+  const absl::Status linked = LinkFile(from, to);
+  const bool none = absl::IsPermissionDenied(linked) || absl::IsUnavailable(linked);
+  return none ? CopyFile(from, to) : linked;
 }
 
 absl::Status BlobNotFound(absl::string_view sha256) {
@@ -129,7 +127,7 @@ class FileBlobWriter : public BlobWriter {
 
   void Discard() {
     if (!fd_.valid()) return;
-    ::unlink(temporary_.c_str());
+    RemoveFile(temporary_).IgnoreError();
     fd_.Reset();
   }
 

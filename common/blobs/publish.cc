@@ -1,7 +1,6 @@
 #include "common/blobs/publish.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/links.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 
@@ -132,10 +132,7 @@ absl::Status ViewPublisher::Build(const std::string& directory,
 absl::Status ViewPublisher::Install(const std::string& built, const std::string& directory) const {
   if (!IsThere(directory)) return RenameAndSync(built, directory);
   // A broken view is exchanged in one step, so that there is no instant without one.
-  if (::renameat2(AT_FDCWD, built.c_str(), AT_FDCWD, directory.c_str(), RENAME_EXCHANGE) != 0) {
-    return FileError(errno, "exchange a new view with", directory);
-  }
-  RETURN_IF_ERROR(SyncDirectory(DirectoryOf(directory)));
+  RETURN_IF_ERROR(ExchangeAndSync(built, directory));
   return RemoveView(built);
 }
 
@@ -158,11 +155,9 @@ absl::Status ViewPublisher::LinkName(absl::string_view uid, absl::string_view na
     return absl::AlreadyExistsError(absl::StrCat(path, " is there and is not one of ours"));
   }
   const std::string temporary = TemporaryIn(root_);
-  if (::symlink(LinkTarget(uid).c_str(), temporary.c_str()) != 0) {
-    return FileError(errno, "make the link", temporary);
-  }
+  RETURN_IF_ERROR(LinkByName(LinkTarget(uid), temporary));
   const absl::Status status = RenameAndSync(temporary, path);
-  if (!status.ok()) ::unlink(temporary.c_str());
+  if (!status.ok()) RemoveFile(temporary).IgnoreError();
   return status;
 }
 

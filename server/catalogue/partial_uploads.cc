@@ -79,7 +79,7 @@ class PartialUploads::Writer : public BlobWriter {
       MutexLock lock(sender_->mutex);
       if (!sender_->revoked && fd_.valid()) {
         if (drop_ || size_bytes_ == 0) {
-          ::unlink(path_.c_str());
+          RemoveFile(path_).IgnoreError();
         } else {
           SetTime(fd_.get(), uploads_.running_time_());
         }

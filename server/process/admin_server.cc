@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
@@ -111,7 +112,7 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::strin
 }
 
 AdminServer::~AdminServer() {
-  ::unlink(socket_.path().c_str());
+  RemoveFile(socket_.path()).IgnoreError();
   listener_ = nullptr;
   if (server_ == nullptr) return;
   server_->Shutdown(DeadlineAfter(absl::ZeroDuration()));

@@ -28,7 +28,7 @@ absl::StatusOr<UniqueFd> ListenAtAdminSocket(const AdminSocketPath& socket) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   std::copy(socket.path().begin(), socket.path().end(), address.sun_path);
-  ::unlink(socket.path().c_str());
+  RemoveFile(socket.path()).IgnoreError();
   // The file gets the mode that the socket has when it is bound.
   if (listening.valid() && ::fchmod(listening.get(), 0600) == 0 &&
       ::bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&

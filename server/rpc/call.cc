@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/rpc/status.h"
@@ -134,6 +135,7 @@ void RpcRuntime::Run(const std::shared_ptr<UnaryCall>& unary, Lane lane) {
 void RpcRuntime::Finish(UnaryCall& unary, const absl::Status& status) {
   Record(unary.info, unary.caller, status, clock_.Boottime() - unary.start);
   admission_.ReturnBytes(unary.bytes);
+  Failpoint("rpc", unary.info.method, "before_answer");
   unary.reactor->Finish(ToGrpcStatus(status));
 }
 

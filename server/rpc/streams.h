@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/failpoint.h"
 #include "common/base/mutex.h"
 #include "common/rpc/status.h"
 #include "server/rpc/call.h"
@@ -119,6 +120,7 @@ class ServerStream final : public grpc::ServerWriteReactor<Message> {
       return;
     }
     runtime_.CountStreamBytes(call_, /*sent=*/true, message_.ByteSizeLong());
+    Failpoint("rpc", call_.method, "before_send");
     this->StartWrite(&message_);
   }
 
@@ -278,6 +280,7 @@ class ClientStream final : public grpc::ServerReadReactor<Request> {
     status_ = status;
     sink_ = nullptr;
     make_ = nullptr;
+    Failpoint("rpc", call_.method, "before_answer");
     this->Finish(ToGrpcStatus(status));
   }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
@@ -296,10 +297,12 @@ absl::Status SqliteBackend::ResolveCommit(const absl::Status& error) {
 
 void SqliteBackend::Checkpoint(int mode) {
   if (writer_ == nullptr) return;
+  Failpoint("store", "checkpoint", "before");
   // What it could not copy, since a reader still needs it or the disk is full, the next one will.
   if (sqlite3_wal_checkpoint_v2(writer_->handle(), nullptr, mode, nullptr, nullptr) != SQLITE_OK) {
     writer_->Error("checkpoint").IgnoreError();  // Ends the process if a sync failed.
   }
+  Failpoint("store", "checkpoint", "after");
 }
 
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteBackend::TakeReader() {

@@ -2,10 +2,12 @@
 
 #include <utility>
 
+#include "common/base/failpoint.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
+#include "server/store/blob_verbs.h"
 #include "server/store/catalogue_verbs.h"
 #include "server/store/checkpoint_verbs.h"
 #include "server/store/deletion_verbs.h"
@@ -320,25 +322,11 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<std::vector<UnnamedBlob>> UnnamedBlobs() override {
     return Read<std::vector<UnnamedBlob>>(
-        [](VerbContext& context) -> absl::StatusOr<std::vector<UnnamedBlob>> {
-          ASSIGN_OR_RETURN(const auto rows, context.tables.ListUnnamedBlobs());
-          std::vector<UnnamedBlob> blobs;
-          for (const UnnamedBlobRow& row : rows) {
-            blobs.push_back({row.sha256, row.stamp, context.running_time - row.since});
-          }
-          return blobs;
-        });
+        [](VerbContext& context) { return DoUnnamedBlobs(context); });
   }
   absl::Status NoteUnnamedBlobs(absl::Span<const UnnamedBlob> blobs) override {
-    return WriteStatus(
-        [&](VerbContext& context) -> absl::Status {
-          for (const UnnamedBlob& blob : blobs) {
-            RETURN_IF_ERROR(context.tables.PutUnnamedBlob(
-                {blob.sha256, context.running_time - blob.age, blob.stamp}));
-          }
-          return absl::OkStatus();
-        },
-        WritePlace::kMakesRoom);
+    return WriteStatus([&](VerbContext& context) { return DoNoteUnnamedBlobs(context, blobs); },
+                       WritePlace::kMakesRoom);
   }
   absl::Status ForgetUnnamedBlobs(absl::Span<const std::string> sha256) override {
     return Forget(sha256, &Tables::DeleteUnnamedBlob);
@@ -348,25 +336,31 @@ class TransactionalStore : public JobStore {
   }
 
  private:
+  // `name`: the calling method's, of its failpoints.
   template <typename T, typename Verb>
-  absl::StatusOr<T> Write(const Verb& verb, WritePlace place = WritePlace::kAnywhere) {
+  absl::StatusOr<T> Write(const Verb& verb, WritePlace place = WritePlace::kAnywhere,
+                          const char* name = __builtin_FUNCTION()) {
     absl::StatusOr<T> result;
-    RETURN_IF_ERROR(backend_->Write(place, [&](Tables& tables, WriteEffects& effects) {
-      VerbContext context = {tables, options_, times_, RunningTime()};
-      result = verb(context);
-      TakeEffects(context, effects);
-      return result.status();
-    }));
+    RETURN_IF_ERROR(WriteStatus(
+        [&](VerbContext& context) {
+          result = verb(context);
+          return result.status();
+        },
+        place, name));
     return result;
   }
   template <typename Verb>
-  absl::Status WriteStatus(const Verb& verb, WritePlace place = WritePlace::kAnywhere) {
-    return backend_->Write(place, [&](Tables& tables, WriteEffects& effects) {
+  absl::Status WriteStatus(const Verb& verb, WritePlace place = WritePlace::kAnywhere,
+                           const char* name = __builtin_FUNCTION()) {
+    absl::Status status = backend_->Write(place, [&](Tables& tables, WriteEffects& effects) {
       VerbContext context = {tables, options_, times_, RunningTime()};
-      const absl::Status status = verb(context);
+      absl::Status done = verb(context);
       TakeEffects(context, effects);
-      return status;
+      Failpoint("store", name, "before_commit");
+      return done;
     });
+    Failpoint("store", name, "after_commit");
+    return status;
   }
   void TakeEffects(VerbContext& context, WriteEffects& effects) {
     effects.changes = std::move(context.changes);
@@ -401,21 +395,23 @@ class TransactionalStore : public JobStore {
     });
   }
   absl::Status Forget(absl::Span<const std::string> blobs,
-                      absl::Status (Tables::*one)(absl::string_view)) {
+                      absl::Status (Tables::*one)(absl::string_view),
+                      const char* verb = __builtin_FUNCTION()) {
     return WriteStatus(
         [&](VerbContext& context) -> absl::Status {
           for (const std::string& blob : blobs) RETURN_IF_ERROR((context.tables.*one)(blob));
           return absl::OkStatus();
         },
-        WritePlace::kMakesRoom);
+        WritePlace::kMakesRoom, verb);
   }
-  absl::Status Delete(ResourceKind kind, absl::string_view name) {
+  absl::Status Delete(ResourceKind kind, absl::string_view name,
+                      const char* verb = __builtin_FUNCTION()) {
     RETURN_IF_ERROR(ValidateName(name, "name"));
     return WriteStatus(
         [&](VerbContext& context) {
           return DoDeleteResource(context, {kind, std::string(name)});
         },
-        WritePlace::kMakesRoom);
+        WritePlace::kMakesRoom, verb);
   }
 
   const StoreOptions options_;

@@ -63,10 +63,14 @@ BANNED = [
      ("server", "worker/agent", "client"), "return a Status: bad input never ends a service"),
     ("a bare standard mutex", re.compile(r"\bstd::(mutex|timed_mutex|recursive_mutex|shared_mutex|lock_guard|unique_lock|scoped_lock|condition_variable)\b"),
      ("common", "server", "worker/agent", "client"), "use common/base/mutex.h, which carries the thread-safety annotations"),
+    ("a change of a name, or a sync, without a failpoint",
+     re.compile(r"(?<![\w.>:])(::|std::)?(fsync|fdatasync|rename(at2?)?|link(at)?|unlink(at)?|symlink(at)?|mkdir(at)?|rmdir)\s*\("
+                r"|\b(std::filesystem|fs)::(rename|remove\w*|create_\w+)\s*\("),
+     ("common", "server", "worker", "client"), "go through common/base/file.h"),
     ("a clock of its own", re.compile(r"\babsl::Now\(|\bstd::chrono::(steady|system)_clock\b|\blast_write_time\b|\bTimeFromTimespec\b"),
      ("common", "server", "worker", "client"), "go by common/base/clock.h: boottime for waits, deadlines and ages, Clock::Now for display"),
 ]
-BANNED_EXCEPT = {"common/base/mutex.h", "common/base/clock.cc"}
+BANNED_EXCEPT = {"common/base/mutex.h", "common/base/clock.cc", "common/base/file.cc", "common/base/links.cc"}
 SLEEP = _SLEEP
 # A time that a test took, held against a bound: "EXPECT_LT(took, absl::Milliseconds(3))", "assert time.monotonic() - began < 3".
 SPEED = re.compile(r"\b(EXPECT|ASSERT)_L[TE]\([^,]*,\s*absl::(Nano|Micro|Milli)?[sS]econds\("

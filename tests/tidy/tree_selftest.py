@@ -67,6 +67,7 @@ BROKEN = {
     "a shell": ({"client/c.cc": "  std::system(a);\n"}, "a shell"),
     "abort in a service": ({"server/rpc/r.cc": "  std::abort();\n"}, "end of the process"),
     "a date": ({"server/store/s.cc": "auto t = absl::Now();\n"}, "common/base/clock.h"),
+    "a sync of its own": ({"server/store/s.cc": "::fsync(file);\n"}, "common/base/file.h"),
     "a file's time as an age": ({"common/text/b.cc": "auto t = absl::TimeFromTimespec(info.st_mtim);\n"}, "common/base/clock.h"),
     "a bare mutex": ({"server/store/s.cc": "std::mutex m;\n"}, "mutex.h"),
     "no pragma once": ({"common/base/a.h": "int A();\n"}, "pragma once"),

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/base/links.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/log.h"
@@ -58,9 +59,8 @@ absl::Status Link(const std::string& target, const std::string& path) {
   static std::atomic<uint64_t> counter{0};
   RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
   const std::string made = absl::StrCat(path, ".", getpid(), "-", counter.fetch_add(1));
-  if (symlink(target.c_str(), made.c_str()) != 0) return FileError(errno, "link", made);
-  if (rename(made.c_str(), path.c_str()) != 0) return FileError(errno, "replace", path);
-  return absl::OkStatus();
+  RETURN_IF_ERROR(LinkByName(target, made));
+  return RenameAndSync(made, path);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
@@ -32,13 +33,17 @@ bool IsTransient(const absl::Status& status) {
 template <typename Request, typename Response, typename Method>
 absl::StatusOr<Response> CallUnary(worker::v1::WorkerService::Stub& stub, Method method,
                                    const Request& request, absl::Duration timeout,
-                                   StopSignal* stop = nullptr) {
+                                   StopSignal* stop = nullptr,
+                                   const char* name = __builtin_FUNCTION()) {
   grpc::ClientContext context;
   std::optional<StopSignal::Callback> cancel;
   if (stop != nullptr) cancel.emplace(*stop, [&] { context.TryCancel(); });
   context.set_deadline(DeadlineAfter(timeout));
   Response response;
-  RETURN_IF_ERROR(FromGrpcStatus((stub.*method)(&context, request, &response)));
+  Failpoint("link", name, "before_send");
+  const absl::Status status = FromGrpcStatus((stub.*method)(&context, request, &response));
+  Failpoint("link", name, "after_answer");
+  RETURN_IF_ERROR(status);
   return response;
 }
 
@@ -161,6 +166,7 @@ absl::Status ServerLink::UploadBlob(const std::string& path, const v1::Artifact&
         ReadAt(file.get(), offset, absl::MakeSpan(buffer.data(), buffer.size()), path));
     if (count == 0) break;  // Shorter than it was: the server refuses the hash.
     message.set_data(buffer.data(), count);
+    Failpoint("link", "UploadBlob", "before_send");
     open = stream->Write(message);
     offset += static_cast<int64_t>(count);
   }

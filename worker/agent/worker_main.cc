@@ -18,6 +18,7 @@
 #include "common/base/auto_or_number.h"
 #include "common/base/clock.h"
 #include "common/base/descriptor_limit.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/process_lock.h"
@@ -232,7 +233,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--log-json", flags.log_json, "Log lines as JSON objects");
   CLI11_PARSE(app, argc, argv);
-  const absl::Status status = graft::Serve(flags);
+  absl::Status status = graft::ArmFailpointsOfEnvironment();
+  if (status.ok()) status = graft::Serve(flags);
   if (!status.ok()) {
     std::fprintf(stderr, "graft-worker: %s\n", std::string(status.message()).c_str());
     return 1;

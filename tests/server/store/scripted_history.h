@@ -131,7 +131,7 @@ class ScriptedHistory {
     const std::string retry = Did(store_.RetryJob(failing.job, false, NextRequest())).name();
     const LeaseRef cancelled = Take(retry);
     Save(cancelled, 2);
-    Did(store_.CancelJob(retry, NextRequest()));
+    Did(store_.SaveAndCancelJob(retry, NextRequest()));
     Did(store_.FinishAttempt(cancelled, 0, AttemptCancelled()));
   }
   void PauseAndLose() {
