@@ -210,10 +210,15 @@ std::string ProgressView::AddStageChange(const v1::StageChange& change) {
                                   FormatCount(change.total_parameters()), change.device(),
                                   change.precision()));
   }
-  return LineOf(absl::StrFormat("training %s of %s parameters on %s in %s, %d steps",
-                                FormatCount(change.trainable_parameters()),
-                                FormatCount(change.total_parameters()), change.device(),
-                                change.precision(), change.total_steps()));
+  std::string text = absl::StrFormat("training %s of %s parameters on %s in %s, %d steps",
+                                     FormatCount(change.trainable_parameters()),
+                                     FormatCount(change.total_parameters()), change.device(),
+                                     change.precision(), change.total_steps());
+  if (change.batch_size() > 0) {  // Of a run that resumes; the halving itself is a warning.
+    absl::StrAppendFormat(&text, " of %d micro-batches of %d rows, as memory holds",
+                          change.gradient_accumulation_steps(), change.batch_size());
+  }
+  return LineOf(text);
 }
 
 std::string ProgressView::AddDivergence(const v1::Divergence& divergence, size_t columns) {

@@ -256,6 +256,7 @@ Attempt::Options Agent::AttemptOptions() {
   Attempt::Options options;
   options.work_directory = JoinPath(options_.state_directory, "work");
   options.cache_directory = JoinPath(options_.state_directory, "cache/tokens");
+  options.memory_budget_bytes = options_.engine_memory_bytes;
   options.cancel_patience = options_.cancel_patience;
   options.least_hang_time = options_.least_hang_time;
   return options;

@@ -42,7 +42,9 @@ class Agent {
     std::string version;
     std::vector<std::string> devices;
     int slots = 1;
-    int engine_threads = 1;       // Of each engine, where a job does not say: told to the server.
+    int engine_threads = 1;  // Of each engine, where a job does not say: told to the server.
+    // Memory that each engine may take; 0: no bound.
+    int64_t engine_memory_bytes = 0;
     std::string state_directory;  // Below it: work/, cache/.
     ServerLink::Options link;     // Its identity is filled in.
     // Of cache/; what was used longest ago is removed beyond it.

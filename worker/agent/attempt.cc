@@ -23,15 +23,6 @@ namespace {
 // should long have.
 constexpr absl::Duration kSuspendAfter = absl::Seconds(2);
 
-std::string ResultOf(const worker::v1::FinishAttemptRequest& request) {
-  if (request.has_succeeded()) return "succeeded";
-  if (request.has_cancelled()) return "cancelled";
-  if (request.has_paused()) return "paused";
-  return request.has_returned() ? "returned" : "failed";
-}
-
-absl::Status WorkerStopped() { return absl::UnavailableError("the worker was stopped"); }
-
 std::string DirectoryName(const worker::v1::Lease& lease) {
   return absl::StrCat(absl::StrReplaceAll(lease.job(), {{"/", "-"}}), "-", lease.attempt());
 }
@@ -102,6 +93,7 @@ absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
   run.set_base_model_sha256(lease_.base_model().sha256());
   run.set_work_directory(directory_);
   run.set_cache_directory(options_.cache_directory);
+  run.set_memory_budget_bytes(options_.memory_budget_bytes);
   ASSIGN_OR_RETURN(*run.mutable_base_model_directory(), inputs.Folder(lease_.base_model(), work_));
   if (!lease_.adapter().files().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_adapter_directory(), inputs.Folder(lease_.adapter(), work_));

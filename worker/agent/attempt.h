@@ -49,6 +49,7 @@ class Attempt {
     std::string work_directory;
     // Token ids and the like, shared by all attempts.
     std::string cache_directory;
+    int64_t memory_budget_bytes = 0;  // Of its engine; 0: no bound.
     // How long an engine may take to heed a cancel before it is killed.
     absl::Duration cancel_patience = absl::Seconds(30);
     // An engine that does nothing is never killed for it earlier than this.

@@ -53,6 +53,15 @@ worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end) {
   return request;
 }
 
+std::string ResultOf(const worker::v1::FinishAttemptRequest& request) {
+  if (request.has_succeeded()) return "succeeded";
+  if (request.has_cancelled()) return "cancelled";
+  if (request.has_paused()) return "paused";
+  return request.has_returned() ? "returned" : "failed";
+}
+
+absl::Status WorkerStopped() { return absl::UnavailableError("the worker was stopped"); }
+
 bool LeavesEngineSound(const engine::v1::Finished& finished) {
   const auto code = static_cast<absl::StatusCode>(finished.status().code());
   if (code == absl::StatusCode::kOk || code == absl::StatusCode::kCancelled) return true;
@@ -88,8 +97,11 @@ worker::v1::FinishAttemptRequest CrashOf(const EngineProcess::End& end,
                                          const std::string& log_path) {
   if (end.out_of_memory) {
     return FailureOf(absl::ResourceExhaustedError(
-                         "the kernel ended the engine: the machine is out of memory; a smaller "
-                         "batch_size with more gradient_accumulation_steps needs less"),
+                         "killed by the kernel for want of memory: the machine, or the control "
+                         "group, had none left, though the engine kept to what its worker gave "
+                         "it; a smaller --engine-memory-gb of graft-worker leaves more to others, "
+                         "and a smaller batch_size with more gradient_accumulation_steps needs "
+                         "less"),
                      v1::FAILURE_CLASS_OUT_OF_MEMORY);
   }
   const std::string tail = LogTail(log_path, kLogTailBytes);

@@ -22,6 +22,12 @@ worker::v1::FinishAttemptRequest ReturnedEnd(const absl::Status& reason, bool wo
 // The engine ended by what somebody else did with it: the job goes back, and may come again.
 worker::v1::FinishAttemptRequest BystanderEnd(const EngineProcess::End& end);
 
+// "succeeded", "failed", "cancelled", "paused", "returned".
+std::string ResultOf(const worker::v1::FinishAttemptRequest& request);
+
+// Why an attempt ends that its worker has no time for.
+absl::Status WorkerStopped();
+
 // The engine can do the next job: nothing broke in it. An error of CUDA stays with its process, and
 // after one of memory it holds what the next job needs.
 bool LeavesEngineSound(const engine::v1::Finished& finished);

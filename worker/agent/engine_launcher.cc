@@ -11,13 +11,10 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
-#include "common/base/control_groups.h"
 #include "common/base/delimited_stream.h"
 #include "common/base/file.h"
+#include "common/base/machine_memory.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/subprocess.h"
@@ -27,19 +24,6 @@ namespace graft {
 namespace {
 
 constexpr absl::Duration kTimeToExit = absl::Seconds(5);
-
-// The control group's count of processes that the OOM killer ended; 0 where there is none to read.
-int64_t OomKillCount() {
-  const std::vector<std::string> groups = ControlGroups("memory", "/");
-  if (groups.empty()) return 0;
-  const auto events = ReadFile(JoinPath(groups[0], "memory.events"), 1 << 16);
-  if (!events.ok()) return 0;
-  for (absl::string_view entry : absl::StrSplit(*events, '\n')) {
-    int64_t count = 0;
-    if (absl::ConsumePrefix(&entry, "oom_kill ") && absl::SimpleAtoi(entry, &count)) return count;
-  }
-  return 0;
-}
 
 // Commands on their way to an engine, which may read them slowly or never. Owns one thread.
 class CommandSender {
@@ -140,12 +124,12 @@ class ChildEngine : public EngineProcess {
       Kill();
       exit = child_.Wait();
     }
-    const bool out_of_memory = exit->signal == SIGKILL && OomKillCount() > oom_kills_before_;
+    const bool out_of_memory = exit->signal == SIGKILL && OomKillCount("/") > oom_kills_before_;
     return {exit->ToString(), out_of_memory};
   }
 
  private:
-  const int64_t oom_kills_before_ = OomKillCount();
+  const int64_t oom_kills_before_ = OomKillCount("/");
   Subprocess child_;
   const UniqueFd socket_;
   DelimitedReader reader_;

@@ -16,11 +16,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/auto_or_number.h"
+#include "common/base/byte_text.h"
 #include "common/base/clock.h"
 #include "common/base/descriptor_limit.h"
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
+#include "common/base/machine_memory.h"
 #include "common/base/process_lock.h"
 #include "common/base/service_manager.h"
 #include "common/base/signals.h"
@@ -45,7 +47,8 @@ struct Flags {
   std::string state;
   std::string engine;
   std::string device = "auto";
-  int engine_threads = 0;  // 0: auto
+  int engine_threads = 0;       // 0: auto
+  double engine_memory_gb = 0;  // 0: auto
   int machine_workers = 1;
   double cache_gb = 20;
   int slots = 1;
@@ -111,6 +114,13 @@ class LaterSignals {
   std::thread thread_;
 };
 
+// A GPU's own allocator knows where it ends, and other slots of it are the operator's to bound.
+int64_t EngineMemoryBytes(const Flags& flags, const DeviceChoice& device) {
+  if (flags.engine_memory_gb > 0) return static_cast<int64_t>(flags.engine_memory_gb * 1e9);
+  if (device.name != "cpu") return 0;
+  return EngineMemoryBudget(MachineMemoryBytes(), flags.slots * flags.machine_workers);
+}
+
 absl::Status Serve(const Flags& flags) {
   const ServiceManager manager = ServiceManager::FromEnvironment();
   // Before there is any other thread, and before the server can find this process.
@@ -141,6 +151,7 @@ absl::Status Serve(const Flags& flags) {
   options.engine_threads = flags.engine_threads > 0
                                ? flags.engine_threads
                                : std::max(1, UsableCores() / (flags.slots * flags.machine_workers));
+  options.engine_memory_bytes = EngineMemoryBytes(flags, device);
   options.slots = flags.slots;
   options.state_directory = flags.state;
   options.on_heartbeat = [&manager] {
@@ -165,7 +176,8 @@ absl::Status Serve(const Flags& flags) {
        {"server", flags.server},
        {"slots", absl::StrCat(flags.slots)},
        {"device", device.described},
-       {"engine_threads", absl::StrCat(options.engine_threads)}});
+       {"engine_threads", absl::StrCat(options.engine_threads)},
+       {"engine_memory", FormatBytes(options.engine_memory_bytes)}});
   manager.Ready(absl::StrCat("for ", flags.server));
   const int signal = WaitForEnd(signals, flags.log_file);
   Log(LogLevel::kInfo, "stopping", {{"signal", absl::StrCat(signal)}});
@@ -209,8 +221,13 @@ int main(int argc, char** argv) {
                  "process may use, shared by its slots and the machine's workers")
       ->transform(graft::AutoOrNumber(1, graft::kMaxThreads))
       ->default_str("auto");
+  app.add_option("--engine-memory-gb", flags.engine_memory_gb,
+                 "Memory that an engine may take; a job that needs more goes on with smaller "
+                 "micro-batches, or fails with figures [of a CPU: what the machine or its control "
+                 "group has less 1 GiB, shared by its slots and the machine's workers]")
+      ->check(CLI::PositiveNumber);
   app.add_option("--machine-workers", flags.machine_workers,
-                 "Workers that share this machine's cores, this one included")
+                 "Workers that share this machine's cores and memory, this one included")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--slots", flags.slots, "Jobs at once")

@@ -42,4 +42,8 @@ FailureClass FailureClassOf(const absl::Status& status) {
   }
 }
 
+bool IsOutOfMemory(const absl::Status& status) {
+  return !status.ok() && FailureClassOf(status) == FailureClass::kOutOfMemory;
+}
+
 }  // namespace graft

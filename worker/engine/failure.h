@@ -18,4 +18,7 @@ absl::Status WithFailureClass(absl::Status status, FailureClass failure_class);
 // else kInternal.
 FailureClass FailureClassOf(const absl::Status& status);
 
+// RESOURCE_EXHAUSTED by memory: less at once may do.
+bool IsOutOfMemory(const absl::Status& status);
+
 }  // namespace graft

@@ -24,6 +24,9 @@ struct StageEvent {
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // What is really used: "fp32", "bf16", "fp64".
   int threads = 0;
+  // Rows of a micro-batch and micro-batches of a step, where memory did not hold the spec's.
+  int64_t batch_size = 0;
+  int64_t gradient_accumulation_steps = 0;
 };
 
 // What became of a step that diverged, by TrainingConfig::on_divergence.
@@ -104,6 +107,9 @@ struct Execution {
   int threads = 0;             // Of the CPU.
   std::string libtorch;        // Its version.
   std::string code_sha256;     // Of the sources that compute the numbers.
+  // Rows of a micro-batch, where memory did not hold as many as the spec says. Unlike the others it
+  // is the run's own: whoever goes on takes it over.
+  int64_t batch_size = 0;
 };
 
 struct CheckpointFile {
@@ -142,7 +148,7 @@ class EventSink {
   // Those of kRolledBack come before what is done again.
   virtual void OnDivergence(const DivergenceEvent&) {}
   virtual void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) = 0;
-  // `code` is UPPER_SNAKE and stable: ROWS_TRUNCATED, NOT_BIT_EXACT ...
+  // `code` is UPPER_SNAKE and stable: ROWS_TRUNCATED, NOT_BIT_EXACT, MICRO_BATCH_HALVED ...
   virtual void OnWarning(const std::string& code, const std::string& text) = 0;
 };
 

@@ -115,6 +115,13 @@ TEST_F(ProgressTest, WithoutUtf8TheLineIsAscii) {
   EXPECT_EQ(Line(8), "17/15...");
 }
 
+TEST_F(ProgressTest, AResumedRunSaysThatItsMicroBatchesAreSmaller) {
+  v1::JobEvent stage = Stage(v1::JOB_STAGE_TRAINING, 150, 2000);
+  stage.mutable_stage_change()->set_batch_size(2);
+  stage.mutable_stage_change()->set_gradient_accumulation_steps(4);
+  EXPECT_THAT(Add(stage), HasSubstr("150 steps of 4 micro-batches of 2 rows, as memory holds"));
+}
+
 TEST_F(ProgressTest, TheTimeLeftRunsDownBetweenHeartbeats) {
   Train();
   now_ += absl::Seconds(15);

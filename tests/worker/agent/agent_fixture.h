@@ -39,6 +39,7 @@ class AgentTest : public ::testing::Test {
     Agent::Options options;
     options.identity.set_id("w-1");
     options.slots = slots;
+    options.engine_memory_bytes = kEngineMemoryBytes;
     options.state_directory = directory_ + "/state";
     options.link.first_delay = absl::Milliseconds(1);
     options.link.last_delay = absl::Milliseconds(20);
@@ -58,6 +59,8 @@ class AgentTest : public ::testing::Test {
     artifact.set_size_bytes(static_cast<int64_t>(content.size()));
     return artifact;
   }
+
+  static constexpr int64_t kEngineMemoryBytes = 5'000'000'000;
 
   const std::string directory_;
   FakeServer server_;

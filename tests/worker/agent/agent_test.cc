@@ -178,6 +178,15 @@ TEST_F(AgentTest, InputsThatTheMachineCannotTakeAreTriedElsewhere) {
       << finish.failed().error().message();
 }
 
+TEST_F(AgentTest, AnEngineIsToldWhatMemoryItMayTake) {
+  StartAgent();
+  server_.AddJob("a");
+  const EngineCommand command = launcher_.Script(0)->WaitForCommand(EngineCommand::kRun);
+  EXPECT_EQ(command.run().memory_budget_bytes(), kEngineMemoryBytes);
+  launcher_.Script(0)->Finish();
+  server_.WaitForFinish("a");
+}
+
 TEST_F(AgentTest, ALostLeaseKillsItsEngine) {
   StartAgent();
   server_.AddJob("a");

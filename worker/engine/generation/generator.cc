@@ -9,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/generation/generation_run.h"
+#include "worker/engine/gpt2/runtime.h"
 
 namespace graft {
 namespace {
@@ -52,6 +54,16 @@ absl::Status CheckOptions(const GeneratorOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status RunAll(const GenerationRun& run, const std::vector<int64_t>& order) {
+  if (run.options.generation.num_beams == 1) return RunTokens(run, order);
+  for (auto begin = order.begin(); begin != order.end();) {
+    const auto end = begin + std::min<int64_t>(run.options.batch_size, order.end() - begin);
+    RETURN_IF_ERROR(RunBeams(run, {begin, end}));
+    begin = end;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<Generated>> Generate(std::span<const Prompt> prompts,
@@ -67,19 +79,27 @@ absl::StatusOr<std::vector<Generated>> Generate(std::span<const Prompt> prompts,
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
     return prompts[static_cast<size_t>(a)].ids.size() > prompts[static_cast<size_t>(b)].ids.size();
   });
-  std::vector<Generated> results(prompts.size());
-  const GenerationRun run{prompts, options, stop, on_token, results};
-  if (options.generation.num_beams == 1) {
-    RETURN_IF_ERROR(RunTokens(run, std::move(order)));
-    return results;
+  int64_t done = 0, told = 0;
+  GeneratorOptions used = options;
+  used.batch_size =
+      std::clamp<int64_t>(options.batch_size, 1, std::max<int64_t>(1, std::ssize(prompts)));
+  used.on_done = [&](int64_t count) {
+    done += count;
+    if (done <= told) return;
+    if (options.on_done) options.on_done(done - told);
+    told = done;
+  };
+  for (;;) {
+    done = 0;
+    std::vector<Generated> results(prompts.size());
+    const GenerationRun run{prompts, used, stop, on_token, results};
+    const absl::Status status = CatchTorchErrors([&] { return RunAll(run, order); });
+    if (status.ok()) return results;
+    // Whoever hears the tokens one by one has heard some already.
+    if (!IsOutOfMemory(status) || used.batch_size == 1 || on_token) return status;
+    used.batch_size = (used.batch_size + 1) / 2;
+    ReleaseFreeMemory(prompts[0].network->device());
   }
-  const auto batch = std::max<int64_t>(1, options.batch_size);
-  for (auto begin = order.begin(); begin != order.end();) {
-    const auto end = begin + std::min<int64_t>(batch, order.end() - begin);
-    RETURN_IF_ERROR(RunBeams(run, {begin, end}));
-    begin = end;
-  }
-  return results;
 }
 
 absl::StatusOr<std::vector<Generated>> Generate(const Gpt2Network& network,

@@ -45,6 +45,8 @@ using TokenCallback = std::function<void(int64_t prompt, int32_t id)>;
 //                     id is outside the vocabulary, or num_beams is below 1 or above 1 with
 //                     do_sample
 //   CANCELLED         by `stop`, which is asked before every decode step
+//   RESOURCE_EXHAUSTED  marked kOutOfMemory; before, all is made anew with half as many prompts at
+//                     once, down to one, unless there is an on_token
 absl::StatusOr<std::vector<Generated>> Generate(std::span<const Prompt> prompts,
                                                 const GeneratorOptions& options, StopToken& stop,
                                                 const TokenCallback& on_token = nullptr);

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "worker/engine/failure.h"
+#include "worker/engine/gpt2/tensor_memory.h"
 
 namespace graft {
 namespace {
@@ -82,6 +83,7 @@ absl::Status OutOfMemory(absl::string_view message) {
 }  // namespace
 
 void ConfigureRuntime(int threads) {
+  CountCpuTensors();
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
   mallopt(M_TOP_PAD, 64 << 20);
@@ -179,7 +181,9 @@ absl::Status CatchTorchErrors(const std::function<absl::Status()>& body) {
   try {
     return body();
   } catch (const c10::OutOfMemoryError& error) {
-    return OutOfMemory(absl::StrCat("out of GPU memory: ", error.what_without_backtrace()));
+    const absl::string_view text = error.what_without_backtrace();
+    const bool of_gpu = absl::StartsWith(text, "CUDA");
+    return OutOfMemory(absl::StrCat(of_gpu ? "out of GPU memory: " : "out of memory: ", text));
   } catch (const c10::Error& error) {
     const absl::string_view text = error.what_without_backtrace();
     // The CPU's allocator, cuBLAS and cuDNN throw plain errors; the text is all there is to tell

@@ -17,7 +17,8 @@ namespace graft {
 
 // Call once, before any tensor is made. Fixes the number of CPU threads (sums depend on it), allows
 // deterministic kernels only (others throw), and tells glibc to keep freed blocks: giving large
-// ones back to the kernel on every free costs a third of the speed.
+// ones back to the kernel on every free costs a third of the speed. Tensors are counted from here
+// on (tensor_memory.h).
 void ConfigureRuntime(int threads);
 
 // "cpu", "cuda", "cuda:N", or "auto": the first GPU if LibTorch sees one, else the CPU.

@@ -47,6 +47,8 @@ v1::JobEvent ToProto(const StageEvent& event) {
   change.set_precision(event.precision);
   change.set_threads(event.threads);
   change.set_engine_version(kVersion);
+  change.set_batch_size(static_cast<int32_t>(event.batch_size));
+  change.set_gradient_accumulation_steps(static_cast<int32_t>(event.gradient_accumulation_steps));
   return proto;
 }
 

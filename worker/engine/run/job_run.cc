@@ -142,6 +142,7 @@ engine::v1::Finished FailedToRun(const absl::Status& status) {
 engine::v1::Finished RunJob(const engine::v1::Run& run, EngineSession& session,
                             ProtoEventSink& sink, StopToken& stop) {
   engine::v1::Finished finished;
+  session.SetMemoryBudget(run.memory_budget_bytes());
   const absl::Status status = run.resolved_spec().has_evaluate()
                                   ? Evaluate(run, session, sink, stop, &finished)
                                   : FineTune(run, session, sink, stop, &finished);

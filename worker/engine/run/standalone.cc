@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/machine_memory.h"
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
 #include "common/formats/graft_json.h"
@@ -236,6 +237,9 @@ absl::StatusOr<engine::v1::Finished> PrepareAndRun(const StandaloneOptions& opti
     log.Add(WarningToProto(warning.code(), warning.text()));
   }
   engine::v1::Run run = MakeRun(options, std::move(job));
+  if (options.device == "cpu") {
+    run.set_memory_budget_bytes(EngineMemoryBudget(MachineMemoryBytes(), /*engines=*/1));
+  }
   const std::string checkpoints = CheckpointsOf(options.output);
   if (options.resume) {
     ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(), CheckpointToGoOnFrom(checkpoints, log));

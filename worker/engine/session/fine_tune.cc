@@ -10,6 +10,7 @@
 #include "worker/engine/evaluation/training_evaluator.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
+#include "worker/engine/training/schedule.h"
 #include "worker/engine/training/trainer.h"
 
 namespace graft {
@@ -130,6 +131,11 @@ struct EngineSession::Impl::FineTuneRun {
     options.fingerprint = Fingerprint(request.identity);
     options.earlier_fingerprint = Fingerprint(request.earlier_identity);
     options.continues = request.continues;
+    options.on_micro_batch = [this](int64_t rows, int64_t micro_batches) {
+      stage.batch_size = rows;
+      stage.gradient_accumulation_steps = micro_batches;
+      EnterStage(Stage::kTraining);
+    };
     options.describe_rows = [this](std::vector<DivergentRow>& rows) {
       DescribeRows(request.train, config.data, rows, stop.pulse());
     };
@@ -144,7 +150,13 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}, {}};
   TrainingConfig& training = run.config.training;
   if (!request.resume_from.empty()) {
-    GoOnAsBegun(ReadExecution(request.resume_from), training.precision, training.threads);
+    const absl::StatusOr<Execution> begun = ReadExecution(request.resume_from);
+    GoOnAsBegun(begun, training.precision, training.threads);
+    if (begun.ok() && begun->batch_size > 0) {
+      run.stage.batch_size = begun->batch_size;
+      run.stage.gradient_accumulation_steps =
+          MakeStepPlan(training, /*num_rows=*/1).micro_batches(begun->batch_size);
+    }
   }
   training.threads = UseThreads(training.threads);
   run.stage.device = DeviceName();
@@ -175,6 +187,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   run.stage.total_steps = TotalSteps(training, run.data.train->size());
   run.stage.trainable_parameters = run.adapter->num_trained_parameters();
   run.stage.total_parameters = run.base->model->num_parameters();
+  MeasureMemory();
   run.EnterStage(Stage::kTraining);
 
   const absl::Duration start = Clock::Real().Boottime();

@@ -89,6 +89,8 @@ absl::StatusOr<GenerateOutcome> EngineSession::Generate(const GenerateRequest& r
   return outcome;
 }
 
+void EngineSession::SetMemoryBudget(int64_t bytes) { impl_->SetMemoryBudget(bytes); }
+
 void EngineSession::FreeUnused() { ReleaseFreeMemory(impl_->device()); }
 
 bool EngineSession::IsBrokenBy(int code) const {
@@ -112,6 +114,7 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(con
   }
   model_.reset();  // Before, so that two models are never in memory.
   ASSIGN_OR_RETURN(model_, LoadModel(base, options));
+  MeasureMemory();
   return model_;
 }
 

@@ -175,6 +175,8 @@ class EngineSession {
   // one.
   absl::StatusOr<GenerateOutcome> Generate(const GenerateRequest& request,
                                            const TextCallback& on_text, StopToken& stop);
+  // What the requests from here on may hold of the device's memory, in bytes; 0: no bound.
+  void SetMemoryBudget(int64_t bytes);
   // Gives back to the system what the requests so far have freed. Base model and tokenizer stay.
   void FreeUnused();
   // Does a request that ended with this code (of absl::Status) leave a process in which nothing

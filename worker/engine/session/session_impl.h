@@ -9,6 +9,7 @@
 #include <string>
 
 #include "worker/engine/adapters/adapter_set.h"
+#include "worker/engine/gpt2/tensor_memory.h"
 #include "worker/engine/session/loaded_model.h"
 #include "worker/engine/session/session.h"
 
@@ -27,6 +28,10 @@ class EngineSession::Impl {
   absl::Status DumpLogits(const LogitsRequest& request, StopToken& stop);
 
   c10::Device device() const { return device_; }
+  void SetMemoryBudget(int64_t bytes) {
+    memory_budget_ = bytes;
+    MeasureMemory();
+  }
 
   // A job is being run, for as long as this lives.
   class Running {
@@ -53,6 +58,8 @@ class EngineSession::Impl {
                                                                  Pulse& pulse);
   std::string DeviceName() const { return device_.str(); }
   int UseThreads(int threads);
+  // Anew, when what was loaded is there: tensors may take the rest.
+  void MeasureMemory() const { graft::SetMemoryBudget(device_, memory_budget_); }
   DataContext MakeDataContext(const LoadedModel& base, const std::string& cache_directory,
                               int64_t num_virtual_tokens, int threads) const;
 
@@ -62,6 +69,7 @@ class EngineSession::Impl {
 
   const c10::Device device_;
   const int threads_;
+  int64_t memory_budget_ = 0;
   bool running_ = false;
   std::shared_ptr<const LoadedModel> model_;
 };

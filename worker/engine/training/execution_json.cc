@@ -5,9 +5,12 @@
 namespace graft {
 
 nlohmann::json ExecutionToJson(const Execution& execution) {
-  return {{"device", execution.device},       {"cpu_capability", execution.cpu_capability},
-          {"precision", execution.precision}, {"threads", execution.threads},
-          {"libtorch", execution.libtorch},   {"code_sha256", execution.code_sha256}};
+  nlohmann::json json = {
+      {"device", execution.device},       {"cpu_capability", execution.cpu_capability},
+      {"precision", execution.precision}, {"threads", execution.threads},
+      {"libtorch", execution.libtorch},   {"code_sha256", execution.code_sha256}};
+  if (execution.batch_size > 0) json["batch_size"] = execution.batch_size;
+  return json;
 }
 
 Execution ExecutionFromJson(const nlohmann::json& json) {
@@ -18,6 +21,7 @@ Execution ExecutionFromJson(const nlohmann::json& json) {
   execution.threads = json.value("threads", 0);
   execution.libtorch = json.value("libtorch", "");
   execution.code_sha256 = json.value("code_sha256", "");
+  execution.batch_size = json.value("batch_size", int64_t{0});
   return execution;
 }
 

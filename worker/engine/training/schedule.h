@@ -23,6 +23,8 @@ struct StepPlan {
   // Passes over the data after `steps` steps, as a fraction: whole ones, and of the last one the
   // micro-batches that are done by all that it has, as transformers' Trainer counts.
   double epochs_done(int64_t steps) const;
+  // Micro-batches of a whole step, when each has so many rows.
+  int64_t micro_batches(int64_t rows) const { return (rows_per_step + rows - 1) / rows; }
   // Is step k the last one of its epoch?
   bool ends_epoch(int64_t step) const { return (step + 1) % steps_per_epoch == 0; }
 };

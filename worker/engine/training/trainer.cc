@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/schedule.h"
@@ -14,11 +16,12 @@
 namespace graft {
 namespace {
 
-// Trials of one base. Each pass has a micro-batch of every one that is not over.
+// Trials of one base. Each pass has a micro-batch of every one that is not over, or of as many as
+// memory holds.
 class Driver {
  public:
   explicit Driver(std::span<const TrialParts> parts)
-      : results_(parts.size(), absl::UnknownError("not trained")) {
+      : together_(parts.size()), results_(parts.size(), absl::UnknownError("not trained")) {
     for (const TrialParts& part : parts) trials_.emplace_back(part);
   }
 
@@ -27,24 +30,13 @@ class Driver {
       if (Allows(i, [&] { return trials_[i].Start(); })) under_way_.push_back(i);
     }
     while (!under_way_.empty()) {
-      std::vector<size_t> taking;
-      std::vector<MicroBatch> batches;
-      for (const size_t i : under_way_) {
-        if (trials_[i].Done()) {
-          Allows(i, [&]() -> absl::Status {
-            results_[i] = trials_[i].Finish();
-            return results_[i].status();
-          });
-          continue;
-        }
-        const bool has_next = Allows(i, [&]() -> absl::Status {
-          ASSIGN_OR_RETURN(MicroBatch next, trials_[i].Next());
-          batches.push_back(std::move(next));
-          return absl::OkStatus();
-        });
-        if (has_next) taking.push_back(i);
+      std::vector<size_t> going_on;
+      const size_t together = together_;
+      for (size_t begin = 0; begin < under_way_.size(); begin += together) {
+        const size_t count = std::min(together, under_way_.size() - begin);
+        MakePass(std::span(under_way_).subspan(begin, count), going_on);
       }
-      under_way_ = Pass(taking, batches);
+      under_way_ = std::move(going_on);
     }
     return std::move(results_);
   }
@@ -58,26 +50,47 @@ class Driver {
     return status.ok();
   }
 
-  // One pass for the trials `taking`; those of them that go on. What goes wrong in what they share
-  // ends them all.
-  std::vector<size_t> Pass(const std::vector<size_t>& taking,
-                           const std::vector<MicroBatch>& batches) {
+  // One pass for those of `trials` that are not done; `going_on` gets the ones that go on. What
+  // goes wrong in what they share ends them all, but for memory: then each begins its step again,
+  // with fewer others beside it or, when it was alone, with fewer rows.
+  void MakePass(std::span<const size_t> trials, std::vector<size_t>& going_on) {
+    std::vector<size_t> taking;
+    std::vector<MicroBatch> batches;
+    for (const size_t i : trials) {
+      if (trials_[i].Done()) {
+        Allows(i, [&]() -> absl::Status {
+          results_[i] = trials_[i].Finish();
+          return results_[i].status();
+        });
+        continue;
+      }
+      const bool has_next = Allows(i, [&]() -> absl::Status {
+        ASSIGN_OR_RETURN(MicroBatch next, trials_[i].Next());
+        batches.push_back(std::move(next));
+        return absl::OkStatus();
+      });
+      if (has_next) taking.push_back(i);
+    }
+    if (taking.empty()) return;
     at::Tensor losses;
     std::vector<size_t> order;
-    if (taking.empty()) return {};
     const absl::Status passed = CatchTorchErrors([&] {
       losses = LossesWithGradients(batches, order);
       return absl::OkStatus();
     });
-    std::vector<size_t> going_on;
+    const bool fewer = IsOutOfMemory(passed) && taking.size() > 1;
+    if (fewer) together_ = std::min(together_, (taking.size() + 1) / 2);
     for (size_t place = 0; place < taking.size(); ++place) {
       const size_t i = taking[passed.ok() ? order[place] : place];
-      const bool goes_on = Allows(i, [&] {
-        return passed.ok() ? trials_[i].Take(losses[static_cast<int64_t>(place)]) : passed;
+      const bool goes_on = Allows(i, [&]() -> absl::Status {
+        if (passed.ok()) return trials_[i].Take(losses[static_cast<int64_t>(place)]);
+        if (!IsOutOfMemory(passed)) return passed;
+        if (!fewer) return trials_[i].HalveMicroBatch(passed);
+        trials_[i].StartStepAgain();
+        return absl::OkStatus();
       });
       if (goes_on) going_on.push_back(i);
     }
-    return going_on;
   }
 
   // [K], by the order in which `order` puts the batches.
@@ -99,6 +112,7 @@ class Driver {
   }
 
   std::deque<Trial> trials_;
+  size_t together_;  // Trials that share a pass, at the most.
   std::vector<size_t> under_way_;
   std::vector<absl::StatusOr<TrainingResult>> results_;
 };

@@ -51,6 +51,9 @@ struct TrainerOptions {
   // The same as an earlier build wrote it: made of more, so that only the run itself has it.
   std::string earlier_fingerprint;
   Execution execution;
+  // Told of each halving of the micro-batch (Execution::batch_size), before the warning
+  // MICRO_BATCH_HALVED: its rows now, and how many are a step. May be empty.
+  std::function<void(int64_t rows, int64_t micro_batches)> on_micro_batch;
   // Fills in what is known of rows that are told of, beside index and line; may be empty.
   std::function<void(std::vector<DivergentRow>&)> describe_rows;
   // Another job's checkpoint that this run goes on from, by its name; empty: none. There the
@@ -79,7 +82,11 @@ struct TrainingResult {
 //   OUT_OF_RANGE         diverged: loss or gradient is not finite and on_divergence is stop; or
 //                        the run has gone back too often; or, with any policy, there is nothing
 //                        finite to publish
+//   RESOURCE_EXHAUSTED   marked kOutOfMemory: not even one row at a time fits; says what would
 //   codes of file.h      a checkpoint could not be written
+//
+// Where memory may be short the longest rows are tried before the first step. Where it ends, there
+// or later, the micro-batch is halved and the step done again: the same rows, the same mean.
 absl::StatusOr<TrainingResult> Train(const TrainerOptions& options, const ExampleSource& train,
                                      AdapterSet& adapter, Evaluator* evaluator, EventSink& sink,
                                      StopToken& stop, Clock& clock = Clock::Real());
@@ -99,7 +106,8 @@ struct TrialParts {
 // once for the rows of all of them, and each has the numbers that Train alone would give it, up to
 // rounding. Other ranks, methods, rates, seeds, data and batch sizes may be mixed; whoever is done
 // leaves. While one evaluates, the others wait. The results are in the order of `trials`: what ends
-// one ends no other, but for what they share (out of memory).
+// one ends no other. Each tries its longest rows alone; where memory does not hold a pass for
+// several, passes are for half as many from there on, and each trial's own micro-batch stays.
 std::vector<absl::StatusOr<TrainingResult>> TrainTogether(std::span<const TrialParts> trials);
 
 // Optimiser steps of a run: what TrainingConfig and the number of rows give.

@@ -26,10 +26,12 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Earlier ones that are read, too: 4 is still written where a state has nothing that is new in 5
-// (rows left out), so that a build before goes on with it; 3 has another fingerprint, 2 besides has
-// no evaluation_due, and of the execution only whether it was a GPU.
-constexpr int kFormat = 5;
+// Earlier ones that are read, too: 4 and 5 are still written where a state has nothing that is new
+// in 5 (rows left out) or 6 (a halved micro-batch), so that a build before goes on with it; 3 has
+// another fingerprint, 2 besides has no evaluation_due, and of the execution only whether it was a
+// GPU.
+constexpr int kFormat = 6;
+constexpr int kLastWithWholeBatch = 5;
 constexpr int kLastWithAllRows = 4;
 constexpr int kLastWithWholeFingerprint = 3;
 constexpr int kOldestFormat = 2;
@@ -122,7 +124,10 @@ void ToEvaluations(const Json& json, TrainingState& state) {
 Json FromState(const TrainingState& state) {
   Json json = FromEvaluations(state);
   const bool has_all_rows = state.left_out.empty() && state.times_gone_back == 0;
-  json.update({{"format", has_all_rows ? kLastWithAllRows : kFormat},
+  const bool has_whole_batch = state.execution.batch_size == 0;
+  json.update({{"format", !has_whole_batch ? kFormat
+                          : has_all_rows   ? kLastWithAllRows
+                                           : kLastWithWholeBatch},
                {"fingerprint", state.fingerprint},
                {"continues", state.continues},
                {"execution", ExecutionToJson(state.execution)},

@@ -56,6 +56,7 @@ absl::Status Trial::Start() {
     for (const at::Tensor& tensor : state_.trained) beginning_.push_back(tensor.clone());
   }
   if (!options_.checkpoint_directory.empty()) RETURN_IF_ERROR(RemoveOldCheckpoints());
+  RETURN_IF_ERROR(TryLongestRows());
   // What a run was stopped in is an evaluation, perhaps.
   if (state_.evaluation_due) RETURN_IF_ERROR(Evaluate());
   return PassEmptySteps();
@@ -132,7 +133,9 @@ absl::StatusOr<std::string> Trial::Load(const std::string& checkpoint) {
   }
   loaded.fingerprint = state_.fingerprint;
   loaded.continues = state_.continues;
+  const int64_t micro_batch_rows = loaded.execution.batch_size;
   loaded.execution = state_.execution;
+  loaded.execution.batch_size = micro_batch_rows;
   state_ = std::move(loaded);
   newest_ = checkpoint;
   saved_step_ = state_.step;
@@ -216,7 +219,7 @@ absl::StatusOr<MicroBatch> Trial::Next() {
     if (CheckpointIsWanted()) RETURN_IF_ERROR(SaveUnlessSaved());
     RETURN_IF_ERROR(BeginStep());
   }
-  const auto batch_size = static_cast<size_t>(config_.batch_size);
+  const auto batch_size = static_cast<size_t>(MicroBatchRows());
   MicroBatch next;
   do {  // There is one with labels: a step ends with its last ones.
     const std::span<const int64_t> rows =

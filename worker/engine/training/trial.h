@@ -49,6 +49,11 @@ class Trial : private EvaluationKeeper {
   // `loss` is the scalar of the batch that Next gave; its gradients are there. With a step's last
   // one comes the update and what is due after it: checkpoint, evaluation.
   absl::Status Take(const at::Tensor& loss);
+  // Instead of Take: the pass was not made, and the step begins again.
+  void StartStepAgain();
+  // Instead of Take: memory did not hold the batch that Next gave though it was alone. The step
+  // begins again with half as many rows in each; RESOURCE_EXHAUSTED when that was one.
+  absl::Status HalveMicroBatch(const absl::Status& out_of_memory);
   // The best evaluation's tensors are in the adapter.
   absl::StatusOr<TrainingResult> Finish();
 
@@ -100,6 +105,16 @@ class Trial : private EvaluationKeeper {
   absl::Status WriteEvaluation();
   void TellCheckpoint(bool again);
   absl::Status RemoveOldCheckpoints();
+
+  // trial_memory.cc
+  int64_t MicroBatchRows() const;
+  std::vector<int64_t> LongestRows(int64_t count) const;
+  bool MemoryMayBeShort(int64_t rows) const;
+  absl::Status TryLongestRows();
+  absl::Status DryPass(const ExampleSource& source, std::span<const int64_t> rows);
+  absl::Status Halve(const absl::Status& out_of_memory, int64_t row);
+  void TellMicroBatch(const absl::Status& out_of_memory);
+  absl::Status TooLarge(const absl::Status& out_of_memory, int64_t row);
 
   // trial_divergence.cc
   bool IsLeftOut(int64_t row) const;

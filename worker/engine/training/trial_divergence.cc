@@ -69,7 +69,7 @@ Trial::StepNumbers Trial::Replay(int64_t row, const DropoutPlan& dropout) {
 // The update was suppressed: the rows meet the tensors that the step met.
 absl::StatusOr<std::vector<DivergentRow>> Trial::FindDivergentRows(std::span<const int64_t> rows) {
   std::vector<DivergentRow> found;
-  const auto batch_size = static_cast<size_t>(config_.batch_size);
+  const auto batch_size = static_cast<size_t>(MicroBatchRows());
   for (size_t i = 0; i < rows.size(); ++i) {
     const absl::Status asked = stop_.Poll();
     if (!asked.ok() && !IsPaused(asked)) return asked;  // A pause waits for the step's end.
@@ -147,12 +147,14 @@ absl::Status Trial::CheckCanGoBack(const std::vector<int64_t>& left_out,
 absl::Status Trial::GoBack(std::vector<int64_t> left_out) {
   const int64_t times = state_.times_gone_back + 1;
   if (newest_.empty()) {
+    const int64_t micro_batch_rows = state_.execution.batch_size;
     state_ = TrainingState();
     c10::NoGradGuard no_grad;
     for (size_t i = 0; i < beginning_.size(); ++i) {
       adapter_.tensors()[i].tensor.copy_(beginning_[i]);
     }
     StartState();
+    state_.execution.batch_size = micro_batch_rows;
   } else {
     RETURN_IF_ERROR(Load(newest_).status());
   }
@@ -172,7 +174,7 @@ absl::StatusOr<double> Trial::LossOfLastTensors() {
   c10::NoGradGuard no_grad;
   const Gpt2Network network = adapter_.Bind();
   const std::span<const int64_t> order = Order(plan_.epoch(state_.step - 1));
-  const size_t batch_size = config_.batch_size;
+  const auto batch_size = static_cast<size_t>(MicroBatchRows());
   double loss = 0;
   for (size_t begin = 0; begin < order.size(); begin += batch_size) {
     const std::span<const int64_t> rows =

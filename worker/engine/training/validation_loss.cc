@@ -7,8 +7,11 @@
 #include <numeric>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/gpt2/forward.h"
+#include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/batch.h"
 
 namespace graft {
@@ -34,8 +37,20 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
     const Batch batch =
         MakeBatch(source, std::span(order).subspan(begin, count), prompt, network.device());
     if (batch.num_labels() > 0) {
-      const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
-      done.sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
+      const absl::Status passed = CatchTorchErrors([&] {
+        const at::Tensor hidden = HiddenStates(network, batch.ids, batch.positions, nullptr);
+        done.sum += LabelLoss(network, hidden, batch.targets, 1).item<double>();
+        return absl::OkStatus();
+      });
+      if (IsOutOfMemory(passed) && count > 1) {
+        batch_size = static_cast<int64_t>(count + 1) / 2;
+        ReleaseFreeMemory(network.device());
+        continue;
+      }
+      if (!passed.ok()) {
+        return Annotate(
+            passed, absl::StrCat("validation, ", count, " rows of ", batch.ids.size(1), " tokens"));
+      }
       done.num_tokens += batch.num_labels();
     }
     done.rows += static_cast<int64_t>(count);

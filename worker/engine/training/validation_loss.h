@@ -27,6 +27,8 @@ struct LossSum {
 // before every batch; INVALID_ARGUMENT when there is no label at all. `on_rows` (may be empty) is
 // told after each batch how many rows it had. The pass goes on from `so_far`, where one is given
 // (its rows are whole batches), and keeps it up to date: in parts it has the same bits as in one.
+// Where memory does not hold a batch, it and those after it have half as many rows;
+// RESOURCE_EXHAUSTED when that was one.
 absl::StatusOr<ValidationLoss> ComputeValidationLoss(
     const Gpt2Network& network, const ExampleSource& source, int64_t batch_size, StopToken& stop,
     const std::function<void(int64_t)>& on_rows = {}, LossSum* so_far = nullptr);

@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <utility>
+
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/gpt2/several_networks.h"
+#include "worker/engine/failure.h"
+#include "worker/engine/gpt2/tensor_memory.h"
 
 namespace graft {
 namespace {
@@ -54,6 +58,33 @@ TEST_F(GeneratorTest, GreedyTokensAreThoseOfTransformers) {
   for (int row = 0; row < 3; ++row) {
     EXPECT_THAT(generated[static_cast<size_t>(row)].ids, ElementsAreArray(GoldenGreedy(row)));
     EXPECT_FALSE(generated[static_cast<size_t>(row)].ended);
+  }
+}
+
+// What batches there are changes no text.
+TEST_F(GeneratorTest, WithLittleMemoryItGoesOnWithFewerPromptsAtOnce) {
+  CountCpuTensors();
+  const std::vector<Ids> prompts = GoldenPrompts(5);
+  for (const int64_t beams : {1, 3}) {
+    options_.generation.num_beams = beams;
+    int64_t told = 0;
+    options_.on_done = [&](int64_t count) { told += count; };
+    const int64_t used = TensorMemoryOf(at::kCPU).used_bytes;
+    ResetPeak(at::kCPU);
+    const std::vector<Generated> whole = Run(prompts, options_);
+    const int64_t room = TensorMemoryOf(at::kCPU).peak_bytes - used;
+    EXPECT_EQ(std::exchange(told, 0), 5);
+    LimitCpuTensors(used + room / 2);
+    const std::vector<Generated> halved = Run(prompts, options_);
+    LimitCpuTensors(used + room / 100);
+    const auto none = Generate(network(), prompts, options_, stop_);
+    LimitCpuTensors(0);
+    EXPECT_EQ(told, 5);
+    ASSERT_EQ(halved.size(), whole.size());
+    for (size_t i = 0; i < whole.size(); ++i) {
+      EXPECT_THAT(halved[i].ids, ElementsAreArray(whole[i].ids));
+    }
+    EXPECT_TRUE(IsOutOfMemory(none.status())) << none.status();
   }
 }
 

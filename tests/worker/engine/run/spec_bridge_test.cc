@@ -153,6 +153,12 @@ TEST(SpecBridgeTest, EventsKeepTheirNumbers) {
   EXPECT_EQ(metrics.metrics().values().at("train/loss"), 1.25);
   EXPECT_EQ(metrics.metrics().values().at("train/tokens_per_second"), 100);
 
+  StageEvent stage;
+  stage.batch_size = 2;
+  stage.gradient_accumulation_steps = 4;
+  EXPECT_EQ(ToProto(stage).stage_change().batch_size(), 2);
+  EXPECT_EQ(ToProto(stage).stage_change().gradient_accumulation_steps(), 4);
+
   EvaluationEvent evaluation;
   evaluation.values = {{"eval/loss", 2}};
   evaluation.is_best = true;

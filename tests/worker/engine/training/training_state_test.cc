@@ -151,7 +151,7 @@ TEST(TrainingStateTest, AnotherFormatIsNamed) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(FailureClassOf(status), FailureClass::kInfrastructure);
   EXPECT_THAT(status.message(),
-              ::testing::HasSubstr("has format 1, this version of graft reads 2 to 5"));
+              ::testing::HasSubstr("has format 1, this version of graft reads 2 to 6"));
 }
 
 int FormatOf(const std::string& directory) {
@@ -171,6 +171,21 @@ TEST(TrainingStateTest, OnlyAStateWithRowsLeftOutHasAFormatThatTheBuildBeforeCan
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->left_out, state.left_out);
   EXPECT_EQ(loaded->times_gone_back, 2);
+}
+
+TEST(TrainingStateTest, AHalvedMicroBatchStandsInTheExecution) {
+  const std::string directory = Directory("halved");
+  TrainingState state = SomeState();
+  state.execution.batch_size = 3;
+  ASSERT_TRUE(SaveTrainingState(state, directory, pulse).ok());
+  EXPECT_EQ(FormatOf(directory), 6);
+  EXPECT_EQ(ReadExecution(directory)->batch_size, 3);
+  EXPECT_EQ(LoadTrainingState(directory, pulse)->execution.batch_size, 3);
+  state.execution.batch_size = 0;
+  ASSERT_TRUE(SaveTrainingState(state, directory, pulse).ok());
+  EXPECT_EQ(FormatOf(directory), 4);
+  EXPECT_THAT(*ReadFile(directory + "/state.json", 1 << 20),
+              ::testing::Not(::testing::HasSubstr("batch_size")));
 }
 
 TEST(TrainingStateTest, CheckpointsOfTheLandingBeforeAreRead) {

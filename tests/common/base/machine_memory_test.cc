@@ -1,4 +1,4 @@
-#include "worker/engine/run/machine_memory.h"
+#include "common/base/machine_memory.h"
 
 #include <gtest/gtest.h>
 
@@ -41,6 +41,26 @@ TEST_F(MachineMemoryTest, IsTheLeastLimitOfTheGroupsOfBothVersions) {
   EXPECT_EQ(Bytes(), 6000000);
   Write("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "9223372036854771712\n");
   EXPECT_EQ(Bytes(), 7000000);
+}
+
+TEST_F(MachineMemoryTest, KillsOfTheKernelAreThoseOfTheOwnGroup) {
+  EXPECT_EQ(OomKillCount(root_.path()), 0);
+  Write("proc/self/cgroup", "4:memory:/box\n0::/outer/inner\n");
+  Write("sys/fs/cgroup/outer/memory.events", "low 1\noom 9\noom_kill 7\n");
+  EXPECT_EQ(OomKillCount(root_.path()), 7);
+  Write("sys/fs/cgroup/outer/inner/memory.events", "low 0\noom 2\noom_kill 2\noom_group_kill 0\n");
+  EXPECT_EQ(OomKillCount(root_.path()), 2);
+  Write("sys/fs/cgroup/memory/box/memory.oom_control",
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+  EXPECT_EQ(OomKillCount(root_.path()), 3);
+}
+
+TEST(EngineMemoryBudgetTest, LeavesAGibibyteToTheOthersAndSharesTheRest) {
+  constexpr int64_t kGib = int64_t{1} << 30;
+  EXPECT_EQ(EngineMemoryBudget(16 * kGib, 1), 15 * kGib);
+  EXPECT_EQ(EngineMemoryBudget(16 * kGib, 3), 5 * kGib);
+  EXPECT_EQ(EngineMemoryBudget(kGib, 2), kGib / 4);  // Half of a small machine.
+  EXPECT_EQ(EngineMemoryBudget(0, 2), 0);
 }
 
 TEST(ThisMachineTest, HasMemory) { EXPECT_GT(MachineMemoryBytes(), 1 << 20); }
