@@ -32,7 +32,8 @@ DataFields FieldsOf(v1::DataSpec data) {
 
 absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
                                        const std::string& flag) {
-  const std::string file = BaseName(path);
+  std::string file = BaseName(path);
+  if (absl::EndsWithIgnoreCase(file, ".gz")) file.resize(file.size() - 3);
   const size_t dot = file.rfind('.');
   std::string name;
   for (const char c : dot == 0 ? file : file.substr(0, dot)) {

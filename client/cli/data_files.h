@@ -12,8 +12,9 @@
 
 namespace graft {
 
-// A data set's name of at most `max_bytes` made of a file's: without its ending, and with a "-" for
-// each run of characters that names do not have. INVALID_ARGUMENT, naming `flag`: nothing is left.
+// A data set's name of at most `max_bytes` made of a file's: without its ending (and .gz behind
+// it), and with a "-" for each run of characters that names do not have. INVALID_ARGUMENT, naming
+// `flag`: nothing is left.
 absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
                                        const std::string& flag);
 

@@ -5,28 +5,22 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "common/text/data_reader.h"
+#include "common/text/file_kinds.h"
+#include "common/text/gunzip.h"
 #include "common/text/json_row.h"
 #include "common/text/row_splitter.h"
 
 namespace graft {
 namespace {
 
-constexpr size_t kSniffedBytes = 512;
 constexpr char kIdField[] = "id";
-
-bool IsJsonLinesName(const std::string& path) {
-  for (const char* suffix : {".jsonl", ".ndjson", ".json"}) {
-    if (absl::EndsWithIgnoreCase(path, suffix)) return true;
-  }
-  return false;
-}
 
 std::vector<std::string> WithId(std::vector<std::string> fields) {
   fields.emplace_back(kIdField);
@@ -40,23 +34,19 @@ class SummaryReader::Impl {
   Impl(UniqueFd fd, std::string path, Options options)
       : path_(std::move(path)),
         options_(std::move(options)),
-        json_lines_(IsJsonLinesName(path_)),
+        json_lines_(FormatOfName(path_) == DataFormat::kJsonLines),
         fd_(std::move(fd)),
-        rows_([this](int64_t offset, absl::Span<char> buffer) {
+        rows_(Unpacked([this](int64_t offset, absl::Span<char> buffer) {
           return ReadAt(fd_.get(), offset, buffer, path_);
-        }),
+        })),
         json_(WithId(options_.fields)) {}
 
   absl::Status Start() {
-    ASSIGN_OR_RETURN(absl::string_view head, rows_.Peek(kSniffedBytes));
-    if (absl::StartsWith(head, "\xFF\xFE") || absl::StartsWith(head, "\xFE\xFF")) {
-      return Error(1, "the file is UTF-16; it must be UTF-8");
-    }
-    if (absl::ConsumePrefix(&head, "\xEF\xBB\xBF")) rows_.Skip(3);
-    if (json_lines_ && absl::StartsWith(absl::StripLeadingAsciiWhitespace(head), "[")) {
-      return Error(1, "the file is a JSON list; it must be JSON lines, one object a line");
-    }
-    return absl::OkStatus();
+    absl::StatusOr<absl::string_view> head = rows_.Peek(kSniffedBytes);
+    if (!head.ok()) return Annotate(head.status(), path_);
+    RETURN_IF_ERROR(Annotate(CheckIsText(*head), path_));
+    if (absl::ConsumePrefix(&*head, "\xEF\xBB\xBF")) rows_.Skip(3);
+    return json_lines_ ? Annotate(CheckIsJsonLines(*head), path_) : absl::OkStatus();
   }
 
   absl::StatusOr<bool> Next(SummaryRow* row) {

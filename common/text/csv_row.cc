@@ -24,16 +24,16 @@ absl::Status ReadQuoted(absl::string_view* row, std::string* field) {
   }
 }
 
-absl::Status ReadField(absl::string_view* row, std::string* field) {
+absl::Status ReadField(absl::string_view* row, char separator, std::string* field) {
   field->clear();
   if (!row->empty() && row->front() == '"') {
     row->remove_prefix(1);
     RETURN_IF_ERROR(ReadQuoted(row, field));
-    if (row->empty() || row->front() == ',') return absl::OkStatus();
+    if (row->empty() || row->front() == separator) return absl::OkStatus();
     return absl::InvalidArgumentError(
         "text stands behind the closing double quote (one inside a field is written twice)");
   }
-  const size_t size = std::min(row->find(','), row->size());
+  const size_t size = std::min(row->find(separator), row->size());
   field->assign(row->data(), size);
   row->remove_prefix(size);
   if (field->find('"') == std::string::npos) return absl::OkStatus();
@@ -45,17 +45,33 @@ absl::Status ReadField(absl::string_view* row, std::string* field) {
 
 }  // namespace
 
-absl::Status ParseCsvRow(absl::string_view row, std::vector<std::string>* fields) {
+absl::Status ParseCsvRow(absl::string_view row, char separator, std::vector<std::string>* fields) {
   for (size_t count = 1;; ++count) {
     if (fields->size() < count) fields->emplace_back();
-    const absl::Status status = ReadField(&row, &(*fields)[count - 1]);
+    const absl::Status status = ReadField(&row, separator, &(*fields)[count - 1]);
     if (!status.ok()) return Annotate(status, absl::StrCat("field ", count));
     if (row.empty()) {
       fields->resize(count);
       return absl::OkStatus();
     }
-    row.remove_prefix(1);  // the comma
+    row.remove_prefix(1);  // the separator
   }
+}
+
+char SeparatorOf(absl::string_view header) {
+  bool quoted = false;
+  bool comma = false;
+  bool semicolon = false;
+  bool tab = false;
+  for (const char c : header) {
+    if (c == '"') quoted = !quoted;
+    if (quoted) continue;
+    comma |= c == ',';
+    semicolon |= c == ';';
+    tab |= c == '\t';
+  }
+  if (comma || semicolon == tab) return ',';
+  return semicolon ? ';' : '\t';
 }
 
 }  // namespace graft

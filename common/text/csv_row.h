@@ -1,6 +1,6 @@
 #pragma once
 
-// The fields of one row of CSV (RFC 4180).
+// The fields of one row of CSV (RFC 4180), or of the same with another separator.
 
 #include <string>
 #include <vector>
@@ -10,10 +10,15 @@
 
 namespace graft {
 
-// Cuts `row` (without its line end) at commas that stand outside of double quotes; a quoted field
-// gives two quotes for one. `fields` keeps its strings' memory. INVALID_ARGUMENT: a quote inside a
-// field that does not begin with one, one that is not closed, or something between a closing quote
-// and the comma ("field 3: …", counted from 1). An odd number of quotes always is one of these.
-absl::Status ParseCsvRow(absl::string_view row, std::vector<std::string>* fields);
+// Cuts `row` (without its line end) at separators that stand outside of double quotes; a quoted
+// field gives two quotes for one. `fields` keeps its strings' memory. INVALID_ARGUMENT: a quote
+// inside a field that does not begin with one, one that is not closed, or something between a
+// closing quote and the separator ("field 3: …", counted from 1). An odd number of quotes always is
+// one of these.
+absl::Status ParseCsvRow(absl::string_view row, char separator, std::vector<std::string>* fields);
+
+// By what the header separates its fields: a semicolon or a tab where it has only one of these and
+// no comma, outside of double quotes; else a comma.
+char SeparatorOf(absl::string_view header);
 
 }  // namespace graft

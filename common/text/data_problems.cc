@@ -19,6 +19,11 @@ void DataProblems::Add(absl::string_view problem) {
   ++count_;
 }
 
+void DataProblems::AddAll(const DataProblems& others) {
+  for (const std::string& problem : others.first_) Add(problem);
+  count_ += others.count_ - static_cast<int64_t>(others.first_.size());
+}
+
 std::vector<std::string> DataProblems::Lines() const {
   const size_t each = kMaxProblemBytes / std::max<size_t>(first_.size(), 1);
   std::vector<std::string> lines;

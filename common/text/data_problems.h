@@ -23,6 +23,8 @@ inline constexpr size_t kMaxProblemBytes = 2000;
 class DataProblems {
  public:
   void Add(absl::string_view problem);
+  // Those that were found behind these.
+  void AddAll(const DataProblems& others);
   bool empty() const { return count_ == 0; }
   int64_t count() const { return count_; }
   // "line 3: …", the first ones in the order of the file, and "… and 7 more".

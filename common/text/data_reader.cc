@@ -14,14 +14,18 @@
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/text/csv_row.h"
+#include "common/text/file_kinds.h"
+#include "common/text/gunzip.h"
 #include "common/text/json_row.h"
 #include "common/text/row_splitter.h"
 
 namespace graft {
 namespace {
 
-constexpr size_t kSniffedBytes = 4096;
 constexpr size_t kListedNames = 20;
+// What is no JSON is taken for CSV.
+constexpr char kPlainTextAdvice[] =
+    " (if it is plain text, make a row of each line: jq -cR '{text: .}' FILE > rows.jsonl)";
 
 absl::Status CheckFields(const DataFields& fields) {
   if (fields.check_only) return absl::OkStatus();
@@ -32,31 +36,33 @@ absl::Status CheckFields(const DataFields& fields) {
       "either source_field and target_field must be given, or text_field alone");
 }
 
+}  // namespace
+
 DataFormat FormatOfName(absl::string_view path) {
+  if (absl::EndsWithIgnoreCase(path, ".gz")) path.remove_suffix(3);
   for (const char* suffix : {".jsonl", ".ndjson", ".json"}) {
     if (absl::EndsWithIgnoreCase(path, suffix)) return DataFormat::kJsonLines;
   }
-  return absl::EndsWithIgnoreCase(path, ".csv") ? DataFormat::kCsv : DataFormat::kAutomatic;
+  for (const char* suffix : {".csv", ".tsv"}) {
+    if (absl::EndsWithIgnoreCase(path, suffix)) return DataFormat::kCsv;
+  }
+  return DataFormat::kAutomatic;
 }
+
+namespace {
 
 // Looks at the beginning: passes over a byte order mark, finds the format, refuses what can be
 // neither.
 absl::StatusOr<DataFormat> Sniff(RowSplitter* rows, DataFormat format) {
   ASSIGN_OR_RETURN(absl::string_view head, rows->Peek(kSniffedBytes));
-  if (absl::StartsWith(head, "\xFF\xFE") || absl::StartsWith(head, "\xFE\xFF")) {
-    return absl::InvalidArgumentError("line 1: the file is UTF-16; it must be UTF-8");
-  }
+  RETURN_IF_ERROR(CheckIsText(head));
   if (absl::ConsumePrefix(&head, "\xEF\xBB\xBF")) rows->Skip(3);
   if (format == DataFormat::kCsv) return format;
   const absl::string_view text = absl::StripLeadingAsciiWhitespace(head);
-  if (absl::StartsWith(text, "[")) {
-    return absl::InvalidArgumentError(
-        "line 1: the file is a JSON list; it must be JSON lines, one object a line");
-  }
-  if (format == DataFormat::kJsonLines || absl::StartsWith(text, "{")) {
-    return DataFormat::kJsonLines;
-  }
-  return DataFormat::kCsv;
+  const bool json = absl::StartsWith(text, "{") || absl::StartsWith(text, "[");
+  if (!json && format != DataFormat::kJsonLines) return DataFormat::kCsv;
+  RETURN_IF_ERROR(CheckIsJsonLines(text));
+  return DataFormat::kJsonLines;
 }
 
 // The names of a row's fields for a message.
@@ -65,6 +71,24 @@ std::string ListNames(const Names& names) {
   if (names.size() <= kListedNames) return absl::StrJoin(names, ", ");
   const Names first(names.begin(), names.begin() + kListedNames);
   return absl::StrCat(absl::StrJoin(first, ", "), " and ", names.size() - kListedNames, " more");
+}
+
+absl::string_view SeparatorName(char separator) {
+  if (separator == ',') return "comma";
+  if (separator == ';') return "semicolon";
+  return separator == '\t' ? "tab" : "separator";
+}
+
+// How rows of a chat become what trains here; empty for other rows.
+std::string ChatAdvice(absl::Span<const absl::string_view> names) {
+  for (const absl::string_view name : {"messages", "conversations"}) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
+    const char* text = name == "messages" ? "content" : "value";
+    return absl::StrCat("; a chat (\"", name,
+                        "\") is trained on as source and target: jq -c '{document: .", name,
+                        "[-2].", text, ", summary: .", name, "[-1].", text, "}' FILE > rows.jsonl");
+  }
+  return "";
 }
 
 absl::Status FieldError(absl::string_view field, absl::string_view what) {
@@ -94,6 +118,7 @@ class DataReader::Impl {
       : rows_(std::move(source)), wanted_(Wanteds(fields)), json_(wanted_) {}
 
   absl::Status Start(DataFormat format) {
+    guessed_ = format == DataFormat::kAutomatic;
     ASSIGN_OR_RETURN(format_, Sniff(&rows_, format));
     return format_ == DataFormat::kCsv ? ReadHeader() : absl::OkStatus();
   }
@@ -122,6 +147,7 @@ class DataReader::Impl {
     return json_.field(first - wanted_.begin());
   }
 
+  bool MayBePlainText() const { return guessed_ && (header_.size() == 1 || !Asked(kTarget)); }
   absl::StatusOr<bool> NextText(RowSplitter::Row* text);
   absl::Status ReadHeader();
   absl::Status ReadCsv(absl::string_view text, DataRow* row);
@@ -131,10 +157,12 @@ class DataReader::Impl {
   RowSplitter rows_;
   const std::vector<std::string> wanted_;  // by Wanted; empty: not asked for
   DataFormat format_ = DataFormat::kAutomatic;
+  bool guessed_ = false;  // Nobody said what it is.
   JsonRowParser json_;
   std::vector<std::string> header_;  // JSON lines: the first row's fields
   size_t columns_[kWantedCount] = {kNoColumn, kNoColumn, kNoColumn};
   std::vector<std::string> csv_;
+  char separator_ = ',';
   int64_t row_count_ = 0;
   bool row_is_bad_ = false;
 };
@@ -153,16 +181,24 @@ absl::StatusOr<bool> DataReader::Impl::NextText(RowSplitter::Row* text) {
 
 absl::Status DataReader::Impl::ReadHeader() {
   RowSplitter::Row text;
-  ASSIGN_OR_RETURN(const bool more, NextText(&text));
+  ASSIGN_OR_RETURN(bool more, NextText(&text));
+  // Excel's own line before the header.
+  const bool told = more && text.text.size() == 5 && absl::StartsWithIgnoreCase(text.text, "sep=");
+  if (told) {
+    separator_ = text.text.back();
+    ASSIGN_OR_RETURN(more, NextText(&text));
+  }
   if (!more) return absl::OkStatus();  // Next reports that there are no rows
+  if (!told) separator_ = SeparatorOf(text.text);
   const std::string where = absl::StrCat("line ", text.line);
-  RETURN_IF_ERROR(Annotate(ParseCsvRow(text.text, &header_), where));
+  RETURN_IF_ERROR(Annotate(ParseCsvRow(text.text, separator_, &header_), where));
   for (int wanted = 0; wanted < kWantedCount; ++wanted) {
     const auto found = std::find(header_.begin(), header_.end(), wanted_[wanted]);
     if (!Asked(wanted) || (found == header_.end() && !Required(wanted))) continue;
     if (found == header_.end()) {
       return Annotate(FieldError(wanted_[wanted],
-                                 absl::StrCat("is missing; the header has: ", ListNames(header_))),
+                                 absl::StrCat("is missing; the header has: ", ListNames(header_),
+                                              MayBePlainText() ? kPlainTextAdvice : "")),
                       where);
     }
     if (std::count(found, header_.end(), *found) > 1) {
@@ -174,13 +210,16 @@ absl::Status DataReader::Impl::ReadHeader() {
 }
 
 absl::Status DataReader::Impl::ReadCsv(absl::string_view text, DataRow* row) {
-  RETURN_IF_ERROR(ParseCsvRow(text, &csv_));
+  RETURN_IF_ERROR(ParseCsvRow(text, separator_, &csv_));
   if (csv_.size() != header_.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the row has ", csv_.size(), csv_.size() == 1 ? " field" : " fields", ", but the header ",
-        header_.size(),
-        csv_.size() > header_.size() ? " (a field with a comma in it must stand in double quotes)"
-                                     : ""));
+    const bool more = csv_.size() > header_.size();
+    return absl::InvalidArgumentError(
+        absl::StrCat("the row has ", csv_.size(), csv_.size() == 1 ? " field" : " fields",
+                     ", but the header ", header_.size(),
+                     more ? absl::StrCat(" (a field with a ", SeparatorName(separator_),
+                                         " in it must stand in double quotes)")
+                          : "",
+                     more && header_.size() == 1 && guessed_ ? kPlainTextAdvice : ""));
   }
   row->source = Asked(kSource) ? csv_[columns_[kSource]] : "";
   row->targets.clear();
@@ -196,7 +235,8 @@ absl::Status DataReader::Impl::CheckJsonField(int wanted) const {
       return absl::OkStatus();
     case JsonField::Type::kMissing:
       return FieldError(wanted_[wanted],
-                        absl::StrCat("is missing; the row has: ", ListNames(json_.names())));
+                        absl::StrCat("is missing; the row has: ", ListNames(json_.names()),
+                                     ChatAdvice(json_.names())));
     case JsonField::Type::kStringList:
       if (wanted != kTarget) break;
       if (!field.strings.empty()) return absl::OkStatus();
@@ -254,7 +294,7 @@ DataReader::~DataReader() = default;
 absl::StatusOr<DataReader> DataReader::FromSource(ByteSource source, const DataFields& fields,
                                                   DataFormat format) {
   RETURN_IF_ERROR(CheckFields(fields));
-  auto impl = std::make_unique<Impl>(std::move(source), fields);
+  auto impl = std::make_unique<Impl>(Unpacked(std::move(source)), fields);
   RETURN_IF_ERROR(impl->Start(format));
   return DataReader(std::move(impl));
 }

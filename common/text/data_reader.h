@@ -1,8 +1,9 @@
 #pragma once
 
-// Reads a data set row by row: JSON lines (one object a line) or CSV (RFC 4180 with a header row).
-// It checks the encoding and the fields that are asked for, and nothing else: templates, lengths
-// and tokens are the callers' business.
+// Reads a data set row by row: JSON lines (one object a line) or CSV (RFC 4180 with a header row;
+// separated by semicolons or tabs where the header has them and no comma, or Excel's line "sep=;"
+// before it says so); either of them packed by gzip. It checks the encoding and the fields that are
+// asked for, and nothing else: templates, lengths and tokens are the callers' business.
 //
 // Memory is bounded whatever the size of the file: about three times the longest row, of which none
 // may be longer than kMaxRowBytes. JSON is read as Python's json module reads it: of a field given
@@ -25,6 +26,9 @@ namespace graft {
 inline constexpr size_t kMaxRowBytes = 8 << 20;
 
 enum class DataFormat { kAutomatic, kJsonLines, kCsv };
+
+// By the file's name: .jsonl, .ndjson, .json; .csv, .tsv; with .gz behind it, too. Else kAutomatic.
+DataFormat FormatOfName(absl::string_view path);
 
 // Which fields make a row: either source_field and target_field, or text_field alone.
 struct DataFields {
@@ -52,9 +56,9 @@ class DataReader {
   // the end.
   using ByteSource = std::function<absl::StatusOr<size_t>(int64_t offset, absl::Span<char> buffer)>;
 
-  // Opens a file; blocks on the disk, like Next. kAutomatic goes by the name (.jsonl, .ndjson,
-  // .json, .csv), else by the content: what begins with "{" is JSON lines. INVALID_ARGUMENT:
-  // `fields` are no choice of the two, the file is UTF-16 or a JSON list, the CSV header lacks a
+  // Opens a file; blocks on the disk, like Next. kAutomatic goes by the name (FormatOfName),
+  // else by the content: what begins with "{" is JSON lines. INVALID_ARGUMENT: `fields` are no
+  // choice of the two, the file is something else (file_kinds.h, gunzip.h), the CSV header lacks a
   // field or has it twice. Else as OpenFile of common/base/file.h.
   static absl::StatusOr<DataReader> Open(const std::string& path, const DataFields& fields,
                                          DataFormat format = DataFormat::kAutomatic);

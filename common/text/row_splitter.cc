@@ -75,7 +75,7 @@ absl::StatusOr<bool> RowSplitter::Next(bool quoted, Row* row) {
     if (begin_ == end_) return false;
     if (in_quotes_) {
       std::vector<std::string> fields;
-      return Annotate(ParseCsvRow({buffer_.data() + begin_, end_ - begin_}, &fields),
+      return Annotate(ParseCsvRow({buffer_.data() + begin_, end_ - begin_}, ',', &fields),
                       absl::StrCat("line ", line_));
     }
     break;

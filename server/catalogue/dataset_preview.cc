@@ -12,6 +12,7 @@
 #include "common/base/utf8.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
+#include "common/text/data_problems.h"
 #include "common/text/data_reader.h"
 #include "common/text/example_builder.h"
 #include "server/catalogue/lookup.h"
@@ -78,6 +79,19 @@ absl::Status BuildPlain(const BpeTokenizer& tokenizer, const std::string& text, 
   return absl::OkStatus();
 }
 
+// The first bad row, and those behind it: who mends one wants to know of all.
+absl::Status AllProblems(const absl::Status& first, DataReader& reader, const Gone& gone) {
+  DataProblems problems;
+  problems.Add(first.message());
+  if (reader.can_go_on()) {
+    ASSIGN_OR_RETURN(const DataProblems others, FindProblems(reader, 0, gone));
+    problems.AddAll(others);
+  }
+  Violations violations;
+  for (const std::string& line : problems.Lines()) violations.Add("name", line);
+  return violations.ToStatus();
+}
+
 absl::Status BuildRows(const BpeTokenizer& tokenizer, DataReader& reader, int num_rows,
                        const Gone& gone,
                        const std::function<absl::Status(const DataRow&, TokenExample*)>& build,
@@ -86,8 +100,12 @@ absl::Status BuildRows(const BpeTokenizer& tokenizer, DataReader& reader, int nu
   TokenExample example;
   for (int i = 0; i < num_rows; ++i) {
     RETURN_IF_ERROR(CheckWanted(gone));
-    ASSIGN_OR_RETURN(const bool more, reader.Next(&row));
-    if (!more) break;
+    const absl::StatusOr<bool> more = reader.Next(&row);
+    if (absl::IsInvalidArgument(more.status())) {
+      return AllProblems(more.status(), reader, gone);
+    }
+    RETURN_IF_ERROR(more.status());
+    if (!*more) break;
     RETURN_IF_ERROR(Annotate(build(row, &example), absl::StrCat("line ", row.line)));
     FillExample(tokenizer, row, example, response->add_examples());
   }

@@ -3,7 +3,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
@@ -16,11 +15,7 @@ namespace {
 DataFormat FormatOf(const v1::UploadDatasetRequest::Metadata& metadata) {
   if (metadata.format() == v1::DATASET_FORMAT_JSON_LINES) return DataFormat::kJsonLines;
   if (metadata.format() == v1::DATASET_FORMAT_CSV) return DataFormat::kCsv;
-  if (absl::EndsWithIgnoreCase(metadata.file_name(), ".csv")) return DataFormat::kCsv;
-  for (const char* suffix : {".jsonl", ".ndjson", ".json"}) {
-    if (absl::EndsWithIgnoreCase(metadata.file_name(), suffix)) return DataFormat::kJsonLines;
-  }
-  return DataFormat::kAutomatic;
+  return FormatOfName(metadata.file_name());
 }
 
 }  // namespace

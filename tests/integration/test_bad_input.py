@@ -1,5 +1,6 @@
 """Whatever is wrong is named, with the right exit code, and nothing is left half-done."""
 
+import gzip
 import json
 import os
 import shutil
@@ -73,6 +74,45 @@ def test_a_broken_data_set_is_refused_with_its_line(service, case):
     assert service.cli("datasets", "preview", "broken", "--base-model", "tiny", check=False).returncode == 3
 
 
+FILES = {
+    "Parquet": (b"PAR1\x15\x04", "read_parquet"), "zstd": (b"\x28\xb5\x2f\xfd\x04", "zstd -d FILE"), "zip": (b"PK\x03\x04", "CSV UTF-8"),
+    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), "a JSON list": (b'[{"document": "a"}]', "jq -c '.[]'"),
+    "objects over lines": (b'{\n "document": "a"\n}\n', "jq -c . FILE"), "UTF-16": ("document,summary\na,b\n".encode("utf-16"), "iconv"),
+    "a packed file that was cut": (gzip.compress((ROW + "\n").encode() * 99)[:-9], "it was cut off, at its byte "),
+}
+
+
+@pytest.mark.parametrize("command", ["upload", "submit", "rouge"])
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_is_something_else_is_named_with_what_to_do(service, case, command):
+    content, named = FILES[case]
+    path = service.directory / "else.jsonl"
+    path.write_bytes(content)
+    words = {"upload": ["datasets", "upload", path, "--name", "else"], "rouge": ["rouge", path, path],
+             "submit": ["submit", "--base-model", "tiny", "--method", "lora", "--train", path]}[command]
+    result = service.cli(*words, check=False)
+    assert result.returncode == 2 and named in result.stderr, result.stderr
+
+
+def test_data_as_people_have_it_is_read(service):
+    rows = [("It rained; much, in \"May\".", "Rain.\u2028Much."), ("The sun shone.", "Sun.\u0085")]
+    quoted = [['"' + value.replace('"', '""') + '"' for value in row] for row in rows]
+    lines = "".join(json.dumps(dict(zip(("document", "summary"), row)), ensure_ascii=False) + "\n" for row in rows)
+    table = {mark: "\r\n".join([mark.join(("document", "summary"))] + [mark.join(row) for row in quoted]) for mark in ",;\t"}
+    files = {"a.jsonl.gz": gzip.compress(lines.encode()), "b.csv.gz": gzip.compress(table[","].encode()), "c.csv": table[";"], "d.tsv": table["\t"],
+             "e.csv": "\ufeff" + table[";"], "f.csv": "sep=;\r\n" + table[";"], "g.json": lines, "h": gzip.compress(lines.encode()) + gzip.compress(b"\n")}
+    for name, content in files.items():
+        path = service.directory / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        service.cli("datasets", "upload", path, "--name", name)
+        shown = service.json("datasets", "preview", name, "--base-model", "tiny")[0]["examples"]
+        assert [example["prompt"] for example in shown] == [source + "\nTL;DR:" for source, _ in rows], name
+    # One row each, here too.
+    packed, plain = service.directory / "a.jsonl.gz", service.directory / "g.json"
+    scores = service.cli("rouge", packed, plain, "--reference-field", "summary").stdout
+    assert "1.0000" in scores, scores
+
+
 def test_rows_that_a_job_cannot_use_are_named_at_submission(service):
     """Rows of a data set may have several shapes, so that the upload takes it; a job that names a field of theirs is refused."""
     path = service.directory / "rows.jsonl"
@@ -87,6 +127,8 @@ def test_rows_that_a_job_cannot_use_are_named_at_submission(service):
         assert sum("line 5: field \"summary\" is missing" in line for line in lines) == 1, lines
         assert "line 6: field \"summary\" is null" in "\n".join(lines) and "half a surrogate" in "\n".join(lines)
         assert "line 24: " in lines[-2] and lines[-1].endswith("… and 3 more"), lines
+    shown = service.cli("datasets", "preview", "rows", "--base-model", "tiny", "--rows", "5", check=False)
+    assert shown.returncode == 2 and "line 24: " in shown.stderr and "… and 3 more" in shown.stderr, shown.stderr
     evaluated = service.cli("eval", "--base-model", "tiny", "--data", "rows", check=False)
     assert evaluated.returncode == 2 and "--data: line 5: " in evaluated.stderr, evaluated.stderr
     assert len(service.json("jobs")) == jobs

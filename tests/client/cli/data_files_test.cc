@@ -32,6 +32,10 @@ TEST_F(DataFilesTest, ADataSetIsNamedAfterItsFileAndTheHash) {
             std::string(kMaxNameBytes - 9, 'x') + "-ca3d163b");
 }
 
+TEST_F(DataFilesTest, APackedFileIsNamedLikeTheFileInIt) {
+  EXPECT_EQ(*NameOfFile("data/articles.jsonl.gz", 100, "--train"), "articles");
+}
+
 TEST_F(DataFilesTest, WhatIsNoFileIsANameUnlessItIsAPath) {
   EXPECT_TRUE(*IsDataFile(Write("articles.jsonl", "{}\n"), "--train"));
   EXPECT_FALSE(*IsDataFile("no file here", "--train"));

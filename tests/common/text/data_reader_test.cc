@@ -12,6 +12,7 @@ using Json = nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 DataFields Pair() { return {.source_field = "document", .target_field = "summary"}; }
 DataFields Text() { return {.text_field = "text"}; }
@@ -359,6 +360,44 @@ TEST(DataReaderRealDataTest, ReadsTheReferencesOfScitldr) {
   size_t most = 0;
   for (const DataRow& row : *rows) most = std::max(most, row.targets.size());
   EXPECT_GT(most, 1u);
+}
+
+TEST(DataReaderTest, TheHeaderOfCsvTellsTheSeparator) {
+  for (const std::string content :
+       {"document;summary\n\"a; b, c\";s\n", "document\tsummary\n\"a; b, c\"\ts\n",
+        "sep=;\ndocument;summary\n\"a; b, c\";s\n", "sep=|\r\ndocument|summary\r\na; b, c|s\r\n",
+        "\xEF\xBB\xBF\"document\";summary\n\"a; b, c\";s\n"}) {
+    SCOPED_TRACE(content);
+    const auto rows = Read(content, Pair());
+    ASSERT_TRUE(rows.ok()) << rows.status();
+    ASSERT_EQ(rows->size(), 1u);
+    EXPECT_EQ((*rows)[0].source, "a; b, c");
+    EXPECT_THAT((*rows)[0].targets, ElementsAre("s"));
+  }
+  EXPECT_THAT(ErrorOf("document;summary\na;s;t\n", Pair()), HasSubstr("a semicolon in it"));
+  // Where both stand in the header it is a comma, as it always was.
+  EXPECT_THAT(ErrorOf("document;summary,id\na;b,c\n", Pair()),
+              HasSubstr("the header has: document;summary, id"));
+}
+
+TEST(DataReaderTest, PlainTextIsToldHowToBecomeRows) {
+  EXPECT_THAT(ErrorOf("It rains.\nIt pours.\n", Text()), HasSubstr("jq -cR '{text: .}' FILE"));
+  EXPECT_THAT(ErrorOf("text\na, b\n", Text()), HasSubstr("jq -cR"));
+  EXPECT_THAT(ErrorOf("text\na, b\n", Text(), DataFormat::kCsv), Not(HasSubstr("jq")));
+}
+
+TEST(DataReaderTest, AChatIsToldHowToBecomeRows) {
+  EXPECT_THAT(
+      ErrorOf("{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n", Pair()),
+      HasSubstr("jq -c '{document: .messages[-2].content, summary: .messages[-1].content}'"));
+}
+
+TEST(DataReaderTest, LineEndsOfUnicodeAreNoneHere) {
+  const std::string text = "a\u2028b\u2029c\u0085d\x0B\x0C";
+  const auto rows = Read("text\n" + text + "\n", Text());
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_EQ((*rows)[0].source, text);
 }
 
 }  // namespace

@@ -231,6 +231,26 @@ TEST_F(DatasetServiceTest, APreviewShowsIdsLabelsAndCuts) {
   EXPECT_EQ(Preview(request)->examples(0).source_tokens_cut(), 3);
 }
 
+TEST_F(DatasetServiceTest, APreviewListsTheBadRowsBehindTheFirst) {
+  std::string rows = NewsRow(1) + "{\"document\": null, \"summary\": \"a\"}\n" + NewsRow(3);
+  for (int i = 0; i < 30; ++i) rows += "{\"document\": \"a\", \"summary\": 7}\n";
+  ASSERT_TRUE(server_.Upload("odd", rows).ok());
+  v1::PreviewDatasetRequest request = NewsPreview();
+  request.set_name("odd");
+  request.set_num_rows(1);
+  EXPECT_TRUE(Preview(request).ok()) << "no further than it is asked for";
+  request.set_num_rows(2);
+  const absl::Status status = Preview(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  const auto problems = FieldViolationsOf(status);
+  ASSERT_EQ(problems.size(), 21u);
+  EXPECT_EQ(problems[0].field(), "name");
+  EXPECT_THAT(problems[0].description(), HasSubstr("line 2: field \"document\" is null"));
+  EXPECT_THAT(problems[1].description(), HasSubstr("line 4: field \"summary\" is a number"));
+  EXPECT_THAT(problems[19].description(), HasSubstr("line 22: "));
+  EXPECT_THAT(problems[20].description(), HasSubstr("and 11 more"));
+}
+
 TEST_F(DatasetServiceTest, APreviewOfPlainTextMakesEveryTokenALabel) {
   v1::PreviewDatasetRequest request;
   request.set_name("news");
