@@ -43,6 +43,7 @@ class Graft:
     """One server, its directory and its command line."""
 
     def __init__(self, directory):
+        self.build = BUILD  # Whose programs run; may be another's from here on.
         self.directory = pathlib.Path(directory)
         self.ready_file = self.directory / "ready.json"
         self.log = self.directory / "server.log"
@@ -50,14 +51,14 @@ class Graft:
         self.address = None
         self.workers = []  # Those of start_worker.
 
-    def start(self, workers=1, prefix=(), program=BUILD / "bin/graft-server", **flags):
+    def start(self, workers=1, prefix=(), program=None, **flags):
         """Flags of graft-server; None leaves one to its own default, True gives it without a value. `prefix` runs the server: it ends in the server's command line."""
         self.ready_file.unlink(missing_ok=True)
         # The same port after a restart, so that workers and clients find it again.
         listen = self.address or "127.0.0.1:0"
         defaults = {"heartbeat-seconds": 0.2, "lease-seconds": 3, "lease-margin-seconds": 0.5, "watch-heartbeat-seconds": 0.2,
                     "engine-threads": 1, "device": "cpu", "listen": listen, "http": "127.0.0.1:0", "workers": workers}
-        command = [*prefix, program, "--data", self.directory / "data", "--ready-file", self.ready_file]
+        command = [*prefix, program or self.build / "bin/graft-server", "--data", self.directory / "data", "--ready-file", self.ready_file]
         for name, value in {**defaults, **{key.replace("_", "-"): value for key, value in flags.items()}}.items():
             command += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
         with open(self.log, "ab") as log:
@@ -71,7 +72,7 @@ class Graft:
     def start_worker(self, name, *flags, prefix=(), server=None):
         """A worker that the server did not start, with a state directory of that name. `prefix` runs it."""
         server = server or f"unix:{self.directory / 'data/workers.sock'}"
-        command = [*prefix, BUILD / "bin/graft-worker", "--server", server, "--state", self.directory / name, *flags]
+        command = [*prefix, self.build / "bin/graft-worker", "--server", server, "--state", self.directory / name, *flags]
         with open(self.directory / f"{name}.log", "ab") as log:
             self.workers.append(subprocess.Popen(command, stdout=log, stderr=log))
         return self.workers[-1]
@@ -80,7 +81,7 @@ class Graft:
         for worker in self.workers:
             worker.kill()
             worker.wait()
-        subprocess.run([BUILD / "bin/graft-server", "stop", "--all", "--data", self.directory / "data"], capture_output=True, check=False)
+        subprocess.run([self.build / "bin/graft-server", "stop", "--all", "--data", self.directory / "data"], capture_output=True, check=False)
         if self.process is not None:
             self.process.wait()
         self.keep_specs()
@@ -122,7 +123,7 @@ class Graft:
 
     def cli(self, *arguments, check=True, **options):
         environment = {**os.environ, "GRAFT_SERVER": self.address or "127.0.0.1:1"}
-        result = subprocess.run([BUILD / "bin/graft", *map(str, arguments)], env=environment, capture_output=True, text=True, check=False,
+        result = subprocess.run([self.build / "bin/graft", *map(str, arguments)], env=environment, capture_output=True, text=True, check=False,
                                 timeout=PATIENCE_SECONDS * 2, **options)
         assert not check or result.returncode == 0, f"{arguments}: {result.returncode}\n{result.stdout}\n{result.stderr}\n{self.log.read_text()}"
         return result
@@ -137,7 +138,7 @@ class Graft:
 
     def popen(self, *arguments):
         environment = {**os.environ, "GRAFT_SERVER": self.address}
-        return subprocess.Popen([BUILD / "bin/graft", *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return subprocess.Popen([self.build / "bin/graft", *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True)
 
     def submit(self, *arguments):
