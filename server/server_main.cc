@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "common/base/command_help.h"
 #include "common/base/failpoint.h"
 #include "common/base/signals.h"
 #include "server/process/data_commands.h"
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
   CLI::App app{
       "Takes fine-tuning and evaluation jobs over gRPC and hands them to workers.\n\n"
       "Example: graft-server --workers 1 --models ~/models\n"};
+  app.formatter(std::make_shared<graft::CommandHelp>());
   graft::AddServerOptions(app, flags);
   try {
     app.parse(argc, argv);

@@ -1,5 +1,7 @@
 // graft datasets, models, adapters.
 
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
@@ -33,7 +35,7 @@ absl::Status ForEach(ApiClient& client, absl::StatusOr<Response> (ApiClient::*li
 }
 
 void PrintTable(const CliContext& context, const Table& table) {
-  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
 }
 
 struct UploadOptions {
@@ -59,7 +61,7 @@ absl::Status RunUpload(CliContext& context, const UploadOptions& options) {
 }
 
 absl::Status RunDatasets(CliContext& context, const NoOptions&) {
-  Table table({"DATASET", "ROWS>", "SIZE>", "FIELDS", "CREATED"});
+  Table table({"DATASET", "ROWS>", "SIZE>", "FIELDS~", "CREATED?"});
   RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListDatasets, v1::ListDatasetsRequest(),
                           [&](const v1::ListDatasetsResponse& response) {
                             for (const v1::Dataset& dataset : response.datasets()) {
@@ -150,8 +152,8 @@ absl::Status RunAddModel(CliContext& context, const AddModelOptions& options) {
 }
 
 absl::Status RunModels(CliContext& context, const NoOptions&) {
-  Table table({"MODEL", "PARAMETERS>", "LAYERS>", "WIDTH>", "HEADS>", "CONTEXT>", "VOCABULARY>",
-               "DTYPE", "FROM"});
+  Table table({"MODEL", "PARAMETERS>", "LAYERS>", "WIDTH>", "HEADS>?", "CONTEXT>", "VOCABULARY>?",
+               "DTYPE?", "FROM~"});
   RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListModels, v1::ListModelsRequest(),
                           [&](const v1::ListModelsResponse& response) {
                             for (const v1::Model& model : response.models()) {
@@ -183,7 +185,7 @@ absl::Status RunAdapters(CliContext& context, const ListAdaptersOptions& options
   if (!options.base_model.empty()) {
     request.set_filter(absl::StrCat("base_model = \"", options.base_model, "\""));
   }
-  Table table({"ADAPTER", "BASE MODEL", "METHOD", "TRAINED>", "SIZE>", "FROM", "CREATED"});
+  Table table({"ADAPTER", "BASE MODEL", "METHOD", "TRAINED>", "SIZE>", "FROM?", "CREATED?"});
   RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListAdapters, request,
                           [&](const v1::ListAdaptersResponse& response) {
                             for (const v1::Adapter& adapter : response.adapters()) {

@@ -1,5 +1,7 @@
 // graft checkpoints.
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -10,6 +12,7 @@
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "client/cli/proto_fields.h"
+#include "client/cli/terminal.h"
 #include "client/cli/usage.h"
 #include "common/base/byte_text.h"
 #include "common/base/limits.h"
@@ -31,7 +34,7 @@ struct CheckpointOptions {
 absl::Status ListCheckpoints(CliContext& context, const std::string& job) {
   ASSIGN_OR_RETURN(const v1::ListJobCheckpointsResponse response,
                    context.client->ListJobCheckpoints(job));
-  Table table({"CHECKPOINT", "STEP>", "ATTEMPT>", "SIZE>", "SAVED", "PINNED"});
+  Table table({"CHECKPOINT", "STEP>", "ATTEMPT>", "SIZE>", "SAVED?", "PINNED"});
   for (const v1::JobCheckpoint& checkpoint : response.checkpoints()) {
     if (context.json) std::puts(ToJson(checkpoint).c_str());
     table.AddRow({checkpoint.name(), absl::StrCat(checkpoint.step()),
@@ -40,7 +43,7 @@ absl::Status ListCheckpoints(CliContext& context, const std::string& job) {
                   checkpoint.has_create_time() ? FormatTime(checkpoint.create_time()) : "-",
                   checkpoint.pinned() ? "yes" : ""});
   }
-  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
   return absl::OkStatus();
 }
 

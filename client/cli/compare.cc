@@ -84,9 +84,9 @@ absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predicti
 }
 
 std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
-                            const std::map<std::string, v1::Adapter>& adapters) {
-  Table table({"METHOD", "TRAINED>", "LOSS>", "ROUGE-1>", "ROUGE-2>", "ROUGE-L>", "ROUGE-LSUM>",
-               "95 %>", "TRAINING>", "ADAPTER>"});
+                            const std::map<std::string, v1::Adapter>& adapters, size_t room) {
+  Table table({"METHOD", "TRAINED>?", "LOSS>", "ROUGE-1>", "ROUGE-2>", "ROUGE-L>", "ROUGE-LSUM>",
+               "95 %>?", "TRAINING>?", "ADAPTER>?"});
   const v1::Job* lead3 = nullptr;
   const v1::Job* oracle = nullptr;
   for (const ComparedJob& compared : jobs) {
@@ -107,7 +107,7 @@ std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
   }
   if (lead3 != nullptr) AddRow(table, "lead-3", "-", Scores(*lead3, "lead3/"), "-", "-");
   if (oracle != nullptr) AddRow(table, "oracle", "-", Scores(*oracle, "oracle/"), "-", "-");
-  return table.ToString();
+  return table.ToString(room);
 }
 
 absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(

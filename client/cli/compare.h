@@ -28,9 +28,9 @@ absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predicti
 
 // Table of all jobs: method, trained parameters, loss, ROUGE-1/2/L/Lsum with the 95 % interval of
 // Lsum, training seconds, adapter size; rows for lead-3 and the oracle where an evaluation scored
-// them.
+// them. `room`: columns of a line.
 std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
-                            const std::map<std::string, v1::Adapter>& adapters);
+                            const std::map<std::string, v1::Adapter>& adapters, size_t room);
 
 // What a job scored above another, row by row.
 struct PairedDifference {

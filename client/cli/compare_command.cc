@@ -207,7 +207,9 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
     return absl::InvalidArgumentError("compare needs jobs, or --study");
   }
   ASSIGN_OR_RETURN(const Fetched fetched, Fetch(context, options));
-  if (!context.json) std::fputs(ComparisonTable(fetched.jobs, fetched.adapters).c_str(), stdout);
+  if (!context.json)
+    std::fputs(ComparisonTable(fetched.jobs, fetched.adapters, LineRoom(STDOUT_FILENO)).c_str(),
+               stdout);
   std::vector<ComparedJob> scored = fetched.jobs;
   ASSIGN_OR_RETURN(const auto scores, FetchScores(context, scored));
   ASSIGN_OR_RETURN(const std::vector<PairedDifference> differences,

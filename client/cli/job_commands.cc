@@ -1,5 +1,7 @@
 // graft jobs, show, watch, artifacts.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -50,7 +52,7 @@ absl::Status RunJobs(CliContext& context, const ListOptions& options) {
   v1::ListJobsRequest request;
   request.set_filter(absl::StrJoin(terms, " AND "));
   request.set_order_by(options.order_by);
-  Table table({"JOB", "NAME", "METHOD", "STATE", "STEP>", "LOSS>", "RLSUM>", "CREATED"});
+  Table table({"JOB", "NAME~", "METHOD", "STATE", "STEP>", "LOSS>?", "RLSUM>?", "CREATED?"});
   for (int shown = 0; shown < options.limit;) {
     request.set_page_size(std::min(options.limit - shown, 1000));
     ASSIGN_OR_RETURN(const v1::ListJobsResponse response, context.client->ListJobs(request));
@@ -70,7 +72,7 @@ absl::Status RunJobs(CliContext& context, const ListOptions& options) {
     request.set_page_token(response.next_page_token());
     if (response.next_page_token().empty()) break;
   }
-  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
   return absl::OkStatus();
 }
 
@@ -100,8 +102,8 @@ std::string EndText(const v1::Attempt& attempt) {
 }
 
 void PrintAttempts(const v1::Job& job) {
-  Table table(
-      {"ATTEMPT>", "WORKER", "DEVICE", "PRECISION", "THREADS>", "FROM STEP>", "STARTED", "END"});
+  Table table({"ATTEMPT>", "WORKER", "DEVICE~", "PRECISION", "THREADS>?", "FROM STEP>", "STARTED?",
+               "END~"});
   for (const v1::Attempt& attempt : job.attempts()) {
     const std::string& error = attempt.error().message();
     table.AddRow(
@@ -110,7 +112,7 @@ void PrintAttempts(const v1::Job& job) {
          FormatTime(attempt.start_time()),
          OneLine(absl::StrCat(OutcomeText(attempt), error.empty() ? "" : ": ", error), 72)});
   }
-  if (!job.attempts().empty()) std::printf("\n%s", table.ToString().c_str());
+  if (!job.attempts().empty()) std::printf("\n%s", table.ToString(LineRoom(STDOUT_FILENO)).c_str());
 }
 
 void PrintMetrics(const v1::Job& job) {
@@ -125,7 +127,7 @@ void PrintMetrics(const v1::Job& job) {
     }
     table.AddRow({name, absl::StrCat(value)});
   }
-  if (!sorted.empty()) std::printf("\n%s", table.ToString().c_str());
+  if (!sorted.empty()) std::printf("\n%s", table.ToString(LineRoom(STDOUT_FILENO)).c_str());
 }
 
 void PrintInputs(const v1::JobSpec& spec) {
@@ -266,12 +268,12 @@ struct ArtifactOptions {
 absl::Status RunListArtifacts(CliContext& context, const ArtifactOptions& options) {
   ASSIGN_OR_RETURN(const v1::ListJobArtifactsResponse response,
                    context.client->ListJobArtifacts(options.job));
-  Table table({"FILE", "SIZE>", "SHA-256"});
+  Table table({"FILE", "SIZE>", "SHA-256~"});
   for (const v1::Artifact& artifact : response.artifacts()) {
     if (context.json) std::puts(ToJson(artifact).c_str());
     table.AddRow({artifact.path(), FormatBytes(artifact.size_bytes()), artifact.sha256()});
   }
-  if (!context.json) std::fputs(table.ToString().c_str(), stdout);
+  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
   return absl::OkStatus();
 }
 

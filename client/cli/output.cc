@@ -5,6 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/terminal.h"
@@ -13,6 +14,8 @@
 
 namespace graft {
 namespace {
+
+constexpr size_t kBetween = 2;  // Spaces between columns.
 
 bool IsContinuationByte(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
@@ -51,29 +54,53 @@ std::string ErrorText(const absl::Status& status) {
 
 Table::Table(std::vector<std::string> header) {
   for (std::string& name : header) {
-    right_aligned_.push_back(!name.empty() && name.back() == '>');
-    if (right_aligned_.back()) name.pop_back();
+    Column& column = columns_.emplace_back();
+    column.right_aligned = absl::EndsWith(name, ">") || absl::EndsWith(name, ">?");
+    column.can_go = absl::EndsWith(name, "?");
+    column.can_be_cut = absl::EndsWith(name, "~");
+    name.erase(name.find_last_not_of(">?~") + 1);
   }
-  rows_.push_back(std::move(header));
+  AddRow(std::move(header));
 }
 
 void Table::AddRow(std::vector<std::string> cells) {
-  for (std::string& cell : cells) cell = Printable(cell);
+  for (size_t i = 0; i < cells.size(); ++i) {
+    cells[i] = Printable(cells[i]);
+    columns_[i].width = std::max(columns_[i].width, DisplayWidth(cells[i]));
+  }
   rows_.push_back(std::move(cells));
 }
 
-std::string Table::ToString() const {
-  std::vector<size_t> widths(right_aligned_.size(), 0);
-  for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
+// A column that is left out has the width 0.
+void Table::Fit(size_t room, std::vector<Column>& columns) const {
+  const auto least = [&] {
+    size_t sum = 0;
+    for (const Column& column : columns) sum += column.width == 0 ? 0 : column.least() + kBetween;
+    return sum - kBetween;
+  };
+  for (size_t i = columns.size(); i-- > 0 && least() > room;) {
+    if (columns[i].can_go) columns[i].width = 0;
   }
+  size_t left = room - std::min(room, least());
+  for (Column& column : columns) {
+    const size_t wanted = column.width - column.least();
+    column.width -= wanted - std::min(wanted, left);
+    left -= std::min(wanted, left);
+  }
+}
+
+std::string Table::ToString(size_t room) const {
+  std::vector<Column> columns = columns_;
+  Fit(room, columns);
   std::string text;
   for (const auto& row : rows_) {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - DisplayWidth(row[i]), ' ');
-      if (i > 0) line += "  ";
-      line += right_aligned_[i] ? padding + row[i] : row[i] + padding;
+      if (columns[i].width == 0) continue;
+      const std::string cell = OneLine(row[i], columns[i].width);
+      const std::string padding(columns[i].width - DisplayWidth(cell), ' ');
+      if (!line.empty()) line += std::string(kBetween, ' ');
+      line += columns[i].right_aligned ? padding + cell : cell + padding;
     }
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");

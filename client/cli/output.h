@@ -2,6 +2,8 @@
 
 // How the CLI speaks: tables, numbers, JSON, errors.
 
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,17 +31,28 @@ bool IsUnreachable(const absl::Status& status);
 // For standard error: the message, or a line for each field that was wrong.
 std::string ErrorText(const absl::Status& status);
 
-// Rows under a header, columns as wide as their widest cell. Numbers are right-aligned where the
-// column's header ends in '>' (which is not printed).
+// Rows under a header, columns as wide as their widest cell. What a header's name ends in is not
+// printed: '>' aligns the column to the right; where a line has no room, columns with '?' are left
+// out, the last ones first, and then those with '~' cut, to 12 at least.
 class Table {
  public:
   explicit Table(std::vector<std::string> header);
   // As many cells as the header has.
   void AddRow(std::vector<std::string> cells);
-  std::string ToString() const;
+  // `room`: columns that a line may take, where that is possible.
+  std::string ToString(size_t room = std::numeric_limits<size_t>::max()) const;
 
  private:
-  std::vector<bool> right_aligned_;
+  struct Column {
+    bool right_aligned = false;
+    bool can_go = false;
+    bool can_be_cut = false;
+    size_t width = 0;
+    size_t least() const { return can_be_cut ? std::min<size_t>(width, 12) : width; }
+  };
+  void Fit(size_t room, std::vector<Column>& columns) const;
+
+  std::vector<Column> columns_;  // Their widths are those of all cells.
   std::vector<std::vector<std::string>> rows_;
 };
 

@@ -9,6 +9,7 @@
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
+#include "common/base/command_help.h"
 #include "common/base/utf8.h"
 #include "common/base/version.h"
 
@@ -62,9 +63,10 @@ int SayUsage(const CLI::App& app, const CLI::ParseError& error) {
 
 void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   app.description(
-      "graft fine-tunes and evaluates GPT-2 with small adapters, as jobs of a graft-server.\n"
+      "graft fine-tunes and evaluates GPT-2 with small adapters, as jobs of a server.\n"
       "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable.");
   app.name("graft");
+  app.formatter(std::make_shared<CommandHelp>());
   app.require_subcommand(1);
   app.set_version_flag("--version", kVersion);
   app.add_option("--server", context.server, "Address of the server")

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -51,6 +52,10 @@ size_t TerminalColumns(int fd) {
   winsize size = {};
   if (ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
   return size.ws_col;
+}
+
+size_t LineRoom(int fd) {
+  return ::isatty(fd) != 0 ? TerminalColumns(fd) : std::numeric_limits<size_t>::max();
 }
 
 LiveLine::LiveLine(FILE* stream) : stream_(stream), live_(TakesEscapes(fileno(stream))) {}

@@ -18,6 +18,8 @@ std::string Printable(const std::string& text);
 bool TakesEscapes(int fd);
 // 80 where it is not known.
 size_t TerminalColumns(int fd);
+// Room for a line of a table: a terminal's columns, anywhere else without bounds.
+size_t LineRoom(int fd);
 
 // The last line of a terminal, redrawn in place below the lines that stay; nothing at all where
 // `stream` takes no escape codes. The cursor rests at its beginning: a window that becomes narrower

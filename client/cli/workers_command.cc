@@ -1,5 +1,7 @@
 // graft workers.
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <string>
 
@@ -7,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
+#include "client/cli/terminal.h"
 #include "common/base/status_macros.h"
 
 namespace graft {
@@ -27,7 +30,7 @@ std::vector<std::string> Cells(const v1::Worker& worker) {
 }
 
 absl::Status RunWorkers(CliContext& context, const WorkersOptions&) {
-  Table table({"WORKER", "HOST", "DEVICE", "THREADS>", "BUSY>", "HEARD>", "RUNS"});
+  Table table({"WORKER", "HOST~", "DEVICE~", "THREADS>?", "BUSY>", "HEARD>", "RUNS~"});
   int workers = 0;
   v1::ListWorkersRequest request;
   do {
@@ -45,7 +48,7 @@ absl::Status RunWorkers(CliContext& context, const WorkersOptions&) {
                stderr);
     return absl::OkStatus();
   }
-  std::fputs(table.ToString().c_str(), stdout);
+  std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
   return absl::OkStatus();
 }
 

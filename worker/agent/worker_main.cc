@@ -18,6 +18,7 @@
 #include "common/base/auto_or_number.h"
 #include "common/base/byte_text.h"
 #include "common/base/clock.h"
+#include "common/base/command_help.h"
 #include "common/base/descriptor_limit.h"
 #include "common/base/failpoint.h"
 #include "common/base/file.h"
@@ -199,6 +200,7 @@ int main(int argc, char** argv) {
       "Runs the jobs of a graft-server on this machine, each in a graft-engine of its own.\n"
       "A server started with --workers N starts local ones by itself.\n\n"
       "Example: graft-worker --server unix:///srv/graft/workers.sock --slots 2"};
+  app.formatter(std::make_shared<graft::CommandHelp>());
   app.set_version_flag("--version", graft::kVersion);
   app.add_option("--server", flags.server, "Address of the server's listener for workers")
       ->capture_default_str();

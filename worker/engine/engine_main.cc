@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/auto_or_number.h"
+#include "common/base/command_help.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
@@ -301,6 +302,7 @@ CLI::App* AddLogits(CLI::App& app, Arguments* arguments) {
 
 int Main(int argc, char** argv) {
   CLI::App app("Fine-tunes, evaluates and runs GPT-2 without a server.", "graft-engine");
+  app.formatter(std::make_shared<CommandHelp>());
   app.footer(kFooter);
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);

@@ -103,7 +103,7 @@ TEST(CompareTest, TheTableHasTrainingFiguresAndBaselines) {
   jobs[0].training = &training;
   (*jobs[0].job.mutable_result()->mutable_metrics())["lead3/rouge1"] = 0.4;
   (*jobs[0].job.mutable_result()->mutable_metrics())["oracle/rouge1"] = 0.7;
-  const std::string table = ComparisonTable(jobs, {{"a", adapter}});
+  const std::string table = ComparisonTable(jobs, {{"a", adapter}}, 200);
   for (const char* cell :
        {"lora", "24,576", "0.500", "30.0s", "102 kB", "lead-3", "0.400", "oracle", "0.700"}) {
     EXPECT_THAT(table, HasSubstr(cell));
