@@ -196,7 +196,11 @@ absl::Status FileBlobStore::Adopt(const std::string& path, int fd, absl::string_
   if (::fchmod(fd, 0444) != 0) return FileError(errno, "make read-only", path);
   RETURN_IF_ERROR(ForWriting(SyncFile(fd, path)));
   RETURN_IF_ERROR(ForWriting(RenameAndSync(path, object)));
-  if (there) NoteReplaced(sha256);
+  if (there) {
+    NoteReplaced(sha256);
+  } else {
+    stored_bytes_ += FileSize(object).value_or(0);
+  }
   return absl::OkStatus();
 }
 
@@ -280,6 +284,16 @@ absl::Status FileBlobStore::ForEach(const std::function<bool(const BlobInfo&)>& 
   return absl::OkStatus();
 }
 
+absl::Status FileBlobStore::CountBytes() {
+  int64_t bytes = 0;
+  RETURN_IF_ERROR(ForEach([&bytes](const BlobInfo& blob) {
+    bytes += blob.size_bytes;
+    return true;
+  }));
+  stored_bytes_ = bytes;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<BlobInfo> FileBlobStore::Keep(absl::string_view sha256) {
   RETURN_IF_ERROR(CheckHash(sha256));
   const std::string path = ObjectPath(root_, sha256);
@@ -331,8 +345,11 @@ bool FileBlobStore::deletions_held() const {
 
 absl::Status FileBlobStore::Delete(absl::string_view sha256) {
   RETURN_IF_ERROR(CheckHash(sha256));
-  const absl::Status status = RemoveFile(ObjectPath(root_, sha256));
+  const std::string path = ObjectPath(root_, sha256);
+  const int64_t size = FileSize(path).value_or(0);
+  const absl::Status status = RemoveFile(path);
   if (status.ok()) {
+    stored_bytes_ -= size;
     MutexLock lock(corrupt_mutex_);
     corrupt_.erase(std::string(sha256));
   }

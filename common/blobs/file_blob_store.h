@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -43,6 +45,15 @@ class FileBlobStore : public BlobStore {
   // hash, which he has made of what he read and wrote through `fd`. As BlobWriter::Commit; where
   // the blob was there already, `path` still is.
   absl::Status Adopt(const std::string& path, int fd, absl::string_view sha256);
+
+  // What all blobs together may have, for who lets bytes in; unset: what the disk has. Set before
+  // the first of them asks.
+  void SetQuota(int64_t bytes) { quota_ = bytes; }
+  std::optional<int64_t> quota() const { return quota_; }
+  // Bytes of all blobs: as CountBytes found them last, with those that came and went since.
+  int64_t stored_bytes() const { return stored_bytes_; }
+  // Looks at each. Codes of common/base/file.h.
+  absl::Status CountBytes();
 
   // What tells a touched blob: another number after each Keep and Commit, compared and never
   // counted with. NOT_FOUND.
@@ -92,6 +103,8 @@ class FileBlobStore : public BlobStore {
 
   const std::string root_;
   mutable HashCache hashes_;
+  std::optional<int64_t> quota_;
+  std::atomic<int64_t> stored_bytes_ = 0;
   mutable Mutex corrupt_mutex_;
   mutable std::set<std::string> corrupt_ ABSL_GUARDED_BY(corrupt_mutex_);
   int64_t repairs_ ABSL_GUARDED_BY(corrupt_mutex_) = 0;

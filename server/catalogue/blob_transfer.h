@@ -17,7 +17,7 @@ namespace graft {
 // UploadRoom. Nothing is stored then.
 class BlobUploadSink : public MessageSink<worker::v1::UploadBlobRequest> {
  public:
-  explicit BlobUploadSink(FileBlobStore& blobs) : blobs_(blobs), room_(blobs.root()) {}
+  explicit BlobUploadSink(FileBlobStore& blobs) : blobs_(blobs), room_(blobs) {}
   absl::Status OnMessage(worker::v1::UploadBlobRequest& message) override;
   absl::Status OnEnd(const Gone& gone) override;
 

@@ -34,7 +34,7 @@ absl::Status CheckAnnounced(const AnnouncedFile& file) {
 
 FileUpload::FileUpload(const Catalogue& catalogue)
     : catalogue_(catalogue),
-      room_(catalogue.blobs.root(),
+      room_(catalogue.blobs,
             [&partials = catalogue.partials](int64_t bytes) { return partials.MakeWay(bytes); }) {}
 
 absl::Status FileUpload::Begin(const AnnouncedFile& file) {

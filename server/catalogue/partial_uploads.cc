@@ -299,7 +299,7 @@ absl::StatusOr<int64_t> PartialUploads::Trim() {
   for (const Idle& upload : idle) {
     const bool keep = running_time_() - upload.since <= limits_.lifetime &&
                       idle.size() - deleted <= limits_.max_count && bytes <= limits_.max_bytes &&
-                      RoomForUploads(directory_) >= 0;
+                      RoomForUploads(blobs_) >= 0;
     if (keep) break;
     RETURN_IF_ERROR(RemoveFile(PathOf(upload.name)));
     bytes -= upload.bytes;

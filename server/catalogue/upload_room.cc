@@ -37,9 +37,10 @@ void SetDiskSpaceForTest(DiskSpaceOf disk_space) {
 
 DiskSpace DiskSpaceAt(const std::string& directory) { return disk_space_of.load()(directory); }
 
-int64_t RoomForUploads(const std::string& directory) {
-  const DiskSpace disk = DiskSpaceAt(directory);
-  return disk.free_bytes - ReserveOf(disk);
+int64_t RoomForUploads(const FileBlobStore& blobs) {
+  const DiskSpace disk = DiskSpaceAt(blobs.root());
+  const int64_t of_disk = disk.free_bytes - ReserveOf(disk);
+  return blobs.quota() ? std::min(of_disk, *blobs.quota() - blobs.stored_bytes()) : of_disk;
 }
 
 absl::Status UploadRoom::Begin(int64_t bytes) {
@@ -55,14 +56,16 @@ absl::Status UploadRoom::Grow(int64_t bytes) {
 }
 
 absl::Status UploadRoom::Check(int64_t bytes) const {
-  const int64_t lacking = bytes - RoomForUploads(directory_);
+  const int64_t lacking = bytes - RoomForUploads(blobs_);
   if (lacking <= 0) return absl::OkStatus();
-  if (make_way_ && make_way_(lacking) && bytes <= RoomForUploads(directory_)) {
-    return absl::OkStatus();
+  if (make_way_ && make_way_(lacking) && bytes <= RoomForUploads(blobs_)) return absl::OkStatus();
+  const DiskSpace disk = DiskSpaceAt(blobs_.root());
+  const std::string what = absl::StrCat("no room for ", bytes, " bytes in ", blobs_.root(), ": ");
+  if (blobs_.quota() && bytes <= disk.free_bytes - ReserveOf(disk)) {
+    return DiskFull(absl::StrCat(what, blobs_.stored_bytes(), " of the ", *blobs_.quota(),
+                                 " of --quota-gb are used"));
   }
-  const DiskSpace disk = DiskSpaceAt(directory_);
-  return DiskFull(absl::StrCat("no room for ", bytes, " bytes in ", directory_, ": ",
-                               disk.free_bytes, " are free, of which ", ReserveOf(disk),
+  return DiskFull(absl::StrCat(what, disk.free_bytes, " are free, of which ", ReserveOf(disk),
                                " are kept for running jobs"));
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "common/blobs/file_blob_store.h"
 
 namespace graft {
 
@@ -22,8 +23,9 @@ DiskSpace DiskSpaceAt(const std::string& directory);
 // An upload leaves this much free, or a twentieth of a small disk: for the events of jobs that run
 // and for what frees the disk again.
 inline constexpr int64_t kDiskReserveBytes = int64_t{256} << 20;
-// What uploads may still write there; negative: the reserve is not free any more.
-int64_t RoomForUploads(const std::string& directory);
+// What uploads may still write there, of the disk and of the quota; negative: the reserve is not
+// free any more, or more is stored than may be.
+int64_t RoomForUploads(const FileBlobStore& blobs);
 // An upload asks again whether there is room whenever it has grown by so much.
 inline constexpr int64_t kRoomStepBytes = int64_t{16} << 20;
 
@@ -33,10 +35,10 @@ inline constexpr int64_t kRoomStepBytes = int64_t{16} << 20;
 // time.
 class UploadRoom {
  public:
-  // `directory`: where the bytes go; it exists. `make_way` deletes so many bytes that may go
-  // for an upload; false: it cannot, and has deleted nothing.
-  explicit UploadRoom(std::string directory, std::function<bool(int64_t bytes)> make_way = {})
-      : directory_(std::move(directory)), make_way_(std::move(make_way)) {}
+  // `blobs`: where the bytes go. `make_way` deletes so many bytes that may go for an upload; false:
+  // it cannot, and has deleted nothing.
+  explicit UploadRoom(const FileBlobStore& blobs, std::function<bool(int64_t bytes)> make_way = {})
+      : blobs_(blobs), make_way_(std::move(make_way)) {}
 
   // Another file begins. `bytes`: as announced; 0 when its size is not known.
   absl::Status Begin(int64_t bytes);
@@ -46,7 +48,7 @@ class UploadRoom {
  private:
   absl::Status Check(int64_t bytes) const;
 
-  const std::string directory_;
+  const FileBlobStore& blobs_;
   const std::function<bool(int64_t bytes)> make_way_;
   int64_t unchecked_bytes_ = 0;  // Since the disk was asked.
 };

@@ -13,6 +13,13 @@
 #include "server/operations/blob_collection.h"
 
 namespace graft {
+namespace {
+
+constexpr double kNearlyAll = 0.9;
+// Counting blobs takes one part of the time in so many.
+constexpr int kCountingParts = 50;
+
+}  // namespace
 
 Housekeeper::Housekeeper(const HousekeeperOptions& options, JobStore& store, FileBlobStore& blobs,
                          Publisher& publisher, JobLogs& logs, PartialUploads& partials)
@@ -72,6 +79,25 @@ void Housekeeper::PruneJobs() {
   Report("jobs that ended long ago", count);
 }
 
+void Housekeeper::SeeToQuota() {
+  const absl::Duration begin = options_.clock->Boottime();
+  if (begin >= next_count_) {
+    const absl::Status counted = blobs_.CountBytes();
+    if (!counted.ok()) Report("blobs, counted", counted);
+    const absl::Duration end = options_.clock->Boottime();
+    next_count_ = end + kCountingParts * (end - begin);
+  }
+  if (!blobs_.quota()) return;
+  const bool nearly = static_cast<double>(blobs_.stored_bytes()) >
+                      kNearlyAll * static_cast<double>(*blobs_.quota());
+  if (nearly && !quota_nearly_used_) {
+    Log(LogLevel::kWarning, "the quota is nearly used up",
+        {{"stored_bytes", absl::StrCat(blobs_.stored_bytes())},
+         {"quota_bytes", absl::StrCat(*blobs_.quota())}});
+  }
+  quota_nearly_used_ = nearly;
+}
+
 void Housekeeper::Run() {
   const absl::Duration grace_end = options_.clock->Boottime() + options_.grace;
   absl::Duration next_search = grace_end;
@@ -80,6 +106,7 @@ void Housekeeper::Run() {
     SeeToViews();
     Report("blobs that nothing names any more",
            DeleteReleased(store_, blobs_, options_.ages.released));
+    SeeToQuota();
     Report("uploads that broke and were not gone on with", partials_.Trim());
     if (options_.clock->Boottime() >= grace_end) PruneJobs();
     if (options_.clock->Boottime() < next_search) continue;

@@ -42,6 +42,8 @@ class Housekeeper {
   void SaveRunningTime();
   void SeeToViews();
   void PruneJobs();
+  // Counts the blobs anew, in 2 % of the time at most, and logs when their quota is nearly used up.
+  void SeeToQuota();
   // Logs what a deletion of `what` came to.
   void Report(absl::string_view what, const absl::StatusOr<int64_t>& deleted);
 
@@ -55,6 +57,8 @@ class Housekeeper {
   std::optional<int64_t> seen_repairs_;  // FileBlobStore::repairs.
   absl::Duration next_refresh_;
   absl::Duration refresh_delay_;
+  absl::Duration next_count_;
+  bool quota_nearly_used_ = false;
   StopSignal stop_;
   std::thread thread_;
 };

@@ -92,6 +92,10 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
                  "A job that is done is deleted after this long, with its logs and files; what it "
                  "published stays [for ever]")
       ->check(CLI::Range(0.0, 36500.0));
+  app.add_option("--quota-gb", flags.quota_gb,
+                 "Room for stored files: data sets, models, adapters, checkpoints, results; beyond "
+                 "it nothing is taken in, and jobs wait with what they save [what the disk has]")
+      ->check(CLI::PositiveNumber);
   app.add_option("--rpc-threads", flags.rpc_threads, "Threads that serve calls")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

@@ -133,6 +133,27 @@ std::vector<std::string> WrittenDirectories(const ServerFlags& flags) {
   return directories;
 }
 
+// Counts what is stored, before anybody asks for room.
+absl::Status SetQuota(const ServerFlags& flags, FileBlobStore& blobs, MetricRegistry& registry) {
+  GaugeFamily& stored = registry.AddGauge("graft_stored_bytes", "Bytes of all stored files.");
+  registry.OnScrape(
+      [&stored, &blobs] { stored.Set({}, static_cast<double>(blobs.stored_bytes())); });
+  if (!flags.quota_gb) return absl::OkStatus();
+  blobs.SetQuota(static_cast<int64_t>(*flags.quota_gb * 1e9));
+  registry.AddGauge("graft_quota_bytes", "What they may have at the most.")
+      .Set({}, static_cast<double>(*blobs.quota()));
+  return blobs.CountBytes();
+}
+
+absl::StatusOr<std::unique_ptr<FileBlobStore>> OpenBlobs(const ServerFlags& flags, JobStore& store,
+                                                         MetricRegistry& registry) {
+  ASSIGN_OR_RETURN(std::unique_ptr<FileBlobStore> blobs,
+                   FileBlobStore::Open(JoinPath(flags.artifacts, "blobs")));
+  RETURN_IF_ERROR(ClaimArtifacts(flags.artifacts, flags.store, store, *blobs));
+  RETURN_IF_ERROR(SetQuota(flags, *blobs, registry));
+  return blobs;
+}
+
 absl::StatusOr<std::unique_ptr<PartialUploads>> OpenPartialUploads(FileBlobStore& blobs,
                                                                    const JobStore& store,
                                                                    MetricRegistry& registry) {
@@ -188,9 +209,7 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   ServerTelemetry telemetry(registry, Clock::Real());
   ASSIGN_OR_RETURN(const std::unique_ptr<JobStore> store,
                    OpenJobStore(flags.store, StoreOptionsOf(flags, telemetry)));
-  ASSIGN_OR_RETURN(const std::unique_ptr<FileBlobStore> blobs,
-                   FileBlobStore::Open(JoinPath(flags.artifacts, "blobs")));
-  RETURN_IF_ERROR(ClaimArtifacts(flags.artifacts, flags.store, *store, *blobs));
+  ASSIGN_OR_RETURN(const std::unique_ptr<FileBlobStore> blobs, OpenBlobs(flags, *store, registry));
   ASSIGN_OR_RETURN(const std::unique_ptr<Publisher> publisher,
                    Publisher::Open(flags.artifacts, *store, *blobs));
   ASSIGN_OR_RETURN(const std::unique_ptr<JobLogs> logs,
