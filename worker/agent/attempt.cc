@@ -260,17 +260,16 @@ absl::Status Attempt::UploadResult(const worker::v1::FinishAttemptRequest::Succe
   const std::vector<v1::Artifact> output(succeeded.output().begin(), succeeded.output().end());
   const std::vector<v1::Artifact> artifacts(succeeded.artifacts().begin(),
                                             succeeded.artifacts().end());
-  bool told = false;
-  return parts_.link.Retry(work_, [&] {
-    absl::Status sent = parts_.link.UploadMissing(JoinPath(directory_, "output"), output, work_);
-    if (sent.ok()) {
-      sent = parts_.link.UploadMissing(JoinPath(directory_, "artifacts"), artifacts, work_);
-    }
-    const auto warning = told ? std::nullopt : FullDiskWarning(sent, "the result");
-    if (warning) outbox.AddEvent(*warning);
-    told = told || warning.has_value();
-    return sent;
-  });
+  return UploadWhenThereIsRoom(
+      parts_.link, work_, "the result",
+      [&] {
+        RETURN_IF_ERROR(parts_.link.UploadMissing(JoinPath(directory_, "output"), output, work_));
+        return parts_.link.UploadMissing(JoinPath(directory_, "artifacts"), artifacts, work_);
+      },
+      [&](v1::JobEvent warning) {
+        outbox.AddEvent(std::move(warning));
+        return absl::OkStatus();
+      });
 }
 
 void Attempt::HandBack(worker::v1::FinishAttemptRequest request) {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <optional>
+#include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -31,13 +32,21 @@ absl::StatusOr<std::string> HoldFiles(const std::string& directory,
 
 }  // namespace
 
-std::optional<v1::JobEvent> FullDiskWarning(const absl::Status& status, absl::string_view what) {
-  if (ReasonOf(status) != kReasonDiskFull) return std::nullopt;
-  v1::JobEvent event;
-  event.mutable_warning()->set_code(kReasonDiskFull);
-  event.mutable_warning()->set_text(absl::StrCat(
-      "the server has no room for ", what, ", which is sent when there is: ", status.message()));
-  return event;
+absl::Status UploadWhenThereIsRoom(ServerLink& link, StopSignal& stop, absl::string_view what,
+                                   const std::function<absl::Status()>& upload,
+                                   const std::function<absl::Status(v1::JobEvent warning)>& warn) {
+  bool told = false;
+  return link.Retry(stop, [&]() -> absl::Status {
+    const absl::Status sent = upload();
+    if (ReasonOf(sent) == kReasonDiskFull && !std::exchange(told, true)) {
+      v1::JobEvent event;
+      event.mutable_warning()->set_code(kReasonDiskFull);
+      event.mutable_warning()->set_text(absl::StrCat(
+          "the server has no room for ", what, ", which is sent when there is: ", sent.message()));
+      RETURN_IF_ERROR(warn(std::move(event)));
+    }
+    return sent;
+  });
 }
 
 Outbox::Outbox(ServerLink& link, std::string job, int64_t lease_epoch, const Stops& stops,
@@ -173,19 +182,6 @@ absl::Status Outbox::SendCheckpoint(const Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
-absl::Status Outbox::Upload(const std::string& directory, const std::vector<v1::Artifact>& files,
-                            absl::string_view what) {
-  bool told = false;
-  return link_.Retry(checkpoints_, [&] {
-    const absl::Status sent = link_.UploadMissing(directory, files, checkpoints_);
-    const auto warning = told ? std::nullopt : FullDiskWarning(sent, what);
-    if (!warning) return sent;
-    told = true;
-    const absl::Status warned = SendBatch({*warning});
-    return warned.ok() ? sent : warned;
-  });
-}
-
 // NOT_FOUND: its files are gone.
 absl::Status Outbox::UploadAndCommit(const Checkpoint& checkpoint) {
   const std::vector<v1::Artifact> files(checkpoint.written.files().begin(),
@@ -194,8 +190,10 @@ absl::Status Outbox::UploadAndCommit(const Checkpoint& checkpoint) {
   const std::string held = absl::StrCat(checkpoint.directory, ".upload");
   const absl::Cleanup remove = [&] { RemoveTree(held).IgnoreError(); };
   ASSIGN_OR_RETURN(const std::string directory, HoldFiles(checkpoint.directory, files, held));
-  RETURN_IF_ERROR(
-      Upload(directory, files, absl::StrCat("the checkpoint of step ", checkpoint.written.step())));
+  RETURN_IF_ERROR(UploadWhenThereIsRoom(
+      link_, checkpoints_, absl::StrCat("the checkpoint of step ", checkpoint.written.step()),
+      [&] { return link_.UploadMissing(directory, files, checkpoints_); },
+      [this](v1::JobEvent warning) { return SendBatch({std::move(warning)}); }));
   worker::v1::CommitCheckpointRequest request;
   request.set_job(job_);
   request.set_lease_epoch(lease_epoch_);

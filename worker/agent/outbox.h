@@ -5,7 +5,6 @@
 
 #include <deque>
 #include <functional>
-#include <optional>
 #include <string>
 #include <thread>
 #include <variant>
@@ -20,8 +19,11 @@
 
 namespace graft {
 
-// The warning DISK_FULL, if `status` says that the server's disk is: `what` waits.
-std::optional<v1::JobEvent> FullDiskWarning(const absl::Status& status, absl::string_view what);
+// Calls `upload` as ServerLink::Retry does. Where `what` waits since the server's disk is full,
+// `warn` is told once, with the warning DISK_FULL for the job's log; its errors end the upload.
+absl::Status UploadWhenThereIsRoom(ServerLink& link, StopSignal& stop, absl::string_view what,
+                                   const std::function<absl::Status()>& upload,
+                                   const std::function<absl::Status(v1::JobEvent warning)>& warn);
 
 // One for an attempt; owns one thread. Add… are for the thread that reads the engine. While the
 // server is away, events wait here; when kMaxQueuedEvents wait, Add blocks, and with it the engine:
@@ -76,9 +78,6 @@ class Outbox {
   absl::Status SendBatch(std::vector<v1::JobEvent> events) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status SendCheckpoint(const Checkpoint& checkpoint);
   absl::Status UploadAndCommit(const Checkpoint& checkpoint);
-  // While the server's disk is full it waits, and the log says so.
-  absl::Status Upload(const std::string& directory, const std::vector<v1::Artifact>& files,
-                      absl::string_view what) ABSL_LOCKS_EXCLUDED(mutex_);
 
   ServerLink& link_;
   const std::string job_;
