@@ -197,7 +197,7 @@ int main(int argc, char** argv) {
   flags.state = graft::DefaultState();
   flags.engine = graft::Beside("graft-engine");
   CLI::App app{
-      "Runs the jobs of a graft-server on this machine, each in a graft-engine of its own.\n"
+      "Runs the jobs of a graft-server on this machine, each in an engine of its own.\n"
       "A server started with --workers N starts local ones by itself.\n\n"
       "Example: graft-worker --server unix:///srv/graft/workers.sock --slots 2"};
   app.formatter(std::make_shared<graft::CommandHelp>());
