@@ -10,12 +10,18 @@ namespace graft {
 namespace {
 
 TEST(OutputTest, ATableFitsANarrowTerminalWhereItCan) {
+  const Utf8Locale locale;
   Table table({"JOB", "NAME~", "STEP>", "LOSS>?", "CREATED?"});
   table.AddRow({"jobs/a", "what it is called for people", "23/3000", "2.736", "2026-11-28 08:44"});
   table.AddRow({"jobs/b", "b", "1/2", "-", "-"});
   EXPECT_EQ(table.ToString(50),
-            "JOB     NAME                        STEP   LOSS\n"
-            "jobs/a  what it is calle…        23/3000  2.736\n");
+            "JOB     NAME                           STEP   LOSS\n"
+            "jobs/a  what it is called for peo…  23/3000  2.736\n"
+            "jobs/b  b                               1/2      -\n");
+  EXPECT_EQ(table.ToString(30),
+            "JOB     NAME              STEP\n"
+            "jobs/a  what it is c…  23/3000\n"
+            "jobs/b  b                  1/2\n");
 }
 
 TEST(OutputTest, TablesAlignByDisplayWidthAndTrimTheirLines) {
