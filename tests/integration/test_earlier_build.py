@@ -96,7 +96,7 @@ def test_its_worker_is_told_what_to_do_with_a_job(graft, earlier):
     # It knows no cancel that saves: it cancels.
     graft.cli("cancel", name, "--save")
     graft.wait_for(name, "CANCELLED")
-    evaluated = graft.json("eval", "--base-model", "tiny", "--data", "valid", "--max-samples", "2", "--max-new-tokens", "4")[0]["name"]
+    evaluated = graft.json("eval", "--base-model", "tiny", "--data", "valid", "--eval-samples", "2", "--max-new-tokens", "4")[0]["name"]
     graft.wait_for(evaluated)
 
 
