@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/training/small_runs.h"
+#include "worker/engine/data/token_file.h"
 #include "worker/engine/training/training_state.h"
 
 namespace graft {

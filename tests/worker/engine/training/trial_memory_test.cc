@@ -21,14 +21,14 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr int64_t kRows = 24;
-constexpr int64_t kLongest = 23;
+constexpr int64_t kMostTokens = 23;
 
-// Rows of 4 to kLongest tokens, the longest somewhere in the middle.
+// Rows of 4 to kMostTokens tokens, the longest somewhere in the middle.
 class UnequalRows : public ExampleSource {
  public:
   explicit UnequalRows(int64_t longest = 1 << 20) {
     for (int64_t row = 0; row < kRows; ++row) {
-      const int64_t length = std::min(longest, 4 + (row * 7 + 3) % (kLongest - 3));
+      const int64_t length = std::min(longest, 4 + (row * 7 + 3) % (kMostTokens - 3));
       std::vector<int32_t>& ids = rows_.emplace_back();
       for (int64_t t = 0; t < length; ++t) ids.push_back((5 * row + 3 * t * t + t) % 48);
     }
@@ -47,7 +47,7 @@ TrainerOptions EightAtATime() {
   return options;
 }
 
-struct Trained {
+struct MeasuredRun {
   absl::Status status;
   RecordingSink sink;
   std::vector<std::pair<int64_t, int64_t>> micro_batches;  // As told: rows, how many a step.
@@ -66,9 +66,9 @@ class TrialMemoryTest : public ::testing::Test {
   ~TrialMemoryTest() override { LimitCpuTensors(0); }
 
   // With so many bytes for tensors beside those that are there before; 0: without a bound.
-  std::unique_ptr<Trained> Run(int64_t room, TrainerOptions options, StopToken& stop,
-                               const ExampleSource& rows = UnequalRows(), uint64_t seed = 1) {
-    auto trained = std::make_unique<Trained>();
+  std::unique_ptr<MeasuredRun> Run(int64_t room, TrainerOptions options, StopToken& stop,
+                                   const ExampleSource& rows = UnequalRows(), uint64_t seed = 1) {
+    auto trained = std::make_unique<MeasuredRun>();
     options.on_micro_batch = [&](int64_t count, int64_t micro_batches) {
       trained->micro_batches.push_back({count, micro_batches});
     };
@@ -82,13 +82,13 @@ class TrialMemoryTest : public ::testing::Test {
     trained->hash = HashOf(*adapter);
     return trained;
   }
-  std::unique_ptr<Trained> Run(int64_t room, const TrainerOptions& options = EightAtATime()) {
+  std::unique_ptr<MeasuredRun> Run(int64_t room, const TrainerOptions& options = EightAtATime()) {
     return Run(room, options, no_stop_);
   }
 
   // What the whole run takes, undisturbed.
   int64_t Room() {
-    const std::unique_ptr<Trained> trained = Run(0);
+    const std::unique_ptr<MeasuredRun> trained = Run(0);
     EXPECT_TRUE(trained->status.ok()) << trained->status;
     return trained->peak - trained->used;
   }
@@ -109,12 +109,12 @@ void ExpectSameSteps(const RecordingSink& one, const RecordingSink& other) {
 }
 
 TEST_F(TrialMemoryTest, WithTenSizesOfMemoryItFitsOrFailsWithFigures) {
-  const std::unique_ptr<Trained> whole = Run(0);
+  const std::unique_ptr<MeasuredRun> whole = Run(0);
   const auto room = static_cast<double>(whole->peak - whole->used);
   std::vector<int64_t> rows_at_once;
   for (const double share : {1.2, 0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03}) {
     SCOPED_TRACE(share);
-    const std::unique_ptr<Trained> trained = Run(static_cast<int64_t>(share * room));
+    const std::unique_ptr<MeasuredRun> trained = Run(static_cast<int64_t>(share * room));
     if (trained->status.ok()) {
       const int64_t rows = trained->micro_batches.empty() ? 8 : trained->micro_batches.back().first;
       rows_at_once.push_back(rows);
@@ -158,7 +158,7 @@ TEST_F(TrialMemoryTest, WhatItSaysWouldFitFits) {
                                HasSubstr("--engine-memory-gb")));
   const int64_t fits = TokensThatFit(failed);
   ASSERT_GT(fits, 1) << failed;
-  ASSERT_LT(fits, kLongest);
+  ASSERT_LT(fits, kMostTokens);
   const UnequalRows cut(fits);
   const absl::Status status = Run(room, EightAtATime(), no_stop_, cut)->status;
   EXPECT_TRUE(status.ok()) << status;
@@ -183,13 +183,13 @@ class LessAtPoll : public StopToken {
 TEST_F(TrialMemoryTest, AStepInWhichMemoryEndsIsDoneAgainAsAWhole) {
   TrainerOptions options = EightAtATime();
   options.config.gradient_accumulation_steps = 2;
-  const std::unique_ptr<Trained> whole = Run(0, options);
+  const std::unique_ptr<MeasuredRun> whole = Run(0, options);
   const int64_t room = whole->peak - whole->used;
   // Before each micro-batch of the first epoch in turn: the second of a step, too.
   for (int64_t poll = 1; poll <= 3; ++poll) {
     SCOPED_TRACE(poll);
     LessAtPoll stop(poll, room / 3);
-    const std::unique_ptr<Trained> trained = Run(0, options, stop);
+    const std::unique_ptr<MeasuredRun> trained = Run(0, options, stop);
     ASSERT_TRUE(trained->status.ok()) << trained->status;
     EXPECT_FALSE(trained->micro_batches.empty());
     ExpectSameSteps(trained->sink, whole->sink);
@@ -204,7 +204,7 @@ TEST_F(TrialMemoryTest, AHalvedRunThatIsKilledHasTheSameBits) {
   options.config.early_stopping.patience = 0;
   options.fingerprint = "a run";
   const int64_t room = Room() * 4 / 10;
-  const std::unique_ptr<Trained> whole = Run(room, options);
+  const std::unique_ptr<MeasuredRun> whole = Run(room, options);
   ASSERT_TRUE(whole->status.ok()) << whole->status;
   ASSERT_EQ(whole->micro_batches.size(), 1u);
   for (int64_t poll = 1;; ++poll) {
@@ -212,7 +212,7 @@ TEST_F(TrialMemoryTest, AHalvedRunThatIsKilledHasTheSameBits) {
     options.checkpoint_directory = FreshDirectory("halved");
     options.resume_from.clear();
     StopAtPoll stop(poll);
-    const std::unique_ptr<Trained> first = Run(room, options, stop);
+    const std::unique_ptr<MeasuredRun> first = Run(room, options, stop);
     if (first->status.ok()) {
       EXPECT_GT(poll, 8);
       break;
@@ -223,7 +223,7 @@ TEST_F(TrialMemoryTest, AHalvedRunThatIsKilledHasTheSameBits) {
       options.resume_from = JoinPath(options.checkpoint_directory, std::to_string(newest));
       EXPECT_EQ(first->sink.checkpoints.back().execution.batch_size, whole->micro_batches[0].first);
     }
-    const std::unique_ptr<Trained> second =
+    const std::unique_ptr<MeasuredRun> second =
         Run(room, options, no_stop_, UnequalRows(), newest > 0 ? 99 : 1);
     ASSERT_TRUE(second->status.ok()) << second->status;
     EXPECT_EQ(second->hash, whole->hash);
@@ -241,7 +241,7 @@ TEST_F(TrialMemoryTest, WhoResumesWhereThereIsMoreMemoryKeepsTheCuts) {
   options.config.residual_dropout = 0.1;
   options.config.checkpoint_every_steps = 2;
   options.checkpoint_directory = FreshDirectory("more");
-  const std::unique_ptr<Trained> whole = Run(Room() * 4 / 10, options);
+  const std::unique_ptr<MeasuredRun> whole = Run(Room() * 4 / 10, options);
   ASSERT_TRUE(whole->status.ok()) << whole->status;
   options.checkpoint_directory = FreshDirectory("killed");
   PauseAtPoll stop(9);
@@ -255,7 +255,7 @@ TEST_F(TrialMemoryTest, AHalvingUnderWayIsSavedAtOnce) {
   TrainerOptions options = EightAtATime();
   options.checkpoint_directory = FreshDirectory("under_way");
   LessAtPoll stop(3, Room() / 3);  // Before the third micro-batch, which is the third step.
-  const std::unique_ptr<Trained> trained = Run(0, options, stop);
+  const std::unique_ptr<MeasuredRun> trained = Run(0, options, stop);
   ASSERT_TRUE(trained->status.ok()) << trained->status;
   ASSERT_FALSE(trained->sink.checkpoints.empty());
   EXPECT_EQ(trained->sink.checkpoints[0].step, 2);
