@@ -31,6 +31,21 @@ class OutboxTest : public ::testing::Test {
     event.mutable_metrics()->set_step(step);
     return event;
   }
+  // The checkpoint of a step with files of these names, which lie below its directory.
+  engine::v1::CheckpointWritten Write(int64_t step, const std::vector<std::string>& names) {
+    EXPECT_TRUE(CreateDirectories(DirectoryOf(step)).ok());
+    engine::v1::CheckpointWritten written;
+    written.set_step(step);
+    for (const std::string& name : names) {
+      EXPECT_TRUE(WriteFileAtomically(JoinPath(DirectoryOf(step), name), name).ok());
+      v1::Artifact& file = *written.add_files();
+      file.set_path(name);
+      file.set_sha256(Sha256Hex(name));
+      file.set_size_bytes(static_cast<int64_t>(name.size()));
+    }
+    return written;
+  }
+  std::string DirectoryOf(int64_t step) const { return directory_.Path(absl::StrCat(step)); }
 
   const TempDir directory_;
   FakeServer server_{directory_.Path("server.sock")};
@@ -58,18 +73,12 @@ TEST_F(OutboxTest, ProgressGoesWithTheEvents) {
 }
 
 TEST_F(OutboxTest, ACheckpointIsCommittedAfterTheEventsBeforeItAndBeforeThoseAfter) {
-  ASSERT_TRUE(WriteFileAtomically(directory_.Path("state.safetensors"), "state").ok());
-  engine::v1::CheckpointWritten checkpoint;
-  checkpoint.set_step(2);
+  engine::v1::CheckpointWritten checkpoint = Write(2, {"state"});
   checkpoint.mutable_execution()->set_device("cpu");
-  v1::Artifact& file = *checkpoint.add_files();
-  file.set_path("state.safetensors");
-  file.set_sha256(Sha256Hex("state"));
-  file.set_size_bytes(5);
   Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
   outbox.AddEvent(Metrics(1));
   outbox.AddEvent(Metrics(2));
-  outbox.AddCheckpoint(DirectoryOf(directory_.Path("state.safetensors")), checkpoint);
+  outbox.AddCheckpoint(DirectoryOf(2), checkpoint);
   outbox.AddEvent(Metrics(3));
   EXPECT_EQ(outbox.Drain().value(), 2);
   EXPECT_THAT(server_.History("a"),
@@ -147,37 +156,19 @@ TEST_F(OutboxTest, WhatWasStoppedIsNotRefused) {
 TEST_F(OutboxTest, AnUploadThatBeganEndsThoughTheEngineRemovesTheCheckpoint) {
   server_.HoldTransfers();
   Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
-  ASSERT_TRUE(CreateDirectories(directory_.Path("5")).ok());
-  engine::v1::CheckpointWritten written;
-  written.set_step(5);
-  for (const char* name : {"first", "second"}) {
-    ASSERT_TRUE(WriteFileAtomically(directory_.Path(absl::StrCat("5/", name)), name).ok());
-    v1::Artifact& file = *written.add_files();
-    file.set_path(name);
-    file.set_sha256(Sha256Hex(name));
-    file.set_size_bytes(static_cast<int64_t>(std::string(name).size()));
-  }
-  outbox.AddCheckpoint(directory_.Path("5"), written);
+  outbox.AddCheckpoint(DirectoryOf(5), Write(5, {"first", "second"}));
   server_.WaitUntilHeld();
-  ASSERT_TRUE(RemoveTree(directory_.Path("5")).ok());
+  ASSERT_TRUE(RemoveTree(DirectoryOf(5)).ok());
   server_.ReleaseTransfers();
   EXPECT_TRUE(outbox.Drain().ok());
   EXPECT_EQ(server_.History("a"), std::vector<std::string>{"checkpoint 5"});
-  EXPECT_FALSE(DirectoryExists(directory_.Path("5.upload")));
+  EXPECT_FALSE(DirectoryExists(DirectoryOf(5) + ".upload"));
 }
 
 TEST_F(OutboxTest, ACheckpointWaitsForRoomOnTheServersDiskAndSaysSoOnce) {
   server_.RefuseUploads(3);
   Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
-  ASSERT_TRUE(CreateDirectories(directory_.Path("5")).ok());
-  ASSERT_TRUE(WriteFileAtomically(directory_.Path("5/state"), "state").ok());
-  engine::v1::CheckpointWritten written;
-  written.set_step(5);
-  v1::Artifact& file = *written.add_files();
-  file.set_path("state");
-  file.set_sha256(Sha256Hex("state"));
-  file.set_size_bytes(5);
-  outbox.AddCheckpoint(directory_.Path("5"), written);
+  outbox.AddCheckpoint(DirectoryOf(5), Write(5, {"state"}));
   EXPECT_EQ(outbox.Drain().value(), 1) << "batches";
   const v1::Warning warning = server_.LastReport("a").events(0).warning();
   EXPECT_EQ(warning.code(), "DISK_FULL");
@@ -190,15 +181,7 @@ TEST_F(OutboxTest, ACheckpointWaitsForRoomOnTheServersDiskAndSaysSoOnce) {
 TEST_F(OutboxTest, ACheckpointThatNobodyWaitsForAnyMoreIsLeftOut) {
   server_.HoldTransfers();
   Outbox outbox(link_, "jobs/a", 1, {stop_, checkpoints_}, [](const absl::Status&) {});
-  ASSERT_TRUE(CreateDirectories(directory_.Path("5")).ok());
-  ASSERT_TRUE(WriteFileAtomically(directory_.Path("5/state"), "state").ok());
-  engine::v1::CheckpointWritten written;
-  written.set_step(5);
-  v1::Artifact& file = *written.add_files();
-  file.set_path("state");
-  file.set_sha256(Sha256Hex("state"));
-  file.set_size_bytes(5);
-  outbox.AddCheckpoint(directory_.Path("5"), written);
+  outbox.AddCheckpoint(DirectoryOf(5), Write(5, {"state"}));
   outbox.AddEvent(Metrics(6));
   server_.WaitUntilHeld();
   checkpoints_.Stop();
