@@ -23,24 +23,30 @@ absl::StatusOr<std::vector<FileToSend>> HashFolder(const std::string& directory,
   return files;
 }
 
-// Sends a folder with its metadata first; on a broken stream the server's status says more than
-// ours.
-template <typename Request>
-UploadEnd SendWithMetadata(grpc::ClientWriter<Request>& stream, const Request& metadata,
-                           const std::vector<FileToSend>& files,
-                           const std::function<void(int64_t bytes)>& on_sent) {
-  UploadEnd end;
-  if (stream.Write(metadata)) {
-    Request message;
-    end.read = SendFiles(files, [&](const v1::FileChunk& chunk) {
-      *message.mutable_chunk() = chunk;
-      on_sent(static_cast<int64_t>(chunk.data().size()));
-      return stream.Write(message);
-    });
-  }
-  stream.WritesDone();
-  end.call = EndOf(stream.Finish());
-  return end;
+// Uploads a folder on streams that `open` opens, each with the metadata first; on a broken one the
+// server's status says more than ours.
+template <typename Request, typename Open>
+absl::Status UploadFolder(v1::UploadService::Stub& uploads, const UploadPatience& patience,
+                          const Request& metadata, const std::vector<FileToSend>& folder,
+                          const UploadObserver& observer, const Open& open) {
+  const auto try_once = [&](const std::vector<FileToSend>& files, const auto& on_sent) {
+    grpc::ClientContext context;
+    context.set_deadline(DeadlineAfter(kTransferTimeout));
+    const auto stream = open(&context);
+    UploadEnd end;
+    if (stream->Write(metadata)) {
+      Request message;
+      end.read = SendFiles(files, [&](const v1::FileChunk& chunk) {
+        *message.mutable_chunk() = chunk;
+        on_sent(static_cast<int64_t>(chunk.data().size()));
+        return stream->Write(message);
+      });
+    }
+    stream->WritesDone();
+    end.call = EndOf(stream->Finish());
+    return end;
+  };
+  return Upload(uploads, patience, folder, observer, try_once);
 }
 
 bool BelongsToModel(const std::string& name) {
@@ -100,13 +106,10 @@ absl::StatusOr<v1::Adapter> ApiClient::ImportAdapter(const std::string& name,
   metadata.mutable_metadata()->set_name(name);
   metadata.mutable_metadata()->set_base_model(base_model);
   v1::Adapter adapter;
-  const auto try_once = [&](const std::vector<FileToSend>& files, const auto& on_sent) {
-    grpc::ClientContext context;
-    context.set_deadline(DeadlineAfter(kTransferTimeout));
-    const auto stream = adapters_->ImportAdapter(&context, &adapter);
-    return SendWithMetadata(*stream, metadata, files, on_sent);
+  const auto open = [&](grpc::ClientContext* context) {
+    return adapters_->ImportAdapter(context, &adapter);
   };
-  RETURN_IF_ERROR(Upload(*uploads_, upload_patience(), folder, observer, try_once));
+  RETURN_IF_ERROR(UploadFolder(*uploads_, upload_patience(), metadata, folder, observer, open));
   return adapter;
 }
 
@@ -125,13 +128,10 @@ absl::StatusOr<v1::Model> ApiClient::ImportModel(const std::string& name,
   v1::ImportModelRequest metadata;
   metadata.mutable_metadata()->set_name(name);
   v1::Model model;
-  const auto try_once = [&](const std::vector<FileToSend>& files, const auto& on_sent) {
-    grpc::ClientContext context;
-    context.set_deadline(DeadlineAfter(kTransferTimeout));
-    const auto stream = models_->ImportModel(&context, &model);
-    return SendWithMetadata(*stream, metadata, files, on_sent);
+  const auto open = [&](grpc::ClientContext* context) {
+    return models_->ImportModel(context, &model);
   };
-  RETURN_IF_ERROR(Upload(*uploads_, upload_patience(), folder, observer, try_once));
+  RETURN_IF_ERROR(UploadFolder(*uploads_, upload_patience(), metadata, folder, observer, open));
   return model;
 }
 
