@@ -19,6 +19,7 @@ import urllib.request
 
 import pytest
 
+from messages import load_messages
 from micro_model import write_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -236,3 +237,15 @@ def micro():
     yield graft
     graft.stop()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory):
+    """Makes messages of graft.v1 by their names, as far as job.proto needs them."""
+    return load_messages(tmp_path_factory.mktemp("users"))
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory):
+    """The same of graft.worker.v1."""
+    return load_messages(tmp_path_factory.mktemp("workers"), "graft/worker/v1/worker.proto")

@@ -1,26 +1,10 @@
 """A server of graft.v1.JobService that says what a test tells it to say, when it does."""
 
 import concurrent.futures
-import pathlib
 import queue
-import subprocess
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
-
-from conftest import ROOT
-
-
-def load_messages(directory, proto="graft/v1/job.proto"):
-    """The classes of the package of a .proto file, made from it: needs no generated code that fits this protobuf."""
-    path = directory / "graft.descriptors"
-    subprocess.run(["protoc", f"-I{ROOT / 'proto'}", "--include_imports", f"--descriptor_set_out={path}", str(ROOT / "proto" / proto)], check=True)
-    files = descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
-    pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
-        pool.Add(file)
-    package = str(pathlib.PurePath(proto).parent).replace("/", ".")
-    return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+from google.protobuf import json_format
 
 
 class FakeJobs:

@@ -10,7 +10,6 @@ import grpc
 import pytest
 
 from conftest import load, samples
-from fake_jobs import load_messages
 
 CALLERS = 8
 # Requests a second that were answered, over the whole time: with fewer the long run would not show that kills meet requests.
@@ -107,13 +106,12 @@ def histories(address, messages, jobs):
 
 
 @pytest.mark.parametrize("kills, least_rate", [(5, 0), pytest.param(200, LEAST_RATE, marks=pytest.mark.full)])
-def test_what_was_accepted_is_there_once(graft, kills, least_rate, tmp_path):
-    messages = load_messages(tmp_path)
-    state = lambda number: messages("Job").DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number[number].name.removeprefix("JOB_STATE_")
+def test_what_was_accepted_is_there_once(graft, kills, least_rate, users):
+    state = lambda number: users("Job").DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number[number].name.removeprefix("JOB_STATE_")
     graft.start(workers=0)
     load(graft)
     over = threading.Event()
-    callers = [Caller(number, graft.address, messages, over) for number in range(CALLERS)]
+    callers = [Caller(number, graft.address, users, over) for number in range(CALLERS)]
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
     begin = time.monotonic()
@@ -136,13 +134,13 @@ def test_what_was_accepted_is_there_once(graft, kills, least_rate, tmp_path):
 
     graft.kill_server()
     graft.start(workers=0)
-    stored = all_jobs(graft.address, messages)
+    stored = all_jobs(graft.address, users)
     by_name = collections.Counter(job.display_name for job in stored)
     assert by_name == collections.Counter(accepted.keys()), "lost or there twice"
     lists = {job.display_name: job for job in stored}
     for name, job in accepted.items():
         assert (lists[name].name, lists[name].state) == (job.name, job.state), "not what was answered last"
-    for job, states in zip(stored, histories(graft.address, messages, stored)):
+    for job, states in zip(stored, histories(graft.address, users, stored)):
         before = None
         for each in map(state, states):
             assert each in AFTER.get(before, set()), (job.name, [state(number) for number in states])

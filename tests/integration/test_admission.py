@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from conftest import load, samples, wait_until
-from fake_jobs import load_messages
 from hostile import Connection
+from messages import load_messages
 
 # tidy: the deadline of each call of the others, which is what they were promised.
 PROMISED_SECONDS = 1
@@ -22,18 +22,8 @@ OPEN_UPLOADS = 'graft_rpc_streams{method="DatasetService.UploadDataset"}'
 
 
 @pytest.fixture(scope="module")
-def users(tmp_path_factory):
-    return load_messages(tmp_path_factory.mktemp("users"))
-
-
-@pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     return load_messages(tmp_path_factory.mktemp("datasets"), "graft/v1/dataset.proto")
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory):
-    return load_messages(tmp_path_factory.mktemp("workers"), "graft/worker/v1/worker.proto")
 
 
 @pytest.fixture

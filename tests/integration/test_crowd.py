@@ -15,7 +15,6 @@ import grpc
 import pytest
 
 from conftest import load, samples
-from fake_jobs import load_messages
 from hostile import Connection
 
 JOBS, WORKERS = "/graft.v1.JobService", "/graft.worker.v1.WorkerService"
@@ -36,16 +35,6 @@ while True:
     print(time.monotonic() - began, flush=True)
     time.sleep(0.01)  # tidy: between two looks
 """
-
-
-@pytest.fixture(scope="module")
-def users(tmp_path_factory):
-    return load_messages(tmp_path_factory.mktemp("users"))
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory):
-    return load_messages(tmp_path_factory.mktemp("workers"), "graft/worker/v1/worker.proto")
 
 
 def share(times, part):

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from conftest import BUILD, write_rows
-from fake_jobs import FakeJobs, load_messages
+from fake_jobs import FakeJobs
 from terminal import Terminal
 
 GRAFT = BUILD / "bin/graft"
@@ -22,14 +22,9 @@ LINES = {
 }
 
 
-@pytest.fixture(scope="module")
-def messages(tmp_path_factory):
-    return load_messages(tmp_path_factory.mktemp("protos"))
-
-
 @pytest.fixture
-def jobs(messages):
-    fake = FakeJobs(messages)
+def jobs(users):
+    fake = FakeJobs(users)
     yield fake
     fake.stop()
 
