@@ -99,12 +99,18 @@ def test_a_paused_job_frees_its_worker_and_waits_through_a_restart(loaded):
     loaded.wait_for(name, "CANCELLED")
 
 
-def test_a_checkpoint_that_is_asked_for_comes_and_a_cancelled_job_goes_on_from_it_as_a_retry(loaded):
+def undisturbed_and_running(graft, output_name):
+    """A job that was left alone, and the same once more in its middle, without a checkpoint."""
     flags = [*QUICK, "--max-steps", "300", "--eval-every-steps", "300"]
-    undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")
-    loaded.wait_for(undisturbed)
-    name = loaded.submit(*flags, "--output-name", "retried")
-    wait_until(lambda: step_of(loaded, name) > 5, "some steps")
+    undisturbed = graft.submit(*flags, "--output-name", "undisturbed")
+    graft.wait_for(undisturbed)
+    name = graft.submit(*flags, "--output-name", output_name)
+    wait_until(lambda: step_of(graft, name) > 5, "some steps")
+    return undisturbed, name
+
+
+def test_a_checkpoint_that_is_asked_for_comes_and_a_cancelled_job_goes_on_from_it_as_a_retry(loaded):
+    undisturbed, name = undisturbed_and_running(loaded, "retried")
     assert "saves its state" in loaded.cli("checkpoint", name).stdout
     wait_until(lambda: checkpoints(events_so_far(loaded, name)), "the checkpoint")
     saved = checkpoints(events_so_far(loaded, name))[-1]
@@ -122,11 +128,7 @@ def test_a_checkpoint_that_is_asked_for_comes_and_a_cancelled_job_goes_on_from_i
 
 
 def test_a_cancel_that_saves_leaves_a_retry_nothing_to_do_again(loaded):
-    flags = [*QUICK, "--max-steps", "300", "--eval-every-steps", "300"]
-    undisturbed = loaded.submit(*flags, "--output-name", "undisturbed")
-    loaded.wait_for(undisturbed)
-    name = loaded.submit(*flags, "--output-name", "retried")
-    wait_until(lambda: step_of(loaded, name) > 5, "some steps")
+    undisturbed, name = undisturbed_and_running(loaded, "retried")
     assert "saves first" in loaded.cli("cancel", name, "--save").stdout
     cancelled = loaded.wait_for(name, "CANCELLED")
     events = events_so_far(loaded, name)
