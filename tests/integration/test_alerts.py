@@ -20,7 +20,7 @@ import urllib.request
 
 import pytest
 
-from conftest import ROOT, free_port, load, wait_until
+from conftest import ROOT, free_port, load, samples, wait_until
 
 FACTOR = 60
 LOOKBACK_SECONDS = 300  # Prometheus' default: a series that nobody has seen for so long is gone.
@@ -309,6 +309,25 @@ def test_disk_nearly_full(graft, watch):
     wait_until(lambda: not prometheus.query(f'ALERTS{{directory="{artifacts}"}}'), "GraftDiskNearlyFull to end")
     prometheus.check_life("GraftDiskNearlyFull", fault, repair)
     assert prometheus.fired() == {"GraftDiskNearlyFull"}
+
+
+@real
+def test_a_quota_that_is_nearly_used_is_told_until_it_is_raised(graft, watch):
+    graft.start(workers=0)
+    load(graft)
+    stored = samples(graft.http)["graft_stored_bytes"]
+    graft.stop()
+    fault = time.time()
+    prometheus = watch(restart(graft, workers=0, quota_gb=stored / 0.95 / 1e9))
+    alert = prometheus.wait_for("GraftQuotaNearlyUsed")
+    assert "nine tenths" in alert["annotations"]["summary"]
+    repair = time.time()
+    graft.stop()
+    restart(graft, workers=0, quota_gb=stored / 0.85 / 1e9)
+    prometheus.wait_for_end("GraftQuotaNearlyUsed")
+    prometheus.check_life("GraftQuotaNearlyUsed", fault, repair)
+    # A slow machine's restart takes what counts as minutes here.
+    assert prometheus.fired() - {"GraftServerDown"} == {"GraftQuotaNearlyUsed"}
 
 
 @real
