@@ -1,5 +1,7 @@
 // graft-server: takes jobs over gRPC, keeps them, and hands them to workers.
 
+#include <malloc.h>
+
 #include <csignal>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +16,10 @@
 namespace {
 
 constexpr int kUsageExitCode = 2;
+// Blocks of at least so many bytes, such as large messages, go back to the system when they are
+// freed. By itself malloc would, after the first of them, take them from its threads' heaps, which
+// then keep hundreds of MiB.
+constexpr int kMmapThresholdBytes = 2 << 20;
 
 int Explain(const absl::Status& status) {
   if (status.ok()) return 0;
@@ -24,6 +30,7 @@ int Explain(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  mallopt(M_MMAP_THRESHOLD, kMmapThresholdBytes);
   graft::ServerFlags flags;
   CLI::App app{
       "Takes fine-tuning and evaluation jobs over gRPC and hands them to workers.\n\n"
