@@ -209,6 +209,10 @@ absl::StatusOr<v1::ListJobArtifactsResponse> ApiClient::ListJobArtifacts(const s
               Named<v1::ListJobArtifactsRequest>(name));
 }
 
+absl::StatusOr<v1::GetQueueResponse> ApiClient::GetQueue(const v1::GetQueueRequest& request) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::GetQueue, request);
+}
+
 absl::Status ApiClient::WatchJob(const std::string& name, int64_t after_sequence,
                                  const std::function<bool(const v1::WatchJobResponse&)>& on_message,
                                  const std::function<void(const absl::Status&)>& on_reconnect) {

@@ -71,6 +71,7 @@ class ApiClient {
   // As DownloadAdapter.
   absl::Status DownloadJobCheckpoint(const std::string& name, const std::string& directory);
   absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
+  absl::StatusOr<v1::GetQueueResponse> GetQueue(const v1::GetQueueRequest& request);
 
   // Calls on_message for every event after `after_sequence` and every heartbeat, until the job is
   // done or on_message returns false. A stream that breaks is opened again after the last event

@@ -16,6 +16,7 @@
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
 #include "client/cli/proto_fields.h"
+#include "client/cli/queue_text.h"
 #include "client/cli/settings.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
@@ -205,6 +206,17 @@ void ShowAttempts(CliContext& context, const v1::Job& job) {
   }
 }
 
+void PrintPlace(CliContext& context, const v1::Job& job) {
+  PrintField("queue", absl::StrCat("place ", job.queue_position()));
+  v1::GetQueueRequest request;
+  request.set_name(job.name());
+  // It may have left the queue since, and a server of an earlier build knows no more.
+  const absl::StatusOr<v1::GetQueueResponse> response = context.client->GetQueue(request);
+  if (!response.ok() || response->jobs().empty()) return;
+  PrintField("waits", response->jobs(0).waits());
+  PrintField("starts in", StartText(response->jobs(0)));
+}
+
 absl::Status RunShow(CliContext& context, const ShowOptions& options) {
   ASSIGN_OR_RETURN(const v1::Job job, context.client->GetJob(options.name));
   if (options.attempts) {
@@ -225,7 +237,7 @@ absl::Status RunShow(CliContext& context, const ShowOptions& options) {
   PrintSettings(context, job);
   PrintField("state", absl::StrCat(StateText(job.state()), job.state_reason().empty() ? "" : ": ",
                                    job.state_reason()));
-  if (job.queue_position() > 0) PrintField("queue", absl::StrCat("place ", job.queue_position()));
+  if (job.queue_position() > 0) PrintPlace(context, job);
   if (job.priority() != 0) PrintField("priority", absl::StrCat(job.priority()));
   PrintField("progress", ProgressText(job));
   if (job.worker_silent_seconds() >= kSilenceSeconds) {

@@ -76,10 +76,12 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   app.add_option("--timeout", context.timeout_seconds, "Seconds that a call may take")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  AddGrouped(app, run, "Jobs",
-             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddCheckpointsCommand,
-              AddLogsCommand, AddCompareCommand, AddWorkersCommand});
-  AddGrouped(app, run, kOneLineGroup, {AddLifeCommands, AddDeleteCommand});
+  AddGrouped(
+      app, run, "Jobs",
+      {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddCheckpointsCommand, AddLogsCommand});
+  AddGrouped(app, run, kWaitingGroup, {AddQueueCommand, AddWorkersCommand});
+  AddGrouped(app, run, kLifeGroup, {AddLifeCommands, AddDeleteCommand});
+  AddGrouped(app, run, kResultsGroup, {AddCompareCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
   AddGrouped(app, run, "Checks", {AddVerifyCommand, AddRougeCommand});

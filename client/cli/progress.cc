@@ -171,6 +171,11 @@ std::string ProgressView::Add(const v1::WatchJobResponse::Heartbeat& heartbeat,
   const double eta = heartbeat.eta_seconds();
   end_ = eta > 0 ? now + absl::Seconds(eta) : absl::ZeroDuration();
   last_news_ = now - absl::Seconds(heartbeat.worker_silent_seconds());
+  waits_ = heartbeat.waits();
+  start_ = heartbeat.has_expected_start_seconds()
+               ? now + absl::Seconds(heartbeat.expected_start_seconds())
+               : absl::ZeroDuration();
+  if (options_.plain && state_ == v1::JOB_STATE_QUEUED) return WaitsLine();
   if (!options_.plain || !Active()) return "";
   if (const std::string silence = SilenceText(now); !silence.empty()) {
     return std::exchange(silence_told_, true) ? "" : LineOf(silence);
@@ -181,12 +186,23 @@ std::string ProgressView::Add(const v1::WatchJobResponse::Heartbeat& heartbeat,
   return LineOf(Join(Parts(now), kUnlimited));
 }
 
+// Numbers come down all the time: they are no news.
+std::string ProgressView::WaitsLine() {
+  std::string without_numbers = waits_;
+  std::erase_if(without_numbers, absl::ascii_isdigit);
+  if (without_numbers.empty() || without_numbers == told_waits_) return "";
+  told_waits_ = without_numbers;
+  return LineOf(absl::StrCat("waits: ", waits_));
+}
+
 std::string ProgressView::AddStateChange(const v1::StateChange& change) {
   state_ = change.to();
   stage_ = v1::JOB_STAGE_UNSPECIFIED;
   announced_ = false;
   steps_done_ = steps_total_ = rows_done_ = rows_total_ = 0;
-  end_ = absl::ZeroDuration();
+  end_ = start_ = absl::ZeroDuration();
+  waits_.clear();
+  told_waits_.clear();
   last_news_ = absl::InfiniteDuration();
   std::string text = StateText(change.to());
   if (!change.reason().empty()) absl::StrAppend(&text, " (", change.reason(), ")");
@@ -285,6 +301,11 @@ std::string ProgressView::SilenceText(absl::Duration now) const {
   return absl::StrCat("no news for ", absl::ToInt64Seconds(silent), " s");
 }
 
+std::string ProgressView::StartText(absl::Duration now) const {
+  if (start_ <= now) return "";
+  return absl::StrCat("starts in ", FormatSeconds(absl::ToDoubleSeconds(start_ - now)));
+}
+
 std::vector<std::string> ProgressView::Parts(absl::Duration now) const {
   std::vector<std::string> parts;
   const bool evaluates = stage_ == v1::JOB_STAGE_EVALUATING;
@@ -305,6 +326,10 @@ std::vector<std::string> ProgressView::Parts(absl::Duration now) const {
   const std::string time = silence.empty() ? EtaText(now) : silence;
   if (!time.empty()) parts.push_back(time);
   if (!last.empty()) parts.push_back(last);
+  if (state_ == v1::JOB_STATE_QUEUED) {
+    if (const std::string start = StartText(now); !start.empty()) parts.push_back(start);
+    if (!waits_.empty()) parts.push_back(waits_);
+  }
   return parts;
 }
 
@@ -332,6 +357,7 @@ std::string ProgressView::Line(size_t columns, absl::Duration now) const {
       state_ == v1::JOB_STATE_RUNNING && stage_ == v1::JOB_STAGE_TRAINING && loss == loss;
   if (trains && steps_total_ > 0) parts.back() = absl::StrFormat("loss %#.4g", loss);
   if (!options_.prefix.empty()) parts[0] = absl::StrCat(options_.prefix, "  ", parts[0]);
+  if (state_ == v1::JOB_STATE_QUEUED) return OneLine(Join(parts, kUnlimited), columns);
   return trains ? TrainingLine(parts, columns, now) : Join(parts, columns);
 }
 

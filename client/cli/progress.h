@@ -49,6 +49,7 @@ class ProgressView {
   //   17/150 11%  ETA 3m30s  loss 3.119 ▃▆▃▅  444 tok/s
   //   100/150 66%  ETA 1m10s  evaluating 12/40 30%
   //   17/150 11%  no news for 40 s  loss 3.119
+  //   queued, place 3  starts in 4m10s  the only worker that can do it is busy; 2 jobs go first
   std::string Line(size_t columns, absl::Duration now) const;
 
  private:
@@ -62,6 +63,9 @@ class ProgressView {
   std::vector<std::string> Parts(absl::Duration now) const;
   std::string TrainingLine(const std::vector<std::string>& parts, size_t columns,
                            absl::Duration now) const;
+  // Why it waits, as a line that stays; empty: nothing new.
+  std::string WaitsLine();
+  std::string StartText(absl::Duration now) const;    // "starts in 4m10s"; empty when not known.
   std::string EtaText(absl::Duration now) const;      // "ETA 3m30s"; empty when not known.
   std::string SilenceText(absl::Duration now) const;  // "no news for 40 s"; empty: there is news.
   bool Active() const;
@@ -74,6 +78,9 @@ class ProgressView {
   bool announced_ = false;  // What this attempt trains or evaluates.
   bool trains_ = true;      // Not an evaluate job.
   int64_t queue_position_ = 0;
+  std::string waits_;       // While QUEUED: why.
+  std::string told_waits_;  // The last that stays on the screen, without numbers.
+  absl::Duration start_ = absl::ZeroDuration();  // When it should start; zero: not known.
   v1::Metrics metrics_;
   int64_t steps_done_ = 0, steps_total_ = 0;
   int64_t rows_done_ = 0, rows_total_ = 0;  // Of the evaluation that runs.

@@ -142,7 +142,7 @@ std::string CommandList(const CLI::App& app) {
   }
   std::string text;
   for (const std::string& group : groups) {
-    if (group == kOneLineGroup) {
+    if (group == kWaitingGroup || group == kLifeGroup || group == kResultsGroup) {
       absl::StrAppend(&text, group, ": ", absl::StrJoin(NamesIn(commands, group), ", "), "\n");
       continue;
     }

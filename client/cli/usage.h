@@ -18,8 +18,10 @@ std::vector<std::string> FoldFlags(const std::vector<std::string>& words);
 // was probably meant.
 CLI::Validator OneOf(const std::vector<std::string>& names);
 
-// The commands of this group take one line of the list together: it must fit a terminal.
-inline constexpr char kOneLineGroup[] = "A job's life";
+// The commands of each of these groups take one line of the list together: it must fit a terminal.
+inline constexpr char kWaitingGroup[] = "While it waits";
+inline constexpr char kLifeGroup[] = "A job's life";
+inline constexpr char kResultsGroup[] = "Its results";
 // The commands of `app`, by group, each with a few words.
 std::string CommandList(const CLI::App& app);
 

@@ -214,8 +214,9 @@ grpc::ServerWriteReactor<v1::WatchJobResponse>* JobService::WatchJob(
       {"JobService.WatchJob", "jobs.watch", request->name(), Lane::kShort, /*endless=*/true},
       [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
           -> absl::StatusOr<std::unique_ptr<MessageSource<v1::WatchJobResponse>>> {
-        return WatchSource::Open(context_.store, context_.ticker, context_.clock,
-                                 context_.options.watch_heartbeat, *request, std::move(waker));
+        return WatchSource::Open({context_.store, context_.ticker, context_.clock, context_.queue,
+                                  context_.options.watch_heartbeat},
+                                 *request, std::move(waker));
       });
 }
 

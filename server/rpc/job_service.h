@@ -63,6 +63,9 @@ class JobService final : public v1::JobService::CallbackService {
       grpc::CallbackServerContext* call, const v1::DownloadJobArtifactRequest* request) override;
   grpc::ServerWriteReactor<v1::JobLogChunk>* ReadJobLog(
       grpc::CallbackServerContext* call, const v1::ReadJobLogRequest* request) override;
+  grpc::ServerUnaryReactor* GetQueue(grpc::CallbackServerContext* call,
+                                     const v1::GetQueueRequest* request,
+                                     v1::GetQueueResponse* response) override;
 
  private:
   // Judges the data of a resolved spec; nothing: it must be read first, in Lane::kCheck.

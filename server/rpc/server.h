@@ -20,6 +20,7 @@
 #include "server/rpc/upload_service.h"
 #include "server/rpc/worker_list_service.h"
 #include "server/rpc/worker_service.h"
+#include "server/scheduler/queue_view.h"
 #include "server/scheduler/scheduler_loop.h"
 
 namespace graft {
@@ -95,6 +96,7 @@ class RpcServer {
   RpcRuntime worker_runtime_;
   Ticker ticker_;
   TokenizerCache tokenizers_;
+  QueueView queue_;
   DataChecks data_checks_;
   ServiceContext context_;
   JobService jobs_;

@@ -11,6 +11,7 @@
 #include "server/rpc/call.h"
 #include "server/rpc/server_telemetry.h"
 #include "server/rpc/watch.h"
+#include "server/scheduler/queue_view.h"
 #include "server/scheduler/scheduler.h"
 #include "server/serving/generation_broker.h"
 #include "server/store/job_store.h"
@@ -37,6 +38,7 @@ struct ServiceContext {
   Clock& clock;
   JobStore& store;
   Scheduler& scheduler;
+  QueueView& queue;
   RpcRuntime& runtime;         // Of users' calls.
   RpcRuntime& worker_runtime;  // Of workers' calls.
   WorkerHub& hub;

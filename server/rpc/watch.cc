@@ -10,38 +10,31 @@
 
 namespace graft {
 
-WatchSource::WatchSource(JobStore& store, Ticker& ticker, Clock& clock,
-                         absl::Duration heartbeat_interval, std::string job, int64_t after,
+WatchSource::WatchSource(const WatchParts& parts, std::string job, int64_t after,
                          std::shared_ptr<StreamWaker> waker)
-    : store_(store),
-      ticker_(ticker),
-      clock_(clock),
-      heartbeat_interval_(heartbeat_interval),
+    : parts_(parts),
       job_(std::move(job)),
       waker_(std::move(waker)),
       after_(after),
-      last_sent_(clock.Boottime()) {}
+      last_sent_(parts.clock.Boottime()) {}
 
-WatchSource::~WatchSource() { ticker_.Remove(waker_); }
+WatchSource::~WatchSource() { parts_.ticker.Remove(waker_); }
 
-absl::StatusOr<std::unique_ptr<WatchSource>> WatchSource::Open(JobStore& store, Ticker& ticker,
-                                                               Clock& clock,
-                                                               absl::Duration heartbeat_interval,
+absl::StatusOr<std::unique_ptr<WatchSource>> WatchSource::Open(const WatchParts& parts,
                                                                const v1::WatchJobRequest& request,
                                                                std::shared_ptr<StreamWaker> waker) {
   ASSIGN_OR_RETURN(const std::string id, ParseJobId(request.name()));
   const int64_t after = request.after_sequence();
   if (after < 0) return FieldViolation("after_sequence", "must not be negative");
-  std::unique_ptr<WatchSource> source(new WatchSource(store, ticker, clock, heartbeat_interval,
-                                                      JobName(id), after, std::move(waker)));
+  std::unique_ptr<WatchSource> source(new WatchSource(parts, JobName(id), after, std::move(waker)));
   // Before the first read, so that nothing between the two is missed.
-  source->subscription_ = store.Subscribe(
+  source->subscription_ = parts.store.Subscribe(
       source->job_, [news = source->news_, waker = source->waker_](const JobChange& change) {
         if (change.deleted) news->deleted = true;
         news->fresh = true;
         waker->Wake();
       });
-  ASSIGN_OR_RETURN(const v1::Job job, store.GetJob(source->job_));
+  ASSIGN_OR_RETURN(const v1::Job job, parts.store.GetJob(source->job_));
   if (after > job.last_sequence()) {
     return absl::OutOfRangeError(absl::StrCat("after_sequence ", after,
                                               " is beyond the last event of ", job.name(), ", ",
@@ -49,7 +42,7 @@ absl::StatusOr<std::unique_ptr<WatchSource>> WatchSource::Open(JobStore& store, 
   }
   // The watcher has seen the end already.
   source->final_sent_ = job.done() && after == job.last_sequence();
-  ticker.Add(source->waker_);
+  parts.ticker.Add(source->waker_);
   return source;
 }
 
@@ -60,7 +53,7 @@ absl::StatusOr<SourceState> WatchSource::Next(v1::WatchJobResponse* response) {
   if (news_->fresh.exchange(false)) {
     changed_ = true;
     ASSIGN_OR_RETURN(std::vector<v1::JobEvent> events,
-                     store_.ReadEvents(job_, after_, kWatchPageEvents));
+                     parts_.store.ReadEvents(job_, after_, kWatchPageEvents));
     if (!events.empty()) {
       // There may be more behind this page.
       news_->fresh = true;
@@ -68,9 +61,9 @@ absl::StatusOr<SourceState> WatchSource::Next(v1::WatchJobResponse* response) {
       return SendEvent(response);
     }
   }
-  const absl::Duration now = clock_.Boottime();
+  const absl::Duration now = parts_.clock.Boottime();
   // The ticker wakes four times in an interval: one turn later might be too late.
-  const bool due = !caught_up_ || now - last_sent_ >= 0.75 * heartbeat_interval_;
+  const bool due = !caught_up_ || now - last_sent_ >= 0.75 * parts_.heartbeat_interval;
   const bool progressed = changed_ && now - last_heartbeat_ >= kWatchProgressInterval;
   if (!due && !progressed) return SourceState::kWait;
   caught_up_ = true;
@@ -94,12 +87,12 @@ SourceState WatchSource::SendEvent(v1::WatchJobResponse* response) {
   // Nothing follows the event of a final state.
   final_sent_ =
       response->event().has_state_change() && IsFinal(response->event().state_change().to());
-  last_sent_ = clock_.Boottime();
+  last_sent_ = parts_.clock.Boottime();
   return SourceState::kMessage;
 }
 
 absl::StatusOr<SourceState> WatchSource::SendHeartbeat(v1::WatchJobResponse* response) {
-  ASSIGN_OR_RETURN(const v1::Job job, store_.GetJob(job_));
+  ASSIGN_OR_RETURN(const v1::Job job, parts_.store.GetJob(job_));
   v1::WatchJobResponse::Heartbeat* heartbeat = response->mutable_heartbeat();
   heartbeat->set_head_sequence(job.last_sequence());
   heartbeat->set_queue_position(job.queue_position());
@@ -109,7 +102,14 @@ absl::StatusOr<SourceState> WatchSource::SendHeartbeat(v1::WatchJobResponse* res
   heartbeat->set_stage_total(job.stage_total());
   heartbeat->set_eta_seconds(job.eta_seconds());
   heartbeat->set_worker_silent_seconds(job.worker_silent_seconds());
-  last_sent_ = last_heartbeat_ = clock_.Boottime();
+  if (job.state() == v1::JOB_STATE_QUEUED) {
+    ASSIGN_OR_RETURN(const v1::QueueEntry entry, parts_.queue.Glance(job_));
+    heartbeat->set_waits(entry.waits());
+    if (entry.has_expected_start_seconds()) {
+      heartbeat->set_expected_start_seconds(entry.expected_start_seconds());
+    }
+  }
+  last_sent_ = last_heartbeat_ = parts_.clock.Boottime();
   return SourceState::kMessage;
 }
 

@@ -11,6 +11,7 @@
 #include "common/base/mutex.h"
 #include "graft/v1/job.pb.h"
 #include "server/rpc/ticker.h"
+#include "server/scheduler/queue_view.h"
 #include "server/store/job_store.h"
 
 namespace graft {
@@ -27,12 +28,17 @@ inline constexpr absl::Duration kWatchProgressInterval = absl::Seconds(1);
 //
 // It reads the log again and again instead of being handed events, so a slow watcher holds one page
 // and costs nobody else anything.
+struct WatchParts {
+  JobStore& store;
+  Ticker& ticker;
+  Clock& clock;
+  QueueView& queue;
+  absl::Duration heartbeat_interval;
+};
 class WatchSource : public MessageSource<v1::WatchJobResponse> {
  public:
   // NOT_FOUND; INVALID_ARGUMENT: after_sequence below 0; OUT_OF_RANGE: beyond the log's end.
-  static absl::StatusOr<std::unique_ptr<WatchSource>> Open(JobStore& store, Ticker& ticker,
-                                                           Clock& clock,
-                                                           absl::Duration heartbeat_interval,
+  static absl::StatusOr<std::unique_ptr<WatchSource>> Open(const WatchParts& parts,
                                                            const v1::WatchJobRequest& request,
                                                            std::shared_ptr<StreamWaker> waker);
   ~WatchSource() override;
@@ -46,18 +52,15 @@ class WatchSource : public MessageSource<v1::WatchJobResponse> {
     std::atomic<bool> deleted = false;
   };
 
-  WatchSource(JobStore& store, Ticker& ticker, Clock& clock, absl::Duration heartbeat_interval,
-              std::string job, int64_t after, std::shared_ptr<StreamWaker> waker);
+  WatchSource(const WatchParts& parts, std::string job, int64_t after,
+              std::shared_ptr<StreamWaker> waker);
   // Keeps what kWatchPageBytes allow; the rest is read again later.
   void KeepPage(std::vector<v1::JobEvent> events);
   // Sends the first event of the page.
   SourceState SendEvent(v1::WatchJobResponse* response);
   absl::StatusOr<SourceState> SendHeartbeat(v1::WatchJobResponse* response);
 
-  JobStore& store_;
-  Ticker& ticker_;
-  Clock& clock_;
-  const absl::Duration heartbeat_interval_;
+  const WatchParts parts_;
   const std::string job_;
   const std::shared_ptr<StreamWaker> waker_;
   const std::shared_ptr<News> news_ = std::make_shared<News>();

@@ -18,21 +18,38 @@ bool Contains(const std::vector<std::string>& all, const std::string& one) {
 
 }  // namespace
 
-bool CanServe(const std::optional<Abilities>& abilities, const JobNeeds& needs) {
+std::vector<std::string> Lacks(const std::optional<Abilities>& abilities, const JobNeeds& needs) {
+  std::vector<std::string> lacks;
   for (const absl::string_view method : absl::StrSplit(needs.methods, '+', absl::SkipEmpty())) {
-    if (!abilities.has_value() || !Contains(abilities->methods, std::string(method))) return false;
+    if (abilities.has_value() && Contains(abilities->methods, std::string(method))) continue;
+    lacks.push_back(absl::StrCat("method ", method));
   }
-  if (!abilities.has_value()) return true;
+  if (!abilities.has_value()) return lacks;
   if (!needs.precision.empty() && !abilities->precisions.empty() &&
       !Contains(abilities->precisions, needs.precision)) {
-    return false;
+    lacks.push_back(absl::StrCat("precision ", needs.precision, " (it has ",
+                                 absl::StrJoin(abilities->precisions, ", "), ")"));
   }
-  if (needs.device.empty() || abilities->devices.empty()) return true;
-  if (needs.device != kCpu) return Contains(abilities->devices, needs.device);
+  if (needs.device.empty() || abilities->devices.empty()) return lacks;
+  if (needs.device != kCpu) {
+    if (!Contains(abilities->devices, needs.device)) {
+      lacks.push_back(absl::StrCat("device ", needs.device, " (it has ",
+                                   absl::StrJoin(abilities->devices, ", "), ")"));
+    }
+    return lacks;
+  }
   const bool has_gpu = std::any_of(abilities->devices.begin(), abilities->devices.end(),
                                    [](const std::string& device) { return device != kCpu; });
-  return has_gpu || needs.cpu_capability.empty() ||
-         needs.cpu_capability == abilities->cpu_capability;
+  if (!has_gpu && !needs.cpu_capability.empty() &&
+      needs.cpu_capability != abilities->cpu_capability) {
+    lacks.push_back(absl::StrCat("instruction set ", needs.cpu_capability, " (it has ",
+                                 abilities->cpu_capability, ")"));
+  }
+  return lacks;
+}
+
+bool CanServe(const std::optional<Abilities>& abilities, const JobNeeds& needs) {
+  return Lacks(abilities, needs).empty();
 }
 
 std::string NeedsText(const JobNeeds& needs) {
@@ -188,6 +205,25 @@ bool Placement::IsSureToTake(const std::string& worker, const QueuedJob& queued,
 std::optional<Abilities> Placement::AbilitiesOf(const std::string& worker) const {
   const auto known = workers_.find(worker);
   return known == workers_.end() ? std::nullopt : known->second.abilities;
+}
+
+Placement::Standing Placement::StandingOf(const std::string& worker, absl::Duration now) const {
+  const auto known = workers_.find(worker);
+  if (known == workers_.end()) return {};
+  return {true, known->second.abilities, std::max(known->second.until - now, absl::ZeroDuration())};
+}
+
+std::set<std::pair<std::string, std::string>> Placement::HandedBack() const {
+  std::set<std::pair<std::string, std::string>> handed_back;
+  for (const auto& [name, job] : jobs_) {
+    for (const auto& [id, instance] : job.refused_by) {
+      const auto worker = workers_.find(id);
+      if (worker != workers_.end() && worker->second.instance == instance) {
+        handed_back.emplace(name, id);
+      }
+    }
+  }
+  return handed_back;
 }
 
 bool Placement::EndedEarlyAt(const WorkerRef& worker, const std::string& job) const {

@@ -29,6 +29,10 @@ struct Abilities {
   std::vector<std::string> methods;  // That it says it knows.
 };
 
+// What a worker with these abilities lacks for a job with these needs, each with what it has:
+// "device NVIDIA H200 (it has cpu)". As in CanServe.
+std::vector<std::string> Lacks(const std::optional<Abilities>& abilities, const JobNeeds& needs);
+
 // May a worker with these abilities take a job with these needs? One on a GPU takes jobs that began
 // on a CPU. Without abilities, or devices, it is taken to be able to do anything with the methods
 // that all know.
@@ -76,6 +80,16 @@ class Placement {
   bool IsSureToTake(const std::string& worker, const QueuedJob& job, absl::Duration now) const;
   // What it said that it can do; nothing: not known.
   std::optional<Abilities> AbilitiesOf(const std::string& worker) const;
+  // How a worker stands with the placement, whatever the job.
+  struct Standing {
+    bool asked = false;  // For a job: before, nothing is known of it.
+    std::optional<Abilities> abilities;
+    absl::Duration set_aside;  // For so long yet.
+  };
+  Standing StandingOf(const std::string& worker, absl::Duration now) const;
+  // Jobs and those workers, as they are now, that handed them back: they are not offered them
+  // again.
+  std::set<std::pair<std::string, std::string>> HandedBack() const;
   // Its last attempts, this job's among them, ended early: another job tells more of the worker.
   bool EndedEarlyAt(const WorkerRef& worker, const std::string& job) const;
   // Why nobody who is present takes a job with these needs; empty: somebody may.

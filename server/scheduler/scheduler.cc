@@ -110,6 +110,20 @@ std::string Scheduler::WhyItWaits(const JobNeeds& needs) const {
   return placement_.WhyNobody(needs, present, clock_.Boottime());
 }
 
+Workforce Scheduler::LookAtWorkforce() const {
+  std::vector<PresentWorker> present = Present();
+  std::sort(present.begin(), present.end(),
+            [](const PresentWorker& a, const PresentWorker& b) { return a.id < b.id; });
+  MutexLock lock(mutex_);
+  Workforce workforce;
+  for (PresentWorker& worker : present) {
+    Placement::Standing standing = placement_.StandingOf(worker.id, clock_.Boottime());
+    workforce.workers.push_back({std::move(worker), std::move(standing)});
+  }
+  workforce.handed_back = placement_.HandedBack();
+  return workforce;
+}
+
 std::set<std::string> Scheduler::SetAside() const {
   MutexLock lock(mutex_);
   return placement_.SetAside(clock_.Boottime());

@@ -40,6 +40,16 @@ struct Upkeep {
   absl::Duration next;
 };
 
+// The workers that are connected, as placement knows them at one moment.
+struct Workforce {
+  struct Worker {
+    PresentWorker present;
+    Placement::Standing standing;
+  };
+  std::vector<Worker> workers;                                // By id.
+  std::set<std::pair<std::string, std::string>> handed_back;  // Placement::HandedBack.
+};
+
 // A job makes way at most once in so long.
 inline constexpr absl::Duration kPreemptionInterval = absl::Minutes(10);
 
@@ -71,6 +81,8 @@ class Scheduler {
   // Why none of the workers that are connected takes a queued job with these needs; empty: one may,
   // or nobody is there at all.
   std::string WhyItWaits(const JobNeeds& needs) const;
+  // For those who tell people why a job waits.
+  Workforce LookAtWorkforce() const;
   // Ids of workers that were set aside and have made no progress since (Placement::SetAside).
   std::set<std::string> SetAside() const;
 

@@ -238,6 +238,10 @@ class JobStore : public StoreOperations {
   absl::StatusOr<std::vector<QueuedJob>> QueuedJobs(int limit) {
     return QueuedJobs(limit, nullptr);
   }
+  // All queued jobs in the same order, those in a back-off, too; from the queue's head or after a
+  // place, at most `limit`.
+  virtual absl::StatusOr<QueuePart> ReadQueue(const std::optional<QueuePlace>& after,
+                                              int limit) = 0;
   // Boottime at which the next queued job's back-off passes; InfiniteDuration when none waits for
   // it.
   virtual absl::Duration NextRetry() = 0;

@@ -103,7 +103,7 @@ absl::StatusOr<JobWithNeeds> DoGetJob(VerbContext& context, absl::string_view na
     const absl::Duration silent = context.Boottime() - (*end - context.options.lease_duration);
     job.set_worker_silent_seconds(std::max(0.0, absl::ToDoubleSeconds(silent)));
   }
-  return JobWithNeeds{std::move(job), row.needs};
+  return JobWithNeeds{std::move(job), row.needs, row.number};
 }
 
 absl::StatusOr<Page<v1::Job>> DoListJobs(VerbContext& context, const JobQuery& query) {

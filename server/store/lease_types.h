@@ -44,6 +44,7 @@ struct JobNeeds {
 struct JobWithNeeds {
   v1::Job job;
   JobNeeds needs;
+  int64_t number = 0;  // Order of submission.
 };
 using NeedsFilter = std::function<bool(const JobNeeds&)>;
 
@@ -56,6 +57,23 @@ struct QueuedJob {
   absl::Duration not_before;  // Boottime; zero: at once.
   int32_t attempt = 0;        // Attempts so far.
   JobNeeds needs;
+};
+
+// A place in the queue: behind a job of this priority and number.
+struct QueuePlace {
+  int32_t priority = 0;
+  int64_t number = 0;
+};
+// A queued job as people ask about it, whether it may run yet or not.
+struct WaitingJob {
+  QueuedJob queued;
+  v1::Job job;  // Without specs and attempts.
+};
+// Part of the queue.
+struct QueuePart {
+  int64_t before = 0;  // Jobs that stand before it.
+  int64_t total = 0;   // In the whole queue.
+  std::vector<WaitingJob> jobs;
 };
 
 // A claimed job: what the worker needs to run it.
@@ -90,6 +108,8 @@ struct HeldJobView {
   int32_t priority = 0;
   int64_t number = 0;  // Order of submission.
   std::string preempted_by;
+  double eta_seconds = 0;  // Job.eta_seconds, as of update_time.
+  absl::Time update_time;
 };
 
 struct LeaseRenewal {

@@ -59,6 +59,11 @@ absl::Status BeginAttempt(VerbContext& context, JobRow& row, const LeaseRow& lea
                     lease.attempt > 1 ? absl::StrCat(", attempt ", lease.attempt) : "", from)});
 }
 
+QueuedJob Queued(const JobRow& row, absl::Duration not_before) {
+  return {row.job.name(), row.version,       row.job.priority(), row.number,
+          not_before,     row.job.attempt(), row.needs};
+}
+
 absl::StatusOr<std::vector<QueuedJob>> QueuedWith(VerbContext& context,
                                                   const std::optional<JobNeeds>& needs, int limit) {
   const absl::Duration now = context.Boottime();
@@ -71,8 +76,7 @@ absl::StatusOr<std::vector<QueuedJob>> QueuedWith(VerbContext& context,
       const absl::Duration not_before = context.times.NotBefore(row.number);
       after = {row.job.priority(), row.number};
       if (not_before > now || jobs.size() == static_cast<size_t>(limit)) continue;
-      jobs.push_back({row.job.name(), row.version, row.job.priority(), row.number, not_before,
-                      row.job.attempt(), row.needs});
+      jobs.push_back(Queued(row, not_before));
     }
     if (rows.size() < static_cast<size_t>(page)) break;
   }
@@ -149,6 +153,26 @@ absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int li
   });
   jobs.resize(std::min(jobs.size(), static_cast<size_t>(limit)));
   return jobs;
+}
+
+absl::StatusOr<QueuePart> DoReadQueue(VerbContext& context, const std::optional<QueuePlace>& after,
+                                      int limit) {
+  QueuePart part;
+  std::optional<JobKey> key;
+  if (after) {
+    key = {after->priority, after->number};
+    // Whoever has that place itself stands before the part.
+    ASSIGN_OR_RETURN(part.before,
+                     context.tables.CountQueuedBefore({after->priority, after->number + 1}));
+  }
+  ASSIGN_OR_RETURN(part.total, context.tables.CountJobs(v1::JOB_STATE_QUEUED));
+  ASSIGN_OR_RETURN(std::vector<JobRow> rows, context.tables.ListQueue(std::nullopt, key, limit));
+  for (JobRow& row : rows) {
+    row.job.set_method(row.method);
+    QueuedJob queued = Queued(row, context.times.NotBefore(row.number));
+    part.jobs.push_back({std::move(queued), std::move(row.job)});
+  }
+  return part;
 }
 
 absl::Status DoForgiveFailures(VerbContext& context, absl::string_view job, int failures) {
@@ -271,7 +295,8 @@ absl::StatusOr<std::vector<HeldJobView>> DoHeldJobs(VerbContext& context) {
   for (const LeaseRow& lease : leases) {
     ASSIGN_OR_RETURN(const JobRow row, RequireJob(context, lease.job));
     jobs.push_back({row.job.name(), lease.worker.id, lease.lease_epoch, row.job.state(),
-                    row.job.priority(), row.number, row.job.preempted_by()});
+                    row.job.priority(), row.number, row.job.preempted_by(), row.job.eta_seconds(),
+                    FromTimestamp(row.job.update_time())});
   }
   return jobs;
 }

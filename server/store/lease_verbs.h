@@ -10,6 +10,8 @@ namespace graft {
 
 absl::StatusOr<std::vector<QueuedJob>> DoQueuedJobs(VerbContext& context, int limit,
                                                     const NeedsFilter& filter);
+absl::StatusOr<QueuePart> DoReadQueue(VerbContext& context, const std::optional<QueuePlace>& after,
+                                      int limit);
 absl::Status DoForgiveFailures(VerbContext& context, absl::string_view job, int failures);
 absl::StatusOr<Claim> DoClaimJob(VerbContext& context, const ClaimRequest& request);
 // Runs as a write, as it renews the lease; it writes no row.

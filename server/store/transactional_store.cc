@@ -130,6 +130,10 @@ class TransactionalStore : public JobStore {
     return Read<std::vector<QueuedJob>>(
         [&](VerbContext& context) { return DoQueuedJobs(context, limit, filter); });
   }
+  absl::StatusOr<QueuePart> ReadQueue(const std::optional<QueuePlace>& after, int limit) override {
+    return Read<QueuePart>(
+        [&](VerbContext& context) { return DoReadQueue(context, after, limit); });
+  }
   absl::Duration NextRetry() override { return times_.NextRetry(options_.clock->Boottime()); }
   absl::StatusOr<Claim> ClaimJob(const ClaimRequest& request) override {
     return Write<Claim>([&](VerbContext& context) { return DoClaimJob(context, request); });

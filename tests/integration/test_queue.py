@@ -1,5 +1,7 @@
 """Who runs when, and what cancel does."""
 
+import json
+
 from conftest import load, wait_until
 
 SHORT = ["--max-steps", "1", "--eval-every-steps", "1"]
@@ -43,3 +45,29 @@ def test_cancel_of_a_queued_job_is_immediate_and_of_a_running_one_soon(loaded):
     assert loaded.cli("watch", running, check=False).returncode == 1
     loaded.cli("delete", running)
     assert loaded.cli("show", running, check=False).returncode == 3
+
+
+def test_a_waiting_job_tells_why_and_when_it_should_start(graft):
+    graft.start(workers=0)
+    load(graft)
+    running = graft.submit("--max-steps", "5000", "--eval-every-steps", "5000", "--name", "long")
+    waiting = graft.submit(*SHORT)
+    listed = graft.cli("queue").stdout.splitlines()
+    assert listed[0].split() == ["PLACE", "JOB", "NAME", "METHOD", "PRIORITY", "STARTS", "IN", "WAITS"]
+    assert [line.split()[:2] for line in listed[1:]] == [["1", running], ["2", waiting]]
+    assert "no worker is connected" in listed[2]
+    assert "waits          no worker is connected" in graft.cli("show", waiting).stdout
+    graft.stop()
+    graft.start(workers=1)
+    wait_until(lambda: "expected_start_seconds" in json.loads(graft.cli("queue", waiting, "--json").stdout), "an expected start")
+    entry = json.loads(graft.cli("queue", waiting, "--json").stdout)
+    assert entry["reason"] == "WAIT_REASON_BUSY" and entry["runs_before"] == [running] and entry["expected_start_seconds"] > 0
+    shown = graft.cli("queue", waiting).stdout
+    assert "place          1 of 1" in shown and "the only worker that can do it is busy" in shown and "can do it" in shown.splitlines()[-1]
+    refused = graft.cli("queue", running, check=False)
+    assert refused.returncode == 1 and "is RUNNING: it waits in no queue" in refused.stderr
+    assert graft.cli("queue", "jobs/none", check=False).returncode == 3
+    for name in (waiting, running):
+        graft.cli("cancel", name)
+    graft.wait_for(running, "CANCELLED")
+    assert "no job waits" in graft.cli("queue").stderr

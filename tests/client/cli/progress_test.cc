@@ -198,6 +198,35 @@ TEST_F(ProgressTest, ASilentServerIsToldOfToo) {
   EXPECT_EQ(Line(), "queued, place 3  no news for 40 s");
 }
 
+TEST_F(ProgressTest, AQueuedJobTellsWhyItWaitsAndWhenItStarts) {
+  v1::WatchJobResponse::Heartbeat heartbeat;
+  heartbeat.set_state(v1::JOB_STATE_QUEUED);
+  heartbeat.set_queue_position(3);
+  heartbeat.set_waits("the only worker that can do it is busy; 2 jobs go first");
+  heartbeat.set_expected_start_seconds(70);
+  EXPECT_EQ(Add(heartbeat), "") << "the line that is redrawn says it";
+  EXPECT_EQ(Line(50), "queued, place 3  starts in 1m10s  the only worker…");
+  now_ += absl::Seconds(10);
+  EXPECT_THAT(Line(), HasSubstr("starts in 1m00s"));
+  now_ += absl::Seconds(65);
+  EXPECT_THAT(Line(), Not(HasSubstr("starts in")));
+  Add(State(v1::JOB_STATE_RUNNING));
+  EXPECT_EQ(Line(), "running");
+}
+
+TEST(PlainProgressTest, WhyAJobWaitsIsALineWheneverThereIsAnotherReason) {
+  ProgressView view({"jobs/k3f9", /*plain=*/true, /*utf8=*/true});
+  v1::WatchJobResponse::Heartbeat heartbeat;
+  heartbeat.set_state(v1::JOB_STATE_QUEUED);
+  heartbeat.set_waits("it is offered again in 9 s");
+  EXPECT_EQ(view.Add(heartbeat, absl::ZeroDuration()),
+            "jobs/k3f9: waits: it is offered again in 9 s\n");
+  heartbeat.set_waits("it is offered again in 8 s");
+  EXPECT_EQ(view.Add(heartbeat, absl::Seconds(1)), "") << "time goes by";
+  heartbeat.set_waits("no worker is connected");
+  EXPECT_EQ(view.Add(heartbeat, absl::Seconds(2)), "jobs/k3f9: waits: no worker is connected\n");
+}
+
 TEST_F(ProgressTest, WhatTrainsIsSaidOnceForAnAttempt) {
   const v1::JobEvent training = Stage(v1::JOB_STAGE_TRAINING, 10, 2000);
   Add(State(v1::JOB_STATE_RUNNING));

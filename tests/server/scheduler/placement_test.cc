@@ -39,6 +39,15 @@ TEST(CanServeTest, TheFirstCheckpointBindsToDeviceInstructionSetAndPrecision) {
   }
 }
 
+TEST(CanServeTest, WhatAWorkerLacksIsToldWithWhatItHas) {
+  EXPECT_THAT(Lacks(kOldCpu, {"NVIDIA H200", "", "bf16", "dora"}),
+              ElementsAre("method dora", "precision bf16 (it has fp32, fp64)",
+                          "device NVIDIA H200 (it has cpu)"));
+  EXPECT_THAT(Lacks(kNewCpu, {"cpu", "AVX2", "fp32"}),
+              ElementsAre("instruction set AVX2 (it has AVX512)"));
+  EXPECT_THAT(Lacks(kH200, {"cpu", "AVX2", "bf16"}), IsEmpty());
+}
+
 TEST(CanServeTest, AMethodIsForWorkersThatNameIt) {
   const JobNeeds dora = {"", "", "", "dora"}, both = {"", "", "fp32", "dora+later"};
   Abilities knows = kOldCpu;

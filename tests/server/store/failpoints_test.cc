@@ -35,18 +35,16 @@ struct Done {
 
 // Verbs that write nothing, and helpers over others.
 const std::set<std::string>& Readers() {
-  static const auto* const readers =
-      new std::set<std::string>{"CheckJob",       "FindInserted",     "GetJobWithNeeds",
-                                "ListJobs",       "ListCheckpoints",  "ListArtifacts",
-                                "ReadCheckpoint", "ReadEvents",       "WaitForEvents",
-                                "Subscribe",      "QueuedJobs",       "NextRetry",
-                                "ListLeases",     "HeldJobs",         "NextDeadline",
-                                "NextExpiry",     "GetDataset",       "ListDatasets",
-                                "GetModel",       "ListModels",       "GetAdapter",
-                                "ListAdapters",   "IsBlobReferenced", "ReleasedBlobs",
-                                "MarkedEnds",     "Counts",           "Id",
-                                "RunningTime",    "UnnamedBlobs",     "NamedBlobs",
-                                "NamersOf",       "FindDamage",       "CopyTo"};
+  static const auto* const readers = new std::set<std::string>{
+      "CheckJob",        "FindInserted",  "GetJobWithNeeds", "ListJobs",
+      "ListCheckpoints", "ListArtifacts", "ReadCheckpoint",  "ReadEvents",
+      "WaitForEvents",   "Subscribe",     "QueuedJobs",      "NextRetry",
+      "ReadQueue",       "ListLeases",    "HeldJobs",        "NextDeadline",
+      "NextExpiry",      "GetDataset",    "ListDatasets",    "GetModel",
+      "ListModels",      "GetAdapter",    "ListAdapters",    "IsBlobReferenced",
+      "ReleasedBlobs",   "MarkedEnds",    "Counts",          "Id",
+      "RunningTime",     "UnnamedBlobs",  "NamedBlobs",      "NamersOf",
+      "FindDamage",      "CopyTo"};
   return *readers;
 }
 

@@ -343,6 +343,33 @@ TEST_P(LeasesTest, AServerThatCannotGiveAJobOutTriesAgainForAWhile) {
   EXPECT_THAT(fixture_.Get("jobs/j1").error().message(), HasSubstr("too many open files"));
 }
 
+TEST_P(LeasesTest, TheWholeQueueIsReadInItsOrderThoseInABackOffToo) {
+  for (const int priority : {0, 5, 0, 5}) fixture_.Submit(priority);
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  ASSERT_OK(
+      store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0,
+                            StoreFixture::Failure(v1::FAILURE_CLASS_INFRASTRUCTURE, "no engine")));
+  const auto names = [](const QueuePart& part) {
+    std::vector<std::string> all;
+    for (const WaitingJob& job : part.jobs) all.push_back(job.queued.name);
+    return all;
+  };
+  const auto whole = store().ReadQueue(std::nullopt, 10);
+  ASSERT_OK(whole);
+  EXPECT_THAT(names(*whole), ElementsAre("jobs/j2", "jobs/j4", "jobs/j1", "jobs/j3"));
+  EXPECT_EQ(whole->total, 4);
+  EXPECT_EQ(whole->before, 0);
+  EXPECT_EQ(whole->jobs[0].queued.not_before - fixture_.clock().Boottime(), absl::Seconds(1));
+  EXPECT_EQ(whole->jobs[0].job.method(), "lora");
+  const QueuedJob& second = whole->jobs[1].queued;
+  const auto rest = store().ReadQueue(QueuePlace{second.priority, second.number}, 1);
+  ASSERT_OK(rest);
+  EXPECT_THAT(names(*rest), ElementsAre("jobs/j1"));
+  EXPECT_EQ(rest->before, 2);
+  EXPECT_EQ(rest->total, 4);
+}
+
 TEST_P(LeasesTest, ClaimsAskForWhatJobsNeed) {
   const auto names = [&](const NeedsFilter& filter, int limit = 10) {
     std::vector<std::string> all;

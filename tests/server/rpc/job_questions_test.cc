@@ -1,0 +1,74 @@
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/server/rpc/fake_worker.h"
+#include "tests/server/rpc/test_server.h"
+
+namespace graft {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class JobQuestionsTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<v1::GetQueueResponse> Queue(const std::string& name) {
+    v1::GetQueueRequest request;
+    request.set_name(name);
+    v1::GetQueueResponse response;
+    const auto context = CallContext();
+    const absl::Status status =
+        FromGrpcStatus(server_.jobs().GetQueue(context.get(), request, &response));
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  TestServer server_;
+};
+
+TEST_F(JobQuestionsTest, TheQueueTellsWhyAJobWaits) {
+  FakeWorker worker(server_, "w1");
+  worker.Connect();
+  const std::string running = server_.Create(LoraJob())->name();
+  const std::string waiting = server_.Create(LoraJob("next"))->name();
+  ASSERT_TRUE(worker.Lease("r1").ok());
+  const auto response = Queue(waiting);
+  ASSERT_TRUE(response.ok()) << response.status();
+  ASSERT_EQ(response->jobs_size(), 1);
+  EXPECT_EQ(response->jobs(0).display_name(), "next");
+  EXPECT_EQ(response->jobs(0).reason(), v1::WAIT_REASON_BUSY);
+  EXPECT_THAT(response->jobs(0).runs_before(), ElementsAre(running));
+  ASSERT_EQ(response->jobs(0).workers_size(), 1);
+  EXPECT_EQ(response->jobs(0).workers(0).worker(), "w1");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Queue(running).status()));
+  EXPECT_TRUE(absl::IsNotFound(Queue("jobs/none").status()));
+
+  v1::GetQueueRequest all;
+  all.set_page_size(-1);
+  v1::GetQueueResponse none;
+  const auto context = CallContext();
+  const absl::Status refused = FromGrpcStatus(server_.jobs().GetQueue(context.get(), all, &none));
+  EXPECT_TRUE(absl::IsInvalidArgument(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("page_size"));
+}
+
+TEST_F(JobQuestionsTest, AWatcherOfAQueuedJobHearsWhyItWaits) {
+  const std::string name = server_.Create(LoraJob())->name();
+  const auto context = CallContext();
+  v1::WatchJobRequest request;
+  request.set_name(name);
+  const auto reader = server_.jobs().WatchJob(context.get(), request);
+  v1::WatchJobResponse response;
+  while (reader->Read(&response) && !response.has_heartbeat()) {
+  }
+  EXPECT_EQ(response.heartbeat().queue_position(), 1);
+  EXPECT_EQ(response.heartbeat().waits(), "no worker is connected");
+  EXPECT_FALSE(response.heartbeat().has_expected_start_seconds());
+  context->TryCancel();
+  reader->Finish();
+}
+
+}  // namespace
+}  // namespace graft
