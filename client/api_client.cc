@@ -213,6 +213,11 @@ absl::StatusOr<v1::GetQueueResponse> ApiClient::GetQueue(const v1::GetQueueReque
   return Call(options_, *jobs_, &v1::JobService::Stub::GetQueue, request);
 }
 
+absl::StatusOr<v1::ReadMetricsResponse> ApiClient::ReadMetrics(
+    const v1::ReadMetricsRequest& request) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::ReadMetrics, request);
+}
+
 absl::Status ApiClient::WatchJob(const std::string& name, int64_t after_sequence,
                                  const std::function<bool(const v1::WatchJobResponse&)>& on_message,
                                  const std::function<void(const absl::Status&)>& on_reconnect) {

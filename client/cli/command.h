@@ -34,6 +34,7 @@ void AddDeleteCommand(CLI::App& app, RunCommand& run);
 void AddSubmitCommand(CLI::App& app, RunCommand& run);
 void AddEvalCommand(CLI::App& app, RunCommand& run);
 void AddCompareCommand(CLI::App& app, RunCommand& run);
+void AddPlotCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
 void AddQueueCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);

@@ -1,6 +1,5 @@
 #include "server/catalogue/event_files.h"
 
-#include <algorithm>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -8,65 +7,15 @@
 #include <string>
 #include <utility>
 
-#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/formats/metric_row.h"
 #include "common/formats/metrics_jsonl.h"
 #include "common/formats/tensorboard.h"
 #include "common/formats/trainer_state.h"
+#include "server/catalogue/logged_rows.h"
 
 namespace graft {
 namespace {
-
-template <typename Numbers>
-MetricRow RowOf(const v1::JobEvent& event, const Numbers& numbers) {
-  MetricRow row;
-  row.step = numbers.step();
-  row.epoch = numbers.epoch();
-  row.wall_time_seconds =
-      static_cast<double>(event.create_time().seconds()) + 1e-9 * event.create_time().nanos();
-  row.values.insert(numbers.values().begin(), numbers.values().end());
-  return row;
-}
-
-// Calls `visit` for the events of a job's log in order, up to the event `last`.
-absl::Status ForEachEvent(JobStore& store, absl::string_view job, int64_t last, const Gone& gone,
-                          const std::function<absl::Status(const v1::JobEvent&)>& visit) {
-  int64_t after = 0;
-  while (true) {
-    RETURN_IF_ERROR(CheckWanted(gone));
-    ASSIGN_OR_RETURN(const std::vector<v1::JobEvent> events,
-                     store.ReadEvents(job, after, kMaxEventsPerRead));
-    for (const v1::JobEvent& event : events) {
-      if (event.sequence() > last) return absl::OkStatus();
-      RETURN_IF_ERROR(visit(event));
-      after = event.sequence();
-    }
-    if (events.empty()) return absl::OkStatus();
-  }
-}
-
-// A place in the log at which the run went back to a step: what stands before it of later steps was
-// undone.
-struct Rollback {
-  int64_t event = 0;
-  int64_t step = 0;
-};
-
-bool IsUndone(const v1::JobEvent& event, int64_t step, const std::vector<Rollback>& rollbacks) {
-  return std::any_of(rollbacks.begin(), rollbacks.end(), [&](const Rollback& rollback) {
-    return event.sequence() < rollback.event && step > rollback.step;
-  });
-}
-
-// Calls `visit` for the metrics and evaluations that were not undone.
-absl::Status VisitRow(const v1::JobEvent& event, const std::vector<Rollback>& rollbacks,
-                      const std::function<absl::Status(const MetricRow&)>& visit) {
-  if (!event.has_metrics() && !event.has_evaluation()) return absl::OkStatus();
-  const MetricRow row =
-      event.has_metrics() ? RowOf(event, event.metrics()) : RowOf(event, event.evaluation());
-  return IsUndone(event, row.step, rollbacks) ? absl::OkStatus() : visit(row);
-}
 
 // What the files say before their rows, and what is told of them.
 struct LogHead {
@@ -97,9 +46,7 @@ absl::StatusOr<LogHead> ReadHead(JobStore& store, const v1::Job& job, int64_t be
   };
   const auto visit = [&](const v1::JobEvent& event) {
     head.last_event = event.sequence();
-    if (event.divergence().action() == v1::DIVERGENCE_ACTION_ROLLED_BACK) {
-      head.rollbacks.push_back({event.sequence(), event.divergence().rolled_back_to_step()});
-    }
+    NoteRollback(event, head.rollbacks);
     return VisitRow(event, rollbacks, visit_row);
   };
   const int64_t all = std::numeric_limits<int64_t>::max();

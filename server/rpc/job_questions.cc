@@ -2,6 +2,7 @@
 // asked for.
 
 #include "common/base/status_macros.h"
+#include "server/analysis/metric_curves.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/rpc/job_service.h"
 
@@ -15,6 +16,17 @@ grpc::ServerUnaryReactor* JobService::GetQueue(grpc::CallbackServerContext* call
       [=, this](const Caller&) -> absl::Status {
         RETURN_IF_ERROR(CheckPaging(request->page_size(), request->page_token()));
         ASSIGN_OR_RETURN(*response, context_.queue.Read(*request));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::ReadMetrics(grpc::CallbackServerContext* call,
+                                                  const v1::ReadMetricsRequest* request,
+                                                  v1::ReadMetricsResponse* response) {
+  return context_.runtime.Unary(
+      call, *request, {"JobService.ReadMetrics", "jobs.get", request->name(), Lane::kLong},
+      [=, this](const Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(*response, ReadMetricCurves(context_.store, *request, caller.gone));
         return absl::OkStatus();
       });
 }

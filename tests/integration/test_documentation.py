@@ -313,6 +313,7 @@ CHECKS = {
     "graft-server": serves,
     "graft-worker": works,
     "graft workers": says("DEVICE", "THREADS"),
+    "graft plot": says("train/loss", " steps"),
     "graft queue": lambda reader, command, output: "no job waits" in output or "STARTS IN" in output,
     "graft models add": listed("models", "add"),
     "graft models list": says("gpt2"),

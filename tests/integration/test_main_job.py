@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import xml.etree.ElementTree
 
 import pytest
 
@@ -145,3 +146,19 @@ def test_the_demo_takes_its_folder_from_where_it_is_called_and_removes_no_other(
 
 def test_the_bundled_model_is_what_the_demo_needs():
     assert (ASSETS / "model/model.safetensors").stat().st_size + sum(path.stat().st_size for path in (ASSETS / "data").iterdir()) < 5e6
+
+
+def test_curves_are_drawn_in_text_and_as_a_picture(loaded):
+    name = loaded.submit("--name", "a <curve>")
+    loaded.wait_for(name)
+    drawn = loaded.cli("plot", name).stdout
+    assert drawn.startswith("loss\n") and "a <curve>  train/loss" in drawn and "a <curve>  eval/loss" in drawn and "\033" not in drawn
+    [numbers] = loaded.json("plot", name, "--metric", "train/loss")
+    assert [int(point["step"]) for point in numbers["curves"][0]["points"]] == [1, 2, 3, 4, 5, 6]
+    picture = loaded.directory / "losses.svg"
+    loaded.cli("plot", name, "--output", picture)
+    texts = [element.text for element in xml.etree.ElementTree.parse(picture).getroot().iter("{http://www.w3.org/2000/svg}text")]
+    assert "a <curve>  train/loss" in texts and "steps" in texts
+    unknown = loaded.cli("plot", name, "--metric", "loss", check=False)
+    assert unknown.returncode == 3 and 'has no metric "loss"; it has: eval/loss, ' in unknown.stderr
+    assert loaded.cli("plot", name, "--output", loaded.directory / "losses.png", check=False).returncode == 2
