@@ -213,6 +213,11 @@ absl::StatusOr<v1::GetQueueResponse> ApiClient::GetQueue(const v1::GetQueueReque
   return Call(options_, *jobs_, &v1::JobService::Stub::GetQueue, request);
 }
 
+absl::StatusOr<v1::CompareJobsResponse> ApiClient::CompareJobs(
+    const v1::CompareJobsRequest& request) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::CompareJobs, request);
+}
+
 absl::StatusOr<v1::ReadMetricsResponse> ApiClient::ReadMetrics(
     const v1::ReadMetricsRequest& request) {
   return Call(options_, *jobs_, &v1::JobService::Stub::ReadMetrics, request);

@@ -1,150 +1,276 @@
 #include "client/cli/compare.h"
 
-#include <fstream>
+#include <cmath>
 #include <limits>
+#include <map>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "client/cli/compare_validation.h"
-#include "client/cli/output.h"
+#include "absl/strings/str_join.h"
 #include "common/base/byte_text.h"
-#include "common/base/json.h"
-#include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
 namespace graft {
 namespace {
 
-constexpr uint64_t kBootstrapSeed = 42;
+using Metrics = google::protobuf::Map<std::string, double>;
 
-double MetricOf(const v1::Job& job, const std::string& name) {
-  const auto found = job.result().metrics().find(name);
-  return found == job.result().metrics().end() ? std::numeric_limits<double>::quiet_NaN()
-                                               : found->second;
-}
+constexpr size_t kLabelColumns = 32;
+const char* const kRougeTypes[] = {"rouge1", "rouge2", "rougeL", "rougeLsum"};
 
-std::vector<std::string> Scores(const v1::Job& job, const std::string& prefix) {
-  std::vector<std::string> cells = {FormatNumber(MetricOf(job, prefix + "loss"), 4)};
-  for (const char* type : {"rouge1", "rouge2", "rougeL", "rougeLsum"}) {
-    cells.push_back(FormatNumber(MetricOf(job, prefix + type), 3));
-  }
-  const double low = MetricOf(job, prefix + "rougeLsum_low");
-  const double high = MetricOf(job, prefix + "rougeLsum_high");
-  cells.push_back(low == low ? absl::StrFormat("%.3f-%.3f", low, high) : "-");
-  return cells;
+double MetricOf(const Metrics& metrics, const std::string& name) {
+  const auto found = metrics.find(name);
+  return found == metrics.end() ? std::numeric_limits<double>::quiet_NaN() : found->second;
 }
 
 void AddRow(Table& table, const std::string& label, const std::string& trained,
-            std::vector<std::string> scores, const std::string& seconds, const std::string& size) {
-  std::vector<std::string> cells = {label, trained};
-  cells.insert(cells.end(), scores.begin(), scores.end());
+            const Metrics& metrics, const std::string& prefix, const std::string& seconds,
+            const std::string& size) {
+  std::vector<std::string> cells = {OneLine(label, kLabelColumns), trained,
+                                    FormatNumber(MetricOf(metrics, prefix + "loss"), 4)};
+  for (const char* type : kRougeTypes) {
+    cells.push_back(FormatNumber(MetricOf(metrics, prefix + type), 3));
+  }
+  const double low = MetricOf(metrics, prefix + "rougeLsum_low");
+  const double high = MetricOf(metrics, prefix + "rougeLsum_high");
+  cells.push_back(low == low ? absl::StrFormat("%.3f-%.3f", low, high) : "-");
   cells.push_back(seconds);
   cells.push_back(size);
   table.AddRow(std::move(cells));
 }
 
-absl::Status Compare(const std::map<int64_t, double>& scores,
-                     const std::map<int64_t, double>& other_scores, PairedDifference& difference) {
-  std::vector<double> ours;
-  std::vector<double> theirs;
-  for (const auto& [row, score] : scores) {
-    const auto other = other_scores.find(row);
-    if (other == other_scores.end()) continue;
-    ours.push_back(score);
-    theirs.push_back(other->second);
+// "(120 rows; 9 would do; decoding is …)"
+std::string RowsText(const v1::PairedDifference& difference) {
+  std::vector<std::string> parts = {absl::StrCat(difference.rows(), " rows")};
+  const int64_t needed = difference.rows_needed();
+  const bool told = difference.low() > 0 || difference.high() < 0;
+  if (needed > 0) {
+    parts.push_back(told ? absl::StrCat(FormatCount(needed), " would do")
+                         : absl::StrCat("it takes about ", FormatCount(needed), " to tell"));
   }
-  difference.rows = static_cast<int64_t>(ours.size());
-  if (ours.empty()) {
-    difference.not_comparable = "no row was scored by both";
-    return absl::OkStatus();
+  if (!difference.note().empty()) parts.push_back(difference.note());
+  return absl::StrCat("(", absl::StrJoin(parts, "; "), ")");
+}
+
+// The shortest digits that are this number; empty where there is none.
+std::string Exact(double value) { return std::isfinite(value) ? nlohmann::json(value).dump() : ""; }
+
+std::string CsvLine(const std::vector<std::string>& cells) {
+  std::vector<std::string> quoted;
+  for (const std::string& cell : cells) {
+    if (cell.find_first_of(",\"\r\n") == std::string::npos) {
+      quoted.push_back(cell);
+      continue;
+    }
+    std::string text = "\"";
+    for (const char c : cell) text += c == '"' ? "\"\"" : std::string(1, c);
+    quoted.push_back(text + "\"");
   }
-  ASSIGN_OR_RETURN(difference.interval, BootstrapMeanDifference(ours, theirs, kBootstrapSeed));
-  return absl::OkStatus();
+  return absl::StrCat(absl::StrJoin(quoted, ","), "\r\n");
+}
+
+template <typename Difference>
+std::map<std::string, const Difference*> ByJob(
+    const google::protobuf::RepeatedPtrField<Difference>& differences) {
+  std::map<std::string, const Difference*> by_job;
+  for (const Difference& difference : differences) by_job[difference.job()] = &difference;
+  return by_job;
+}
+
+nlohmann::json DifferenceJson(const v1::PairedDifference& difference) {
+  nlohmann::json json = {{"to_job", difference.to_job()}, {"metric", difference.metric()}};
+  if (!difference.not_comparable().empty()) {
+    json["not_comparable"] = difference.not_comparable();
+    return json;
+  }
+  json["mean"] = difference.mean();
+  json["low"] = difference.low();
+  json["high"] = difference.high();
+  json["rows"] = difference.rows();
+  if (difference.rows_needed() > 0) json["rows_needed"] = difference.rows_needed();
+  if (!difference.note().empty()) json["note"] = difference.note();
+  return json;
+}
+
+nlohmann::json ValidationJson(const v1::ValidationDifference& difference) {
+  nlohmann::json json = {{"to_job", difference.to_job()}};
+  if (!difference.not_comparable().empty()) {
+    json["not_comparable"] = difference.not_comparable();
+    return json;
+  }
+  if (!difference.limits().empty()) json["limits"] = difference.limits();
+  if (!difference.scoring().empty()) json["scoring"] = difference.scoring();
+  return json;
+}
+
+nlohmann::json SeedsJson(const v1::SeedGroup& group) {
+  nlohmann::json json = {
+      {"jobs", std::vector<std::string>(group.jobs().begin(), group.jobs().end())},
+      {"seeds", std::vector<uint64_t>(group.seeds().begin(), group.seeds().end())},
+      {"metrics", nlohmann::json::object()}};
+  for (const v1::SeedGroup::Statistic& statistic : group.metrics()) {
+    json["metrics"][statistic.metric()] = {{"mean", statistic.mean()},
+                                           {"standard_deviation", statistic.standard_deviation()},
+                                           {"low", statistic.low()},
+                                           {"high", statistic.high()}};
+  }
+  return json;
+}
+
+nlohmann::json JobJson(const v1::ComparedJob& job) {
+  nlohmann::json row = {
+      {"job", job.job()}, {"label", job.label()}, {"metrics", nlohmann::json::object()}};
+  for (const auto& [name, value] : job.metrics()) row["metrics"][name] = value;
+  if (job.training_job().empty()) return row;
+  row["training_job"] = job.training_job();
+  row["method"] = job.method();
+  row["trainable_parameters"] = job.trainable_parameters();
+  row["train_seconds"] = job.train_seconds();
+  row["adapter"] = job.adapter();
+  if (job.adapter_directory().empty()) return row;
+  row["adapter_size_bytes"] = job.adapter_size_bytes();
+  row["adapter_directory"] = job.adapter_directory();
+  return row;
 }
 
 }  // namespace
 
-absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predictions_path,
-                                                     const std::string& rouge_type) {
-  std::ifstream file(predictions_path);
-  std::map<int64_t, double> scores;
-  std::string line;
-  for (int64_t number = 1; std::getline(file, line); ++number) {
-    const absl::StatusOr<nlohmann::json> row = ParseJson(line);
-    const nlohmann::json::json_pointer index("/index");
-    const nlohmann::json::json_pointer score("/" + rouge_type + "/f");
-    if (!row.ok() || !row->contains(index) || !row->at(index).is_number_integer() ||
-        !row->contains(score) || !row->at(score).is_number()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", number, " of predictions.jsonl has no ", rouge_type));
-    }
-    scores[row->at(index).get<int64_t>()] = row->at(score).get<double>();
-  }
-  return scores;
-}
-
-std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
-                            const std::map<std::string, v1::Adapter>& adapters, size_t room) {
+Table ComparisonTable(const v1::CompareJobsResponse& comparison) {
   Table table({"METHOD", "TRAINED>?", "LOSS>", "ROUGE-1>", "ROUGE-2>", "ROUGE-L>", "ROUGE-LSUM>",
                "95 %>?", "TRAINING>?", "ADAPTER>?"});
-  const v1::Job* lead3 = nullptr;
-  const v1::Job* oracle = nullptr;
-  for (const ComparedJob& compared : jobs) {
-    const v1::Job& job = compared.job;
-    if (job.result().metrics().contains("lead3/rouge1")) lead3 = &job;
-    if (job.result().metrics().contains("oracle/rouge1")) oracle = &job;
-    std::string trained = "-";
-    std::string seconds = "-";
-    std::string size = "-";
-    if (compared.training != nullptr) {
-      const v1::JobResult& result = compared.training->result();
-      trained = FormatCount(result.trainable_parameters());
-      seconds = FormatSeconds(result.train_seconds());
-      const auto adapter = adapters.find(result.adapter());
-      if (adapter != adapters.end()) size = FormatBytes(adapter->second.size_bytes());
+  const Metrics* lead3 = nullptr;
+  const Metrics* oracle = nullptr;
+  for (const v1::ComparedJob& job : comparison.jobs()) {
+    if (job.metrics().contains("lead3/rouge1")) lead3 = &job.metrics();
+    if (job.metrics().contains("oracle/rouge1")) oracle = &job.metrics();
+    const bool trained = !job.training_job().empty();
+    AddRow(table, job.label(), trained ? FormatCount(job.trainable_parameters()) : "-",
+           job.metrics(), "eval/", trained ? FormatSeconds(job.train_seconds()) : "-",
+           job.adapter_size_bytes() > 0 ? FormatBytes(job.adapter_size_bytes()) : "-");
+  }
+  if (lead3 != nullptr) AddRow(table, "lead-3", "-", *lead3, "lead3/", "-", "-");
+  if (oracle != nullptr) AddRow(table, "oracle", "-", *oracle, "oracle/", "-", "-");
+  return table;
+}
+
+Table SeedTable(const v1::CompareJobsResponse& comparison) {
+  Table table({"OVER SEEDS", "SEEDS~", "METRIC", "MEAN>", "DEVIATION>", "95 %>"});
+  for (const v1::SeedGroup& group : comparison.seed_groups()) {
+    const auto by_name = [&](const std::string& name) -> const v1::SeedGroup::Statistic* {
+      for (const v1::SeedGroup::Statistic& one : group.metrics()) {
+        if (one.metric() == name) return &one;
+      }
+      return nullptr;
+    };
+    for (const char* name : {"loss", "rouge1", "rouge2", "rougeL", "rougeLsum"}) {
+      const v1::SeedGroup::Statistic* one = by_name(absl::StrCat("eval/", name));
+      if (one == nullptr) continue;
+      table.AddRow({OneLine(group.label(), kLabelColumns), absl::StrJoin(group.seeds(), ", "), name,
+                    FormatNumber(one->mean(), 4), FormatNumber(one->standard_deviation(), 4),
+                    absl::StrFormat("%.4f-%.4f", one->low(), one->high())});
     }
-    AddRow(table, compared.label, trained, Scores(job, "eval/"), seconds, size);
   }
-  if (lead3 != nullptr) AddRow(table, "lead-3", "-", Scores(*lead3, "lead3/"), "-", "-");
-  if (oracle != nullptr) AddRow(table, "oracle", "-", Scores(*oracle, "oracle/"), "-", "-");
-  return table.ToString(room);
+  return table;
 }
 
-absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(
-    const std::vector<ComparedJob>& jobs, const std::vector<std::map<int64_t, double>>& scores) {
-  std::vector<PairedDifference> differences;
-  for (size_t i = 1; i < jobs.size(); ++i) {
-    PairedDifference& difference = differences.emplace_back();
-    difference.job = jobs[i].job.name();
-    difference.to_job = jobs[0].job.name();
-    difference.label = absl::StrCat(jobs[i].label, " - ", jobs[0].label);
-    const v1::ScoringFingerprint& ours = jobs[i].job.result().fingerprint();
-    const v1::ScoringFingerprint& theirs = jobs[0].job.result().fingerprint();
-    difference.not_comparable =
-        ours.samples_sha256() == theirs.samples_sha256()
-            ? UnequalFields(ours, theirs, {"use_stemmer", "sentence_splitter"})
-            : "they scored different references";
-    if (!difference.not_comparable.empty()) continue;
-    difference.note =
-        UnequalDecoding(ours, theirs, {"decoding", "max_new_tokens", "max_source_tokens"});
-    RETURN_IF_ERROR(Compare(scores[i], scores[0], difference));
-  }
-  return differences;
-}
-
-std::string DifferencesText(const std::vector<PairedDifference>& differences,
-                            const std::string& rouge_type) {
+std::string DifferencesText(const v1::CompareJobsResponse& comparison) {
   std::string text;
-  for (const PairedDifference& difference : differences) {
-    absl::StrAppend(&text, difference.label, ": ");
-    if (!difference.not_comparable.empty()) {
-      absl::StrAppend(&text, "not comparable, ", difference.not_comparable, "\n");
+  for (const v1::PairedDifference& difference : comparison.differences()) {
+    absl::StrAppend(&text, difference.label(), ": ");
+    if (!difference.not_comparable().empty()) {
+      absl::StrAppend(&text, "not comparable, ", difference.not_comparable(), "\n");
       continue;
     }
-    const BootstrapInterval& interval = difference.interval;
-    absl::StrAppendFormat(&text, "%s %+.3f, 95 %% interval %+.3f to %+.3f (%d rows%s%s)\n",
-                          rouge_type, interval.mean, interval.low, interval.high, difference.rows,
-                          difference.note.empty() ? "" : "; ", difference.note);
+    absl::StrAppendFormat(&text, "%s %+.3f, 95 %% interval %+.3f to %+.3f %s\n",
+                          difference.metric(), difference.mean(), difference.low(),
+                          difference.high(), RowsText(difference));
+  }
+  for (const v1::ValidationDifference& difference : comparison.validations()) {
+    absl::StrAppend(&text, difference.label(), ": ");
+    if (!difference.not_comparable().empty()) {
+      absl::StrAppend(
+          &text, "not comparable, validated on other rows: ", difference.not_comparable(), "\n");
+      continue;
+    }
+    std::vector<std::string> parts;
+    if (!difference.limits().empty()) parts.push_back(difference.limits());
+    if (!difference.scoring().empty()) parts.push_back("for ROUGE, " + difference.scoring());
+    absl::StrAppend(&text, "validated otherwise: ", absl::StrJoin(parts, "; "), "\n");
+  }
+  return text;
+}
+
+std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
+  const std::vector<std::string> metrics = {
+      "eval/loss",   "eval/perplexity", "eval/rouge1",        "eval/rouge2",
+      "eval/rougeL", "eval/rougeLsum",  "eval/rougeLsum_low", "eval/rougeLsum_high"};
+  std::vector<std::string> header = {
+      "job",           "label",   "training_job",      "method", "trainable_parameters",
+      "train_seconds", "adapter", "adapter_size_bytes"};
+  header.insert(header.end(), metrics.begin(), metrics.end());
+  for (const char* name :
+       {"difference_to", "difference_metric", "difference_mean", "difference_low",
+        "difference_high", "difference_rows", "difference_rows_needed", "not_comparable"}) {
+    header.emplace_back(name);
+  }
+  std::string csv = CsvLine(header);
+  const auto differences = ByJob(comparison.differences());
+  const auto validations = ByJob(comparison.validations());
+  for (const v1::ComparedJob& job : comparison.jobs()) {
+    const bool trained = !job.training_job().empty();
+    std::vector<std::string> cells = {
+        job.job(),
+        job.label(),
+        job.training_job(),
+        job.method(),
+        trained ? absl::StrCat(job.trainable_parameters()) : "",
+        trained ? Exact(job.train_seconds()) : "",
+        job.adapter(),
+        job.adapter_size_bytes() > 0 ? absl::StrCat(job.adapter_size_bytes()) : ""};
+    for (const std::string& name : metrics) cells.push_back(Exact(MetricOf(job.metrics(), name)));
+    const auto found = differences.find(job.job());
+    const auto validation = validations.find(job.job());
+    std::string not_comparable;
+    if (validation != validations.end()) not_comparable = validation->second->not_comparable();
+    if (found == differences.end()) {
+      cells.resize(cells.size() + 7);
+    } else {
+      const v1::PairedDifference& difference = *found->second;
+      const bool known = difference.not_comparable().empty();
+      if (!known) not_comparable = difference.not_comparable();
+      cells.push_back(difference.to_job());
+      cells.push_back(difference.metric());
+      for (const double number : {difference.mean(), difference.low(), difference.high()}) {
+        cells.push_back(known ? Exact(number) : "");
+      }
+      cells.push_back(known ? absl::StrCat(difference.rows()) : "");
+      cells.push_back(difference.rows_needed() > 0 ? absl::StrCat(difference.rows_needed()) : "");
+    }
+    cells.push_back(not_comparable);
+    csv += CsvLine(cells);
+  }
+  return csv;
+}
+
+std::string ComparisonJson(const v1::CompareJobsResponse& comparison) {
+  const auto differences = ByJob(comparison.differences());
+  const auto validations = ByJob(comparison.validations());
+  std::map<std::string, const v1::SeedGroup*> seeds;
+  for (const v1::SeedGroup& group : comparison.seed_groups()) seeds[group.jobs(0)] = &group;
+  std::string text;
+  for (const v1::ComparedJob& job : comparison.jobs()) {
+    nlohmann::json row = JobJson(job);
+    if (const auto found = differences.find(job.job()); found != differences.end()) {
+      row["difference"] = DifferenceJson(*found->second);
+    }
+    if (const auto found = validations.find(job.job()); found != validations.end()) {
+      row["validation"] = ValidationJson(*found->second);
+    }
+    if (const auto found = seeds.find(job.job()); found != seeds.end()) {
+      row["seeds"] = SeedsJson(*found->second);
+    }
+    absl::StrAppend(&text, row.dump(), "\n");
   }
   return text;
 }

@@ -1,58 +1,32 @@
 #pragma once
 
-// Jobs side by side, and how sure their differences are.
+// What CompareJobs answers, as people read it. No input or output of its own.
 
-#include <map>
 #include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
-#include "common/text/bootstrap.h"
-#include "graft/v1/adapter.pb.h"
-#include "graft/v1/job.pb.h"
+#include "client/cli/output.h"
+#include "graft/v1/results.pb.h"
 
 namespace graft {
 
-// One row of a comparison: an evaluation, or a fine-tune job with its best validation.
-struct ComparedJob {
-  v1::Job job;
-  // Of an evaluate job with an adapter that a job made: that job. Else null or the job itself.
-  const v1::Job* training = nullptr;
-  std::string label;  // "lora r=8", "untuned", or the display name.
-};
-
-// "rougeLsum" F of each row of predictions.jsonl, by row index. INVALID_ARGUMENT names the line
-// that is none.
-absl::StatusOr<std::map<int64_t, double>> ReadScores(const std::string& predictions_path,
-                                                     const std::string& rouge_type);
-
 // Table of all jobs: method, trained parameters, loss, ROUGE-1/2/L/Lsum with the 95 % interval of
 // Lsum, training seconds, adapter size; rows for lead-3 and the oracle where an evaluation scored
-// them. `room`: columns of a line.
-std::string ComparisonTable(const std::vector<ComparedJob>& jobs,
-                            const std::map<std::string, v1::Adapter>& adapters, size_t room);
+// them.
+Table ComparisonTable(const v1::CompareJobsResponse& comparison);
+// Loss and ROUGE of jobs that differ in their seed alone: mean, standard deviation, 95 % interval.
+Table SeedTable(const v1::CompareJobsResponse& comparison);
 
-// What a job scored above another, row by row.
-struct PairedDifference {
-  std::string job;  // Their names: jobs/…
-  std::string to_job;
-  std::string label;  // "lora - untuned".
-  // Why there is none: "use_stemmer is false, not true". Else empty.
-  std::string not_comparable;
-  // Settings that are not the same and may be what is compared: "decoding is "greedy", not …".
-  std::string note;
-  int64_t rows = 0;
-  BootstrapInterval interval;
-};
+// A line for each difference, and for each job that was validated otherwise:
+//   lora - untuned: rougeLsum +0.512, 95 % interval +0.498 to +0.527 (120 rows; 9 would do)
+//   lora - soft_prompt: not comparable, validated on other rows: …
+std::string DifferencesText(const v1::CompareJobsResponse& comparison);
 
-// Every job after the first against the first. Only rows that both scored count. There is no
-// difference between scores of different references, or of another kind (stemmer, sentences);
-// decoding and token limits belong to what was scored, and are noted.
-absl::StatusOr<std::vector<PairedDifference>> PairedDifferences(
-    const std::vector<ComparedJob>& jobs, const std::vector<std::map<int64_t, double>>& scores);
+// A row for each job, with all that is known of it and of its difference to another; numbers as
+// they are. As RFC 4180 has it, with a header.
+std::string ComparisonCsv(const v1::CompareJobsResponse& comparison);
 
-// "lora - untuned: rougeLsum +0.512, 95 % interval +0.498 to +0.527 (120 rows)", a line each.
-std::string DifferencesText(const std::vector<PairedDifference>& differences,
-                            const std::string& rouge_type);
+// An object a line: the jobs, each with its `difference` and `validation`, and with `seeds` at the
+// first job of those that differ in their seed alone.
+std::string ComparisonJson(const v1::CompareJobsResponse& comparison);
 
 }  // namespace graft

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "client/cli/terminal.h"
 #include "common/errors/status_details.h"
 #include "google/protobuf/util/json_util.h"
@@ -104,6 +105,25 @@ std::string Table::ToString(size_t room) const {
     }
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&text, line, "\n");
+  }
+  return text;
+}
+
+std::string Table::ToMarkdown() const {
+  std::string text;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    for (const std::string& cell : rows_[i]) {
+      absl::StrAppend(
+          &text, "| ",
+          absl::StrReplaceAll(cell, {{"\\", "\\\\"}, {"|", "\\|"}, {"<", "&lt;"}, {"\n", " "}}),
+          " ");
+    }
+    absl::StrAppend(&text, "|\n");
+    if (i > 0) continue;
+    for (const Column& column : columns_) {
+      absl::StrAppend(&text, column.right_aligned ? "| ---: " : "| --- ");
+    }
+    absl::StrAppend(&text, "|\n");
   }
   return text;
 }

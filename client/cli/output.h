@@ -41,6 +41,8 @@ class Table {
   void AddRow(std::vector<std::string> cells);
   // `room`: columns that a line may take, where that is possible.
   std::string ToString(size_t room = std::numeric_limits<size_t>::max()) const;
+  // All columns, whole, as a table of Markdown.
+  std::string ToMarkdown() const;
 
  private:
   struct Column {

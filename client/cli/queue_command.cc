@@ -100,7 +100,7 @@ void AddQueueCommand(CLI::App& app, RunCommand& run) {
   auto options = std::make_shared<QueueOptions>();
   CLI::App* command = AddCommand(app, run, "queue",
                                  "List the jobs that wait: why each does, and when it should start",
-                                 "graft queue jobs/k3f9", options, RunQueue);
+                                 "graft queue --limit 10", options, RunQueue);
   command->add_option("job", options->name,
                       "Only this one, with what runs before it and what each worker lacks for it");
   command->add_option("--limit", options->limit, "At most this many")

@@ -2,6 +2,7 @@
 // asked for.
 
 #include "common/base/status_macros.h"
+#include "server/analysis/comparison.h"
 #include "server/analysis/metric_curves.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/rpc/job_service.h"
@@ -27,6 +28,18 @@ grpc::ServerUnaryReactor* JobService::ReadMetrics(grpc::CallbackServerContext* c
       call, *request, {"JobService.ReadMetrics", "jobs.get", request->name(), Lane::kLong},
       [=, this](const Caller& caller) -> absl::Status {
         ASSIGN_OR_RETURN(*response, ReadMetricCurves(context_.store, *request, caller.gone));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::CompareJobs(grpc::CallbackServerContext* call,
+                                                  const v1::CompareJobsRequest* request,
+                                                  v1::CompareJobsResponse* response) {
+  return context_.runtime.Unary(
+      call, *request, {"JobService.CompareJobs", "jobs.list", "", Lane::kLong},
+      [=, this](const Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(*response, graft::CompareJobs(context_.store, context_.catalogue.blobs,
+                                                       *request, caller.gone));
         return absl::OkStatus();
       });
 }

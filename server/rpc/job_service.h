@@ -66,6 +66,9 @@ class JobService final : public v1::JobService::CallbackService {
   grpc::ServerUnaryReactor* GetQueue(grpc::CallbackServerContext* call,
                                      const v1::GetQueueRequest* request,
                                      v1::GetQueueResponse* response) override;
+  grpc::ServerUnaryReactor* CompareJobs(grpc::CallbackServerContext* call,
+                                        const v1::CompareJobsRequest* request,
+                                        v1::CompareJobsResponse* response) override;
   grpc::ServerUnaryReactor* ReadMetrics(grpc::CallbackServerContext* call,
                                         const v1::ReadMetricsRequest* request,
                                         v1::ReadMetricsResponse* response) override;

@@ -1,6 +1,8 @@
 """The main job through the whole service: every method trains, reports and leaves an adapter."""
 
+import csv
 import json
+import math
 import subprocess
 import xml.etree.ElementTree
 
@@ -59,6 +61,7 @@ def test_evaluation_stores_every_prediction_and_compares(loaded):
     output = loaded.cli("compare", *names).stdout
     assert "lead-3" in output and "95 % interval" in output
     difference = loaded.json("compare", *names)[1]["difference"]
+    assert difference.get("rows_needed", 0) != 0 or difference["mean"] == 0
     assert difference["to_job"] == names[0] and difference["low"] <= difference["mean"] <= difference["high"] and difference["rows"] == 8
     other = loaded.json("eval", "--base-model", "tiny", "--data", "valid", "--max-new-tokens", "8", "--use-stemmer", "false")[0]["name"]
     loaded.wait_for(other)
@@ -162,3 +165,19 @@ def test_curves_are_drawn_in_text_and_as_a_picture(loaded):
     unknown = loaded.cli("plot", name, "--metric", "loss", check=False)
     assert unknown.returncode == 3 and 'has no metric "loss"; it has: eval/loss, ' in unknown.stderr
     assert loaded.cli("plot", name, "--output", loaded.directory / "losses.png", check=False).returncode == 2
+
+
+def test_jobs_that_differ_in_their_seed_alone_have_a_mean(loaded):
+    names = [loaded.submit("--seed", str(seed), "--max-steps", "2", "--eval-every-steps", "2", "--output-name", f"seed-{seed}") for seed in (1, 2, 3)]
+    losses = [loaded.wait_for(name)["result"]["metrics"]["eval/loss"] for name in names]
+    rows = loaded.json("compare", *names)
+    seeds = rows[0]["seeds"]
+    mean = sum(losses) / 3
+    deviation = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2)
+    assert seeds["seeds"] == [1, 2, 3] and seeds["jobs"] == names and "seeds" not in rows[1]
+    assert seeds["metrics"]["eval/loss"]["mean"] == pytest.approx(mean, abs=1e-12)
+    assert seeds["metrics"]["eval/loss"]["high"] == pytest.approx(mean + 4.302653 * deviation / math.sqrt(3), abs=1e-9)
+    assert "OVER SEEDS" in loaded.cli("compare", *names).stdout
+    table = list(csv.DictReader(loaded.cli("compare", *names, "--output", "csv").stdout.splitlines()))
+    assert [row["job"] for row in table] == names and [float(row["eval/loss"]) for row in table] == losses
+    assert loaded.cli("compare", *names, "--output", "markdown").stdout.startswith("| METHOD | TRAINED | LOSS |")

@@ -1,113 +1,136 @@
 #include "client/cli/compare.h"
 
-#include "absl/strings/str_cat.h"
-#include "common/base/file.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/fakes/temp_dir.h"
+#include "nlohmann/json.hpp"
 
 namespace graft {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
-ComparedJob Evaluation(const std::string& label, const std::string& samples) {
-  ComparedJob compared;
-  compared.label = label;
-  (*compared.job.mutable_result()->mutable_metrics())["eval/rougeLsum"] = 0.5;
-  compared.job.mutable_result()->mutable_fingerprint()->set_samples_sha256(samples);
-  return compared;
-}
-
-TEST(CompareTest, ReadsTheScoreOfEachRow) {
-  const TempDir directory;
-  const std::string path = directory.Path("predictions.jsonl");
-  ASSERT_TRUE(WriteFileAtomically(path,
-                                  "{\"index\": 0, \"rougeLsum\": {\"f\": 0.25}}\n"
-                                  "{\"index\": 2, \"rougeLsum\": {\"f\": 0.5}}\n")
-                  .ok());
-  const auto scores = ReadScores(path, "rougeLsum");
-  ASSERT_TRUE(scores.ok()) << scores.status();
-  EXPECT_EQ(*scores, (std::map<int64_t, double>{{0, 0.25}, {2, 0.5}}));
-  EXPECT_THAT(std::string(ReadScores(path, "rouge9").status().message()), HasSubstr("line 1"));
-}
-
-TEST(CompareTest, ALineThatIsNoScoredRowIsNamed) {
-  const TempDir directory;
-  const std::string path = directory.Path("predictions.jsonl");
-  const char* const lines[] = {"no JSON", "[1]", R"({"index": "0", "rougeLsum": {"f": 0.25}})",
-                               R"({"index": 0, "rougeLsum": {"f": "0.25"}})",
-                               R"({"index": 0, "rougeLsum": 0.25})"};
-  for (const char* line : lines) {
-    ASSERT_TRUE(WriteFileAtomically(path, absl::StrCat(line, "\n")).ok());
-    EXPECT_EQ(ReadScores(path, "rougeLsum").status().code(), absl::StatusCode::kInvalidArgument)
-        << line;
-  }
-}
-
-std::string Text(const std::vector<ComparedJob>& jobs,
-                 const std::vector<std::map<int64_t, double>>& scores) {
-  const auto differences = PairedDifferences(jobs, scores);
-  EXPECT_TRUE(differences.ok()) << differences.status();
-  return DifferencesText(*differences, "rougeLsum");
-}
-
-TEST(CompareTest, DifferencesArePairedByRow) {
-  const std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
-  EXPECT_EQ(Text(jobs, {{{0, 0.1}, {1, 0.9}, {2, 0.3}}, {{0, 0.2}, {1, 1.0}}}),
-            "tuned - base: rougeLsum +0.100, 95 % interval +0.100 to +0.100 (2 rows)\n");
-  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{1, 0.2}}}), HasSubstr("no row was scored by both"));
-}
-
-TEST(CompareTest, DifferentReferencesAreNotCompared) {
-  const std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "y")};
-  EXPECT_EQ(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
-            "tuned - base: not comparable, they scored different references\n");
-}
-
-TEST(CompareTest, ScoresOfAnotherRougeAreNotCompared) {
-  std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
-  v1::ScoringFingerprint& fingerprint = *jobs[1].job.mutable_result()->mutable_fingerprint();
-  fingerprint.set_use_stemmer(true);
-  EXPECT_EQ(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
-            "tuned - base: not comparable, use_stemmer is true, not false\n");
-  fingerprint.set_sentence_splitter("newline");
-  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
-              HasSubstr("; sentence_splitter is \"newline\", not \"\""));
-}
-
-TEST(CompareTest, AnotherDecodingIsComparedAndNoted) {
-  std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
-  jobs[1].job.mutable_result()->mutable_fingerprint()->set_decoding("greedy");
-  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
-              HasSubstr("+0.100 (1 rows; decoding is \"greedy\", not \"\")"));
-}
-
-TEST(CompareTest, AnotherPrecisionIsNotedWhereBothTellTheirs) {
-  std::vector<ComparedJob> jobs = {Evaluation("base", "x"), Evaluation("tuned", "x")};
-  jobs[1].job.mutable_result()->mutable_fingerprint()->set_precision("bf16");
-  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}), HasSubstr("(1 rows)"));
-  jobs[0].job.mutable_result()->mutable_fingerprint()->set_precision("fp32");
-  EXPECT_THAT(Text(jobs, {{{0, 0.1}}, {{0, 0.2}}}),
-              HasSubstr("(1 rows; precision is \"bf16\", not \"fp32\")"));
+v1::CompareJobsResponse Comparison() {
+  v1::CompareJobsResponse comparison;
+  v1::ComparedJob& untuned = *comparison.add_jobs();
+  untuned.set_job("jobs/1");
+  untuned.set_label("untuned");
+  (*untuned.mutable_metrics())["eval/rougeLsum"] = 0.25;
+  (*untuned.mutable_metrics())["lead3/rouge1"] = 0.4;
+  (*untuned.mutable_metrics())["oracle/rouge1"] = 0.7;
+  v1::ComparedJob& lora = *comparison.add_jobs();
+  lora.set_job("jobs/2");
+  lora.set_label("lora, \"mine\" | r=8");
+  (*lora.mutable_metrics())["eval/rougeLsum"] = 0.5;
+  (*lora.mutable_metrics())["eval/rougeLsum_low"] = 0.4375;
+  (*lora.mutable_metrics())["eval/rougeLsum_high"] = 0.5625;
+  lora.set_training_job("jobs/0");
+  lora.set_method("lora");
+  lora.set_trainable_parameters(24576);
+  lora.set_train_seconds(30);
+  lora.set_adapter("a");
+  lora.set_adapter_size_bytes(102'400);
+  lora.set_adapter_directory("/d/a");
+  v1::PairedDifference& difference = *comparison.add_differences();
+  difference.set_job("jobs/2");
+  difference.set_to_job("jobs/1");
+  difference.set_label("lora - untuned");
+  difference.set_metric("rougeLsum");
+  difference.set_mean(0.25);
+  difference.set_low(0.125);
+  difference.set_high(0.375);
+  difference.set_rows(120);
+  difference.set_rows_needed(1234);
+  return comparison;
 }
 
 TEST(CompareTest, TheTableHasTrainingFiguresAndBaselines) {
-  v1::Job training;
-  training.mutable_result()->set_trainable_parameters(24576);
-  training.mutable_result()->set_train_seconds(30);
-  training.mutable_result()->set_adapter("a");
-  v1::Adapter adapter;
-  adapter.set_size_bytes(102'400);
-  std::vector<ComparedJob> jobs = {Evaluation("lora", "x")};
-  jobs[0].training = &training;
-  (*jobs[0].job.mutable_result()->mutable_metrics())["lead3/rouge1"] = 0.4;
-  (*jobs[0].job.mutable_result()->mutable_metrics())["oracle/rouge1"] = 0.7;
-  const std::string table = ComparisonTable(jobs, {{"a", adapter}}, 200);
-  for (const char* cell :
-       {"lora", "24,576", "0.500", "30.0s", "102 kB", "lead-3", "0.400", "oracle", "0.700"}) {
-    EXPECT_THAT(table, HasSubstr(cell));
-  }
+  EXPECT_EQ(
+      ComparisonTable(Comparison()).ToString(),
+      "METHOD              TRAINED  LOSS  ROUGE-1  ROUGE-2  ROUGE-L  ROUGE-LSUM         95 %  "
+      "TRAINING  ADAPTER\n"
+      "untuned                   -     -        -        -        -       0.250            -  "
+      "       -        -\n"
+      "lora, \"mine\" | r=8   24,576     -        -        -        -       0.500  0.438-0.562 "
+      "    30.0s   102 kB\n"
+      "lead-3                    -     -    0.400        -        -           -            -  "
+      "       -        -\n"
+      "oracle                    -     -    0.700        -        -           -            -  "
+      "       -        -\n");
+}
+
+TEST(CompareTest, DifferencesSayHowManyRowsTheyTake) {
+  v1::CompareJobsResponse comparison = Comparison();
+  v1::PairedDifference& difference = *comparison.mutable_differences(0);
+  EXPECT_EQ(DifferencesText(comparison),
+            "lora - untuned: rougeLsum +0.250, 95 % interval +0.125 to +0.375 (120 rows; 1,234 "
+            "would do)\n");
+  difference.set_low(-0.125);
+  difference.set_note("decoding is \"greedy\", not \"\"");
+  EXPECT_THAT(
+      DifferencesText(comparison),
+      HasSubstr("(120 rows; it takes about 1,234 to tell; decoding is \"greedy\", not \"\")"));
+  difference.set_rows_needed(0);
+  EXPECT_THAT(DifferencesText(comparison), HasSubstr("(120 rows; decoding"));
+  difference.set_not_comparable("they scored different references");
+  EXPECT_EQ(DifferencesText(comparison),
+            "lora - untuned: not comparable, they scored different references\n");
+}
+
+TEST(CompareTest, WhatWasValidatedOtherwiseIsSaid) {
+  v1::CompareJobsResponse comparison;
+  EXPECT_THAT(DifferencesText(comparison), IsEmpty());
+  v1::ValidationDifference& difference = *comparison.add_validations();
+  difference.set_label("b - a");
+  difference.set_scoring("use_stemmer is false, not true");
+  EXPECT_EQ(DifferencesText(comparison),
+            "b - a: validated otherwise: for ROUGE, use_stemmer is false, not true\n");
+  difference.set_limits("max_target_tokens is 64, not 128");
+  EXPECT_THAT(DifferencesText(comparison), HasSubstr("is 64, not 128; for ROUGE, use_stemmer"));
+  difference.set_not_comparable("validation is none, not \"valid\"");
+  EXPECT_EQ(DifferencesText(comparison),
+            "b - a: not comparable, validated on other rows: validation is none, not \"valid\"\n");
+}
+
+TEST(CompareTest, SeedsHaveATableOfTheirOwn) {
+  v1::CompareJobsResponse comparison = Comparison();
+  v1::SeedGroup& group = *comparison.add_seed_groups();
+  group.set_label("lora r=8");
+  group.add_jobs("jobs/2");
+  group.add_jobs("jobs/3");
+  group.add_seeds(1);
+  group.add_seeds(2);
+  v1::SeedGroup::Statistic& statistic = *group.add_metrics();
+  statistic.set_metric("eval/loss");
+  statistic.set_mean(3.25);
+  statistic.set_standard_deviation(0.125);
+  statistic.set_low(3.125);
+  statistic.set_high(3.375);
+  EXPECT_EQ(SeedTable(comparison).ToString(),
+            "OVER SEEDS  SEEDS  METRIC    MEAN  DEVIATION           95 %\n"
+            "lora r=8    1, 2   loss    3.2500     0.1250  3.1250-3.3750\n");
+  const std::vector<std::string> lines = absl::StrSplit(ComparisonJson(comparison), '\n');
+  const nlohmann::json row = nlohmann::json::parse(lines[1]);
+  EXPECT_EQ(row["seeds"]["seeds"], nlohmann::json({1, 2}));
+  EXPECT_EQ(row["seeds"]["metrics"]["eval/loss"]["low"], 3.125);
+  EXPECT_EQ(row["difference"]["rows_needed"], 1234);
+  EXPECT_FALSE(nlohmann::json::parse(lines[0]).contains("seeds"));
+}
+
+TEST(CompareTest, MarkdownAndCsvKeepEveryCellInItsPlace) {
+  const std::string markdown = ComparisonTable(Comparison()).ToMarkdown();
+  EXPECT_THAT(markdown, StartsWith("| METHOD | TRAINED | LOSS |"));
+  EXPECT_THAT(markdown, HasSubstr("|\n| --- | ---: | ---: |"));
+  EXPECT_THAT(markdown, HasSubstr("| lora, \"mine\" \\| r=8 | 24,576 |"));
+  const std::vector<std::string> lines = absl::StrSplit(ComparisonCsv(Comparison()), "\r\n");
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_THAT(lines[0], StartsWith("job,label,training_job,method,"));
+  EXPECT_EQ(lines[1], "jobs/1,untuned,,,,,,,,,,,,0.25,,,,,,,,,,");
+  EXPECT_EQ(lines[2],
+            "jobs/2,\"lora, \"\"mine\"\" | r=8\",jobs/0,lora,24576,30.0,a,102400,,,,,,0.5,0.4375,"
+            "0.5625,jobs/1,rougeLsum,0.25,0.125,0.375,120,1234,");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -68,6 +69,49 @@ TEST_F(JobQuestionsTest, AWatcherOfAQueuedJobHearsWhyItWaits) {
   EXPECT_FALSE(response.heartbeat().has_expected_start_seconds());
   context->TryCancel();
   reader->Finish();
+}
+
+TEST_F(JobQuestionsTest, CurvesAreReadWhileTheJobRuns) {
+  FakeWorker worker(server_, "w1");
+  const std::string name = server_.Create(LoraJob())->name();
+  const auto lease = worker.Lease("r1");
+  ASSERT_TRUE(lease.ok());
+  ASSERT_TRUE(worker.Report(*lease, 1, {StepEvent(1, 4), StepEvent(2, 3)}).ok());
+  const auto read = [&](const std::string& metric, v1::ReadMetricsResponse* response) {
+    v1::ReadMetricsRequest request;
+    request.set_name(name);
+    if (!metric.empty()) request.add_metrics(metric);
+    const auto context = CallContext();
+    return FromGrpcStatus(server_.jobs().ReadMetrics(context.get(), request, response));
+  };
+  v1::ReadMetricsResponse response;
+  ASSERT_TRUE(read("", &response).ok());
+  ASSERT_EQ(response.curves_size(), 1);
+  EXPECT_EQ(response.curves(0).metric(), "train/loss");
+  ASSERT_EQ(response.curves(0).points_size(), 2);
+  EXPECT_EQ(response.curves(0).points(1).last(), 3);
+  EXPECT_THAT(response.metrics(), ElementsAre("train/loss", "train/tokens_per_second"));
+  EXPECT_TRUE(absl::IsNotFound(read("eval/loss", &response)));
+}
+
+TEST_F(JobQuestionsTest, JobsThatHaveNotSucceededAreLeftOutOfAComparison) {
+  const auto compare = [&](const std::vector<std::string>& names,
+                           v1::CompareJobsResponse* response) {
+    v1::CompareJobsRequest request;
+    request.mutable_names()->Assign(names.begin(), names.end());
+    const auto context = CallContext();
+    return FromGrpcStatus(server_.jobs().CompareJobs(context.get(), request, response));
+  };
+  const std::string name = server_.Create(LoraJob())->name();
+  v1::CompareJobsResponse response;
+  ASSERT_TRUE(compare({name}, &response).ok());
+  EXPECT_EQ(response.jobs_size(), 0);
+  ASSERT_EQ(response.left_out_size(), 1);
+  EXPECT_EQ(response.left_out(0).why(), "it is QUEUED");
+  const absl::Status nothing = compare({}, &response);
+  EXPECT_TRUE(absl::IsInvalidArgument(nothing));
+  EXPECT_EQ(FieldViolationsOf(nothing)[0].field(), "names");
+  EXPECT_TRUE(absl::IsNotFound(compare({"jobs/none"}, &response)));
 }
 
 }  // namespace

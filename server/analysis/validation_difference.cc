@@ -1,4 +1,4 @@
-#include "client/cli/compare_validation.h"
+#include "server/analysis/validation_difference.h"
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -104,48 +104,33 @@ std::string UnequalDecoding(const v1::ScoringFingerprint& ours,
   return absl::StrJoin(parts, "; ");
 }
 
-std::vector<ValidationDifference> ValidationDifferences(const std::vector<ComparedJob>& jobs) {
-  std::vector<ValidationDifference> differences;
-  const ComparedJob* first_fine_tune = nullptr;
-  const ComparedJob* first_evaluate = nullptr;
-  for (const ComparedJob& ours : jobs) {
+std::vector<v1::ValidationDifference> ValidationDifferences(const std::vector<Contestant>& jobs) {
+  std::vector<v1::ValidationDifference> differences;
+  const Contestant* first_fine_tune = nullptr;
+  const Contestant* first_evaluate = nullptr;
+  for (const Contestant& ours : jobs) {
     const bool evaluate = ours.job.resolved_spec().has_evaluate();
-    const ComparedJob*& first = evaluate ? first_evaluate : first_fine_tune;
-    const ComparedJob* theirs = first == nullptr ? &jobs.front() : first;
+    const Contestant*& first = evaluate ? first_evaluate : first_fine_tune;
+    const Contestant* theirs = first == nullptr ? &jobs.front() : first;
     const bool paired = evaluate && theirs->job.resolved_spec().has_evaluate();
     if (first == nullptr) first = &ours;
     if (theirs == &ours || paired) continue;
-    ValidationDifference difference;
-    difference.rows = UnequalRows(ours.job, theirs->job);
-    difference.limits =
+    v1::ValidationDifference difference;
+    difference.set_not_comparable(UnequalRows(ours.job, theirs->job));
+    difference.set_limits(
         UnequalFields(DataOf(ours.job), DataOf(theirs->job),
-                      {"max_source_tokens", "max_target_tokens", "prompt_template"});
-    difference.scoring = UnequalScoring(ours.job, theirs->job);
-    if (difference.rows.empty() && difference.limits.empty() && difference.scoring.empty()) {
+                      {"max_source_tokens", "max_target_tokens", "prompt_template"}));
+    difference.set_scoring(UnequalScoring(ours.job, theirs->job));
+    if (difference.not_comparable().empty() && difference.limits().empty() &&
+        difference.scoring().empty()) {
       continue;
     }
-    difference.job = ours.job.name();
-    difference.to_job = theirs->job.name();
-    difference.label = absl::StrCat(ours.label, " - ", theirs->label);
+    difference.set_job(ours.job.name());
+    difference.set_to_job(theirs->job.name());
+    difference.set_label(absl::StrCat(ours.label, " - ", theirs->label));
     differences.push_back(std::move(difference));
   }
   return differences;
-}
-
-std::string ValidationText(const std::vector<ValidationDifference>& differences) {
-  std::string text;
-  for (const ValidationDifference& difference : differences) {
-    absl::StrAppend(&text, difference.label, ": ");
-    if (!difference.rows.empty()) {
-      absl::StrAppend(&text, "not comparable, validated on other rows: ", difference.rows, "\n");
-      continue;
-    }
-    std::vector<std::string> parts;
-    Add(parts, difference.limits);
-    if (!difference.scoring.empty()) parts.push_back("for ROUGE, " + difference.scoring);
-    absl::StrAppend(&text, "validated otherwise: ", absl::StrJoin(parts, "; "), "\n");
-  }
-  return text;
 }
 
 }  // namespace graft
