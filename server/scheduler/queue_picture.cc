@@ -49,8 +49,8 @@ void QueuePicture::CountSlots() {
   for (const HeldJobView& job : moment_.held) ++held[job.worker];
   for (const Workforce::Worker& worker : workers()) {
     const PresentWorker& present = worker.present;
-    free_slots_.push_back(
-        std::max(0, std::min(present.free_slots, present.slots - held[present.id])));
+    const int slots = std::max(0, present.slots) - held[present.id];
+    free_slots_.push_back(std::max(0, std::min(present.free_slots, slots)));
   }
 }
 
@@ -119,11 +119,16 @@ int64_t QueuePicture::CountBefore(const WaitingJob& waiting, const Fits& fits,
 
 std::vector<ForecastSlot> QueuePicture::Slots() const {
   std::vector<ForecastSlot> slots;
+  // A worker says itself how many it has, which may be anything.
+  const size_t most = std::max<size_t>(1, kForecastSlots / std::max<size_t>(1, workers().size()));
   for (size_t w = 0; w < workers().size(); ++w) {
     const absl::Duration set_aside = workers()[w].standing.set_aside;
-    for (int i = 0; i < free_slots_[w]; ++i) slots.push_back({w, set_aside});
+    const auto free = std::min(most, static_cast<size_t>(free_slots_[w]));
+    slots.insert(slots.end(), free, {w, set_aside});
+    size_t taken = 0;
     for (const HeldJobView& held : moment_.held) {
-      if (held.worker != workers()[w].present.id) continue;
+      if (held.worker != workers()[w].present.id || taken == most) continue;
+      ++taken;
       const std::optional<absl::Duration> left = LeftOf(held, moment_.date);
       slots.push_back({w, left ? std::optional(std::max(*left, set_aside)) : std::nullopt});
     }

@@ -18,6 +18,8 @@ namespace graft {
 
 // Jobs at the head of the queue whose start is forecast.
 inline constexpr size_t kForecastJobs = 200;
+// Slots of all workers together that it goes by, each worker's part of them; others are left out.
+inline constexpr size_t kForecastSlots = 2000;
 // Names and workers that an answer about one job has.
 inline constexpr size_t kMaxQueueDetails = 100;
 

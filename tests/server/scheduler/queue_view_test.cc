@@ -1,5 +1,7 @@
 #include "server/scheduler/queue_view.h"
 
+#include <limits>
+
 #include "tests/server/store/changes_heard.h"
 #include "tests/server/store/store_fixture.h"
 
@@ -199,6 +201,17 @@ TEST_F(QueueViewTest, AFreeSlotIsForWhoeverGoesFirst) {
   // A text takes a slot, too.
   present_[0].free_slots = 1;
   EXPECT_EQ(Entry("jobs/j2").reason(), v1::WAIT_REASON_BEHIND_OTHERS);
+}
+
+TEST_F(QueueViewTest, AWorkerMaySayThatItHasAnyNumberOfSlots) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  Connect("w-1", kMost, kMost);
+  Connect("w-2", std::numeric_limits<int>::min(), std::numeric_limits<int>::min());
+  fixture_.Submit();
+  const LeaseRef lease = Lease({"w-2", "i-1"});
+  for (int i = 0; i < 250; ++i) fixture_.Submit();
+  EXPECT_EQ(Entry("jobs/j251").reason(), v1::WAIT_REASON_STARTING);
+  EXPECT_EQ(Entry("jobs/j2").expected_start_seconds(), 0);
 }
 
 TEST_F(QueueViewTest, PagesHaveEachJobOnce) {
