@@ -25,6 +25,7 @@ constexpr Change kChanges[] = {
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSING},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_CANCELLING},
     {v1::JOB_STATE_RUNNING, v1::JOB_STATE_QUEUED},     // Its worker was lost.
+    {v1::JOB_STATE_RUNNING, v1::JOB_STATE_PAUSED},     // At its pause_at_step.
     {v1::JOB_STATE_PAUSING, v1::JOB_STATE_PAUSED},     // Also when its worker was lost.
     {v1::JOB_STATE_PAUSING, v1::JOB_STATE_SUCCEEDED},  // It was done before it heard.
     {v1::JOB_STATE_PAUSING, v1::JOB_STATE_FAILED},

@@ -96,6 +96,7 @@ absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* l
   *lease->mutable_resolved_spec() = spec;
   lease->set_display_name(claim.job.display_name());
   lease->set_allow_migration(claim.job.allow_migration());
+  lease->set_pause_at_step(claim.job.pause_at_step());
   lease->set_base_model_name(model_name);
   if (!claim.checkpoint.empty()) *lease->mutable_checkpoint() = SetOf(claim.checkpoint);
   if (claim.checkpoint.empty() && !evaluates && ContinuesJob(spec.fine_tune())) {

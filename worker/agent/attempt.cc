@@ -89,6 +89,7 @@ absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
   run.set_base_model_name(lease_.base_model_name());
   run.set_display_name(lease_.display_name());
   run.set_allow_migration(lease_.allow_migration());
+  run.set_pause_at_step(lease_.pause_at_step());
   run.set_attempt(lease_.attempt());
   run.set_base_model_sha256(lease_.base_model().sha256());
   run.set_work_directory(directory_);
@@ -380,7 +381,8 @@ bool Attempt::BeginEngine() {
 worker::v1::FinishAttemptRequest Attempt::EndOfPause() const {
   MutexLock lock(mutex_);
   if (cancel_saves_) return CancelledEnd();
-  return paused_ ? PausedEnd() : ReturnedEnd(WorkerStopped(), /*worker_fault=*/false);
+  // Where nobody asked it has come to its lease's pause_at_step.
+  return leaves_ && !paused_ ? ReturnedEnd(WorkerStopped(), /*worker_fault=*/false) : PausedEnd();
 }
 
 void Attempt::WantCheckpoint(int64_t step) {

@@ -160,6 +160,14 @@ TEST_F(AttemptTest, APausedEngineHasAsLongAsItsStepTakes) {
   EXPECT_FALSE(engine().dead()) << "it stays for the next job";
 }
 
+TEST_F(AttemptTest, AnEngineThatWaitsByItselfIsPausedAndNotHandedBack) {
+  BeginAndRun();
+  SayPaused();
+  EXPECT_TRUE(server_.WaitForFinish("a").has_paused());
+  Join();
+  EXPECT_FALSE(engine().dead());
+}
+
 TEST_F(AttemptTest, ACancelThatSavesHasAsLongAsThePauseThatItIs) {
   BeginAndRun();
   attempt_->Renew(clock_.Boottime() + absl::Hours(10));

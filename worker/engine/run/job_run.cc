@@ -63,6 +63,7 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
   policy.clear_keep_best();
   request.earlier_identity = Deterministic(whole);
   if (ContinuesJob(spec)) request.continues = spec.init_from();
+  request.pause_at_step = run.pause_at_step();
   request.allow_migration = run.allow_migration();
   request.libtorch = kLibTorchVersion;
   request.code_sha256 = kCodeSha256;

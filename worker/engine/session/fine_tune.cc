@@ -139,6 +139,7 @@ struct EngineSession::Impl::FineTuneRun {
     options.describe_rows = [this](std::vector<DivergentRow>& rows) {
       DescribeRows(request.train, config.data, rows, stop.pulse());
     };
+    options.pause_at_step = request.pause_at_step;
     options.allow_migration = request.allow_migration;
     options.execution = execution;
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);

@@ -53,6 +53,7 @@ struct FineTuneRequest {
   std::string identity;
   std::string earlier_identity;  // The same as earlier builds have it: the whole resolved spec.
   std::string continues;         // TrainerOptions::continues.
+  int64_t pause_at_step = 0;     // TrainerOptions::pause_at_step.
   bool allow_migration = false;  // TrainerOptions::allow_migration.
   // Of this build, for the checkpoints to say (build_info.h).
   std::string libtorch;

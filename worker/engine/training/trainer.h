@@ -59,6 +59,8 @@ struct TrainerOptions {
   // Another job's checkpoint that this run goes on from, by its name; empty: none. There the
   // patience of early stopping begins anew.
   std::string continues;
+  // After this step and its evaluation the run is left as for a pause, unless it is done. 0: never.
+  int64_t pause_at_step = 0;
   // Goes on from a checkpoint of another execution, too, with a warning.
   bool allow_migration = false;
 };

@@ -216,6 +216,9 @@ absl::StatusOr<MicroBatch> Trial::Next() {
   const absl::Status asked = stop_.Poll();
   if (!asked.ok() && !(IsPaused(asked) && step_)) return Leave(asked);
   if (!step_) {
+    if (options_.pause_at_step > 0 && state_.step >= options_.pause_at_step) {
+      return Leave(PausedStatus());
+    }
     if (CheckpointIsWanted()) RETURN_IF_ERROR(SaveUnlessSaved());
     RETURN_IF_ERROR(BeginStep());
   }

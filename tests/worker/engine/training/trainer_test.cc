@@ -105,6 +105,49 @@ TEST(TrainerTest, BestEvaluationIsKeptAndPatienceEndsTheRun) {
   EXPECT_EQ(resumed->best_step, 6);
 }
 
+// As a trial of a study: it is left after the step and its evaluation, again and again.
+TEST(TrainerTest, ARunThatIsToWaitAtAStepGoesOnToTheSameBits) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
+  TrainerOptions options = SmallOptions();
+  options.config.eval_every_steps = 2;
+  LossEvaluator evaluator;
+  NoStop stop;
+  RecordingSink undisturbed;
+  const std::unique_ptr<AdapterSet> whole = MakeAdapter(*model, AllParts());
+  ASSERT_TRUE(Train(options, GoldenRows(), *whole, &evaluator, undisturbed, stop).ok());
+
+  options.checkpoint_directory = FreshDirectory("waits");
+  std::unique_ptr<AdapterSet> adapter;
+  std::vector<double> losses;
+  for (const int64_t step : {2, 4, 8}) {
+    RecordingSink sink;
+    options.pause_at_step = step;
+    adapter = MakeAdapter(*model, AllParts());
+    const absl::Status left =
+        Train(options, GoldenRows(), *adapter, &evaluator, sink, stop).status();
+    EXPECT_TRUE(IsPaused(left)) << left;
+    ASSERT_FALSE(sink.evaluations.empty());
+    EXPECT_EQ(sink.evaluations.back().step, step);
+    EXPECT_EQ(sink.steps.back().step, step) << "no step more";
+    for (const StepEvent& event : sink.steps) losses.push_back(event.loss);
+    options.resume_from = absl::StrCat(options.checkpoint_directory, "/", step);
+    // Asked again, it has nothing to do.
+    RecordingSink again;
+    EXPECT_TRUE(IsPaused(
+        Train(options, GoldenRows(), *MakeAdapter(*model, AllParts()), &evaluator, again, stop)
+            .status()));
+    EXPECT_THAT(again.steps, IsEmpty());
+  }
+  RecordingSink sink;
+  options.pause_at_step = 9;  // Its last: it is done.
+  adapter = MakeAdapter(*model, AllParts());
+  ASSERT_TRUE(Train(options, GoldenRows(), *adapter, &evaluator, sink, stop).ok());
+  for (const StepEvent& event : sink.steps) losses.push_back(event.loss);
+  EXPECT_EQ(HashOf(*adapter), HashOf(*whole));
+  ASSERT_EQ(losses.size(), undisturbed.steps.size());
+  for (size_t i = 0; i < losses.size(); ++i) EXPECT_EQ(losses[i], undisturbed.steps[i].loss);
+}
+
 // A run of two epochs, gone on from for a third, is one of three.
 TEST(TrainerTest, MoreEpochsAreThoseOfALongerRun) {
   const std::unique_ptr<Gpt2Model> model = GoldenModel(at::kFloat);
