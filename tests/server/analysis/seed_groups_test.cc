@@ -37,14 +37,6 @@ Contestant Evaluation(const Contestant& training, double score) {
   return contestant;
 }
 
-TEST(StudentT975Test, IsTheQuantileOfTheTables) {
-  EXPECT_DOUBLE_EQ(StudentT975(1), 12.706205);
-  EXPECT_DOUBLE_EQ(StudentT975(30), 2.042272);
-  EXPECT_NEAR(StudentT975(31), 2.039513, 1e-5);
-  EXPECT_NEAR(StudentT975(60), 2.000298, 1e-5);
-  EXPECT_NEAR(StudentT975(99), 1.984217, 1e-5);
-}
-
 TEST(SeedGroupsTest, MeanDeviationAndInterval) {
   const v1::SeedGroup::Statistic statistic = StatisticOf({1, 2, 3});
   EXPECT_DOUBLE_EQ(statistic.mean(), 2);
