@@ -4,8 +4,8 @@
 
 #include <cstdlib>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
@@ -13,14 +13,28 @@
 
 namespace graft {
 
-absl::StatusOr<std::string> ParseJobId(absl::string_view name, absl::string_view field) {
-  const absl::string_view id =
-      absl::StartsWith(name, kJobPrefix) ? name.substr(sizeof(kJobPrefix) - 1) : name;
+namespace {
+
+absl::StatusOr<std::string> ParseId(absl::string_view prefix, absl::string_view name,
+                                    absl::string_view field) {
+  const absl::string_view id = absl::StripPrefix(name, prefix);
   RETURN_IF_ERROR(ValidateName(id, field));
   return std::string(id);
 }
 
+}  // namespace
+
+absl::StatusOr<std::string> ParseJobId(absl::string_view name, absl::string_view field) {
+  return ParseId(kJobPrefix, name, field);
+}
+
 std::string JobName(absl::string_view id) { return absl::StrCat(kJobPrefix, id); }
+
+absl::StatusOr<std::string> ParseStudyId(absl::string_view name, absl::string_view field) {
+  return ParseId(kStudyPrefix, name, field);
+}
+
+std::string StudyName(absl::string_view id) { return absl::StrCat(kStudyPrefix, id); }
 
 absl::Status ValidateName(absl::string_view name, absl::string_view field) {
   if (IsSafeFileName(name)) return absl::OkStatus();

@@ -18,6 +18,11 @@ inline constexpr char kJobPrefix[] = "jobs/";
 absl::StatusOr<std::string> ParseJobId(absl::string_view name, absl::string_view field = "name");
 std::string JobName(absl::string_view id);
 
+// The same of studies: "studies/{id}".
+inline constexpr char kStudyPrefix[] = "studies/";
+absl::StatusOr<std::string> ParseStudyId(absl::string_view name, absl::string_view field = "name");
+std::string StudyName(absl::string_view id);
+
 // [A-Za-z0-9._-]{1,128}, no leading dot; else INVALID_ARGUMENT (violation of `field`).
 absl::Status ValidateName(absl::string_view name, absl::string_view field);
 
