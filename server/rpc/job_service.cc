@@ -98,25 +98,13 @@ grpc::ServerUnaryReactor* JobService::CreateJob(CallbackServerContext* call,
   return context_.runtime.Unary(
       call, *request, {"JobService.CreateJob", "jobs.create", ""}, Lane::kCheck,
       [=, this](const Caller& caller, Lane lane) -> std::optional<absl::Status> {
-        absl::StatusOr<std::optional<v1::Job>> created = Create(*request, JudgeIn(lane, caller));
+        absl::StatusOr<std::optional<v1::Job>> created =
+            Create(*request, JudgeIn(context_, lane, caller, kSpecPath));
         if (!created.ok()) return created.status();
         if (!created->has_value()) return std::nullopt;
         *response = **std::move(created);
         return absl::OkStatus();
       });
-}
-
-JobService::DataJudge JobService::JudgeIn(Lane lane, const Caller& caller) {
-  const DataChecks& checks = context_.data_checks;
-  if (lane != Lane::kCheck) {
-    return [&checks](const v1::JobSpec& spec) { return checks.Known(spec, kSpecPath); };
-  }
-  return [this, &caller](const v1::JobSpec& spec) -> std::optional<absl::Status> {
-    // Whoever loses patience asks again, and finds the verdict.
-    const Gone give_up = [&] { return context_.runtime.draining() && caller.gone(); };
-    RETURN_IF_ERROR(context_.data_checks.Check(spec, kSpecPath, give_up));
-    return CheckWanted(caller.gone);
-  };
 }
 
 absl::StatusOr<std::optional<v1::Job>> JobService::Create(const v1::CreateJobRequest& sent,

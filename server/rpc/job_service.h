@@ -1,9 +1,9 @@
 #pragma once
 
-#include <functional>
 #include <optional>
 
 #include "graft/v1/job.grpc.pb.h"
+#include "server/rpc/data_judge.h"
 #include "server/rpc/one_at_a_time.h"
 #include "server/rpc/service_context.h"
 
@@ -74,9 +74,6 @@ class JobService final : public v1::JobService::CallbackService {
                                         v1::ReadMetricsResponse* response) override;
 
  private:
-  // Judges the data of a resolved spec; nothing: it must be read first, in Lane::kCheck.
-  using DataJudge = std::function<std::optional<absl::Status>(const v1::JobSpec& resolved)>;
-  DataJudge JudgeIn(Lane lane, const Caller& caller);
   // Nothing: `judge` said nothing.
   absl::StatusOr<std::optional<v1::Job>> Create(const v1::CreateJobRequest& request,
                                                 const DataJudge& judge);

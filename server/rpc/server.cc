@@ -112,6 +112,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
       models_(context_),
       uploads_(context_),
       worker_list_(context_),
+      studies_(context_),
       workers_(context_) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options,
@@ -133,6 +134,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
   server->scheduler_loop_ = std::make_unique<SchedulerLoop>(
       parts.store, parts.clock, parts.scheduler,
       [raw = server.get()](const Upkeep& upkeep) { raw->OnUpkeep(upkeep); });
+  server->study_loop_ = std::make_unique<StudyLoop>(
+      parts.store, parts.clock,
+      [raw = server.get()](const std::string& study, const StudyAdvance& advance) {
+        raw->OnStudy(study, advance);
+      });
   return server;
 }
 
@@ -149,6 +155,7 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   users.RegisterService(&models_);
   users.RegisterService(&uploads_);
   users.RegisterService(&worker_list_);
+  users.RegisterService(&studies_);
   acceptor_ = users.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());
@@ -184,9 +191,26 @@ void RpcServer::Stop(absl::Duration grace) {
     (*server)->Wait();
     server->reset();
   }
+  study_loop_ = nullptr;
   scheduler_loop_ = nullptr;
   subscription_ = nullptr;
   context_.scheduler.SetPresentWorkers(nullptr);
+}
+
+void RpcServer::OnStudy(const std::string& study, const StudyAdvance& advance) {
+  if (!advance.done) return;
+  Log(LogLevel::kInfo, "study done",
+      {{"study", study}, {"adapter", advance.adapter}, {"model", advance.model}});
+  Publisher& publisher = context_.catalogue.publisher;
+  // What fails here is made by the next Refresh.
+  if (!advance.adapter.empty()) {
+    const absl::StatusOr<v1::Adapter> adapter = context_.store.GetAdapter(advance.adapter);
+    if (adapter.ok()) (void)publisher.Show(*adapter);
+  }
+  if (!advance.model.empty()) {
+    const absl::StatusOr<v1::Model> model = context_.store.GetModel(advance.model);
+    if (model.ok()) (void)publisher.Show(*model);
+  }
 }
 
 void RpcServer::OnUpkeep(const Upkeep& upkeep) {

@@ -17,11 +17,13 @@
 #include "server/rpc/listener.h"
 #include "server/rpc/model_service.h"
 #include "server/rpc/service_context.h"
+#include "server/rpc/study_service.h"
 #include "server/rpc/upload_service.h"
 #include "server/rpc/worker_list_service.h"
 #include "server/rpc/worker_service.h"
 #include "server/scheduler/queue_view.h"
 #include "server/scheduler/scheduler_loop.h"
+#include "server/scheduler/study_loop.h"
 
 namespace graft {
 
@@ -59,7 +61,7 @@ struct RpcServerParts {
 // The two gRPC listeners with all services, health and (if asked for) reflection:
 //
 //   users    JobService DatasetService AdapterService ModelService UploadService WorkerService
-//            (graft.v1)
+//            StudyService (graft.v1)
 //   workers  WorkerService (graft.worker.v1)
 class RpcServer {
  public:
@@ -88,6 +90,8 @@ class RpcServer {
   void OnChange(const JobChange& change);
   // Leases have ended, or back-offs.
   void OnUpkeep(const Upkeep& upkeep);
+  // A study was looked at.
+  void OnStudy(const std::string& study, const StudyAdvance& advance);
 
   WorkerHub hub_;
   GenerationBroker broker_;
@@ -105,9 +109,11 @@ class RpcServer {
   ModelService models_;
   UploadService uploads_;
   WorkerListService worker_list_;
+  StudyService studies_;
   WorkerService workers_;
   std::unique_ptr<Subscription> subscription_;
   std::unique_ptr<SchedulerLoop> scheduler_loop_;
+  std::unique_ptr<StudyLoop> study_loop_;
   std::string address_;
   std::string worker_address_;
   std::unique_ptr<grpc::Server> user_server_;

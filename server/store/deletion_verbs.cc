@@ -56,6 +56,7 @@ absl::StatusOr<DeletedJob> Remove(VerbContext& context, const JobRow& row, bool 
   change.state = change.previous_state = row.job.state();
   change.last_sequence = row.job.last_sequence();
   change.deleted = true;
+  change.trial = row.job.trial();
   context.changes.push_back(std::move(change));
   return deleted;
 }

@@ -32,6 +32,7 @@ struct JobChange {
   v1::JobState previous_state = v1::JOB_STATE_UNSPECIFIED;  // Equal when only events were added.
   int64_t last_sequence = 0;
   bool deleted = false;
+  std::string trial;              // Job.trial.
   bool schedule_changed = false;  // Its priority or deadline was.
   // CANCELLING: it saves first; it was to, and need not any more.
   bool cancel_saves = false;

@@ -69,12 +69,13 @@ absl::Status CheckResources(VerbContext& context, const std::vector<BoundResourc
   return absl::OkStatus();
 }
 
-absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
+absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output,
+                             absl::string_view field) {
   ASSIGN_OR_RETURN(const auto publisher, context.tables.FindPublisher(output));
   ASSIGN_OR_RETURN(const auto resource, context.tables.FindResource(output));
   if (!publisher && !resource) return absl::OkStatus();
   Violations violations;
-  violations.Add("job.spec.fine_tune.output_name",
+  violations.Add(field,
                  absl::StrCat("the ", KindName(output.kind), " ", output.name,
                               resource ? " is there already"
                                        : absl::StrCat(" will be published by ", *publisher)));
@@ -83,12 +84,11 @@ absl::Status CheckOutputName(VerbContext& context, const ResourceRef& output) {
 
 }  // namespace
 
-absl::Status CheckDeadline(VerbContext& context, absl::Time deadline) {
+absl::Status CheckDeadline(VerbContext& context, absl::Time deadline, absl::string_view field) {
   if (deadline > context.Now()) return absl::OkStatus();
   return FieldViolation(
-      "job.deadline",
-      absl::StrCat("has passed: by the server's date it is ",
-                   absl::FormatTime(absl::RFC3339_sec, context.Now(), absl::UTCTimeZone())));
+      field, absl::StrCat("has passed: by the server's date it is ",
+                          absl::FormatTime(absl::RFC3339_sec, context.Now(), absl::UTCTimeZone())));
 }
 
 absl::Status CheckQueue(VerbContext& context) {
@@ -143,11 +143,14 @@ absl::Status GiveCheckpoint(VerbContext& context, const StartingPoint& start, co
   return context.tables.PutFiles(HolderKind::kCheckpoint, CheckpointHolder(to.number, step), files);
 }
 
-absl::Status CheckInsertion(VerbContext& context, const v1::JobSpec& resolved) {
+absl::Status CheckInsertion(VerbContext& context, const v1::JobSpec& resolved,
+                            absl::string_view output_field) {
   RETURN_IF_ERROR(CheckQueue(context));
   const std::optional<ResourceRef> output = OutputOf(resolved);
   // Without a name it will be the job's id, which is new.
-  if (output && !output->name.empty()) RETURN_IF_ERROR(CheckOutputName(context, *output));
+  if (output && !output->name.empty()) {
+    RETURN_IF_ERROR(CheckOutputName(context, *output, output_field));
+  }
   return CheckResources(context, ResourcesOf(resolved));
 }
 

@@ -9,8 +9,9 @@
 
 namespace graft {
 
-// InsertJob's codes for a job with this spec.
-absl::Status CheckInsertion(VerbContext& context, const v1::JobSpec& resolved);
+// InsertJob's codes for a job with this spec. `output_field`: where its output's name stands.
+absl::Status CheckInsertion(VerbContext& context, const v1::JobSpec& resolved,
+                            absl::string_view output_field = "job.spec.fine_tune.output_name");
 
 // A state that a new job goes on from.
 struct StartingPoint {
@@ -32,8 +33,9 @@ absl::Status GiveCheckpoint(VerbContext& context, const StartingPoint& start, co
 absl::StatusOr<v1::Job> InsertQueued(VerbContext& context, JobRow& row, v1::Job specs,
                                      const std::string& reason);
 
-// INVALID_ARGUMENT (violation of job.deadline): it has passed.
-absl::Status CheckDeadline(VerbContext& context, absl::Time deadline);
+// INVALID_ARGUMENT (violation of `field`): it has passed.
+absl::Status CheckDeadline(VerbContext& context, absl::Time deadline,
+                           absl::string_view field = "job.deadline");
 
 // RESOURCE_EXHAUSTED (QUEUE_FULL).
 absl::Status CheckQueue(VerbContext& context);

@@ -46,8 +46,10 @@
 #include "server/store/job_change.h"
 #include "server/store/job_purge.h"
 #include "server/store/lease_types.h"
+#include "server/store/page.h"
 #include "server/store/request_key.h"
 #include "server/store/store_operations.h"
+#include "server/store/study_store.h"
 
 namespace graft {
 
@@ -87,12 +89,6 @@ struct JobQuery {
   JobOrder order = JobOrder::kNewestFirst;
   int page_size = 0;       // 0: kDefaultPageSize; more than kMaxPageSize counts as that.
   std::string page_token;  // Of the page before; empty: the first.
-};
-
-template <typename T>
-struct Page {
-  std::vector<T> items;
-  std::string next_page_token;  // Empty: the last page.
 };
 
 // Numbers of the whole store, for telemetry: always those of the rows.
@@ -147,7 +143,7 @@ struct UnnamedBlob {
   absl::Duration age;  // Since it was noted, in running time.
 };
 
-class JobStore : public StoreOperations {
+class JobStore : public StoreOperations, public StudyStore {
  public:
   // ---- Jobs, for users -------------------------------------------------------------------------
 

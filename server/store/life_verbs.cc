@@ -1,6 +1,7 @@
 #include "server/store/life_verbs.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
+#include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
 #include "server/store/checkpoint_verbs.h"
 #include "server/store/failures.h"
@@ -84,6 +86,31 @@ const char* WhyNotPaused(v1::JobState state) {
     default:
       return "only a job that is not done can be paused";
   }
+}
+
+absl::Status Pause(VerbContext& context, JobRow& row) {
+  switch (row.job.state()) {
+    case v1::JOB_STATE_QUEUED:
+      return Change(context, row, v1::JOB_STATE_PAUSED, "paused while it was queued");
+    case v1::JOB_STATE_RUNNING:
+      return Change(context, row, v1::JOB_STATE_PAUSING, "asked to pause");
+    default:
+      return WrongState(row, WhyNotPaused(row.job.state()));
+  }
+}
+
+// Of a PAUSED one.
+absl::Status Resume(VerbContext& context, JobRow& row) {
+  RETURN_IF_ERROR(CheckQueue(context));
+  ForgetFailures(row);
+  ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
+  return Change(context, row, v1::JOB_STATE_QUEUED, absl::StrCat("asked to resume; ", how));
+}
+
+// The row of a trial's job; nothing: it was deleted.
+absl::StatusOr<std::optional<JobRow>> FindTrialJob(VerbContext& context, absl::string_view name) {
+  ASSIGN_OR_RETURN(const std::string id, ParseJobId(name));
+  return context.tables.FindJob(id);
 }
 
 const char* WhyNotResumed(v1::JobState state) {
@@ -187,16 +214,8 @@ absl::StatusOr<v1::Job> DoSaveAndCancelJob(VerbContext& context, absl::string_vi
 
 absl::StatusOr<v1::Job> DoPauseJob(VerbContext& context, absl::string_view name,
                                    const RequestKey& request) {
-  return ChangeOnce(context, kPauseVerb, request, name, [&](JobRow& row) {
-    switch (row.job.state()) {
-      case v1::JOB_STATE_QUEUED:
-        return Change(context, row, v1::JOB_STATE_PAUSED, "paused while it was queued");
-      case v1::JOB_STATE_RUNNING:
-        return Change(context, row, v1::JOB_STATE_PAUSING, "asked to pause");
-      default:
-        return WrongState(row, WhyNotPaused(row.job.state()));
-    }
-  });
+  return ChangeOnce(context, kPauseVerb, request, name,
+                    [&](JobRow& row) { return Pause(context, row); });
 }
 
 absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name,
@@ -205,10 +224,12 @@ absl::StatusOr<v1::Job> DoResumeJob(VerbContext& context, absl::string_view name
     if (row.job.state() != v1::JOB_STATE_PAUSED) {
       return WrongState(row, WhyNotResumed(row.job.state()));
     }
-    RETURN_IF_ERROR(CheckQueue(context));
-    ForgetFailures(row);
-    ASSIGN_OR_RETURN(const std::string how, HowItGoesOn(context, row));
-    return Change(context, row, v1::JOB_STATE_QUEUED, absl::StrCat("asked to resume; ", how));
+    if (IsAtRung(row.job)) {
+      return WrongState(row, absl::StrCat("it is at a rung of its study, which decides whether it "
+                                          "goes on: ",
+                                          row.job.trial()));
+    }
+    return Resume(context, row);
   });
 }
 
@@ -266,6 +287,30 @@ absl::StatusOr<v1::Job> DoUpdateJob(VerbContext& context, absl::string_view name
         update.priority || update.deadline || update.allow_migration;
     return absl::OkStatus();
   });
+}
+
+bool IsAtRung(const v1::Job& job) {
+  return job.pause_at_step() > 0 && job.step() >= job.pause_at_step();
+}
+
+absl::Status ResumeTrialJob(VerbContext& context, absl::string_view name,
+                            std::optional<int64_t> pause_at_step) {
+  ASSIGN_OR_RETURN(auto row, FindTrialJob(context, name));
+  if (!row || row->job.state() != v1::JOB_STATE_PAUSED) return absl::OkStatus();
+  if (pause_at_step) row->job.set_pause_at_step(*pause_at_step);
+  return IsAtRung(row->job) ? absl::OkStatus() : Resume(context, *row);
+}
+
+absl::Status PauseTrialJob(VerbContext& context, absl::string_view name) {
+  ASSIGN_OR_RETURN(auto row, FindTrialJob(context, name));
+  const bool may = row && (row->job.state() == v1::JOB_STATE_QUEUED ||
+                           row->job.state() == v1::JOB_STATE_RUNNING);
+  return may ? Pause(context, *row) : absl::OkStatus();
+}
+
+absl::Status CancelTrialJob(VerbContext& context, absl::string_view name) {
+  ASSIGN_OR_RETURN(auto row, FindTrialJob(context, name));
+  return row ? Cancel(context, *row, /*saves=*/false) : absl::OkStatus();
 }
 
 }  // namespace graft

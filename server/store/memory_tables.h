@@ -94,6 +94,21 @@ class MemoryTables : public Tables {
   absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
   absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
 
+  absl::Status InsertStudy(StudyRow& row) override;
+  absl::Status UpdateStudy(const StudyRow& row) override;
+  absl::Status DeleteStudy(int64_t number) override;
+  absl::StatusOr<std::optional<StudyRow>> FindStudy(absl::string_view id) override;
+  absl::StatusOr<std::vector<StudyRow>> ListStudies(std::optional<int64_t> before, bool open,
+                                                    int limit) override;
+  absl::Status InsertTrial(int64_t study, const v1::Trial& trial, const v1::Job& job) override;
+  absl::Status PutTrial(int64_t study, const v1::Trial& trial) override;
+  absl::StatusOr<std::vector<v1::Trial>> ListTrials(int64_t study) override;
+  absl::StatusOr<v1::Job> ReadTrialSpecs(int64_t study, int32_t trial) override;
+  absl::Status AppendStudyEvent(int64_t study, const v1::StudyEvent& event) override;
+  absl::StatusOr<std::vector<v1::StudyEvent>> ReadStudyEvents(int64_t study, int64_t after,
+                                                              int limit,
+                                                              int64_t max_bytes) override;
+
   absl::StatusOr<IdentityRow> ReadIdentity() override;
   absl::Status UpdateRunningTime(absl::Duration running_time) override;
   absl::Status PutUnnamedBlob(const UnnamedBlobRow& row) override;
@@ -113,6 +128,12 @@ class MemoryTables : public Tables {
     std::map<int32_t, AttemptRow> attempts;
     std::map<int64_t, CheckpointRow> checkpoints;  // By step.
   };
+  struct StudyEntry {
+    StudyRow row;
+    std::map<int32_t, v1::Trial> trials;
+    std::map<int32_t, v1::Job> specs;  // Of trials.
+    std::vector<v1::StudyEvent> events;
+  };
   using QueueKey = std::pair<int32_t, int64_t>;  // Priority negated, number.
   using ResourceKey = std::pair<ResourceKind, std::string>;
 
@@ -129,6 +150,8 @@ class MemoryTables : public Tables {
   std::set<int64_t> active_;                // Jobs that are not done.
   int64_t last_number_ = 0;
   std::map<int64_t, LeaseRow> leases_;
+  std::map<int64_t, StudyEntry> studies_;
+  int64_t last_study_ = 0;
   std::map<std::pair<std::string, std::string>, RequestRow> requests_;  // By verb and id.
   std::map<ResourceKey, ResourceRow> resources_;
   std::map<std::pair<HolderKind, std::string>, std::vector<v1::Artifact>> files_;

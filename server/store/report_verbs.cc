@@ -210,6 +210,9 @@ absl::Status Conclude(VerbContext& context, HeldJob& held, const AttemptOutcome&
   if (dropped) return GoOnFromEarlier(context, row, *ErrorOf(outcome));
   const bool paused = std::holds_alternative<AttemptPaused>(outcome);
   if (paused && !row.job.preempted_by().empty()) return MakeWay(context, row);
+  if (paused && row.job.pause_at_step() > 0) {
+    return BecomePaused(context, row, {"to wait for its study"});
+  }
   if (const auto* returned = std::get_if<AttemptReturned>(&outcome)) {
     return returned->by_server ? NotGivenOut(context, row, returned->reason)
                                : Return(context, row, held.lease, *returned);
@@ -224,7 +227,9 @@ v1::AttemptOutcome OutcomeOf(const AttemptOutcome& outcome, const v1::Job& job) 
   if (std::holds_alternative<AttemptReturned>(outcome)) return v1::ATTEMPT_OUTCOME_RETURNED;
   if (job.state() == v1::JOB_STATE_CANCELLING) return v1::ATTEMPT_OUTCOME_CANCELLED;
   if (job.state() == v1::JOB_STATE_PAUSING) return v1::ATTEMPT_OUTCOME_PAUSED;
-  return job.preempted_by().empty() ? v1::ATTEMPT_OUTCOME_RETURNED : v1::ATTEMPT_OUTCOME_PREEMPTED;
+  if (!job.preempted_by().empty()) return v1::ATTEMPT_OUTCOME_PREEMPTED;
+  const bool waits = std::holds_alternative<AttemptPaused>(outcome) && job.pause_at_step() > 0;
+  return waits ? v1::ATTEMPT_OUTCOME_PAUSED : v1::ATTEMPT_OUTCOME_RETURNED;
 }
 
 AttemptEnd EndOf(const AttemptOutcome& outcome) {

@@ -88,6 +88,21 @@ class SqliteTables : public Tables {
   absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() override;
   absl::Status ForgetReleasedBlob(absl::string_view sha256) override;
 
+  absl::Status InsertStudy(StudyRow& row) override;
+  absl::Status UpdateStudy(const StudyRow& row) override;
+  absl::Status DeleteStudy(int64_t number) override;
+  absl::StatusOr<std::optional<StudyRow>> FindStudy(absl::string_view id) override;
+  absl::StatusOr<std::vector<StudyRow>> ListStudies(std::optional<int64_t> before, bool open,
+                                                    int limit) override;
+  absl::Status InsertTrial(int64_t study, const v1::Trial& trial, const v1::Job& job) override;
+  absl::Status PutTrial(int64_t study, const v1::Trial& trial) override;
+  absl::StatusOr<std::vector<v1::Trial>> ListTrials(int64_t study) override;
+  absl::StatusOr<v1::Job> ReadTrialSpecs(int64_t study, int32_t trial) override;
+  absl::Status AppendStudyEvent(int64_t study, const v1::StudyEvent& event) override;
+  absl::StatusOr<std::vector<v1::StudyEvent>> ReadStudyEvents(int64_t study, int64_t after,
+                                                              int limit,
+                                                              int64_t max_bytes) override;
+
   absl::StatusOr<IdentityRow> ReadIdentity() override;
   absl::Status UpdateRunningTime(absl::Duration running_time) override;
   absl::Status PutUnnamedBlob(const UnnamedBlobRow& row) override;

@@ -3,8 +3,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "common/jobs/names.h"
 
 namespace graft {
+
+std::string StudyIdOf(const v1::Study& study) {
+  return std::string(absl::StripPrefix(study.name(), kStudyPrefix));
+}
 
 std::string ToColumn(const JobNeeds& needs) {
   if (needs == JobNeeds()) return "";

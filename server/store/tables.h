@@ -111,6 +111,16 @@ struct ResourceRow {
   std::string message;     // Serialised Dataset, Model or Adapter.
 };
 
+struct StudyRow {
+  int64_t number = 0;  // Order of creation, from 1, never used again.
+  v1::Study study;     // Without trials and ranking.
+  int64_t version = 0;
+  absl::Duration since;  // Running time at its creation.
+};
+
+// The id in its name.
+std::string StudyIdOf(const v1::Study& study);
+
 // As one column; any text that is none is read as no needs at all.
 std::string ToColumn(const JobNeeds& needs);
 JobNeeds NeedsFromColumn(absl::string_view column);
@@ -251,6 +261,25 @@ class Tables {
   // Blobs of files that PutFiles took away, sorted, until they are forgotten.
   virtual absl::StatusOr<std::vector<std::string>> ListReleasedBlobs() = 0;
   virtual absl::Status ForgetReleasedBlob(absl::string_view sha256) = 0;
+
+  // Studies. InsertStudy sets row.number; DeleteStudy takes trials and events with it.
+  virtual absl::Status InsertStudy(StudyRow& row) = 0;
+  virtual absl::Status UpdateStudy(const StudyRow& row) = 0;
+  virtual absl::Status DeleteStudy(int64_t number) = 0;
+  virtual absl::StatusOr<std::optional<StudyRow>> FindStudy(absl::string_view id) = 0;
+  // Newest first, of smaller numbers than `before`; `open`: those that are not done. -1: no limit.
+  virtual absl::StatusOr<std::vector<StudyRow>> ListStudies(std::optional<int64_t> before,
+                                                            bool open, int limit) = 0;
+  // `job`: what the trial's job will be inserted as.
+  virtual absl::Status InsertTrial(int64_t study, const v1::Trial& trial, const v1::Job& job) = 0;
+  virtual absl::Status PutTrial(int64_t study, const v1::Trial& trial) = 0;
+  virtual absl::StatusOr<std::vector<v1::Trial>> ListTrials(int64_t study) = 0;  // By number.
+  virtual absl::StatusOr<v1::Job> ReadTrialSpecs(int64_t study, int32_t trial) = 0;
+  virtual absl::Status AppendStudyEvent(int64_t study, const v1::StudyEvent& event) = 0;
+  // As ReadEvents.
+  virtual absl::StatusOr<std::vector<v1::StudyEvent>> ReadStudyEvents(int64_t study, int64_t after,
+                                                                      int limit,
+                                                                      int64_t max_bytes) = 0;
 
   virtual absl::StatusOr<IdentityRow> ReadIdentity() = 0;
   // Never makes it shorter.

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "common/base/failpoint.h"
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
@@ -15,6 +14,8 @@
 #include "server/store/lease_verbs.h"
 #include "server/store/life_verbs.h"
 #include "server/store/report_verbs.h"
+#include "server/store/study_verbs.h"
+#include "server/store/verb_runner.h"
 
 namespace graft {
 namespace {
@@ -25,15 +26,12 @@ constexpr int kCheckpointsPrunedAtOnce = 100;
 constexpr int kJobsDeletedAtOnce = 20;    // Each some dozen statements.
 constexpr int kJobsLookedAtAtOnce = 500;  // By a purge that deletes nothing.
 
-class TransactionalStore : public JobStore {
+class TransactionalStore : public JobStore, private VerbRunner {
  public:
   TransactionalStore(StoreOptions options, std::shared_ptr<JobListeners> listeners,
                      std::unique_ptr<Backend> backend, IdentityRow identity)
-      : options_(std::move(options)),
-        identity_(std::move(identity)),
-        opened_(options_.clock->Boottime()),
-        listeners_(std::move(listeners)),
-        backend_(std::move(backend)) {}
+      : VerbRunner(std::move(options), std::move(backend), std::move(identity)),
+        listeners_(std::move(listeners)) {}
   // Listeners read.
   ~TransactionalStore() override { listeners_->Stop(); }
 
@@ -134,7 +132,7 @@ class TransactionalStore : public JobStore {
     return Read<QueuePart>(
         [&](VerbContext& context) { return DoReadQueue(context, after, limit); });
   }
-  absl::Duration NextRetry() override { return times_.NextRetry(options_.clock->Boottime()); }
+  absl::Duration NextRetry() override { return times().NextRetry(options().clock->Boottime()); }
   absl::StatusOr<Claim> ClaimJob(const ClaimRequest& request) override {
     return Write<Claim>([&](VerbContext& context) { return DoClaimJob(context, request); });
   }
@@ -155,7 +153,7 @@ class TransactionalStore : public JobStore {
   absl::StatusOr<std::vector<std::string>> ExpireLeases() override {
     // It is asked after every change, and would part the writes of a group: see WritePlace.
     ASSIGN_OR_RETURN(const absl::Duration next, NextExpiry());
-    if (next > options_.clock->Boottime()) return std::vector<std::string>();
+    if (next > options().clock->Boottime()) return std::vector<std::string>();
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoExpireLeases(context); }, WritePlace::kFirst);
   }
@@ -167,7 +165,7 @@ class TransactionalStore : public JobStore {
   }
   absl::StatusOr<std::vector<std::string>> EndOverdue() override {
     ASSIGN_OR_RETURN(const absl::Time next, NextDeadline());
-    if (next > options_.clock->Now()) return std::vector<std::string>();
+    if (next > options().clock->Now()) return std::vector<std::string>();
     return Write<std::vector<std::string>>(
         [](VerbContext& context) { return DoEndOverdue(context); }, WritePlace::kMakesRoom);
   }
@@ -248,6 +246,60 @@ class TransactionalStore : public JobStore {
     return Delete(ResourceKind::kAdapter, name);
   }
 
+  absl::StatusOr<v1::Study> InsertStudy(const NewStudy& study) override {
+    return Write<v1::Study>([&](VerbContext& context) { return DoInsertStudy(context, study); });
+  }
+  absl::Status CheckStudy(const NewStudy& study) override {
+    return Read<bool>([&](VerbContext& context) -> absl::StatusOr<bool> {
+             RETURN_IF_ERROR(DoCheckStudy(context, study));
+             return true;
+           })
+        .status();
+  }
+  absl::StatusOr<v1::Study> FindInsertedStudy(const RequestKey& request) override {
+    return Read<v1::Study>(
+        [&](VerbContext& context) { return DoFindInsertedStudy(context, request); });
+  }
+  absl::StatusOr<v1::Study> GetStudy(absl::string_view name) override {
+    return Read<v1::Study>([&](VerbContext& context) { return DoGetStudy(context, name); });
+  }
+  absl::StatusOr<Page<v1::Study>> ListStudies(int page_size,
+                                              absl::string_view page_token) override {
+    return Read<Page<v1::Study>>(
+        [&](VerbContext& context) { return DoListStudies(context, page_size, page_token); });
+  }
+  absl::StatusOr<std::vector<std::string>> OpenStudies() override {
+    return Read<std::vector<std::string>>(
+        [](VerbContext& context) { return DoOpenStudies(context); });
+  }
+  absl::StatusOr<std::vector<v1::StudyEvent>> ReadStudyEvents(absl::string_view study,
+                                                              int64_t after, int limit) override {
+    return Read<std::vector<v1::StudyEvent>>(
+        [&](VerbContext& context) { return DoReadStudyEvents(context, study, after, limit); });
+  }
+  absl::StatusOr<StudyAdvance> AdvanceStudy(absl::string_view name) override {
+    return Write<StudyAdvance>([&](VerbContext& context) { return DoAdvanceStudy(context, name); });
+  }
+  absl::StatusOr<v1::Study> PauseStudy(absl::string_view name, const RequestKey& request) override {
+    return Write<v1::Study>(
+        [&](VerbContext& context) { return DoPauseStudy(context, name, request); });
+  }
+  absl::StatusOr<v1::Study> ResumeStudy(absl::string_view name,
+                                        const RequestKey& request) override {
+    return Write<v1::Study>(
+        [&](VerbContext& context) { return DoResumeStudy(context, name, request); });
+  }
+  absl::StatusOr<v1::Study> CancelStudy(absl::string_view name,
+                                        const RequestKey& request) override {
+    return Write<v1::Study>(
+        [&](VerbContext& context) { return DoCancelStudy(context, name, request); },
+        WritePlace::kMakesRoom);
+  }
+  absl::Status DeleteStudy(absl::string_view name) override {
+    return WriteStatus([&](VerbContext& context) { return DoDeleteStudy(context, name); },
+                       WritePlace::kMakesRoom);
+  }
+
   absl::StatusOr<bool> IsBlobReferenced(absl::string_view sha256) override {
     return Read<bool>([&](VerbContext& context) { return context.tables.HasBlob(sha256); });
   }
@@ -300,10 +352,8 @@ class TransactionalStore : public JobStore {
     return WriteStatus([&](VerbContext& context) { return DoForgetEnd(context, job); },
                        WritePlace::kMakesRoom);
   }
-  const std::string& Id() const override { return identity_.id; }
-  absl::Duration RunningTime() const override {
-    return identity_.running_time + (options_.clock->Boottime() - opened_);
-  }
+  const std::string& Id() const override { return identity().id; }
+  absl::Duration RunningTime() const override { return VerbRunner::RunningTime(); }
   absl::Status Ping() override {
     return WriteStatus([](VerbContext&) { return absl::OkStatus(); });
   }
@@ -320,9 +370,9 @@ class TransactionalStore : public JobStore {
     return Read<std::vector<std::string>>(
         [&](VerbContext& context) { return DoNamersOf(context, sha256); });
   }
-  absl::StatusOr<std::vector<std::string>> FindDamage() override { return backend_->FindDamage(); }
+  absl::StatusOr<std::vector<std::string>> FindDamage() override { return backend().FindDamage(); }
   absl::Status CopyTo(const std::string& path, const ByteProgress& progress) override {
-    return backend_->CopyTo(path, progress);
+    return backend().CopyTo(path, progress);
   }
   absl::StatusOr<std::vector<UnnamedBlob>> UnnamedBlobs() override {
     return Read<std::vector<UnnamedBlob>>(
@@ -340,51 +390,6 @@ class TransactionalStore : public JobStore {
   }
 
  private:
-  // `name`: the calling method's, of its failpoints.
-  template <typename T, typename Verb>
-  absl::StatusOr<T> Write(const Verb& verb, WritePlace place = WritePlace::kAnywhere,
-                          const char* name = __builtin_FUNCTION()) {
-    absl::StatusOr<T> result;
-    RETURN_IF_ERROR(WriteStatus(
-        [&](VerbContext& context) {
-          result = verb(context);
-          return result.status();
-        },
-        place, name));
-    return result;
-  }
-  template <typename Verb>
-  absl::Status WriteStatus(const Verb& verb, WritePlace place = WritePlace::kAnywhere,
-                           const char* name = __builtin_FUNCTION()) {
-    absl::Status status = backend_->Write(place, [&](Tables& tables, WriteEffects& effects) {
-      VerbContext context = {tables, options_, times_, RunningTime()};
-      absl::Status done = verb(context);
-      TakeEffects(context, effects);
-      Failpoint("store", name, "before_commit");
-      return done;
-    });
-    Failpoint("store", name, "after_commit");
-    return status;
-  }
-  void TakeEffects(VerbContext& context, WriteEffects& effects) {
-    effects.changes = std::move(context.changes);
-    effects.makes_room = context.makes_room;
-    if (context.after_commit.empty()) return;
-    effects.after_commit = [this, all = std::move(context.after_commit)] {
-      for (const auto& change : all) change(times_);
-    };
-  }
-  template <typename T, typename Verb>
-  absl::StatusOr<T> Read(const Verb& verb) {
-    absl::StatusOr<T> result;
-    RETURN_IF_ERROR(backend_->Read([&](Tables& tables) {
-      VerbContext context = {tables, options_, times_, RunningTime()};
-      result = verb(context);
-      return result.status();
-    }));
-    return result;
-  }
-
   template <typename T>
   absl::StatusOr<T> Get(ResourceKind kind, absl::string_view name) {
     return Read<T>([&](VerbContext& context) {
@@ -418,12 +423,7 @@ class TransactionalStore : public JobStore {
         WritePlace::kMakesRoom, verb);
   }
 
-  const StoreOptions options_;
-  const IdentityRow identity_;   // As it was when the store was opened.
-  const absl::Duration opened_;  // Boottime.
   const std::shared_ptr<JobListeners> listeners_;
-  VolatileTimes times_;
-  const std::unique_ptr<Backend> backend_;
 };
 
 absl::StatusOr<v1::PurgeJobsResponse> TransactionalStore::PurgeJobs(
@@ -460,7 +460,7 @@ absl::StatusOr<int64_t> TransactionalStore::WaitForEvents(absl::string_view job,
     notified = true;
     changed.NotifyAll();
   });
-  Clock& clock = *options_.clock;
+  Clock& clock = *options().clock;
   const absl::Duration deadline = clock.Boottime() + timeout;
   while (true) {
     ASSIGN_OR_RETURN(const v1::Job now, GetJob(JobName(id)));

@@ -100,6 +100,7 @@ void NoteChange(VerbContext& context, const JobRow& row, v1::JobState previous,
   change.state = row.job.state();
   change.previous_state = previous;
   change.last_sequence = row.job.last_sequence();
+  change.trial = row.job.trial();
   change.cancel_saves = row.job.cancel_saves();
   if (change.state != previous) {
     change.reason = row.job.state_reason();

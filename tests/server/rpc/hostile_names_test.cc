@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/base/unique_fd.h"
 #include "gmock/gmock.h"
+#include "graft/v1/study.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/server/rpc/worker_service_fixture.h"
 
@@ -153,9 +155,13 @@ class HostileNamesTest : public WorkerServiceFixture {
   }
 
   std::map<std::string, Verb> UserVerbs();
+  std::map<std::string, Verb> StudyVerbs();
   std::map<std::string, Verb> Uploads();
   std::map<std::string, Verb> SpecFields();
   std::map<std::string, Verb> WorkerVerbs();
+
+  const std::unique_ptr<v1::StudyService::Stub> studies_ =
+      v1::StudyService::NewStub(server_.channel());
 };
 
 std::map<std::string, HostileNamesTest::Verb> HostileNamesTest::UserVerbs() {
@@ -200,6 +206,27 @@ std::map<std::string, HostileNamesTest::Verb> HostileNamesTest::UserVerbs() {
                              })},
       {"GetModel", Unary(server_.models(), &Models::GetModel)},
       {"DeleteModel", Unary(server_.models(), &Models::DeleteModel)},
+  };
+}
+
+std::map<std::string, HostileNamesTest::Verb> HostileNamesTest::StudyVerbs() {
+  using Studies = v1::StudyService::Stub;
+  Studies& studies = *studies_;
+  return {
+      {"GetStudy", Unary(studies, &Studies::GetStudy)},
+      {"PauseStudy", Unary(studies, &Studies::PauseStudy)},
+      {"ResumeStudy", Unary(studies, &Studies::ResumeStudy)},
+      {"CancelStudy", Unary(studies, &Studies::CancelStudy)},
+      {"DeleteStudy", Unary(studies, &Studies::DeleteStudy)},
+      {"WatchStudy", Reading(studies, &Studies::WatchStudy)},
+      {"CreateStudy", Unary<Studies, v1::CreateStudyRequest, v1::Study>(
+                          studies, &Studies::CreateStudy,
+                          [](auto& request, const std::string& name) {
+                            v1::Study& study = *request.mutable_study();
+                            *study.mutable_spec_template() = LoraJob().job().spec();
+                            study.set_output_name(name);
+                            if (name.empty()) study.clear_spec_template();
+                          })},
   };
 }
 
@@ -299,7 +326,7 @@ TEST_F(HostileNamesTest, NoNameLeavesTheDirectories) {
   ASSERT_GE(names.size(), kPromisedNames);
   Guarded guarded(outside.path());
   int calls = 0;
-  for (const auto& verbs : {UserVerbs(), Uploads(), SpecFields(), WorkerVerbs()}) {
+  for (const auto& verbs : {UserVerbs(), StudyVerbs(), Uploads(), SpecFields(), WorkerVerbs()}) {
     for (const auto& [what, verb] : verbs) {
       for (const std::string& name : names) {
         const absl::Status status = verb(name);

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/jobs/timestamps.h"
-#include "tests/server/store/store_fixture.h"
+#include "tests/server/store/studies.h"
 
 namespace graft {
 
@@ -36,6 +36,7 @@ class ScriptedHistory {
       MakeWay();
       ComeTooLate();
       SubmitTogether();
+      Study();
       CleanUp();
       KeepHouse();
     }
@@ -179,6 +180,28 @@ class ScriptedHistory {
     for (std::thread& thread : threads) thread.join();
     calls_ += 7;
     Did(absl::OkStatus());
+  }
+  void Study() {
+    NewStudy made = RankStudy(2, absl::StrCat(kHalving, " output_name: '", Named("best"), "'"));
+    made.request = NextRequest();
+    const v1::Study study = Did(store_.InsertStudy(made));
+    for (const v1::Trial& trial : study.trials()) {
+      const LeaseRef lease = Take(trial.job());
+      Report(lease, 1, 10);
+      Save(lease, 10);
+      Did(store_.FinishAttempt(lease, 1, AttemptPaused()));
+      Did(store_.AdvanceStudy(study.name()));
+    }
+    Did(store_.PauseStudy(study.name(), NextRequest()));
+    Did(store_.ResumeStudy(study.name(), NextRequest()));
+    // Of equal ones the first goes on.
+    Did(store_.FinishAttempt(Take(study.trials(0).job()), 0, StoreFixture::Success()));
+    EXPECT_TRUE(Did(store_.AdvanceStudy(study.name())).done);
+    Did(store_.DeleteAdapter(Named("best")));
+    Did(store_.DeleteAdapter(absl::StrCat(Named("best"), "-1")));
+    Did(store_.DeleteStudy(study.name()));
+    const v1::Study given_up = Did(store_.InsertStudy(RankStudy(2)));
+    Did(store_.CancelStudy(given_up.name(), NextRequest()));
   }
   void CleanUp() {
     Did(store_.DeleteJob(succeeded_, /*delete_adapter=*/true, NextRequest()));

@@ -150,7 +150,8 @@ TEST_F(SqliteTest, JobsOfTheThirdSchemaHaveTheirTimes) {
   ExecuteSql(
       path(),
       "DROP TABLE store_identity; DROP TABLE unnamed_blobs;"
-      "DROP INDEX requests_by_running_time;"
+      "DROP TABLE study_events; DROP TABLE trial_specs; DROP TABLE study_trials;"
+      "DROP TABLE studies; DROP INDEX requests_by_running_time;"
       "ALTER TABLE requests DROP COLUMN running_time_ns;"
       "CREATE INDEX requests_by_time ON requests (create_time_ns);"
       "DROP TRIGGER count_removed_job; DROP TRIGGER queue_inserted_job; DROP TRIGGER "
