@@ -4,6 +4,7 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "client/calls.h"
 #include "client/file_transfer.h"
 #include "client/retry.h"
 #include "common/base/status_macros.h"
@@ -13,47 +14,6 @@
 
 namespace graft {
 namespace {
-
-template <typename Request, typename Response, typename Stub>
-absl::StatusOr<Response> Call(const ApiClient::Options& options, Stub& stub,
-                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                                           Response*),
-                              const Request& request) {
-  Response response;
-  RETURN_IF_ERROR(RetryUnavailable(options.patience, [&] {
-    grpc::ClientContext context;
-    context.set_deadline(DeadlineAfter(options.call_timeout));
-    return EndOf((stub.*method)(&context, request, &response));
-  }));
-  return response;
-}
-
-// For a request with a request_id.
-template <typename Request, typename Response, typename Stub>
-absl::StatusOr<Response> CallOnce(ApiClient::Options options, Stub& stub,
-                                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                                               Response*),
-                                  const Request& request) {
-  options.call_timeout /= 2;
-  absl::StatusOr<Response> response = Call(options, stub, method, request);
-  if (!absl::IsDeadlineExceeded(response.status())) return response;
-  return Call(options, stub, method, request);
-}
-
-template <typename Request>
-Request Named(const std::string& name) {
-  Request request;
-  request.set_name(name);
-  return request;
-}
-
-// With a request_id of its own.
-template <typename Request>
-Request Once(const std::string& name) {
-  auto request = Named<Request>(name);
-  request.set_request_id(NewRequestId());
-  return request;
-}
 
 // Writes the files that a call sends below `directory`.
 template <typename Request, typename Stub>
@@ -82,24 +42,6 @@ std::string NewRequestId() {
   return absl::StrCat("cli-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
 }
 
-class ApiClient::StreamScope {
- public:
-  StreamScope(ApiClient& client, grpc::ClientContext& context)
-      : client_(client), context_(context) {
-    MutexLock lock(client_.mutex_);
-    client_.streams_.insert(&context_);
-    if (client_.cancelled_) context_.TryCancel();
-  }
-  ~StreamScope() {
-    MutexLock lock(client_.mutex_);
-    client_.streams_.erase(&context_);
-  }
-
- private:
-  ApiClient& client_;
-  grpc::ClientContext& context_;
-};
-
 void ApiClient::CancelStreams() {
   MutexLock lock(mutex_);
   cancelled_ = true;
@@ -123,6 +65,7 @@ ApiClient::ApiClient(std::shared_ptr<grpc::Channel> channel, Options options)
       adapters_(v1::AdapterService::NewStub(channel_)),
       models_(v1::ModelService::NewStub(channel_)),
       uploads_(v1::UploadService::NewStub(channel_)),
+      studies_(v1::StudyService::NewStub(channel_)),
       workers_(v1::WorkerService::NewStub(channel_)) {}
 
 absl::StatusOr<v1::Job> ApiClient::CreateJob(v1::CreateJobRequest request) {
@@ -226,33 +169,9 @@ absl::StatusOr<v1::ReadMetricsResponse> ApiClient::ReadMetrics(
 absl::Status ApiClient::WatchJob(const std::string& name, int64_t after_sequence,
                                  const std::function<bool(const v1::WatchJobResponse&)>& on_message,
                                  const std::function<void(const absl::Status&)>& on_reconnect) {
-  v1::WatchJobRequest request;
-  request.set_name(name);
+  auto request = Named<v1::WatchJobRequest>(name);
   request.set_after_sequence(after_sequence);
-  bool seen = false;  // Only a server that was once there is waited for long.
-  for (;;) {
-    bool progressed = false;
-    bool stopped = false;
-    const absl::Status status =
-        RetryUnavailable(seen ? options_.watch_patience : options_.patience, [&]() -> absl::Status {
-          grpc::ClientContext context;
-          const StreamScope scope(*this, context);
-          auto stream = jobs_->WatchJob(&context, request);
-          v1::WatchJobResponse response;
-          while (!stopped && stream->Read(&response)) {
-            if (response.has_event()) request.set_after_sequence(response.event().sequence());
-            progressed = seen = true;
-            stopped = !on_message(response);
-            if (stopped) context.TryCancel();
-          }
-          const absl::Status end = EndOf(stream->Finish(), stopped || cancelled());
-          if (stopped) return absl::OkStatus();
-          // A stream that brought something begins a new patience.
-          return progressed && absl::IsUnavailable(end) ? absl::AbortedError(end.message()) : end;
-        });
-    if (!absl::IsAborted(status)) return status;
-    if (on_reconnect) on_reconnect(status);
-  }
+  return Follow(*jobs_, &v1::JobService::Stub::WatchJob, request, on_message, on_reconnect);
 }
 
 absl::Status ApiClient::DownloadJobArtifact(const std::string& name, const std::string& artifact,

@@ -23,6 +23,7 @@
 #include "graft/v1/dataset.grpc.pb.h"
 #include "graft/v1/job.grpc.pb.h"
 #include "graft/v1/model.grpc.pb.h"
+#include "graft/v1/study.grpc.pb.h"
 #include "graft/v1/upload.grpc.pb.h"
 #include "graft/v1/worker.grpc.pb.h"
 #include "grpcpp/channel.h"
@@ -128,11 +129,30 @@ class ApiClient {
                                         const UploadObserver& observer = {});
   absl::Status DeleteModel(const std::string& name);
 
+  absl::StatusOr<v1::Study> CreateStudy(v1::CreateStudyRequest request);
+  absl::StatusOr<v1::Study> GetStudy(const std::string& name);
+  absl::StatusOr<v1::ListStudiesResponse> ListStudies(const v1::ListStudiesRequest& request);
+  absl::StatusOr<v1::Study> PauseStudy(const std::string& name);
+  absl::StatusOr<v1::Study> ResumeStudy(const std::string& name);
+  absl::StatusOr<v1::Study> CancelStudy(const std::string& name);
+  absl::Status DeleteStudy(const std::string& name);
+  // As WatchJob.
+  absl::Status WatchStudy(const std::string& name, int64_t after_sequence,
+                          const std::function<bool(const v1::WatchStudyResponse&)>& on_message,
+                          const std::function<void(const absl::Status&)>& on_reconnect = {});
+
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers(const v1::ListWorkersRequest& request);
 
  private:
   // Makes a stream's context known to CancelStreams for as long as it lives.
   class StreamScope;
+  // Follows a log of events, as WatchJob says.
+  template <typename Stub, typename Request, typename Response>
+  absl::Status Follow(Stub& stub,
+                      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(
+                          grpc::ClientContext*, const Request&),
+                      Request request, const std::function<bool(const Response&)>& on_message,
+                      const std::function<void(const absl::Status&)>& on_reconnect);
   UploadPatience upload_patience() const {
     return {options_.call_timeout, options_.patience, options_.watch_patience};
   }
@@ -145,6 +165,7 @@ class ApiClient {
   const std::unique_ptr<v1::AdapterService::Stub> adapters_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
   const std::unique_ptr<v1::UploadService::Stub> uploads_;
+  const std::unique_ptr<v1::StudyService::Stub> studies_;
   const std::unique_ptr<v1::WorkerService::Stub> workers_;
   Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;

@@ -33,6 +33,7 @@ void AddLifeCommands(CLI::App& app, RunCommand& run);
 void AddDeleteCommand(CLI::App& app, RunCommand& run);
 void AddSubmitCommand(CLI::App& app, RunCommand& run);
 void AddEvalCommand(CLI::App& app, RunCommand& run);
+void AddStudyCommands(CLI::App& app, RunCommand& run);
 void AddCompareCommand(CLI::App& app, RunCommand& run);
 void AddPlotCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
@@ -70,6 +71,9 @@ std::string GraftCommand(const CliContext& context);
 // job did not succeed; CANCELLED when Ctrl-C ended the watching.
 absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,
                        const std::string& prefix = "");
+
+// The same of a study: its table is redrawn on a terminal, its events are lines anywhere else.
+absl::Status FollowStudy(CliContext& context, const std::string& name);
 
 // Statuses whose text is already on the screen.
 absl::Status AlreadyPrinted(absl::StatusCode code);

@@ -13,6 +13,7 @@
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/methods/method_spec.h"
+#include "common/studies/field_path.h"
 
 namespace graft {
 namespace {
@@ -212,17 +213,6 @@ std::string KeyOf(absl::string_view flag) {
   return key;
 }
 
-// A template or a name may hold commas; numbers and words do not.
-std::vector<std::string> ValuesOf(const JobFlag& flag, const std::string& text) {
-  static const char* const kWhole[] = {"--prompt-template", "--init-text", "--name", "--study",
-                                       "--deadline"};
-  const bool whole = flag.list || std::find_if(std::begin(kWhole), std::end(kWhole), [&](auto* n) {
-                                    return absl::string_view(n) == flag.name;
-                                  }) != std::end(kWhole);
-  if (whole) return {text};
-  return absl::StrSplit(text, ',', absl::SkipWhitespace());
-}
-
 absl::Status NoSuchMethod(absl::string_view given) {
   std::vector<std::string> names;
   for (const Method* method : Methods()) names.push_back(method->name());
@@ -325,19 +315,6 @@ absl::Status AddLabels(v1::Job& job, const std::vector<std::string>& labels) {
   return absl::OkStatus();
 }
 
-// An adapter's name is given once: of jobs that share it, all but the first would be refused.
-absl::Status CheckOutputNames(const std::vector<v1::Job>& jobs) {
-  std::set<std::string> names;
-  for (const v1::Job& job : jobs) {
-    const std::string& name = job.spec().fine_tune().output_name();
-    if (name.empty() || names.insert(name).second) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--output-name: ", jobs.size(), " jobs cannot share the name \"", name,
-                     "\"; without it each adapter is named after its job"));
-  }
-  return absl::OkStatus();
-}
-
 struct NamedFlag {
   std::string name;  // Empty: there is none.
   bool given = false;
@@ -387,6 +364,16 @@ void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagVa
       ->check(CLI::ExistingFile);
 }
 
+std::vector<std::string> ValuesOf(const JobFlag& flag, const std::string& text) {
+  static const char* const kWhole[] = {"--prompt-template", "--init-text", "--name", "--study",
+                                       "--deadline"};
+  const bool whole = flag.list || std::find_if(std::begin(kWhole), std::end(kWhole), [&](auto* n) {
+                                    return absl::string_view(n) == flag.name;
+                                  }) != std::end(kWhole);
+  if (whole) return {text};
+  return absl::StrSplit(text, ',', absl::SkipWhitespace());
+}
+
 absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& flags,
                                                    const JobFlagValues& values, const v1::Job& base,
                                                    const std::string& study_name) {
@@ -406,7 +393,6 @@ absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& f
                                                      " jobs; submit them in smaller studies"));
     }
   }
-  RETURN_IF_ERROR(CheckOutputNames(jobs));
   for (v1::Job& job : jobs) {
     if (jobs.size() > 1 && job.study().empty()) job.set_study(study_name);
   }

@@ -33,11 +33,14 @@ struct JobFlagValues {
 };
 void AddJobFlags(CLI::App& command, const std::vector<JobFlag>& flags, JobFlagValues& values);
 
+// What a flag was given, each value by itself: a template or a name may hold commas, numbers and
+// words do not. "" has none.
+std::vector<std::string> ValuesOf(const JobFlag& flag, const std::string& text);
+
 // The jobs that the flags over `base` (of --file, or nothing) describe. A flag also replaces what
 // in `base` would keep it from counting: --epochs a max_steps, --learning-rate the rates of the
 // method's parts. With more than one job, each is labelled with its own values, named after them,
-// and belongs to a study (made up from `study_name` unless given). INVALID_ARGUMENT names the flag;
-// several jobs cannot have one --output-name.
+// and belongs to a study (made up from `study_name` unless given). INVALID_ARGUMENT names the flag.
 absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& flags,
                                                    const JobFlagValues& values, const v1::Job& base,
                                                    const std::string& study_name);

@@ -135,15 +135,4 @@ absl::Status SetField(Message& message, absl::string_view path, absl::string_vie
   return absl::OkStatus();
 }
 
-void ClearField(Message& message, absl::string_view path) {
-  const std::pair<absl::string_view, absl::string_view> parts =
-      absl::StrSplit(path, absl::MaxSplits('.', 1));
-  const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(std::string(parts.first));
-  if (field == nullptr) return;
-  const Reflection& reflection = *message.GetReflection();
-  if (parts.second.empty()) return reflection.ClearField(&message, field);
-  if (!reflection.HasField(message, field)) return;
-  ClearField(*reflection.MutableMessage(&message, field), parts.second);
-}
-
 }  // namespace graft

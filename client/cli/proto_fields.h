@@ -32,7 +32,5 @@ absl::StatusOr<absl::Time> ParseMoment(absl::string_view text, absl::Time now);
 // should have been; a path that does not exist is a bug of ours.
 absl::Status SetField(google::protobuf::Message& message, absl::string_view path,
                       absl::string_view text);
-// Clears it; where a message on the way is not there, there is nothing to clear.
-void ClearField(google::protobuf::Message& message, absl::string_view path);
 
 }  // namespace graft

@@ -21,7 +21,7 @@ CLI::Validator OneOf(const std::vector<std::string>& names);
 // The commands of each of these groups take one line of the list together: it must fit a terminal.
 inline constexpr char kWaitingGroup[] = "While it waits";
 inline constexpr char kLifeGroup[] = "A job's life";
-inline constexpr char kResultsGroup[] = "Its results";
+inline constexpr char kResultsGroup[] = "Studies and results";
 // The commands of `app`, by group, each with a few words.
 std::string CommandList(const CLI::App& app);
 

@@ -50,6 +50,9 @@ class Screen:
                 self.put(character)
 
     def apply(self, number, letter):
+        if letter == "A":
+            self.row = max(0, self.row - int(number or 1))
+            return
         assert letter in "KJ" and number in ("", "0"), f"unexpected code {number!r} {letter!r}"
         del self.rows[self.row][self.column:]
         if letter == "J":

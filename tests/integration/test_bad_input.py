@@ -209,8 +209,8 @@ def test_a_study_with_one_bad_job_leaves_none(service):
     # What only the server can see: the last value is beyond the layer's width.
     uploaded = service.cli("submit", "--base-model", "tiny", "--train", "train", "--rank", "2,4,900", check=False)
     assert uploaded.returncode == 2 and "rank" in uploaded.stderr
-    shared = service.cli("submit", "--base-model", "tiny", "--train", file, "--rank", "2,4", "--output-name", "mine", check=False)
-    assert shared.returncode == 2 and "--output-name" in shared.stderr
+    named = service.cli("submit", "--base-model", "tiny", "--train", file, "--rank", "2,4", "--output-name", "../mine", check=False)
+    assert named.returncode == 2 and "--output-name" in named.stderr
     assert [job["name"] for job in service.json("jobs")] == before
     assert len(service.json("datasets", "list")) == data
 

@@ -5,7 +5,8 @@ tests' Python; any other is not run. What cannot be run stands in a fence of its
 `<!-- file: NAME -->` is written to that file, for the commands after it. The examples of every --help are run, too.
 
 The demo's model stands in for GPT-2, its data for the reader's, a folder below the reader's home for /srv. jobs/A, jobs/B and so on
-are the evaluate jobs that the text's commands made, in their order; of other names (jobs/k3f9) the first is the first fine-tune job.
+are the evaluate jobs that the text's commands made, in their order; of other names (jobs/k3f9) the first is the first fine-tune job. Any
+study that is named is the one that was made last.
 """
 
 import contextlib
@@ -72,6 +73,7 @@ class Reader:
     def __init__(self, home):
         self.home, self.work = home, home / "graft"
         self.jobs = {"fine-tune": [], "evaluate": []}
+        self.study = ""  # The last one.
         self.named = []  # The text's jobs/ID, but for those with a letter.
         self.said = home / "said"  # Of each command its output and, at its end, its status.
         shutil.rmtree(self.said, ignore_errors=True)
@@ -130,6 +132,7 @@ class Reader:
                 known, place = self.jobs["fine-tune"], self.named.index(match.group(1))
             return known[place] if place < len(known) else match.group(0)
         text = re.sub(r"\bjobs/([A-Z]|[a-z0-9]{4})\b", job, text)
+        text = re.sub(r"\bstudies/([A-Z]|[a-z0-9]{4})\b", lambda match: self.study or match.group(0), text)
         return re.sub(r"(?<!\w)/srv/", f"{self.home}/srv/", text).replace("127.0.0.1:50051", self.address)
 
     def run(self, command):
@@ -148,6 +151,8 @@ class Reader:
             wait_until((self.home / "ready").exists, f"the server: {text}")
         if starts_server or command.startswith(("graft submit", "graft eval")):
             self.learn_jobs()
+        if command.startswith("graft study create") and "--validate-only" not in command:
+            self.study = self.json("study", "list")[0]["name"]
         return int(status.read_text()), text
 
     def run_python(self, code):
@@ -293,6 +298,13 @@ def reaches(state):
     return check
 
 
+def study_ended(reader, command, output):
+    """It is cancelled, and so are its jobs, in their own time."""
+    trials = reader.json("study", "show", command.split()[-1])[0]["trials"]
+    wait_until(lambda: all(reader.json("show", trial["job"])[0].get("done") for trial in trials), "the jobs' end")
+    return "is cancelled" in output
+
+
 def retried(reader, command, output):
     """There is a new job; what follows must not find it running."""
     name = output.split()[0]
@@ -338,6 +350,15 @@ CHECKS = {
     "graft retry": retried,
     "graft delete --filter": says("would delete"),
     "graft delete": lambda reader, command, output: command.split()[-1] not in [job["name"] for job in reader.json("jobs")],
+    "graft study create": lambda reader, command, output: ("valid; it would have 20 trials" if "--validate-only" in command else "succeeded: trial") in output,
+    "graft study list": says("STUDY", "succeeded"),
+    "graft study show": says("TRIAL", "best eval/loss"),
+    "graft study watch": says("succeeded"),
+    "graft study best": says("POINT", "graft adapters download"),
+    "graft study pause": says("is paused"),
+    "graft study resume": says("is running"),
+    "graft study cancel": study_ended,
+    "graft study delete": says("deleted"),
     "graft compare": compared,
     "graft rouge": says("rouge1", "rougeLsum"),
     "graft logs": says("leased", "==> attempt 1, engine <=="),
@@ -451,15 +472,20 @@ def begin_a_job(reader):
     reader.jobs["fine-tune"].insert(0, reader.jobs["fine-tune"].pop())
 
 
+def begin_a_study(reader):
+    """One that can be paused."""
+    reader.run("graft study create --base-model gpt2 --method lora --rank 2,4 --train articles.jsonl --max-steps 100000")
+
+
 def remove_adapters(reader):
     """Nothing uses the model any more."""
     for adapter in reader.json("adapters", "list"):
         reader.follow([f"graft adapters delete {adapter['name']}"], "of the model")
 
 
-BEFORE = {"graft-engine run": remove_results, "graft pause": begin_a_job, "graft models delete": remove_adapters}
+BEFORE = {"graft-engine run": remove_results, "graft study pause": begin_a_study, "graft pause": begin_a_job, "graft models delete": remove_adapters}
 # These come last, in this order.
-ENDINGS = ("graft pause", "graft resume", "graft checkpoint", "graft edit", "graft cancel", "graft retry", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
+ENDINGS = ("graft study list", "graft study show", "graft study watch", "graft study best", "graft study pause", "graft study resume", "graft study cancel", "graft study delete", "graft pause", "graft resume", "graft checkpoint", "graft edit", "graft cancel", "graft retry", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
 
 
 def test_every_example_of_a_help_text_works(furnished):

@@ -186,16 +186,6 @@ TEST(JobFlagsTest, FieldsAreCalledAsTheCommandSaysThem) {
   EXPECT_EQ(name("job.labels"), "--label");
 }
 
-TEST(JobFlagsTest, JobsOfAStudyCannotShareAnOutputName) {
-  const std::string refused(
-      Jobs({{"--method", "lora"}, {"--rank", "2,4"}, {"--output-name", "mine"}})
-          .status()
-          .message());
-  EXPECT_THAT(refused, HasSubstr("--output-name: 2 jobs cannot share the name \"mine\""));
-  EXPECT_TRUE(Jobs({{"--method", "lora"}, {"--output-name", "mine"}}).ok());
-  EXPECT_TRUE(Jobs({{"--method", "lora"}, {"--output-name", "mine,yours"}}).ok());
-}
-
 TEST(JobFlagsTest, TooManyCombinationsAreRefused) {
   const std::string many = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17";
   EXPECT_EQ(Jobs({{"--method", "lora"}, {"--rank", many}, {"--seed", many}}).status().code(),

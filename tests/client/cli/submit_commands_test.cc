@@ -12,6 +12,7 @@
 #include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 #include "gmock/gmock.h"
+#include "graft/v1/study.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/command_server.h"
 #include "tests/fakes/temp_dir.h"
@@ -44,6 +45,12 @@ class FakeJobs : public v1::JobService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest* request,
+                      v1::Job* job) override {
+    job->set_name(request->name());
+    return grpc::Status::OK;
+  }
+
   absl::Status MissingData(const v1::DataSpec& data) {
     Violations violations;
     const std::string path = "job.spec.fine_tune.data";
@@ -64,6 +71,23 @@ class FakeJobs : public v1::JobService::Service {
   std::string warning;  // Of every job.
   grpc::StatusCode full = grpc::StatusCode::UNAVAILABLE;
   std::vector<v1::CreateJobRequest> created;
+};
+
+// Makes two trials of everything.
+class FakeStudies : public v1::StudyService::Service {
+ public:
+  grpc::Status CreateStudy(grpc::ServerContext*, const v1::CreateStudyRequest* request,
+                           v1::Study* study) override {
+    if (!refusal.ok()) return ToGrpcStatus(refusal);
+    created.push_back(*request);
+    *study = request->study();
+    study->set_name("studies/s");
+    for (const char* job : {"jobs/t1", "jobs/t2"}) study->add_trials()->set_job(job);
+    return grpc::Status::OK;
+  }
+
+  absl::Status refusal;
+  std::vector<v1::CreateStudyRequest> created;
 };
 
 // Takes everything into the data sets of `jobs`.
@@ -128,26 +152,42 @@ class SubmitCommandsTest : public ::testing::Test {
 
   FakeJobs jobs_;
   FakeUploads uploads_{jobs_};
-  CommandServer server_{std::vector<grpc::Service*>{&jobs_, &uploads_}, Impatient()};
+  FakeStudies studies_;
+  CommandServer server_{std::vector<grpc::Service*>{&jobs_, &uploads_, &studies_}, Impatient()};
   TempDir directory_;
   std::string errors_, output_;
 };
 
 TEST_F(SubmitCommandsTest, TheSameRequestIdMakesTheSameRequests) {
-  for (int i = 0; i < 2; ++i) ASSERT_TRUE(Submit({"--rank", "2,4", "--request-id", "mine"}).ok());
-  EXPECT_THAT(RequestIds(), ElementsAre("mine-1", "mine-2", "mine-1", "mine-2"));
-  EXPECT_NE(jobs_.created[0].job().study(), "");
-  EXPECT_EQ(jobs_.created[0].job().study(), jobs_.created[2].job().study());
   ASSERT_TRUE(Submit({"--request-id", "one"}).ok());
   EXPECT_EQ(RequestIds().back(), "one");
-  ASSERT_TRUE(Submit({"--rank", "2,4", "--request-id", "yours"}).ok());
-  EXPECT_NE(jobs_.created.back().job().study(), jobs_.created[0].job().study());
+  for (const char* id : {"mine", "mine", "yours"}) {
+    ASSERT_TRUE(Submit({"--rank", "2,4", "--request-id", id}).ok());
+  }
+  ASSERT_EQ(studies_.created.size(), 3u);
+  EXPECT_EQ(studies_.created[0].SerializeAsString(), studies_.created[1].SerializeAsString());
+  EXPECT_EQ(studies_.created[0].request_id(), "mine");
+  EXPECT_NE(studies_.created[0].study().display_name(), studies_.created[2].study().display_name());
+}
+
+TEST_F(SubmitCommandsTest, AListMakesAStudy) {
+  ASSERT_TRUE(Submit({"--rank", "2,4", "--study", "ranks", "--output-name", "best"}).ok());
+  EXPECT_TRUE(jobs_.created.empty());
+  ASSERT_EQ(studies_.created.size(), 1u);
+  const v1::Study& study = studies_.created[0].study();
+  EXPECT_EQ(study.display_name(), "ranks");
+  EXPECT_EQ(study.output_name(), "best");
+  EXPECT_EQ(study.space().at("fine_tune.method.lora.rank").choices().values_size(), 2);
+  EXPECT_THAT(output_, HasSubstr("jobs/t1"));
+  EXPECT_THAT(output_, HasSubstr("study: graft"));
+  EXPECT_THAT(output_, HasSubstr(" study watch studies/s\n"));
 }
 
 TEST_F(SubmitCommandsTest, ARequestIdThatTheServerWouldRefuseIsUsage) {
   const std::string longest(kMaxRequestIdBytes, 'x');
-  EXPECT_EQ(Submit({"--rank", "2,4", "--request-id", longest}).code(),
+  EXPECT_EQ(Submit({"--rank", "2,4", "--request-id", longest + "x"}).code(),
             absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(studies_.created.empty());
   EXPECT_EQ(Submit({"--request-id", "two words"}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(jobs_.created.empty());
 }
@@ -157,15 +197,6 @@ TEST_F(SubmitCommandsTest, ALostAnswerTellsHowToRepeat) {
   EXPECT_EQ(Submit({}).code(), absl::StatusCode::kUnavailable);
   ASSERT_EQ(jobs_.created.size(), 1u);
   EXPECT_THAT(errors_, HasSubstr("--request-id " + jobs_.created[0].request_id() + "\n"));
-}
-
-TEST_F(SubmitCommandsTest, AStudyThatEndedInTheMiddleTellsHowToGoOn) {
-  jobs_.capacity = 2;
-  jobs_.full = grpc::StatusCode::RESOURCE_EXHAUSTED;
-  EXPECT_EQ(Submit({"--rank", "2,4,8", "--request-id", "mine"}).code(),
-            absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(errors_, HasSubstr("2 of 3 jobs are there; "));
-  EXPECT_THAT(errors_, HasSubstr("--request-id mine\n"));
 }
 
 TEST_F(SubmitCommandsTest, WarningsOfTheServerAreToldAtOnce) {
@@ -252,10 +283,11 @@ TEST_F(SubmitCommandsTest, AFileIsUploadedOnceForAllJobsOfAStudy) {
   ASSERT_TRUE(Submit(file, {}).ok());
   ASSERT_EQ(uploads_.names.size(), 1u);
   EXPECT_THAT(errors_, Not(HasSubstr("uploaded")));
-  ASSERT_EQ(jobs_.created.size(), 3u);
-  for (const v1::CreateJobRequest& request : jobs_.created) {
-    EXPECT_EQ(request.job().spec().fine_tune().data().train(), uploads_.names[0]);
-  }
+  ASSERT_EQ(jobs_.created.size(), 1u);
+  EXPECT_EQ(jobs_.created[0].job().spec().fine_tune().data().train(), uploads_.names[0]);
+  ASSERT_EQ(studies_.created.size(), 1u);
+  EXPECT_EQ(studies_.created[0].study().spec_template().fine_tune().data().train(),
+            uploads_.names[0]);
 }
 
 TEST_F(SubmitCommandsTest, NothingIsUploadedForAJobThatWouldBeRefused) {
