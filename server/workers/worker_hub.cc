@@ -54,6 +54,10 @@ absl::StatusOr<std::shared_ptr<WorkerHub::Link>> WorkerHub::Connect(
     return absl::InvalidArgumentError(
         absl::StrCat("worker.id \"", id, "\" is not of the form [A-Za-z0-9._-]{1,128}"));
   }
+  if (hello.slots() < 0 || hello.slots() > kMaxWorkerSlots) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slots must be 0 to ", kMaxWorkerSlots, ", not ", hello.slots()));
+  }
   auto link = std::make_shared<Link>(hello, std::move(waker));
   std::shared_ptr<Link> replaced;
   {
@@ -87,7 +91,7 @@ void WorkerHub::Seen(const std::string& worker, int free_slots, Bases bases) {
   MutexLock lock(mutex_);
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return;
-  it->second.free_slots = free_slots;
+  it->second.free_slots = std::clamp(free_slots, 0, it->second.link->hello().slots());
   it->second.bases = std::move(bases);
   it->second.last_seen = clock_.Boottime();
 }

@@ -21,6 +21,7 @@ namespace graft {
 // back.
 inline constexpr size_t kMaxQueuedCommands = 256;
 inline constexpr size_t kMaxConnectedWorkers = 1000;
+inline constexpr int kMaxWorkerSlots = 64;  // As graft-worker --slots takes them.
 
 // The workers that are connected now and their command streams. Memory only: a worker that comes
 // back tells everything again. What must last is in the store. Thread-safe; calls nobody under its
@@ -62,7 +63,7 @@ class WorkerHub {
   explicit WorkerHub(Clock& clock) : clock_(clock) {}
 
   // A new stream of this worker replaces its older one, which ends with ABORTED. INVALID_ARGUMENT:
-  // no id or a bad one; RESOURCE_EXHAUSTED: too many workers.
+  // no id or a bad one, or too many slots; RESOURCE_EXHAUSTED: too many workers.
   absl::StatusOr<std::shared_ptr<Link>> Connect(const worker::v1::ConnectRequest& hello,
                                                 std::shared_ptr<StreamWaker> waker);
   // Called when the stream is over. Forgets the worker unless a newer stream of it is there. True:
@@ -74,6 +75,7 @@ class WorkerHub {
     std::set<std::string> idle;
     std::set<std::string> busy;
   };
+  // `free_slots` beyond those that the worker has are none.
   void Seen(const std::string& worker, int free_slots, Bases bases = {});
   // A job or a text was given to it (-1) or is over (+1); the next heartbeat corrects it.
   void AdjustFreeSlots(const std::string& worker, int change);

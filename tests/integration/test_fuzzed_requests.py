@@ -27,6 +27,7 @@ CALLERS = 8
 CALL_SECONDS = 120  # So that nothing hangs a test for ever.
 MOST_MESSAGES = 20  # That are read of a stream.
 MEMORY_BYTES = 64 << 20  # More than at the beginning.
+MOST_BYTES = 4 << 30  # With the stacks of its threads: what takes more dies, and not the machine.
 PUBLIC = sorted(path.relative_to(PROTOS).as_posix() for path in (PROTOS / "graft/v1").glob("*.proto"))
 INNER = ["graft/worker/v1/worker.proto"]
 # What no message deserves that is one. To others gRPC itself says UNIMPLEMENTED.
@@ -183,7 +184,7 @@ def parses(method, data):
 @pytest.fixture
 def busy(graft):
     """A server whose store holds a bit of everything, and the channel of a user. No worker of ours is left."""
-    graft.start(workers=0, lease_seconds=3600)
+    graft.start(workers=0, lease_seconds=3600, prefix=["prlimit", f"--data={MOST_BYTES}"])
     load(graft)
     write_model(graft.directory / "micro")
     graft.cli("models", "add", "micro", graft.directory / "micro")
