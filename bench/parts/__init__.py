@@ -9,5 +9,6 @@ PARTS = {
     "rouge": "ROUGE of 1,600 pairs",
     "tokenise": "BPE",
     "start": "a new process up to its first optimiser step",
+    "store": "starts, claims and pages of a graft-server whose store holds a million jobs",
     "service": "submits, events, watchers and claims of a graft-server",
 }
