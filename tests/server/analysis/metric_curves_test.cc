@@ -79,9 +79,8 @@ class MetricCurvesTest : public ::testing::Test {
     request.set_max_points(max_points);
     return ReadMetricCurves(fixture_.store(), request, [] { return false; });
   }
-  void Report(std::vector<v1::JobEvent> events) {
-    ASSERT_OK(
-        fixture_.store().AppendEvents(lease_, StoreFixture::Batch(++batch_, std::move(events))));
+  void Report(const std::vector<v1::JobEvent>& events) {
+    ASSERT_OK(fixture_.store().AppendEvents(lease_, StoreFixture::Batch(++batch_, events)));
   }
   static v1::JobEvent Evaluation(int64_t step, double loss) {
     v1::JobEvent event;
