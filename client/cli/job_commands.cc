@@ -230,6 +230,7 @@ absl::Status RunShow(CliContext& context, const ShowOptions& options) {
   PrintField("job", job.name());
   PrintField("name", job.display_name());
   PrintField("study", job.study());
+  PrintField("trial", job.trial());
   PrintField("retry of", job.retry_of());
   for (const auto& [key, value] : job.labels()) PrintField("label", absl::StrCat(key, "=", value));
   PrintField("method", job.method());

@@ -1,5 +1,6 @@
 #include "common/studies/study_points.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -116,19 +117,53 @@ absl::Status TooMany(const v1::Study& study, int max_points, absl::string_view p
                    "; fewer values, a random search or a greater limits.max_trials would do"));
 }
 
+size_t LongestValue(const NamedDimension& dimension) {
+  size_t longest = 32;  // Of a number.
+  for (const auto& value : dimension.values->choices().values()) {
+    longest = std::max(longest, JsonOf(value).size());
+  }
+  return longest;
+}
+
+// Before any of so many points is made.
+absl::Status CheckSize(const v1::Study& study, const std::vector<NamedDimension>& dimensions,
+                       size_t points, absl::string_view path) {
+  size_t parameters = 0;  // Bytes of one trial's.
+  for (const NamedDimension& dimension : dimensions) {
+    parameters += dimension.path.size() + LongestValue(dimension);
+  }
+  const size_t trials = points * study.repeats();
+  if (trials * parameters > kMaxParameterBytes) {
+    return FieldViolation(
+        absl::StrCat(path, ".space"),
+        absl::StrCat("has values so long that those of ", trials, " trials could take ",
+                     trials * parameters, " bytes; ", kMaxParameterBytes, " are allowed"));
+  }
+  const size_t specs = trials * (study.spec_template().ByteSizeLong() + parameters);
+  if (specs <= kMaxTrialSpecBytes) return absl::OkStatus();
+  return FieldViolation(absl::StrCat(path, ".spec_template"),
+                        absl::StrCat("is so long that the specs of ", trials, " trials could take ",
+                                     specs, " bytes; ", kMaxTrialSpecBytes, " are allowed"));
+}
+
 absl::StatusOr<std::vector<Parameters>> GridPoints(const v1::Study& study, int max_points,
                                                    absl::string_view path) {
+  const std::vector<NamedDimension> dimensions = DimensionsOf(study);
+  std::vector<std::vector<std::string>> values;
+  size_t count = 1;
+  for (const NamedDimension& dimension : dimensions) {
+    values.push_back(GridOf(*dimension.values, *dimension.field));
+    count *= values.back().size();
+    if (count > static_cast<size_t>(max_points)) return TooMany(study, max_points, path);
+  }
+  RETURN_IF_ERROR(CheckSize(study, dimensions, count, path));
   std::vector<Parameters> points(1);
-  for (const NamedDimension& dimension : DimensionsOf(study)) {
-    const std::vector<std::string> values = GridOf(*dimension.values, *dimension.field);
-    if (points.size() * values.size() > static_cast<size_t>(max_points)) {
-      return TooMany(study, max_points, path);
-    }
+  for (size_t i = 0; i < dimensions.size(); ++i) {
     std::vector<Parameters> all;
     for (const Parameters& point : points) {
-      for (const std::string& value : values) {
+      for (const std::string& value : values[i]) {
         all.push_back(point);
-        all.back()[dimension.path] = value;
+        all.back()[dimensions[i].path] = value;
       }
     }
     points = std::move(all);
@@ -140,6 +175,7 @@ absl::StatusOr<std::vector<Parameters>> RandomPoints(const v1::Study& study, int
                                                      absl::string_view path) {
   if (study.random().points() > max_points) return TooMany(study, max_points, path);
   const std::vector<NamedDimension> dimensions = DimensionsOf(study);
+  RETURN_IF_ERROR(CheckSize(study, dimensions, study.random().points(), path));
   std::set<Parameters> seen;
   std::vector<Parameters> points;
   uint64_t drawn = 0;

@@ -54,6 +54,17 @@ v1::Trial NewTrial(const StudyPoint& point, int32_t number, int32_t of_point) {
   return trial;
 }
 
+// With the seed of its repetition, which the trial is told of.
+void SetSeed(int repeat, bool repeats, v1::Job& job, v1::Trial& trial) {
+  v1::TrainingSpec& training =
+      *job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training();
+  training.set_seed(training.seed() + repeat);
+  trial.set_seed(training.seed());
+  if (repeats) {
+    job.mutable_spec()->mutable_fine_tune()->mutable_training()->set_seed(training.seed());
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<NewStudy> MakeStudy(const Catalogue& catalogue, const v1::Study& asked,
@@ -66,32 +77,25 @@ absl::StatusOr<NewStudy> MakeStudy(const Catalogue& catalogue, const v1::Study& 
                    PointsOf(study, study.limits().max_trials() / study.repeats(), path));
   const std::string spec_path = absl::StrCat(path, ".spec_template");
   const int brackets = study.has_successive_halving() ? study.successive_halving().brackets() : 1;
-  for (size_t point = 0; point < points.size(); ++point) {
-    for (int repeat = 0; repeat < study.repeats(); ++repeat) {
-      const auto number = static_cast<int32_t>(made.jobs.size() + 1);
-      v1::Trial& trial = *study.add_trials() =
-          NewTrial(points[point], number, static_cast<int32_t>(point + 1));
-      trial.set_bracket(static_cast<int32_t>(point) % brackets);
-      v1::Job& job = made.jobs.emplace_back();
-      *job.mutable_spec() = points[point].spec;
-      RETURN_IF_ERROR(OfTrial(ValidateSpec(job.spec(), spec_path), points[point], number));
-      absl::StatusOr<ResolvedFromStore> resolved =
-          ResolveFromStore(catalogue, job.spec(), defaults, spec_path);
-      RETURN_IF_ERROR(OfTrial(resolved.status(), points[point], number));
-      RETURN_IF_ERROR(resolved->missing_data);
-      *job.mutable_resolved_spec() = std::move(resolved->spec);
-      job.mutable_warnings()->Assign(resolved->warnings.begin(), resolved->warnings.end());
-      if (job.spec().has_fine_tune()) {
-        v1::TrainingSpec& training =
-            *job.mutable_resolved_spec()->mutable_fine_tune()->mutable_training();
-        training.set_seed(training.seed() + repeat);
-        if (study.repeats() > 1) {
-          job.mutable_spec()->mutable_fine_tune()->mutable_training()->set_seed(training.seed());
-        }
-        trial.set_seed(training.seed());
-        study.set_exhaustive_steps(study.exhaustive_steps() + training.max_steps());
-      }
-    }
+  const auto trials = static_cast<int32_t>(points.size()) * study.repeats();
+  for (int32_t i = 0; i < trials; ++i) {
+    const int32_t number = i / study.repeats();
+    const StudyPoint& point = points[number];
+    v1::Trial& trial = *study.add_trials() = NewTrial(point, i + 1, number + 1);
+    trial.set_bracket(number % brackets);
+    v1::Job& job = made.jobs.emplace_back();
+    *job.mutable_spec() = point.spec;
+    RETURN_IF_ERROR(OfTrial(ValidateSpec(job.spec(), spec_path), point, i + 1));
+    absl::StatusOr<ResolvedFromStore> resolved =
+        ResolveFromStore(catalogue, job.spec(), defaults, spec_path);
+    RETURN_IF_ERROR(OfTrial(resolved.status(), point, i + 1));
+    RETURN_IF_ERROR(resolved->missing_data);
+    *job.mutable_resolved_spec() = std::move(resolved->spec);
+    job.mutable_warnings()->Assign(resolved->warnings.begin(), resolved->warnings.end());
+    if (!job.spec().has_fine_tune()) continue;
+    SetSeed(i % study.repeats(), study.repeats() > 1, job, trial);
+    study.set_exhaustive_steps(study.exhaustive_steps() +
+                               job.resolved_spec().fine_tune().training().max_steps());
   }
   return made;
 }

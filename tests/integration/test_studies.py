@@ -70,6 +70,7 @@ def test_a_rank_study_stops_the_worse_and_publishes_the_best(graft):
     assert adapter_hash(graft, "alone") == published
     job = graft.job(best["job"])
     assert job["trial"] == f"{name}/trials/{best['number']}" and len(job["attempts"]) > 1
+    assert job["trial"] in graft.cli("show", best["job"]).stdout
     # Whoever reads it.
     assert "rank" in graft.cli("study", "best", name).stdout.lower()
     assert "go on to step" in graft.cli("study", "watch", name).stdout or "goes on to step" in graft.cli("study", "watch", name).stdout

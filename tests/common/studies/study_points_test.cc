@@ -121,6 +121,24 @@ TEST(StudyPointsTest, TooManyPointsAreRefusedBeforeTheyAreMade) {
   EXPECT_THAT(points.status().message(), HasSubstr("makes more than 333 points of 3 trials"));
 }
 
+// A request of some MiB must not become gigabytes.
+TEST(StudyPointsTest, LargePointsAreRefusedBeforeTheyAreMade) {
+  v1::Study study = StudyOf(
+      "space { key: 'fine_tune.training.seed' value { range { min: 1 max: 500 steps: 500 } } }");
+  EXPECT_EQ(PointsOf(study, 1000, "study")->size(), 500u);
+  v1::Study wordy = study;
+  (*wordy.mutable_space())["fine_tune.data.prompt_template"]
+      .mutable_choices()
+      ->add_values()
+      ->set_string_value(std::string(3000, 'x'));
+  EXPECT_THAT(PointsOf(wordy, 1000, "study").status().message(),
+              HasSubstr("study.space: has values so long that those of 500 trials"));
+  study.mutable_spec_template()->mutable_fine_tune()->mutable_data()->set_prompt_template(
+      std::string(100'000, 'x'));
+  EXPECT_THAT(PointsOf(study, 1000, "study").status().message(),
+              HasSubstr("study.spec_template: is so long that the specs of 500 trials"));
+}
+
 TEST(StudyPointsTest, LabelsAreAsShortAsTheyCanBe) {
   EXPECT_THAT(ShortParameters({{"fine_tune.method.lora.learning_rate", "1"},
                                {"fine_tune.method.soft_prompt.learning_rate", "2"}}),
