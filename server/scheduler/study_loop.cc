@@ -19,11 +19,12 @@ std::string StudyOfTrial(const std::string& trial) {
   return trial.substr(0, trial.find("/trials/"));
 }
 
+// A trial that is QUEUED tells of a study that was made or goes on: it may have a time limit, or
+// trials for which there was no room.
 bool Concerns(const JobChange& change) {
   if (change.trial.empty()) return false;
   const bool changed = change.state != change.previous_state;
-  return change.deleted ||
-         (changed && (IsFinal(change.state) || change.state == v1::JOB_STATE_PAUSED));
+  return change.deleted || (changed && !IsHeld(change.state));
 }
 
 }  // namespace
@@ -78,10 +79,9 @@ void StudyLoop::Advance(const std::string& study) {
         {{"study", study}, {"error", advance.status().ToString()}});
     return LookAgain(study, clock_.Boottime() + kRetry);
   }
-  on_advance_(study, *advance);
-  if (advance->done) return;
   if (advance->blocked) LookAgain(study, clock_.Boottime() + kRetry);
   LookAgain(study, clock_.Boottime() + (advance->next - store_.RunningTime()));
+  on_advance_(study, *advance);
 }
 
 void StudyLoop::Run() {

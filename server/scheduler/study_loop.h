@@ -1,7 +1,7 @@
 #pragma once
 
 // The thread that lets studies go on: it asks the store to advance a study when one of its trials'
-// jobs has ended, waits at a rung, or was deleted, and at the study's time limit.
+// jobs was queued, has ended, waits at a rung, or was deleted, and at the study's time limit.
 
 #include <functional>
 #include <map>
@@ -25,10 +25,9 @@ class StudyLoop {
   StudyLoop(JobStore& store, Clock& clock, OnAdvance on_advance);
   ~StudyLoop();
 
-  // The study is looked at soon: it was made, or resumed.
-  void Wake(const std::string& study) ABSL_LOCKS_EXCLUDED(mutex_);
-
  private:
+  // The study is looked at soon.
+  void Wake(const std::string& study) ABSL_LOCKS_EXCLUDED(mutex_);
   void Run();
   void FindOpen() ABSL_LOCKS_EXCLUDED(mutex_);
   void Advance(const std::string& study) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -18,6 +18,11 @@ class Told {
       changed_.NotifyAll();
     };
   }
+  std::pair<std::string, StudyAdvance> AwaitNext() { return Await(++awaited_); }
+  void AwaitDone() {
+    while (!AwaitNext().second.done) {
+    }
+  }
   // The n-th advance, from 1.
   std::pair<std::string, StudyAdvance> Await(size_t n) {
     Clock& clock = Clock::Real();
@@ -25,10 +30,12 @@ class Told {
     MutexLock lock(mutex_);
     while (advances_.size() < n && clock.WaitUntil(changed_, mutex_, deadline)) {
     }
-    return advances_.size() < n ? std::pair<std::string, StudyAdvance>() : advances_[n - 1];
+    EXPECT_GE(advances_.size(), n) << "nothing more was told";
+    return advances_.size() < n ? std::pair("", StudyAdvance{.done = true}) : advances_[n - 1];
   }
 
  private:
+  size_t awaited_ = 0;
   Mutex mutex_;
   CondVar changed_;
   std::vector<std::pair<std::string, StudyAdvance>> advances_ ABSL_GUARDED_BY(mutex_);
@@ -57,31 +64,52 @@ TEST_F(StudyLoopTest, WhatEndedWhileNobodyLookedIsTakenIn) {
 
 TEST_F(StudyLoopTest, EachEndOfATrialLetsItsStudyGoOn) {
   const StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
-  Insert(RankStudy(2, "limits { max_parallel_trials: 1 }"));
   fixture_.Submit();  // Of no study: nothing is asked for its sake.
-  ASSERT_OK(fixture_.store().CancelJob("jobs/j3", {}));
-  CancelTrial(1);
-  EXPECT_FALSE(told_.Await(1).second.done);
-  CancelTrial(2);
-  EXPECT_TRUE(told_.Await(2).second.done);
+  ASSERT_OK(fixture_.store().CancelJob("jobs/j1", {}));
+  const std::string study = Insert(RankStudy(2, "limits { max_parallel_trials: 1 }")).name();
+  const auto trial = [&](int i) { return fixture_.store().GetStudy(study)->trials(i); };
+  ASSERT_OK(fixture_.store().CancelJob(trial(0).job(), {}));
+  while (told_.AwaitNext().first == study && trial(1).job().empty()) {
+  }
+  ASSERT_OK(fixture_.store().CancelJob(trial(1).job(), {}));
+  told_.AwaitDone();
 }
 
 TEST_F(StudyLoopTest, TimeLimitsAreLookedAtWhenTheyAreOver) {
   Insert(RankStudy(1, "limits { max_seconds: 100 }"));
-  StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
-  EXPECT_FALSE(told_.Await(1).second.done);
+  const StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
+  EXPECT_FALSE(told_.AwaitNext().second.done);
   fixture_.clock().Advance(absl::Seconds(101));
-  EXPECT_TRUE(told_.Await(2).second.done);
+  told_.AwaitDone();
+}
+
+TEST_F(StudyLoopTest, TheTimeLimitOfAStudyThatIsMadeLaterIsLookedAt) {
+  const StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
+  Insert(RankStudy(1, "limits { max_seconds: 100 }"));
+  EXPECT_FALSE(told_.AwaitNext().second.done);
+  fixture_.clock().Advance(absl::Seconds(101));
+  told_.AwaitDone();
+}
+
+TEST_F(StudyLoopTest, WhatHadNoRoomInTheQueueIsTriedAgain) {
+  fixture_.options().max_queued_jobs = 1;
+  fixture_.Reopen();
+  StoreFixture::Fill(fixture_.store());
+  const StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
+  Insert(RankStudy(2));
+  EXPECT_TRUE(told_.AwaitNext().second.blocked);
+  EXPECT_OK(fixture_.ClaimNext(kWorker));
+  fixture_.clock().Advance(absl::Seconds(6));
+  while (told_.AwaitNext().second.blocked) {
+  }
 }
 
 TEST_F(StudyLoopTest, ADeletedStudyIsForgotten) {
   Insert(RankStudy(1));
   ASSERT_OK(fixture_.store().CancelStudy("studies/j1", {}));
   ASSERT_OK(fixture_.store().DeleteStudy("studies/j1"));
-  StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
-  loop.Wake("studies/j1");
+  const StudyLoop loop(fixture_.store(), fixture_.clock(), told_.Listener());
   const std::string other = Insert(RankStudy(1)).name();
-  loop.Wake(other);
   EXPECT_EQ(told_.Await(1).first, other);
 }
 
