@@ -12,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
@@ -29,7 +30,7 @@ namespace graft {
 namespace {
 
 constexpr size_t kMaxErrorsTold = 3;
-constexpr size_t kMaxTrialNameBytes = 128;
+constexpr size_t kMaxShownBytes = 120;  // Of a name or label that is made of parameters.
 
 // One advance of one study.
 class Advancing {
@@ -38,7 +39,7 @@ class Advancing {
       : context_(context), study_(study.row.study), row_(study.row), trials_(study.trials) {}
 
   absl::StatusOr<StudyAdvance> Run() {
-    if (study_.done()) return StudyAdvance{.done = true};
+    if (study_.done()) return StudyAdvance();
     const std::vector<v1::Trial> before = trials_;
     for (v1::Trial& trial : trials_) {
       if (!trial.job().empty() && !IsFinal(trial.state())) RETURN_IF_ERROR(TakeIn(trial));
@@ -286,14 +287,14 @@ class Advancing {
     const std::string label = PointLabel({trial.parameters().begin(), trial.parameters().end()});
     const std::string seed =
         study_.repeats() > 1 ? absl::StrCat(label.empty() ? "" : " ", "seed=", trial.seed()) : "";
-    return absl::StrCat(label, seed).substr(0, kMaxTrialNameBytes);
+    return Shortened(absl::StrCat(label, seed), kMaxShownBytes);
   }
 
   google::protobuf::Map<std::string, std::string> LabelsOf(const v1::Trial& trial) const {
     google::protobuf::Map<std::string, std::string> labels = study_.labels();
     for (const auto& [name, value] :
          ShortParameters({trial.parameters().begin(), trial.parameters().end()})) {
-      if (labels.size() < kMaxLabels) labels[name] = value.substr(0, kMaxTrialNameBytes);
+      if (labels.size() < kMaxLabels) labels[name] = Shortened(value, kMaxShownBytes);
     }
     return labels;
   }

@@ -28,7 +28,7 @@ struct NewStudy {
 
 // What there is to do for a study's sake beyond the store.
 struct StudyAdvance {
-  bool done = false;
+  bool done = false;     // It ended just now.
   bool blocked = false;  // The queue had no room for a trial: to be asked again.
   std::string adapter;   // Published just now; empty: none.
   std::string model;

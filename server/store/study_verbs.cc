@@ -58,30 +58,36 @@ std::string TrialOutput(const v1::Study& study, int32_t trial) {
   return absl::StrCat(study.output_name(), "-", trial);
 }
 
-// Names that are asked for and not free; the first trial stands for all.
-absl::Status CheckNames(VerbContext& context, const NewStudy& new_study) {
-  RETURN_IF_ERROR(CheckQueue(context));
+// What InsertJob would refuse any of the trials for, and names that are asked for and not free: the
+// study's own and those of its trials.
+absl::Status CheckTrials(VerbContext& context, const NewStudy& new_study) {
   if (new_study.study.has_deadline()) {
     RETURN_IF_ERROR(
         CheckDeadline(context, FromTimestamp(new_study.study.deadline()), "study.deadline"));
   }
-  v1::JobSpec first = new_study.jobs.at(0).resolved_spec();
-  if (first.has_fine_tune()) {
-    first.mutable_fine_tune()->set_output_name(new_study.study.output_name());
+  const bool named = !new_study.study.output_name().empty();
+  const auto check = [&](v1::JobSpec spec, const std::string& output) {
+    if (named && spec.has_fine_tune()) spec.mutable_fine_tune()->set_output_name(output);
+    return CheckInsertion(context, spec, "study.output_name");
+  };
+  RETURN_IF_ERROR(check(new_study.jobs.at(0).resolved_spec(), new_study.study.output_name()));
+  for (size_t i = 0; i < new_study.jobs.size(); ++i) {
+    const std::string output = TrialOutput(new_study.study, new_study.study.trials(i).number());
+    RETURN_IF_ERROR(check(new_study.jobs[i].resolved_spec(), output));
   }
-  return CheckInsertion(context, first, "study.output_name");
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::Status DoCheckStudy(VerbContext& context, const NewStudy& new_study) {
-  return CheckNames(context, new_study);
+  return CheckTrials(context, new_study);
 }
 
 absl::StatusOr<v1::Study> DoInsertStudy(VerbContext& context, const NewStudy& new_study) {
   absl::StatusOr<v1::Study> answered = DoFindInsertedStudy(context, new_study.request);
   if (!absl::IsNotFound(answered.status())) return answered;
-  RETURN_IF_ERROR(CheckNames(context, new_study));
+  RETURN_IF_ERROR(CheckTrials(context, new_study));
 
   StudyUnderWay study;
   study.row.study = new_study.study;

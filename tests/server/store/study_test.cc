@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/utf8.h"
 #include "tests/server/store/studies.h"
 
 namespace graft {
@@ -112,6 +113,28 @@ TEST_P(StudyTest, ANameThatIsTakenIsRefusedAndNothingIsLeft) {
   EXPECT_EQ(ReasonOf(store().CheckStudy(made)), kReasonNameTaken);
   EXPECT_THAT(*store().OpenStudies(), IsEmpty());
   EXPECT_THAT(*store().QueuedJobs(10), IsEmpty());
+}
+
+TEST_P(StudyTest, ATrialsNameThatIsTakenIsRefusedAtOnce) {
+  ASSERT_OK(store().InsertAdapter(StoreFixture::NewAdapter("best-2")));
+  const absl::Status refused = store().InsertStudy(RankStudy(2, "output_name: 'best'")).status();
+  EXPECT_EQ(ReasonOf(refused), kReasonNameTaken);
+  EXPECT_THAT(refused.message(), HasSubstr("study.output_name: the adapter best-2 is there"));
+  EXPECT_THAT(*store().QueuedJobs(10), IsEmpty());
+}
+
+TEST_P(StudyTest, LongValuesAreCutBetweenCharacters) {
+  NewStudy made = RankStudy(1);
+  std::string value = "x";  // So that the bound falls into a character.
+  while (value.size() < 400) value += "ü";
+  (*made.study.mutable_trials(0)->mutable_parameters())["fine_tune.data.prompt_template"] = value;
+  Insert(made);
+  const v1::Job job = JobOf(1);
+  EXPECT_EQ(FindInvalidUtf8(job.display_name()), absl::string_view::npos);
+  EXPECT_LE(job.display_name().size(), 128u);
+  const std::string& label = job.labels().at("prompt_template");
+  EXPECT_EQ(FindInvalidUtf8(label), absl::string_view::npos);
+  EXPECT_LE(label.size(), 256u);
 }
 
 TEST_P(StudyTest, SuccessiveHalvingLetsTheBestGoOnAndPublishesIt) {
