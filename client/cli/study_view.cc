@@ -14,6 +14,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/terminal.h"
 #include "common/studies/study_points.h"
+#include "common/studies/study_state.h"
 
 namespace graft {
 namespace {
@@ -151,7 +152,7 @@ std::string EventText(const v1::StudyEvent& event) {
 }  // namespace
 
 std::string StudyStateText(v1::StudyState state) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::StudyState_Name(state), "STUDY_STATE_"));
+  return absl::AsciiStrToLower(StudyStateName(state));
 }
 
 std::string TrialStateText(v1::TrialState state) {

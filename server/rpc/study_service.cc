@@ -42,20 +42,18 @@ ServerUnaryReactor* AnswerWithStudy(
 ServerUnaryReactor* StudyService::CreateStudy(CallbackServerContext* call,
                                               const v1::CreateStudyRequest* request,
                                               v1::Study* response) {
+  // Up to a thousand specs are resolved, and data may have to be read.
   return context_.runtime.Unary(
-      call, *request, {"StudyService.CreateStudy", "studies.create", ""}, Lane::kCheck,
-      [=, this](const Caller& caller, Lane lane) -> std::optional<absl::Status> {
-        absl::StatusOr<std::optional<v1::Study>> created =
-            Create(*request, JudgeIn(context_, lane, caller, kTemplatePath));
-        if (!created.ok()) return created.status();
-        if (!created->has_value()) return std::nullopt;
-        *response = **std::move(created);
+      call, *request, {"StudyService.CreateStudy", "studies.create", "", Lane::kCheck},
+      [=, this](const Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(*response,
+                         Create(*request, JudgeIn(context_, Lane::kCheck, caller, kTemplatePath)));
         return absl::OkStatus();
       });
 }
 
-absl::StatusOr<std::optional<v1::Study>> StudyService::Create(const v1::CreateStudyRequest& sent,
-                                                              const DataJudge& judge) {
+absl::StatusOr<v1::Study> StudyService::Create(const v1::CreateStudyRequest& sent,
+                                               const DataJudge& judge) {
   v1::CreateStudyRequest request = sent;
   request.DiscardUnknownFields();
   RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
@@ -68,16 +66,11 @@ absl::StatusOr<std::optional<v1::Study>> StudyService::Create(const v1::CreateSt
                                              context_.options.spec_defaults, kStudyPath));
   study.request = key;
   for (const v1::Job& job : study.jobs) {
-    const std::optional<absl::Status> data = judge(job.resolved_spec());
-    if (!data.has_value()) return std::nullopt;
-    RETURN_IF_ERROR(*data);
+    RETURN_IF_ERROR(judge(job.resolved_spec()).value_or(absl::OkStatus()));
   }
-  if (sent.validate_only()) {
-    RETURN_IF_ERROR(context_.store.CheckStudy(study));
-    return std::move(study.study);
-  }
-  ASSIGN_OR_RETURN(v1::Study inserted, context_.store.InsertStudy(study));
-  return inserted;
+  if (!sent.validate_only()) return context_.store.InsertStudy(study);
+  RETURN_IF_ERROR(context_.store.CheckStudy(study));
+  return std::move(study.study);
 }
 
 ServerUnaryReactor* StudyService::GetStudy(CallbackServerContext* call,

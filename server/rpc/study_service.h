@@ -1,6 +1,6 @@
 #pragma once
 
-#include <optional>
+#include <string>
 
 #include "graft/v1/study.grpc.pb.h"
 #include "server/rpc/data_judge.h"
@@ -38,9 +38,7 @@ class StudyService final : public v1::StudyService::CallbackService {
                                         google::protobuf::Empty* response) override;
 
  private:
-  // Nothing: `judge` said nothing.
-  absl::StatusOr<std::optional<v1::Study>> Create(const v1::CreateStudyRequest& request,
-                                                  const DataJudge& judge);
+  absl::StatusOr<v1::Study> Create(const v1::CreateStudyRequest& request, const DataJudge& judge);
   absl::Status Delete(const std::string& name);
 
   ServiceContext& context_;

@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
+#include "common/studies/study_state.h"
 
 namespace graft {
 namespace {
@@ -73,9 +74,7 @@ SourceState StudyWatchSource::SendEvent(v1::WatchStudyResponse* response) {
   page_.pop_front();
   after_ = response->event().sequence();
   last_sent_ = clock_.Boottime();
-  const v1::StudyState to = response->event().state_change().to();
-  final_sent_ = to == v1::STUDY_STATE_SUCCEEDED || to == v1::STUDY_STATE_FAILED ||
-                to == v1::STUDY_STATE_CANCELLED;
+  final_sent_ = IsFinal(response->event().state_change().to());
   return SourceState::kMessage;
 }
 

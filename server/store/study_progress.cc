@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
@@ -21,6 +20,7 @@
 #include "common/studies/study_points.h"
 #include "common/studies/study_ranking.h"
 #include "common/studies/study_spec.h"
+#include "common/studies/study_state.h"
 #include "server/store/catalogue_verbs.h"
 #include "server/store/job_insertion.h"
 #include "server/store/life_verbs.h"
@@ -396,22 +396,6 @@ class Advancing {
 
 }  // namespace
 
-std::string StudyStateName(v1::StudyState state) {
-  return std::string(absl::StripPrefix(v1::StudyState_Name(state), "STUDY_STATE_"));
-}
-
-bool IsFinal(v1::TrialState state) {
-  switch (state) {
-    case v1::TRIAL_STATE_SUCCEEDED:
-    case v1::TRIAL_STATE_FAILED:
-    case v1::TRIAL_STATE_STOPPED:
-    case v1::TRIAL_STATE_CANCELLED:
-      return true;
-    default:
-      return false;
-  }
-}
-
 absl::Status AddStudyEvent(VerbContext& context, StudyRow& row, v1::StudyEvent event) {
   event.set_sequence(row.study.last_sequence() + 1);
   *event.mutable_create_time() = ToTimestamp(context.Now());
@@ -428,8 +412,7 @@ absl::Status SetStudyState(VerbContext& context, StudyRow& row, v1::StudyState t
   change.set_reason(reason);
   row.study.set_state(to);
   row.study.set_state_reason(reason);
-  row.study.set_done(to == v1::STUDY_STATE_SUCCEEDED || to == v1::STUDY_STATE_FAILED ||
-                     to == v1::STUDY_STATE_CANCELLED);
+  row.study.set_done(IsFinal(to));
   if (row.study.done()) *row.study.mutable_end_time() = ToTimestamp(context.Now());
   return AddStudyEvent(context, row, std::move(event));
 }

@@ -23,9 +23,6 @@ absl::Status SetStudyState(VerbContext& context, StudyRow& row, v1::StudyState t
 // Writes the row as a new version.
 absl::Status SaveStudy(VerbContext& context, StudyRow& row);
 
-// "FAILED".
-std::string StudyStateName(v1::StudyState state);
-bool IsFinal(v1::TrialState state);
 // The study as people see it: with trials and ranking.
 v1::Study WholeStudy(const StudyUnderWay& study);
 

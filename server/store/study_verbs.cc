@@ -9,6 +9,7 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
+#include "common/studies/study_state.h"
 #include "server/store/job_insertion.h"
 #include "server/store/life_verbs.h"
 #include "server/store/page_token.h"
