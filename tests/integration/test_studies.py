@@ -98,13 +98,13 @@ def check_kills(graft, kills):
     dice = random.Random(seed)
     graft.start(workers=2, lease_seconds=2)
     load(graft)
-    spec = [*BASE, "--rank", "2,4,8", "--max-steps", str(12 * max(1, kills // 3)), "--halving", str(3 * max(1, kills // 3)), "--reduction-factor", "2",
+    spec = [*BASE, "--rank", "2,4,8", "--max-steps", str(16 * kills), "--halving", str(4 * kills), "--reduction-factor", "2",
             "--checkpoint-every-steps", "2", "--repeats", "2"]
     undisturbed = end_of(graft, create(graft, *spec, "--output-name", "undisturbed"))
     name = create(graft, *spec, "--output-name", "disturbed")
     killed = 0
     while killed < kills and study(graft, name)["state"] not in FINAL:
-        threading.Event().wait(dice.uniform(0.3, 3))
+        threading.Event().wait(dice.uniform(0.3, 2))
         kill_everything(graft)
         killed += 1
     disturbed = end_of(graft, name)
