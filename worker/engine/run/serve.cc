@@ -129,6 +129,7 @@ class Server {
       const PulseReporter reporter(control, [&] { sink.RepeatProgress(); });
       *event.mutable_finished() = RunJob(work.command.run(), *session_, sink, control);
     }
+    sink.RepeatProgress();  // The steps since the last one: the job tells how far it came.
     Finish(job, std::move(event));
     session_->FreeUnused();
   }

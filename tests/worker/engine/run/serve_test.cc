@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -26,6 +27,22 @@ int CountSteps(const std::vector<EngineEvent>& events) {
   int steps = 0;
   for (const EngineEvent& event : events) steps += event.job_event().has_metrics();
   return steps;
+}
+
+v1::Metrics LastMetrics(const std::vector<EngineEvent>& events) {
+  v1::Metrics last;
+  for (const EngineEvent& event : events) {
+    if (event.job_event().has_metrics()) last = event.job_event().metrics();
+  }
+  return last;
+}
+
+engine::v1::Progress LastProgress(const std::vector<EngineEvent>& events) {
+  engine::v1::Progress last;
+  for (const EngineEvent& event : events) {
+    if (event.has_progress()) last = event.progress();
+  }
+  return last;
 }
 
 std::string Sha256OfAdapter(const engine::v1::Finished& finished) {
@@ -115,6 +132,7 @@ TEST_F(ServeTest, CancelEndsARunningJobAndTheNextOneRuns) {
   const std::vector<EngineEvent> events = ReadToEnd("long");
   EXPECT_EQ(events.back().finished().status().code(),
             static_cast<int>(absl::StatusCode::kCancelled));
+  EXPECT_GE(LastProgress(events).step(), std::max<int64_t>(1, LastMetrics(events).step()));
   Send(RunCommand("next", 1));
   EXPECT_EQ(ReadToEnd("next").back().finished().status().code(), 0);
 }
