@@ -24,6 +24,7 @@ void CommandQueue::Handle(EngineCommand command) {
       ControlOf(command.job())->SetFence(command.fence().boottime_ns());
       return;
     case EngineCommand::kRun:
+    case EngineCommand::kMeasure:
     case EngineCommand::kGenerate:
       control = ControlOf(command.job());
       break;
