@@ -161,6 +161,10 @@ absl::StatusOr<v1::CompareJobsResponse> ApiClient::CompareJobs(
   return Call(options_, *jobs_, &v1::JobService::Stub::CompareJobs, request);
 }
 
+absl::StatusOr<v1::ReadRowsResponse> ApiClient::ReadRows(const v1::ReadRowsRequest& request) {
+  return Call(options_, *jobs_, &v1::JobService::Stub::ReadRows, request);
+}
+
 absl::StatusOr<v1::ReadMetricsResponse> ApiClient::ReadMetrics(
     const v1::ReadMetricsRequest& request) {
   return Call(options_, *jobs_, &v1::JobService::Stub::ReadMetrics, request);

@@ -74,6 +74,7 @@ class ApiClient {
   absl::StatusOr<v1::ListJobArtifactsResponse> ListJobArtifacts(const std::string& name);
   absl::StatusOr<v1::GetQueueResponse> GetQueue(const v1::GetQueueRequest& request);
   absl::StatusOr<v1::CompareJobsResponse> CompareJobs(const v1::CompareJobsRequest& request);
+  absl::StatusOr<v1::ReadRowsResponse> ReadRows(const v1::ReadRowsRequest& request);
   absl::StatusOr<v1::ReadMetricsResponse> ReadMetrics(const v1::ReadMetricsRequest& request);
 
   // Calls on_message for every event after `after_sequence` and every heartbeat, until the job is

@@ -36,6 +36,7 @@ void AddEvalCommand(CLI::App& app, RunCommand& run);
 void AddStudyCommands(CLI::App& app, RunCommand& run);
 void AddCompareCommand(CLI::App& app, RunCommand& run);
 void AddPlotCommand(CLI::App& app, RunCommand& run);
+void AddRowsCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
 void AddQueueCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);

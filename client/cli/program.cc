@@ -81,7 +81,8 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
       {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddCheckpointsCommand, AddLogsCommand});
   AddGrouped(app, run, kWaitingGroup, {AddQueueCommand, AddWorkersCommand});
   AddGrouped(app, run, kLifeGroup, {AddLifeCommands, AddDeleteCommand});
-  AddGrouped(app, run, kResultsGroup, {AddStudyCommands, AddCompareCommand, AddPlotCommand});
+  AddGrouped(app, run, kResultsGroup,
+             {AddStudyCommands, AddCompareCommand, AddPlotCommand, AddRowsCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
   AddGrouped(app, run, "Checks", {AddVerifyCommand, AddRougeCommand});

@@ -4,6 +4,7 @@
 #include "common/base/status_macros.h"
 #include "server/analysis/comparison.h"
 #include "server/analysis/metric_curves.h"
+#include "server/analysis/row_losses.h"
 #include "server/catalogue/file_chunks.h"
 #include "server/rpc/job_service.h"
 
@@ -40,6 +41,19 @@ grpc::ServerUnaryReactor* JobService::CompareJobs(grpc::CallbackServerContext* c
       [=, this](const Caller& caller) -> absl::Status {
         ASSIGN_OR_RETURN(*response, graft::CompareJobs(context_.store, context_.catalogue.blobs,
                                                        *request, caller.gone));
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* JobService::ReadRows(grpc::CallbackServerContext* call,
+                                               const v1::ReadRowsRequest* request,
+                                               v1::ReadRowsResponse* response) {
+  return context_.runtime.Unary(
+      call, *request, {"JobService.ReadRows", "jobs.get", request->name(), Lane::kLong},
+      [=, this](const Caller& caller) -> absl::Status {
+        RETURN_IF_ERROR(CheckPaging(request->page_size(), request->page_token()));
+        ASSIGN_OR_RETURN(*response, ReadJobRows(context_.store, context_.catalogue.blobs, *request,
+                                                caller.gone));
         return absl::OkStatus();
       });
 }

@@ -69,6 +69,9 @@ class JobService final : public v1::JobService::CallbackService {
   grpc::ServerUnaryReactor* CompareJobs(grpc::CallbackServerContext* call,
                                         const v1::CompareJobsRequest* request,
                                         v1::CompareJobsResponse* response) override;
+  grpc::ServerUnaryReactor* ReadRows(grpc::CallbackServerContext* call,
+                                     const v1::ReadRowsRequest* request,
+                                     v1::ReadRowsResponse* response) override;
   grpc::ServerUnaryReactor* ReadMetrics(grpc::CallbackServerContext* call,
                                         const v1::ReadMetricsRequest* request,
                                         v1::ReadMetricsResponse* response) override;

@@ -85,7 +85,7 @@ def test_an_evaluate_job_that_is_paused_goes_on_where_it_was(loaded):
     loaded.cli("resume", name)
     job = loaded.wait_for(name)
     assert int(job["attempts"][1]["resumed_from_step"]) == saved
-    for artifact in ("predictions.jsonl",):
+    for artifact in ("predictions.jsonl", "row_losses.jsonl"):
         for of in (undisturbed, name):
             loaded.cli("artifacts", "download", of, artifact, "--to", loaded.directory / of.replace("/", "-"))
         assert sha256_of(loaded.directory / name.replace("/", "-")) == sha256_of(loaded.directory / undisturbed.replace("/", "-"))

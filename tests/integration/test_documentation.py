@@ -326,6 +326,7 @@ CHECKS = {
     "graft-worker": works,
     "graft workers": says("DEVICE", "THREADS"),
     "graft plot": lambda reader, command, output: (reader.work / output.strip()).exists() if "--output" in command else says("train/loss", " steps")(reader, command, output),
+    "graft rows": says("LOSS", "SOURCE"),
     "graft queue": lambda reader, command, output: "no job waits" in output or "STARTS IN" in output,
     "graft models add": listed("models", "add"),
     "graft models list": says("gpt2"),

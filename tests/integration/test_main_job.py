@@ -181,3 +181,22 @@ def test_jobs_that_differ_in_their_seed_alone_have_a_mean(loaded):
     table = list(csv.DictReader(loaded.cli("compare", *names, "--output", "csv").stdout.splitlines()))
     assert [row["job"] for row in table] == names and [float(row["eval/loss"]) for row in table] == losses
     assert loaded.cli("compare", *names, "--output", "markdown").stdout.startswith("| METHOD | TRAINED | LOSS |")
+
+
+def test_each_row_has_its_loss_at_the_best_step(loaded):
+    name = loaded.submit("--output-name", "rows")
+    job = loaded.wait_for(name)
+    rows = loaded.json("rows", name)
+    assert [int(row.get("row", 0)) for row in rows] == list(range(8)) and all(row["source"] and row["target"] for row in rows)
+    tokens = sum(int(row["tokens"]) for row in rows)
+    assert sum(row["loss"] * int(row["tokens"]) for row in rows) / tokens == pytest.approx(job["result"]["metrics"]["eval/loss"], abs=1e-5)
+    worst = loaded.json("rows", name, "--worst", "3")
+    assert [row["loss"] for row in worst] == sorted((row["loss"] for row in rows), reverse=True)[:3]
+    assert "LOSS" in loaded.cli("rows", name).stdout
+    evaluated = loaded.json("eval", "--adapter", "rows", "--data", "valid", "--max-new-tokens", "8", "--untuned-baseline", "true")[0]["name"]
+    loaded.wait_for(evaluated)
+    lost = loaded.json("rows", evaluated, "--lost", "8")
+    losses = [row["loss"] - row["untuned_loss"] for row in lost]
+    assert losses == sorted(losses, reverse=True) and all("prediction" in row for row in lost)
+    refused = loaded.cli("rows", name, "--lost", "1", check=False)
+    assert refused.returncode == 1 and "no losses of the untuned model" in refused.stderr

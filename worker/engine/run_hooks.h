@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,13 @@ struct RowsEvent {
   int64_t pass_end = 0;
 };
 
+// A row's part of a loss.
+struct RowLoss {
+  int64_t index = 0;  // In the validation set as it is used.
+  int64_t num_tokens = 0;
+  double sum = 0;  // Of its label tokens' losses.
+};
+
 // One evaluation; `values` carries the metric names of design.md ("eval/loss", "eval/rougeL" ...).
 struct EvaluationEvent {
   int64_t step = 0;
@@ -96,6 +104,9 @@ struct EvaluationEvent {
   int64_t max_source_tokens = 0;
   std::string samples_sha256;
   int64_t truncated_sources = 0;
+  // As LossSum has them, by index. nullptr: the event is from a checkpoint, which has none, or the
+  // evaluation went on from an earlier build's.
+  std::shared_ptr<const std::vector<RowLoss>> row_losses;
 };
 
 // How a run's numbers are computed: all that may change their last bits. Named as in

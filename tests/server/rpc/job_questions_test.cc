@@ -94,6 +94,27 @@ TEST_F(JobQuestionsTest, CurvesAreReadWhileTheJobRuns) {
   EXPECT_TRUE(absl::IsNotFound(read("eval/loss", &response)));
 }
 
+TEST_F(JobQuestionsTest, RowsAreThereWhenTheJobHasSucceeded) {
+  const std::string name = server_.Create(LoraJob())->name();
+  const auto read = [&](const v1::ReadRowsRequest& request) {
+    const auto context = CallContext();
+    v1::ReadRowsResponse response;
+    return FromGrpcStatus(server_.jobs().ReadRows(context.get(), request, &response));
+  };
+  v1::ReadRowsRequest request;
+  request.set_name(name);
+  const absl::Status queued = read(request);
+  EXPECT_TRUE(absl::IsFailedPrecondition(queued));
+  EXPECT_EQ(ReasonOf(queued), kReasonWrongState);
+  EXPECT_EQ(queued.message(),
+            name + " is QUEUED: the losses of its rows are there when it has succeeded");
+  request.set_page_size(-1);
+  EXPECT_EQ(FieldViolationsOf(read(request))[0].field(), "page_size");
+  request.set_page_size(0);
+  request.set_name("jobs/none");
+  EXPECT_TRUE(absl::IsNotFound(read(request)));
+}
+
 TEST_F(JobQuestionsTest, JobsThatHaveNotSucceededAreLeftOutOfAComparison) {
   const auto compare = [&](const std::vector<std::string>& names,
                            v1::CompareJobsResponse* response) {

@@ -16,6 +16,7 @@
 #include "worker/engine/evaluation/fingerprint.h"
 #include "worker/engine/evaluation/predictions.h"
 #include "worker/engine/evaluation/row_counter.h"
+#include "worker/engine/evaluation/row_loss_file.h"
 #include "worker/engine/evaluation/sample_text.h"
 #include "worker/engine/evaluation/summaries.h"
 #include "worker/engine/gpt2/runtime.h"
@@ -48,6 +49,8 @@ class EvaluationRun {
     const absl::Duration start = Clock::Real().Boottime();
     // Opened before the loss passes: meanwhile a worker may drop the file from its cache.
     ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(options_.data, options_.config.data));
+    ASSIGN_OR_RETURN(RowLossFile row_losses,
+                     RowLossFile::Open(options_.data, options_.config.data));
     EvaluationSums& sums = options_.record->sums();
     RETURN_IF_ERROR(
         AddLoss(network_, *options_.tokens, "eval/", sums.loss, &event_.num_loss_tokens));
@@ -56,6 +59,8 @@ class EvaluationRun {
       RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/",
                               sums.untuned_loss, &tokens));
     }
+    RETURN_IF_ERROR(row_losses.Write(options_.row_losses_path, *options_.tokens, sums.loss.of_rows,
+                                     sums.untuned_loss.of_rows, stop_.pulse()));
     if (total_ > 0) RETURN_IF_ERROR(GenerateAll(rows));
     event_.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
     event_.is_best = true;
@@ -87,6 +92,11 @@ class EvaluationRun {
                      ComputeValidationLoss(network, tokens, options_.config.batch_size, stop_,
                                            on_batch, &so_far));
     RETURN_IF_ERROR(saved);
+    if (!so_far.knows_rows) {
+      ASSIGN_OR_RETURN(so_far.of_rows,
+                       ComputeRowLosses(network, tokens, options_.config.batch_size, stop_));
+      so_far.knows_rows = true;
+    }
     event_.values[prefix + "loss"] = loss.loss;
     event_.values[prefix + "perplexity"] = std::exp(loss.loss);
     *num_tokens = loss.num_tokens;

@@ -24,6 +24,7 @@ struct EvaluateDataSetOptions {
   const Gpt2Network* untuned = nullptr;       // Scored too when not nullptr: the base model,
   const TokenFile* untuned_tokens = nullptr;  // with the tokens cut for it.
   std::string predictions_path;  // Every row, one JSON object a line (docs/FORMATS.md).
+  std::string row_losses_path;   // Likewise.
   std::function<void(const RowsEvent&)> on_rows;  // May be empty.
   // Told once of the first sample_events rows, when all are scored. May be empty.
   std::function<void(const std::vector<SampleTextEvent>&)> on_samples;

@@ -23,14 +23,27 @@ constexpr size_t kMaxLineBytes = 16 << 20;
 
 // Sums are kept as the bits that they are.
 RecordJson FromSum(const LossSum& sum) {
-  return {{"sum_bits", std::bit_cast<uint64_t>(sum.sum)},
-          {"num_tokens", sum.num_tokens},
-          {"rows", sum.rows}};
+  RecordJson json = {{"sum_bits", std::bit_cast<uint64_t>(sum.sum)},
+                     {"num_tokens", sum.num_tokens},
+                     {"rows", sum.rows}};
+  if (!sum.knows_rows) return json;
+  RecordJson& of_rows = json["of_rows"] = RecordJson::array();
+  for (const RowLoss& row : sum.of_rows) {
+    of_rows.push_back({row.index, row.num_tokens, std::bit_cast<uint64_t>(row.sum)});
+  }
+  return json;
 }
 
 LossSum ToSum(const RecordJson& json) {
-  return {std::bit_cast<double>(json.at("sum_bits").get<uint64_t>()),
-          json.at("num_tokens").get<int64_t>(), json.at("rows").get<int64_t>()};
+  LossSum sum = {std::bit_cast<double>(json.at("sum_bits").get<uint64_t>()),
+                 json.at("num_tokens").get<int64_t>(), json.at("rows").get<int64_t>()};
+  sum.knows_rows = sum.rows == 0 || json.contains("of_rows");
+  if (!json.contains("of_rows")) return sum;
+  for (const RecordJson& row : json.at("of_rows")) {
+    sum.of_rows.push_back({row.at(0).get<int64_t>(), row.at(1).get<int64_t>(),
+                           std::bit_cast<double>(row.at(2).get<uint64_t>())});
+  }
+  return sum;
 }
 
 std::string HeaderLine(const EvaluationSums& sums) {

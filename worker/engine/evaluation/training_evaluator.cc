@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
@@ -104,6 +106,9 @@ absl::Status TrainingEvaluator::AddLoss(Run& run) const {
                    ComputeValidationLoss(run.network, *options_.validation, options_.batch_size,
                                          run.stop, on_batch, &sum));
   RETURN_IF_ERROR(kept);
+  if (sum.knows_rows) {
+    run.event.row_losses = std::make_shared<const std::vector<RowLoss>>(sum.of_rows);
+  }
   run.event.values["eval/loss"] = loss.loss;
   run.event.values["eval/perplexity"] = std::exp(loss.loss);
   run.event.num_loss_tokens = loss.num_tokens;

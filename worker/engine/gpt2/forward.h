@@ -50,6 +50,10 @@ struct Labels {
 // only: where a gradient is needed it is computed with the loss, so nothing of size V is kept for
 // the backward pass.
 at::Tensor LabelLosses(std::span<const Labels> labels, const at::Tensor& hidden);
+// Each label's own, [M, 1], for one network and without a gradient: their sum() is LabelLoss's, to
+// the bit.
+at::Tensor EachLabelLoss(const Gpt2Network& network, const at::Tensor& hidden,
+                         const at::Tensor& targets);
 // Of one: a scalar.
 at::Tensor LabelLoss(const Gpt2Network& network, const at::Tensor& hidden,
                      const at::Tensor& targets, double scale);

@@ -144,6 +144,17 @@ at::Tensor LabelLosses(std::span<const Labels> labels, const at::Tensor& hidden)
       });
 }
 
+at::Tensor EachLabelLoss(const Gpt2Network& network, const at::Tensor& hidden,
+                         const at::Tensor& targets) {
+  const NetworkRows rows[] = {{&network, targets.size(0), {}}};
+  const at::Tensor normalised = FinalNorm(rows, hidden);
+  const Labels labels[] = {{&network, targets, 1}};
+  const LabelRows joined = JoinLabels(
+      labels, at::TensorOptions(LossType(normalised.scalar_type())).device(normalised.device()));
+  return ChunkedCrossEntropy(normalised, network.lm_head, network.head_packed, joined, false, false)
+      .of_rows;
+}
+
 at::Tensor LabelLoss(const Gpt2Network& network, const at::Tensor& hidden,
                      const at::Tensor& targets, double scale) {
   const Labels labels[] = {{&network, targets, scale}};

@@ -54,6 +54,7 @@ FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& 
                         spec.data().validation()};
   request.cache_directory = run.cache_directory();
   request.output_directory = JoinPath(run.work_directory(), "output");
+  request.artifacts_directory = JoinPath(run.work_directory(), "artifacts");
   request.checkpoint_directory = JoinPath(run.work_directory(), "checkpoints");
   request.resume_from = run.checkpoint_directory();
   request.identity = Deterministic(FixedPart(spec));
@@ -97,6 +98,8 @@ absl::Status FineTune(const engine::v1::Run& run, EngineSession& session, ProtoE
   }
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(request.output_directory, kGraftJson),
                                       GraftJson(run, outcome, *finished)));
+  RETURN_IF_ERROR(
+      AddArtifacts(request.artifacts_directory, outcome.artifacts, finished->mutable_artifacts()));
   return AddArtifacts(request.output_directory, {kGraftJson}, finished->mutable_output());
 }
 

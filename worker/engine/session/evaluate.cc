@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/row_loss_file.h"
 #include "worker/engine/evaluation/evaluate_data_set.h"
 #include "worker/engine/evaluation/evaluation_record.h"
 #include "worker/engine/gpt2/runtime.h"
@@ -93,6 +94,21 @@ class RecordSaver {
   absl::Duration save_time_;  // What it took.
 };
 
+// What to do with which data, and where it goes.
+EvaluateDataSetOptions MakeOptions(const EvaluateRequest& request, const EvaluateConfig& config,
+                                   EventSink& sink) {
+  EvaluateDataSetOptions options;
+  options.config = config;
+  options.data = request.data;
+  options.predictions_path = JoinPath(request.artifacts_directory, "predictions.jsonl");
+  options.row_losses_path = JoinPath(request.artifacts_directory, kRowLossFile);
+  options.on_rows = [&sink](const RowsEvent& rows) { sink.OnRows(rows); };
+  options.on_samples = [&sink](const std::vector<SampleTextEvent>& texts) {
+    sink.OnSamples(0, texts);
+  };
+  return options;
+}
+
 }  // namespace
 
 absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, EventSink& sink,
@@ -125,7 +141,7 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
         MakeDataContext(*base, request.cache_directory, of.num_virtual_tokens(), config.threads),
         stop);
   };
-  EvaluateDataSetOptions options;
+  EvaluateDataSetOptions options = MakeOptions(request, config, sink);
   ASSIGN_OR_RETURN(const std::shared_ptr<const TokenFile> tokens, open(network));
   std::shared_ptr<const TokenFile> untuned_tokens;
   if (adapter != nullptr && config.evaluation.untuned_baseline) {
@@ -133,13 +149,8 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
     options.untuned = &untuned;
     options.untuned_tokens = untuned_tokens.get();
   }
-  options.config = config;
-  options.data = request.data;
   options.tokenizer = base->tokenizer.get();
   options.tokens = tokens.get();
-  options.predictions_path = JoinPath(request.artifacts_directory, "predictions.jsonl");
-  options.on_rows = [&](const RowsEvent& rows) { sink.OnRows(rows); };
-  options.on_samples = [&](const std::vector<SampleTextEvent>& texts) { sink.OnSamples(0, texts); };
   const std::string fingerprint =
       Sha256Hex(absl::StrCat(stage.threads, "\n", base->tokenizer_sha256, "\n", request.identity));
   const Execution execution = ExecutionOf(stage, request.libtorch, request.code_sha256);
@@ -157,7 +168,8 @@ absl::Status EngineSession::Impl::Evaluate(const EvaluateRequest& request, Event
   if (!request.checkpoint_directory.empty()) {
     RETURN_IF_ERROR(RemoveTree(request.checkpoint_directory));
   }
-  if (FileExists(options.predictions_path)) outcome->files = {"predictions.jsonl"};
+  outcome->files = {kRowLossFile};
+  if (FileExists(options.predictions_path)) outcome->files.emplace_back("predictions.jsonl");
   outcome->trainable_parameters = stage.trainable_parameters;
   outcome->device = DescribeDevice(device_);
   outcome->precision = stage.precision;

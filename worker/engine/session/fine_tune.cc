@@ -1,4 +1,5 @@
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,11 +8,14 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/formats/model_folder.h"
+#include "common/formats/row_loss_file.h"
+#include "worker/engine/evaluation/row_loss_file.h"
 #include "worker/engine/evaluation/training_evaluator.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/trainer.h"
+#include "worker/engine/training/validation_loss.h"
 
 namespace graft {
 namespace {
@@ -49,6 +53,20 @@ void WarnAboutCuts(const DataSetFile& file, const TokenCounts& counts, const Dat
   }
 }
 
+// Of what is done when the training is over: for a pause it is too late, as while the adapter is
+// saved. What was trained since the last checkpoint would be lost.
+class UnlessPaused : public StopToken {
+ public:
+  explicit UnlessPaused(StopToken& stop) : stop_(stop) {}
+  absl::Status Poll() override {
+    const absl::Status asked = stop_.Poll();
+    return IsPaused(asked) ? absl::OkStatus() : asked;
+  }
+
+ private:
+  StopToken& stop_;
+};
+
 }  // namespace
 
 absl::Status EngineSession::CheckCheckpoint(const std::string& directory) {
@@ -69,6 +87,7 @@ struct EngineSession::Impl::FineTuneRun {
   Execution execution;
   // Of a full job, by name: at its end a worker may have dropped them from its cache.
   std::map<std::string, std::string> tokenizer_files;
+  std::optional<RowLossFile> row_losses;  // With a validation set.
 
   void EnterStage(Stage next) {
     stage.stage = next;
@@ -123,6 +142,7 @@ struct EngineSession::Impl::FineTuneRun {
       options.fingerprint = Fingerprint(request.earlier_identity);
       options.execution = execution;
       ASSIGN_OR_RETURN(evaluator, TrainingEvaluator::Create(std::move(options), sink, stop));
+      ASSIGN_OR_RETURN(row_losses, RowLossFile::Open(data.validation_file, config.data));
     }
     TrainerOptions options;
     options.config = config.training;
@@ -144,11 +164,29 @@ struct EngineSession::Impl::FineTuneRun {
     options.execution = execution;
     return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
   }
+
+  // Of the step whose tensors the adapter has now. Where the evaluation that was the best did not
+  // leave them, since it was over before this run began, they are computed again.
+  absl::StatusOr<std::vector<std::string>> WriteRowLosses(const EvaluationEvent& best) {
+    if (!row_losses || best.values.empty()) return std::vector<std::string>();
+    std::vector<RowLoss> rows;
+    if (best.row_losses != nullptr) {
+      rows = *best.row_losses;
+    } else {
+      UnlessPaused unless_paused(stop);
+      ASSIGN_OR_RETURN(rows, ComputeRowLosses(adapter->Bind(), *data.validation,
+                                              config.training.batch_size, unless_paused));
+    }
+    RETURN_IF_ERROR(CreateDirectories(request.artifacts_directory));
+    RETURN_IF_ERROR(row_losses->Write(JoinPath(request.artifacts_directory, kRowLossFile),
+                                      *data.validation, rows, {}, stop.pulse()));
+    return std::vector<std::string>{kRowLossFile};
+  }
 };
 
 absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, EventSink& sink,
                                            StopToken& stop, FineTuneOutcome* outcome) {
-  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}, {}};
+  FineTuneRun run{request, sink, stop, request.config, nullptr, nullptr, {}, {}, {}, {}, {}};
   TrainingConfig& training = run.config.training;
   if (!request.resume_from.empty()) {
     const absl::StatusOr<Execution> begun = ReadExecution(request.resume_from);
@@ -196,6 +234,7 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   outcome->seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
   run.EnterStage(Stage::kSaving);
   ASSIGN_OR_RETURN(outcome->files, run.Save());
+  ASSIGN_OR_RETURN(outcome->artifacts, run.WriteRowLosses(result.best));
   outcome->steps = result.steps;
   outcome->best_step = result.best_step;
   outcome->stopped_early = result.stopped_early;

@@ -45,6 +45,7 @@ struct FineTuneRequest {
   DataSetFile validation;  // Path empty: none of its own.
   std::string cache_directory;
   std::string output_directory;      // Made; must not exist or be empty.
+  std::string artifacts_directory;   // Made; row_losses.jsonl goes here.
   std::string checkpoint_directory;  // Made; checkpoints go to {step}/ in it.
   std::string resume_from;           // A checkpoint's directory; empty: from the beginning.
   // What the checkpoints belong to: what of the resolved spec no run may change that goes on from
@@ -70,7 +71,8 @@ struct FineTuneOutcome {
   std::string device;  // As DescribeDevice of gpt2/runtime.h has it.
   std::string precision;
   int threads = 0;
-  std::vector<std::string> files;  // Below output_directory.
+  std::vector<std::string> files;      // Below output_directory.
+  std::vector<std::string> artifacts;  // Below artifacts_directory.
 };
 
 struct EvaluateRequest {
@@ -79,7 +81,7 @@ struct EvaluateRequest {
   std::string adapter_directory;  // Empty: the untuned model.
   DataSetFile data;
   std::string cache_directory;
-  std::string artifacts_directory;  // Made; predictions.jsonl goes here.
+  std::string artifacts_directory;  // Made; predictions.jsonl and row_losses.jsonl go here.
   // As of FineTuneRequest: checkpoints go to {rows done}/, every minute. Empty: none are made.
   std::string checkpoint_directory;
   std::string resume_from;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/engine/data/example_source.h"
@@ -20,6 +21,9 @@ struct LossSum {
   double sum = 0;  // Of the label tokens' losses.
   int64_t num_tokens = 0;
   int64_t rows = 0;  // Rows that are done, in the pass's order.
+  // Of these, each that is among the first kMaxRowLosses of the data set that have a label.
+  std::vector<RowLoss> of_rows;
+  bool knows_rows = true;  // false: an earlier build began the pass, and kept no of_rows.
 };
 
 // Loss over a whole data set in evaluation mode, without gradients. Rows go in order of length,
@@ -28,9 +32,15 @@ struct LossSum {
 // told after each batch how many rows it had. The pass goes on from `so_far`, where one is given
 // (its rows are whole batches), and keeps it up to date: in parts it has the same bits as in one.
 // Where memory does not hold a batch, it and those after it have half as many rows;
-// RESOURCE_EXHAUSTED when that was one.
+// RESOURCE_EXHAUSTED when that was one. At its end so_far->of_rows are by index.
 absl::StatusOr<ValidationLoss> ComputeValidationLoss(
     const Gpt2Network& network, const ExampleSource& source, int64_t batch_size, StopToken& stop,
     const std::function<void(int64_t)>& on_rows = {}, LossSum* so_far = nullptr);
+
+// What so_far->of_rows would be after such a pass: with the same bits, as it has the same batches,
+// but for those that have none of these rows. Codes of ComputeValidationLoss.
+absl::StatusOr<std::vector<RowLoss>> ComputeRowLosses(const Gpt2Network& network,
+                                                      const ExampleSource& source,
+                                                      int64_t batch_size, StopToken& stop);
 
 }  // namespace graft

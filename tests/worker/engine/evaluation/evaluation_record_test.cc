@@ -19,7 +19,7 @@ EvaluationSums SomeSums() {
   EvaluationSums sums;
   sums.fingerprint = "f";
   sums.execution = {"cpu", "AVX2", "fp32", 2, "2.11.0", "aa"};
-  sums.loss = {0.1 + 0.2, 7, 4};
+  sums.loss = {0.1 + 0.2, 7, 4, {{3, 4, 0.1 + 0.2}, {0, 3, -0.0}}};
   sums.untuned_loss = {std::numeric_limits<double>::infinity(), 8, 5};
   return sums;
 }
@@ -55,6 +55,12 @@ TEST_F(EvaluationRecordTest, WhatWasSavedComesBackToTheBit) {
   EXPECT_EQ(read->sums().rows, 2);
   EXPECT_TRUE(std::signbit(read->sums().loss.sum));
   EXPECT_EQ(read->sums().loss.num_tokens, 7);
+  ASSERT_EQ(read->sums().loss.of_rows.size(), 2u);
+  EXPECT_EQ(read->sums().loss.of_rows[0].index, 3);
+  EXPECT_EQ(read->sums().loss.of_rows[0].num_tokens, 4);
+  EXPECT_EQ(read->sums().loss.of_rows[0].sum, 0.1 + 0.2);
+  EXPECT_TRUE(std::signbit(read->sums().loss.of_rows[1].sum));
+  EXPECT_TRUE(read->sums().loss.knows_rows);
   EXPECT_EQ(read->sums().untuned_loss.sum, std::numeric_limits<double>::infinity());
   EXPECT_EQ(read->sums().execution.cpu_capability, "AVX2");
   const auto first = read->ReadRow();

@@ -55,6 +55,24 @@ TEST_F(EvaluateTest, AnEvaluationOfTheAdapterRepeatsItsLoss) {
   EXPECT_NEAR(sum / 5, values.at("eval/rouge1"), 1e-9);
 }
 
+TEST_F(EvaluateTest, EachRowHasItsLossBesideThatOfTheUntunedModel) {
+  FineTune(LoraRequest());
+  const auto outcome = session_->Evaluate(MakeEvaluateRequest(Path("out")), recorder_, stop_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_THAT(outcome->files, testing::ElementsAre("row_losses.jsonl", "predictions.jsonl"));
+  const std::string path = Path("artifacts/row_losses.jsonl");
+  const std::vector<std::string> lines = absl::StrSplit(ReadWhole(path), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 5u);
+  const auto row = nlohmann::json::parse(lines[3]);
+  EXPECT_EQ(row["row"], 3);
+  EXPECT_EQ(row["line"], 4);
+  EXPECT_EQ(row["id"], "r3");
+  EXPECT_EQ(row["source"], "the 3 cats sat there");
+  EXPECT_EQ(row["target"], "cats 3");
+  EXPECT_NEAR(MeanOfRows(path), outcome->result.values.at("eval/loss"), 1e-6);
+  EXPECT_NEAR(MeanOfRows(path, "untuned_loss"), outcome->result.values.at("untuned/loss"), 1e-6);
+}
+
 TEST_F(EvaluateTest, AnEvaluationTellsTheRowsOfEachOfItsPasses) {
   FineTune(LoraRequest());
   // Two evaluations of 5 rows for the loss and 3 for texts.
@@ -94,6 +112,7 @@ TEST_F(EvaluateTest, AnEvaluationThatWasPausedAnywhereHasTheBitsOfOneThatWasNot)
   const auto whole = session_->Evaluate(request, whole_sink, stop_);
   ASSERT_TRUE(whole.ok()) << whole.status();
   const std::string predictions = ReadWhole(Path("artifacts/predictions.jsonl"));
+  const std::string row_losses = ReadWhole(Path("artifacts/row_losses.jsonl"));
   request.checkpoint_directory = Path("checkpoints");
 
   int64_t went_on_with_texts = 0, pauses = 0;
@@ -120,6 +139,7 @@ TEST_F(EvaluateTest, AnEvaluationThatWasPausedAnywhereHasTheBitsOfOneThatWasNot)
     EXPECT_EQ(rest->result.num_loss_tokens, whole->result.num_loss_tokens);
     EXPECT_EQ(rest->result.truncated_sources, whole->result.truncated_sources);
     EXPECT_EQ(ReadWhole(Path("artifacts/predictions.jsonl")), predictions);
+    EXPECT_EQ(ReadWhole(Path("artifacts/row_losses.jsonl")), row_losses);
     ASSERT_EQ(second.samples.size(), 1u);
     EXPECT_EQ(second.samples[0].second.size(), 16u);
     if (!first.checkpoints.empty()) {  // What was done is not done again.
@@ -154,6 +174,29 @@ TEST_F(EvaluateTest, APausedEvaluationMayBePausedAgain) {
   }
   EXPECT_GT(attempts, 2);
   EXPECT_EQ(outcome->result.values, whole->result.values);
+}
+
+TEST_F(EvaluateTest, RowsThatAnEarlierBuildKeptNoLossesOfHaveThem) {
+  FineTune(LoraRequest());
+  EvaluateRequest request = MakeEvaluateRequest(Path("out"));
+  ASSERT_TRUE(session_->Evaluate(request, recorder_, stop_).ok());
+  const std::string row_losses = ReadWhole(Path("artifacts/row_losses.jsonl"));
+  ASSERT_TRUE(RemoveTree(request.artifacts_directory).ok());
+  request.checkpoint_directory = Path("checkpoints");
+  RecordingSink first;
+  PauseAtPoll pause(6);
+  ASSERT_TRUE(IsPaused(session_->Evaluate(request, first, pause).status()));
+  request.resume_from = first.checkpoints.back().directory;
+  const std::string path = request.resume_from + "/evaluation.jsonl";
+  const std::vector<std::string> lines = absl::StrSplit(ReadWhole(path), absl::MaxSplits('\n', 1));
+  auto header = nlohmann::json::parse(lines[0]);
+  ASSERT_GT(header["loss"]["rows"], 0);
+  ASSERT_EQ(header["loss"].erase("of_rows"), 1u);
+  ASSERT_EQ(header["untuned_loss"].erase("of_rows"), 1u);
+  ASSERT_TRUE(WriteFileAtomically(path, absl::StrCat(header.dump(), "\n", lines[1])).ok());
+  const auto rest = session_->Evaluate(request, recorder_, stop_);
+  ASSERT_TRUE(rest.ok()) << rest.status();
+  EXPECT_EQ(ReadWhole(Path("artifacts/row_losses.jsonl")), row_losses);
 }
 
 TEST_F(EvaluateTest, ACheckpointOfAnotherEvaluationOrABrokenOneIsRefused) {

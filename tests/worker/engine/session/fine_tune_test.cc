@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/methods/full.h"
@@ -49,6 +52,37 @@ TEST_F(FineTuneTest, FineTuningTellsWhatHappensAndLeavesAnAdapter) {
   EXPECT_EQ(recorder_.stages.back().total_steps, 6);
 }
 
+TEST_F(FineTuneTest, EachRowHasItsLossAtTheBestStep) {
+  FineTuneRequest request = LoraRequest();
+  request.config.training.learning_rates["lora"] = 0.3;  // The best is not the last.
+  request.config.training.epochs = 6;
+  request.config.training.early_stopping.patience = 0;
+  const FineTuneOutcome outcome = FineTune(request);
+  ASSERT_LT(outcome.best_step, outcome.steps);
+  EXPECT_THAT(outcome.artifacts, testing::ElementsAre("row_losses.jsonl"));
+  EXPECT_NEAR(MeanOfRows(Path("out-artifacts/row_losses.jsonl")),
+              outcome.best.values.at("eval/loss"), 1e-6);
+  FineTuneRequest without = LoraRequest("without");
+  without.validation = {};
+  EXPECT_THAT(FineTune(without).artifacts, testing::IsEmpty());
+}
+
+TEST_F(FineTuneTest, HeldOutRowsAreThoseOfTheirFile) {
+  FineTuneRequest request = LoraRequest();
+  request.validation = {};
+  request.config.data.validation_fraction = 0.3;
+  const FineTuneOutcome outcome = FineTune(request);
+  const std::string path = Path("out-artifacts/row_losses.jsonl");
+  const std::vector<std::string> lines = absl::StrSplit(ReadWhole(path), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 3u);
+  for (const std::string& line : lines) {
+    const auto row = nlohmann::json::parse(line);
+    EXPECT_EQ(row["id"], absl::StrCat("r", row["row"].get<int>()));
+    EXPECT_EQ(row["line"], row["row"].get<int>() + 1);
+  }
+  EXPECT_NEAR(MeanOfRows(path), outcome.best.values.at("eval/loss"), 1e-6);
+}
+
 TEST_F(FineTuneTest, JsonLinesAndCsvGiveTheSameAdapter) {
   FineTune(LoraRequest("json"));
   FineTuneRequest request = LoraRequest("csv");
@@ -85,6 +119,8 @@ TEST_F(FineTuneTest, ACancelledJobResumesToTheSameAdapter) {
   EXPECT_EQ(recorder_.steps.back().loss, whole.back().loss);
   EXPECT_EQ(*Sha256HexOfFile(Path("whole/adapter_model.safetensors")),
             *Sha256HexOfFile(Path("cut/adapter_model.safetensors")));
+  EXPECT_EQ(ReadWhole(Path("whole-artifacts/row_losses.jsonl")),
+            ReadWhole(Path("cut-artifacts/row_losses.jsonl")));
 
   request.output_directory = Path("other");
   request.identity = "another job";
@@ -108,6 +144,7 @@ TEST_F(FineTuneTest, AnEvaluationThatIsPausedGoesOnWhereItWas) {
   RecordingSink whole;
   ASSERT_TRUE(session_->FineTune(request, whole, stop_).ok());
   const std::string adapter = *Sha256HexOfFile(Path("out/adapter_model.safetensors"));
+  const std::string row_losses = ReadWhole(Path("out-artifacts/row_losses.jsonl"));
   const auto renew = [&] {
     ASSERT_TRUE(RemoveTree(request.output_directory).ok());
     request.resume_from.clear();
@@ -140,6 +177,7 @@ TEST_F(FineTuneTest, AnEvaluationThatIsPausedGoesOnWhereItWas) {
     EXPECT_EQ(second.evaluations[0].truncated_sources, whole.evaluations[0].truncated_sources);
     EXPECT_EQ(second.samples.back().second.size(), 16u);
     EXPECT_EQ(*Sha256HexOfFile(Path("out/adapter_model.safetensors")), adapter);
+    EXPECT_EQ(ReadWhole(Path("out-artifacts/row_losses.jsonl")), row_losses) << poll;
     EXPECT_EQ(KeptBy(second), "") << "the evaluation takes its place";
     if (evaluated.empty()) continue;
     ++kept;
@@ -161,6 +199,44 @@ class PauseInTheEvaluation : public StopToken {
  private:
   const RecordingSink& sink_;
 };
+
+// Once the training is over.
+class PauseAtTheEnd : public StopToken {
+ public:
+  explicit PauseAtTheEnd(const RecordingSink& sink) : sink_(sink) {}
+  absl::Status Poll() override {
+    if (sink_.stages.empty() || sink_.stages.back().stage != Stage::kSaving) {
+      return absl::OkStatus();
+    }
+    ++asked_;
+    return PausedStatus();
+  }
+  int asked() const { return asked_; }
+
+ private:
+  const RecordingSink& sink_;
+  int asked_ = 0;
+};
+
+TEST_F(FineTuneTest, LossesOfRowsThatTheBestEvaluationLeftAreNotComputedAgain) {
+  FineTuneRequest request = LoraRequest();
+  RecordingSink whole, resumed;
+  PauseAtTheEnd at_once(whole);
+  ASSERT_TRUE(session_->FineTune(request, whole, at_once).ok());
+  EXPECT_EQ(at_once.asked(), 0);
+  const std::string row_losses = ReadWhole(Path("out-artifacts/row_losses.jsonl"));
+
+  // This run has not evaluated: for its losses there is one pass, and for a pause it is too late.
+  request.resume_from = whole.checkpoints.back().directory;
+  ASSERT_TRUE(RemoveTree(request.output_directory).ok());
+  ASSERT_TRUE(RemoveTree(request.artifacts_directory).ok());
+  PauseAtTheEnd once(resumed);
+  const auto outcome = session_->FineTune(request, resumed, once);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_THAT(resumed.evaluations, testing::IsEmpty());
+  EXPECT_EQ(once.asked(), 2) << "five rows, four in a batch";
+  EXPECT_EQ(ReadWhole(Path("out-artifacts/row_losses.jsonl")), row_losses);
+}
 
 TEST_F(FineTuneTest, AnEvaluationThatCannotGoOnBeginsAnew) {
   FineTuneRequest request = LoraRequest();

@@ -1,11 +1,13 @@
 // What the tests of an engine's session share: one session on a tiny model, with what it tells.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/methods/lora.h"
 #include "gtest/gtest.h"
@@ -79,9 +81,21 @@ class SessionTest : public testing::Test {
     request.validation = WriteRows("valid.jsonl", 5);
     request.cache_directory = Path("cache");
     request.output_directory = Path(output);
+    request.artifacts_directory = Path(output + "-artifacts");
     request.checkpoint_directory = Path(output + "-checkpoints");
     request.identity = "job";
     return request;
+  }
+
+  // Mean over all label tokens of the rows of a row_losses.jsonl.
+  double MeanOfRows(const std::string& path, const std::string& field = "loss") {
+    double sum = 0, tokens = 0;
+    for (const absl::string_view line : absl::StrSplit(ReadWhole(path), '\n', absl::SkipEmpty())) {
+      const auto row = nlohmann::json::parse(line);
+      sum += row[field].get<double>() * row["tokens"].get<double>();
+      tokens += row["tokens"].get<double>();
+    }
+    return sum / tokens;
   }
 
   FineTuneOutcome FineTune(const FineTuneRequest& request) {

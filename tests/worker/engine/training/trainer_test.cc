@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 
 #include <functional>
+#include <iterator>
 
 #include "absl/strings/str_replace.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/formats/row_loss_file.h"
 #include "common/methods/lora.h"
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/recording_sink.h"
@@ -426,9 +428,60 @@ TEST(ValidationLossTest, IsTheMeanOverTokensWhateverTheBatchSize) {
   ASSERT_TRUE(one.ok() && all.ok());
   EXPECT_EQ(one->num_tokens, 21);
   EXPECT_NEAR(one->loss, all->loss, 1e-12);
+  std::vector<double> one_by_one;  // The loss of each row.
+  for (const int64_t batch : {1, 2, 5}) {
+    LossSum whole;
+    const auto again =
+        ComputeValidationLoss(model->network(), GoldenRows(), batch, stop, {}, &whole);
+    ASSERT_TRUE(again.ok());
+    const std::vector<RowLoss>& of_rows = whole.of_rows;
+    const auto alone = ComputeRowLosses(model->network(), GoldenRows(), batch, stop);
+    ASSERT_TRUE(alone.ok());
+    ASSERT_EQ(of_rows.size(), 5u);
+    ASSERT_EQ(alone->size(), 5u);
+    double sum = 0;
+    int64_t tokens = 0;
+    for (size_t i = 0; i < of_rows.size(); ++i) {
+      EXPECT_EQ(of_rows[i].index, static_cast<int64_t>(i));
+      EXPECT_EQ((*alone)[i].sum, of_rows[i].sum) << "the same bits";
+      if (batch == 1) one_by_one.push_back(of_rows[i].sum);
+      EXPECT_NEAR(of_rows[i].sum, one_by_one[i], 1e-9) << i << " of " << batch;
+      sum += of_rows[i].sum;
+      tokens += of_rows[i].num_tokens;
+    }
+    EXPECT_EQ(tokens, 21);
+    EXPECT_NEAR(sum / 21, one->loss, 1e-12);
+  }
   StopAtPoll at_once(1);
   EXPECT_EQ(ComputeValidationLoss(model->network(), GoldenRows(), 2, at_once).status().code(),
             absl::StatusCode::kCancelled);
+}
+
+// More rows than are told of. The second has no label.
+class ManyRows : public ExampleSource {
+ public:
+  int64_t size() const override { return kMaxRowLosses + 5; }
+  Example Get(int64_t index) const override {
+    return {std::span(ids_).first(index == 1 ? 1 : 2), 1};
+  }
+  int64_t Line(int64_t index) const override { return index + 1; }
+
+ private:
+  const std::vector<int32_t> ids_ = {3, 7};
+};
+
+TEST(ValidationLossTest, TheFirstRowsThatHaveALabelAreTold) {
+  const std::unique_ptr<Gpt2Model> model = GoldenModel();
+  NoStop stop;
+  LossSum whole;
+  ASSERT_TRUE(ComputeValidationLoss(model->network(), ManyRows(), 512, stop, {}, &whole).ok());
+  ASSERT_EQ(std::ssize(whole.of_rows), kMaxRowLosses);
+  EXPECT_EQ(whole.of_rows[0].index, 0);
+  EXPECT_EQ(whole.of_rows[1].index, 2);
+  EXPECT_EQ(whole.of_rows.back().index, kMaxRowLosses);
+  const auto alone = ComputeRowLosses(model->network(), ManyRows(), 512, stop);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_EQ(std::ssize(*alone), kMaxRowLosses);
 }
 
 }  // namespace

@@ -1,0 +1,130 @@
+// graft rows.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
+#include "client/cli/output.h"
+#include "client/cli/terminal.h"
+#include "common/base/limits.h"
+#include "common/base/status_macros.h"
+
+namespace graft {
+namespace {
+
+constexpr size_t kTextColumns = 60;
+
+struct RowsOptions {
+  std::string name;
+  int worst = 0;
+  int lost = 0;
+  int limit = 20;
+};
+
+// Without the columns that no row has anything in.
+std::string RowTable(const std::vector<v1::RowLoss>& rows, size_t room) {
+  const auto any = [&rows](auto has) { return std::any_of(rows.begin(), rows.end(), has); };
+  const bool ids = any([](const v1::RowLoss& row) { return !row.id().empty(); });
+  const bool untuned = any([](const v1::RowLoss& row) { return row.has_untuned_loss(); });
+  const bool predictions = any([](const v1::RowLoss& row) { return !row.prediction().empty(); });
+  std::vector<std::string> header = {"ROW>", "LINE>"};
+  if (ids) header.emplace_back("ID~?");
+  header.insert(header.end(), {"TOKENS>?", "LOSS>"});
+  if (untuned) header.emplace_back("UNTUNED>");
+  header.insert(header.end(), {"SOURCE~", "TARGET~?"});
+  if (predictions) header.emplace_back("PREDICTION~?");
+  Table table(header);
+  for (const v1::RowLoss& row : rows) {
+    std::vector<std::string> cells = {absl::StrCat(row.row()),
+                                      row.line() > 0 ? absl::StrCat(row.line()) : "-"};
+    if (ids) cells.push_back(OneLine(row.id(), 24));
+    cells.insert(cells.end(), {absl::StrCat(row.tokens()), FormatNumber(row.loss(), 4)});
+    if (untuned) {
+      cells.push_back(row.has_untuned_loss() ? FormatNumber(row.untuned_loss(), 4) : "-");
+    }
+    cells.insert(cells.end(),
+                 {OneLine(row.source(), kTextColumns), OneLine(row.target(), kTextColumns)});
+    if (predictions) cells.push_back(OneLine(row.prediction(), kTextColumns));
+    table.AddRow(std::move(cells));
+  }
+  return table.ToString(room);
+}
+
+void TellOfWhat(long shown, const v1::ReadRowsResponse& response) {
+  const std::string step =
+      response.step() > 0 ? absl::StrCat(" at step ", response.step(), ", the best") : "";
+  std::fprintf(stderr, "graft: %ld of %s%ld rows%s\n", shown,
+               response.complete() ? "" : "the first ", static_cast<long>(response.total()),
+               step.c_str());
+}
+
+absl::Status RunRows(CliContext& context, const RowsOptions& options) {
+  v1::ReadRowsRequest request;
+  request.set_name(options.name);
+  int wanted = options.limit;
+  if (options.worst > 0) {
+    request.set_order(v1::ROW_ORDER_WORST);
+    wanted = options.worst;
+  } else if (options.lost > 0) {
+    request.set_order(v1::ROW_ORDER_LOST);
+    wanted = options.lost;
+  }
+  std::vector<v1::RowLoss> rows;
+  v1::ReadRowsResponse response;
+  do {
+    request.set_page_size(std::min(wanted - static_cast<int>(rows.size()), kMaxPageSize));
+    ASSIGN_OR_RETURN(response, context.client->ReadRows(request));
+    rows.insert(rows.end(), response.rows().begin(), response.rows().end());
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty() && std::ssize(rows) < wanted);
+  if (context.json) {
+    for (const v1::RowLoss& row : rows) std::puts(ToJson(row).c_str());
+    return absl::OkStatus();
+  }
+  std::fputs(RowTable(rows, LineRoom(STDOUT_FILENO)).c_str(), stdout);
+  TellOfWhat(std::ssize(rows), response);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddRowsCommand(CLI::App& app, RunCommand& run) {
+  auto options = std::make_shared<RowsOptions>();
+  CLI::App* command =
+      AddCommand(app, run, "rows",
+                 "Show the validation loss of each row, of a training at its best step: as they "
+                 "stand in the data, the worst first, or first those that lost most by the adapter",
+                 "graft rows jobs/k3f9 --worst 20", options, RunRows);
+  command->add_option("job", options->name, "A fine-tune job with validation, or an evaluation")
+      ->required();
+  CLI::Option* const worst =
+      command
+          ->add_option(
+              "--worst", options->worst,
+              "So many of the greatest loss: where to look for labels that are wrong, for texts "
+              "that were cut, and for what is too hard")
+          ->check(CLI::Range(1, 1000000));
+  CLI::Option* const lost =
+      command
+          ->add_option(
+              "--lost", options->lost,
+              "So many whose loss is greatest above the untuned model's: what the training "
+              "made worse (of an evaluation with --untuned-baseline)")
+          ->check(CLI::Range(1, 1000000))
+          ->excludes(worst);
+  command->add_option("--limit", options->limit, "So many, as they stand in the data")
+      ->check(CLI::Range(1, 1000000))
+      ->excludes(worst)
+      ->excludes(lost)
+      ->capture_default_str();
+}
+
+}  // namespace graft
