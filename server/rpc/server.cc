@@ -85,6 +85,7 @@ RpcRuntimeOptions WorkerRuntime() {
 RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& parts)
     : hub_(parts.clock),
       broker_(hub_, options.max_waiting_texts),
+      measurements_(hub_, parts.clock),
       call_metrics_(parts.registry),
       runtime_(call_metrics_, parts.clock, options.runtime),
       worker_runtime_(call_metrics_, parts.clock, options.worker_runtime),
@@ -101,6 +102,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
                worker_runtime_,
                hub_,
                broker_,
+               measurements_,
                ticker_,
                {parts.store, parts.blobs, parts.publisher, tokenizers_, parts.partials},
                data_checks_,

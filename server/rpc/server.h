@@ -95,6 +95,7 @@ class RpcServer {
 
   WorkerHub hub_;
   GenerationBroker broker_;
+  MeasurementBroker measurements_;
   CallMetrics call_metrics_;
   RpcRuntime runtime_;
   RpcRuntime worker_runtime_;

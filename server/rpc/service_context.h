@@ -14,6 +14,7 @@
 #include "server/scheduler/queue_view.h"
 #include "server/scheduler/scheduler.h"
 #include "server/serving/generation_broker.h"
+#include "server/serving/measurement_broker.h"
 #include "server/store/job_store.h"
 #include "server/workers/worker_hub.h"
 
@@ -43,6 +44,7 @@ struct ServiceContext {
   RpcRuntime& worker_runtime;  // Of workers' calls.
   WorkerHub& hub;
   GenerationBroker& broker;
+  MeasurementBroker& measurements;
   Ticker& ticker;
   const Catalogue catalogue;
   DataChecks& data_checks;

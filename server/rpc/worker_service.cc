@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
+#include "common/jobs/timestamps.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
 #include "server/catalogue/blob_transfer.h"
@@ -42,11 +43,6 @@ LeaseRef LeaseOf(const Request& request) {
   return {request.job(), request.lease_epoch(), RefOf(request.worker())};
 }
 
-void ToProto(absl::Duration duration, google::protobuf::Duration* proto) {
-  proto->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
-  proto->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
-}
-
 // The stream of one connected worker: the welcome, then what the hub has for it.
 class CommandSource : public MessageSource<Command> {
  public:
@@ -58,6 +54,7 @@ class CommandSource : public MessageSource<Command> {
     if (!context_.hub.Disconnect(link_)) return;
     Log(LogLevel::kInfo, "worker disconnected", {{"worker", worker}});
     context_.broker.WorkerLost(worker);
+    context_.measurements.WorkerLost(worker);
   }
 
   absl::StatusOr<SourceState> Next(Command* command) override {
@@ -97,9 +94,9 @@ absl::StatusOr<std::unique_ptr<MessageSource<Command>>> WorkerService::OpenComma
   Command command;
   Command::Welcome* welcome = command.mutable_welcome();
   const ServiceOptions& options = context_.options;
-  ToProto(options.worker_heartbeat, welcome->mutable_heartbeat_interval());
-  ToProto(options.lease_duration, welcome->mutable_lease_duration());
-  ToProto(options.lease_margin, welcome->mutable_lease_margin());
+  *welcome->mutable_heartbeat_interval() = ToProtoDuration(options.worker_heartbeat);
+  *welcome->mutable_lease_duration() = ToProtoDuration(options.lease_duration);
+  *welcome->mutable_lease_margin() = ToProtoDuration(options.lease_margin);
   welcome->set_blobs_directory(JoinPath(context_.catalogue.blobs.root(), "objects"));
   welcome->set_default_threads(options.spec_defaults.threads);
   auto source = std::make_unique<CommandSource>(context_, std::move(link), std::move(command));
@@ -144,7 +141,7 @@ absl::Status WorkerService::Renew(const worker::v1::HeartbeatRequest& request,
     answer->set_pause(renewal.pause);
     answer->set_checkpoint_step(renewal.checkpoint_step);
   }
-  ToProto(context_.options.lease_duration, response->mutable_lease_duration());
+  *response->mutable_lease_duration() = ToProtoDuration(context_.options.lease_duration);
   context_.hub.Seen(request.worker().id(), request.free_slots(),
                     {{request.idle_base_models().begin(), request.idle_base_models().end()},
                      {request.busy_base_models().begin(), request.busy_base_models().end()}});
@@ -181,7 +178,8 @@ absl::Status WorkerService::Lease(const worker::v1::LeaseJobRequest& request,
     return absl::UnavailableError(
         absl::StrCat("cannot read what ", claim->job.name(), " needs: ", filled.message()));
   }
-  ToProto(context_.options.lease_duration, response->mutable_lease()->mutable_lease_duration());
+  *response->mutable_lease()->mutable_lease_duration() =
+      ToProtoDuration(context_.options.lease_duration);
   context_.hub.AdjustFreeSlots(worker.id, -1);
   context_.telemetry.OnLeased(claim->job);
   LogJob(LogLevel::kInfo, claim->job.name(), "leased",
@@ -284,6 +282,14 @@ grpc::ServerUnaryReactor* WorkerService::AppendLog(CallbackServerContext* call,
   return context_.worker_runtime.Unary(
       call, *request, {"WorkerService.AppendLog", "worker.log", request->job(), Lane::kBulk},
       [=, this](const Caller&) { return Append(*request, response); });
+}
+
+grpc::ServerUnaryReactor* WorkerService::ReportMeasurement(
+    CallbackServerContext* call, const worker::v1::ReportMeasurementRequest* request,
+    google::protobuf::Empty* response) {
+  return context_.worker_runtime.Unary(
+      call, *request, {"WorkerService.ReportMeasurement", "worker.measure", request->id()},
+      [=, this](const Caller&) { return context_.measurements.Report(*request); });
 }
 
 absl::Status WorkerService::Append(const worker::v1::AppendLogRequest& request,

@@ -39,6 +39,9 @@ class WorkerService final : public worker::v1::WorkerService::CallbackService {
       grpc::CallbackServerContext* call, google::protobuf::Empty* response) override;
   grpc::ServerWriteReactor<worker::v1::BlobChunk>* FetchBlob(
       grpc::CallbackServerContext* call, const worker::v1::FetchBlobRequest* request) override;
+  grpc::ServerUnaryReactor* ReportMeasurement(grpc::CallbackServerContext* call,
+                                              const worker::v1::ReportMeasurementRequest* request,
+                                              google::protobuf::Empty* response) override;
   grpc::ServerReadReactor<worker::v1::ReportGenerationRequest>* ReportGeneration(
       grpc::CallbackServerContext* call, google::protobuf::Empty* response) override;
 

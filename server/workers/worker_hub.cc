@@ -70,6 +70,7 @@ absl::StatusOr<std::shared_ptr<WorkerHub::Link>> WorkerHub::Connect(
     entry.link = link;
     entry.free_slots = hello.slots();
     entry.text_beside_job = false;
+    entry.measures = false;
     entry.last_seen = clock_.Boottime();
   }
   if (replaced != nullptr) {
@@ -135,6 +136,29 @@ void WorkerHub::LeavePlaceBesideJob(const std::string& worker, const std::string
   if (refused) it->second.bases.busy.erase(base);
 }
 
+std::string WorkerHub::TakeIdleWorker(const std::string& base) {
+  MutexLock lock(mutex_);
+  auto best = workers_.end();
+  for (auto it = workers_.begin(); it != workers_.end(); ++it) {
+    const Entry& entry = it->second;
+    const ConnectRequest& hello = entry.link->hello();
+    if (!hello.measures() || entry.measures || entry.free_slots < hello.slots()) continue;
+    if (best == workers_.end() || entry.bases.idle.contains(base)) best = it;
+  }
+  if (best == workers_.end()) return "";
+  --best->second.free_slots;
+  best->second.measures = true;
+  return best->first;
+}
+
+void WorkerHub::LeaveIdleWorker(const std::string& worker) {
+  MutexLock lock(mutex_);
+  const auto it = workers_.find(worker);
+  if (it == workers_.end()) return;
+  it->second.measures = false;
+  it->second.free_slots = std::min(it->second.free_slots + 1, it->second.link->hello().slots());
+}
+
 bool WorkerHub::Send(const std::string& worker, Command command) {
   std::shared_ptr<Link> link;
   {
@@ -151,7 +175,7 @@ void WorkerHub::AnnounceWork() {
   {
     MutexLock lock(mutex_);
     for (const auto& [id, entry] : workers_) {
-      if (entry.free_slots > 0) links.push_back(entry.link);
+      if (entry.free_slots > 0 || entry.measures) links.push_back(entry.link);
     }
   }
   Command command;

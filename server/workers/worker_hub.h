@@ -90,9 +90,15 @@ class WorkerHub {
   // The text is over. `refused`: there was no such place; until the next heartbeat there is none.
   void LeavePlaceBesideJob(const std::string& worker, const std::string& base, bool refused);
 
+  // A worker that takes Measure commands and does nothing now, one that holds the base model first.
+  // A slot of it is taken, but work is announced to it, for which it gives way. Empty: there is
+  // none.
+  std::string TakeIdleWorker(const std::string& base);
+  void LeaveIdleWorker(const std::string& worker);
+
   // False: not connected, or it reads nothing. Nothing that must arrive goes this way alone.
   bool Send(const std::string& worker, worker::v1::Command command);
-  // "There may be work", to everybody who has a slot.
+  // "There may be work", to everybody who has a slot, or can make one free.
   void AnnounceWork();
 
   bool empty() const;
@@ -104,6 +110,7 @@ class WorkerHub {
     int free_slots = 0;
     Bases bases;
     bool text_beside_job = false;
+    bool measures = false;     // A job, now.
     absl::Duration last_seen;  // Boottime.
   };
 

@@ -9,10 +9,13 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "common/jobs/timestamps.h"
 #include "common/telemetry/log.h"
 
 namespace graft {
 namespace {
+
+constexpr char kTokenCache[] = "cache/tokens";  // Below the state directory.
 
 // Until the server's Welcome says its own.
 constexpr absl::Duration kFirstHeartbeatInterval = absl::Milliseconds(500);
@@ -22,10 +25,6 @@ constexpr absl::Duration kGoodbyeTimeout = absl::Seconds(1);
 
 // An attempt takes far less from looking up its inputs to having opened them.
 constexpr absl::Duration kCacheMinAge = absl::Hours(1);
-
-absl::Duration FromProto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
 
 std::string HostName() {
   char name[256] = "";
@@ -63,6 +62,9 @@ Agent::Agent(Options options, std::shared_ptr<grpc::Channel> channel, EngineLaun
       cache_limit_(JoinPath(options_.state_directory, "cache"), clock),
       engines_({options_.engine_idle, [this](const engine::v1::Hello& hello) { Learn(hello); }},
                launcher, clock),
+      measurer_({JoinPath(options_.state_directory, kTokenCache), options_.engine_memory_bytes,
+                 JoinPath(options_.state_directory, "work/measure.log")},
+                link_, inputs_, engines_, clock),
       stop_(clock),
       silent_(clock),
       attempts_(clock),
@@ -126,6 +128,7 @@ void Agent::Leave(absl::Duration patience) {
     MutexLock lock(mutex_);
     woken_.NotifyAll();
   }
+  measurer_.GiveWay();
   for (const auto& attempt : attempts_.All()) attempt->Leave(patience);
 }
 
@@ -172,6 +175,7 @@ void Agent::FollowCommands() {
   for (const std::string& device : options_.devices) request.add_devices(device);
   request.set_slots(options_.slots);
   request.set_engine_threads(options_.engine_threads);
+  request.set_measures(true);
   bool reachable = true;  // As far as was logged.
   absl::Duration pause = options_.link.first_delay;
   while (!stop_.stopped()) {
@@ -203,6 +207,7 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
     Log(LogLevel::kInfo, "connected to the server");
     WakeSlots();
   } else if (command.has_work_available()) {
+    measurer_.GiveWay();
     WakeSlots();
   } else if (command.has_cancel_job()) {
     const auto attempt =
@@ -221,6 +226,9 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
     if (generations_.Remove(command.cancel_generate().id())) return;
     for (Slot& slot : slots_) slot.generator->Cancel(command.cancel_generate().id());
     guest_.generator->Cancel(command.cancel_generate().id());
+  } else if (command.has_measure()) {
+    measurer_.Push(command.measure());
+    WakeSlots();
   }
 }
 
@@ -255,7 +263,7 @@ void Agent::ServeGuests() {
 Attempt::Options Agent::AttemptOptions() {
   Attempt::Options options;
   options.work_directory = JoinPath(options_.state_directory, "work");
-  options.cache_directory = JoinPath(options_.state_directory, "cache/tokens");
+  options.cache_directory = JoinPath(options_.state_directory, kTokenCache);
   options.memory_budget_bytes = options_.engine_memory_bytes;
   options.cancel_patience = options_.cancel_patience;
   options.least_hang_time = options_.least_hang_time;
@@ -283,13 +291,13 @@ std::optional<worker::v1::Capabilities> Agent::capabilities() {
 // In a network that swallows packets the next one is sent while there is still a lease to renew.
 absl::Duration Agent::heartbeat_timeout() {
   MutexLock lock(mutex_);
-  const absl::Duration lease = FromProto(welcome_.lease_duration());
+  const absl::Duration lease = FromProtoDuration(welcome_.lease_duration());
   return lease > absl::ZeroDuration() ? lease / 4 : absl::InfiniteDuration();
 }
 
 absl::Duration Agent::heartbeat_interval() {
   MutexLock lock(mutex_);
-  const absl::Duration interval = FromProto(welcome_.heartbeat_interval());
+  const absl::Duration interval = FromProtoDuration(welcome_.heartbeat_interval());
   return interval > absl::ZeroDuration() ? interval : kFirstHeartbeatInterval;
 }
 
@@ -326,9 +334,9 @@ void Agent::SendHeartbeat() {
   absl::Duration margin;
   {
     MutexLock lock(mutex_);
-    margin = FromProto(welcome_.lease_margin());
+    margin = FromProtoDuration(welcome_.lease_margin());
   }
-  const absl::Duration deadline = sent + FromProto(response->lease_duration()) - margin;
+  const absl::Duration deadline = sent + FromProtoDuration(response->lease_duration()) - margin;
   for (const auto& renewal : response->renewals()) {
     const auto attempt = attempts_.Find(renewal.job(), renewal.lease_epoch());
     if (attempt == nullptr) continue;
@@ -383,7 +391,16 @@ bool Agent::Work(Slot& slot) {
     busy_slots_gauge_.Set({}, --busy_slots_);
     return true;
   }
-  return RunNextJob();
+  return RunNextJob() || MeasureNext();
+}
+
+bool Agent::MeasureNext() {
+  const auto request = measurer_.Pop();
+  if (!request.has_value()) return false;
+  busy_slots_gauge_.Set({}, ++busy_slots_);
+  measurer_.Serve(*request, stop_);
+  busy_slots_gauge_.Set({}, --busy_slots_);
+  return true;
 }
 
 bool Agent::RunNextJob() {
@@ -404,14 +421,14 @@ bool Agent::RunNextJob() {
   absl::Duration margin;
   {
     MutexLock lock(mutex_);
-    margin = FromProto(welcome_.lease_margin());
+    margin = FromProtoDuration(welcome_.lease_margin());
   }
   busy_slots_gauge_.Set({}, ++busy_slots_);
   ++running_jobs_;
   RefuseTextsBehindJobs();
   const auto attempt =
       std::make_shared<Attempt>(AttemptOptions(), Attempt::Parts{link_, inputs_, engines_, clock_},
-                                lease, sent + FromProto(lease.lease_duration()) - margin);
+                                lease, sent + FromProtoDuration(lease.lease_duration()) - margin);
   attempts_.Add(attempt);
   const absl::Cleanup done = [&] {
     attempts_.Remove(attempt);

@@ -5,7 +5,7 @@
 //   Agent ─┬─ command thread: follows Connect; wakes slots, cancels, queues texts to generate
 //          ├─ heartbeat thread: renews all leases, ends attempts that lost theirs
 //          ├─ fence timer: suspends engines beyond their deadline, ends those that hang
-//          ├─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or wait
+//          ├─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or a measurement; or wait
 //          └─ guest thread: one text at once, between two steps of a job on the same base model
 //
 // It outlives engines that crash and servers that are away: an engine works on until its fence,
@@ -31,6 +31,7 @@
 #include "worker/agent/engine_pool.h"
 #include "worker/agent/generator.h"
 #include "worker/agent/input_cache.h"
+#include "worker/agent/measurer.h"
 #include "worker/agent/server_link.h"
 
 namespace graft {
@@ -98,9 +99,10 @@ class Agent {
   absl::Duration TimeToLeave() ABSL_LOCKS_EXCLUDED(mutex_);
   // Runs a job on the text's base model here?
   bool HasRoomBesideJob(const worker::v1::Command::Generate& text);
-  // Serves a text or a job, if there is one. False: there was nothing to do.
+  // Serves a text, a job or a measurement, if there is one. False: there was nothing to do.
   bool Work(Slot& slot);
   bool RunNextJob();
+  bool MeasureNext();
   void TrimInputs();
   void WakeSlots() ABSL_LOCKS_EXCLUDED(mutex_);
   // Returns after a wake-up that came after `seen`, or the interval; the wake-ups so far.
@@ -120,6 +122,7 @@ class Agent {
   CacheLimit cache_limit_;
   EnginePool engines_;
   GenerationQueue generations_;
+  Measurer measurer_;
   StopSignal stop_;    // No more work is taken.
   StopSignal silent_;  // No more heartbeats are sent: there is nothing left to renew.
   Attempts attempts_;

@@ -15,6 +15,7 @@
 #include "worker/agent/attempt_end.h"
 #include "worker/agent/attempt_logs.h"
 #include "worker/agent/outbox.h"
+#include "worker/agent/run_inputs.h"
 
 namespace graft {
 namespace {
@@ -83,28 +84,10 @@ worker::v1::FinishAttemptRequest Attempt::Work(Outbox& outbox) {
 }
 
 absl::StatusOr<engine::v1::Run> Attempt::PrepareRun() {
-  InputCache& inputs = parts_.inputs;
-  engine::v1::Run run;
-  *run.mutable_resolved_spec() = lease_.resolved_spec();
-  run.set_base_model_name(lease_.base_model_name());
-  run.set_display_name(lease_.display_name());
-  run.set_allow_migration(lease_.allow_migration());
-  run.set_pause_at_step(lease_.pause_at_step());
-  run.set_attempt(lease_.attempt());
-  run.set_base_model_sha256(lease_.base_model().sha256());
+  ASSIGN_OR_RETURN(engine::v1::Run run, LayOutInputs(lease_, parts_.inputs, work_));
   run.set_work_directory(directory_);
   run.set_cache_directory(options_.cache_directory);
   run.set_memory_budget_bytes(options_.memory_budget_bytes);
-  ASSIGN_OR_RETURN(*run.mutable_base_model_directory(), inputs.Folder(lease_.base_model(), work_));
-  if (!lease_.adapter().files().empty()) {
-    ASSIGN_OR_RETURN(*run.mutable_adapter_directory(), inputs.Folder(lease_.adapter(), work_));
-  }
-  if (!lease_.train_data().sha256().empty()) {
-    ASSIGN_OR_RETURN(*run.mutable_train_file(), inputs.File(lease_.train_data(), work_));
-  }
-  if (!lease_.validation_data().sha256().empty()) {
-    ASSIGN_OR_RETURN(*run.mutable_validation_file(), inputs.File(lease_.validation_data(), work_));
-  }
   if (!lease_.checkpoint().files().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_checkpoint_directory(),
                      CheckpointFolder(InputCache::Hashing::kOnce));

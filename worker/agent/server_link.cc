@@ -130,6 +130,14 @@ absl::Status ServerLink::AppendLog(worker::v1::AppendLogRequest request) {
       .status();
 }
 
+absl::Status ServerLink::ReportMeasurement(worker::v1::ReportMeasurementRequest request) {
+  *request.mutable_worker() = options_.identity;
+  return CallUnary<worker::v1::ReportMeasurementRequest, google::protobuf::Empty>(
+             *stub_, &worker::v1::WorkerService::Stub::ReportMeasurement, request,
+             options_.call_timeout)
+      .status();
+}
+
 absl::Status ServerLink::UploadMissing(const std::string& directory,
                                        const std::vector<v1::Artifact>& files, StopSignal& stop) {
   worker::v1::HasBlobsRequest request;

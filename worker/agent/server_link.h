@@ -82,6 +82,9 @@ class ServerLink {
   absl::Status ReportGeneration(
       const std::string& id, const std::function<bool(worker::v1::ReportGenerationRequest&)>& next);
 
+  // One try. The answer to a Measure command.
+  absl::Status ReportMeasurement(worker::v1::ReportMeasurementRequest request);
+
   // The end of a Generate command that this worker cannot serve.
   absl::Status ReportGenerationError(const std::string& id, const absl::Status& error);
 

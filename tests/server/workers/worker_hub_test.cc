@@ -45,5 +45,29 @@ TEST_F(WorkerHubTest, NoMoreSlotsAreFreeThanThereAre) {
   EXPECT_EQ(hub_.TakePlaceForText("").worker, "") << "there is no free slot";
 }
 
+TEST_F(WorkerHubTest, AWorkerThatMeasuresHearsOfWork) {
+  worker::v1::ConnectRequest hello;
+  hello.set_slots(1);
+  hello.set_measures(true);
+  const auto waker = std::make_shared<StreamWaker>([] {});
+  hello.mutable_worker()->set_id("w-1");
+  const auto first = *hub_.Connect(hello, waker);
+  hello.mutable_worker()->set_id("w-2");
+  const auto second = *hub_.Connect(hello, waker);
+  hub_.Seen("w-2", 1, {.idle = {"base"}});
+
+  EXPECT_EQ(hub_.TakeIdleWorker("base"), "w-2") << "it holds the base model";
+  EXPECT_EQ(hub_.TakeIdleWorker("base"), "w-1");
+  EXPECT_EQ(hub_.TakeIdleWorker("base"), "") << "both measure";
+  hub_.LeaveIdleWorker("w-1");
+  hub_.Seen("w-1", 0);  // It has taken a job.
+  EXPECT_EQ(hub_.TakeIdleWorker("base"), "");
+  hub_.AnnounceWork();
+  worker::v1::Command command;
+  EXPECT_EQ(*first->Next(&command), SourceState::kWait);
+  EXPECT_EQ(*second->Next(&command), SourceState::kMessage);
+  EXPECT_TRUE(command.has_work_available());
+}
+
 }  // namespace
 }  // namespace graft

@@ -132,6 +132,12 @@ class FakeServer : public worker::v1::WorkerService::Service {
     while (!texts_.contains(id)) changed_.Wait(mutex_);
     return texts_[id];
   }
+  // The answer to a Measure command.
+  worker::v1::ReportMeasurementRequest WaitForMeasurement(const std::string& id) {
+    MutexLock lock(mutex_);
+    while (!measurements_.contains(id)) changed_.Wait(mutex_);
+    return measurements_[id];
+  }
   // A log as far as it came; a missing byte is a '?'.
   std::string Log(const std::string& id, v1::JobLogStream stream) {
     MutexLock lock(mutex_);
@@ -361,6 +367,14 @@ class FakeServer : public worker::v1::WorkerService::Service {
     writer->Write(chunk);
     return grpc::Status::OK;
   }
+  grpc::Status ReportMeasurement(grpc::ServerContext*,
+                                 const worker::v1::ReportMeasurementRequest* request,
+                                 google::protobuf::Empty*) override {
+    MutexLock lock(mutex_);
+    measurements_[request->id()] = *request;
+    changed_.NotifyAll();
+    return grpc::Status::OK;
+  }
   grpc::Status ReportGeneration(grpc::ServerContext*,
                                 grpc::ServerReader<worker::v1::ReportGenerationRequest>* reader,
                                 google::protobuf::Empty*) override {
@@ -422,6 +436,7 @@ class FakeServer : public worker::v1::WorkerService::Service {
   std::set<std::string> corrupt_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<worker::v1::ReportGenerationRequest>> texts_
       ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, worker::v1::ReportMeasurementRequest> measurements_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace graft

@@ -103,7 +103,7 @@ int64_t ResidentBytes() {
 }
 
 // What the process holds that is no tensor. What glibc keeps of freed memory is there for tensors.
-int64_t BytesBesideTensors(int64_t tensors) {
+int64_t BytesBesideCpuTensors(int64_t tensors) {
   const struct mallinfo2 heap = mallinfo2();
   const auto in_use = static_cast<int64_t>(heap.uordblks);
   const auto free = static_cast<int64_t>(heap.fordblks);
@@ -150,7 +150,7 @@ void SetMemoryBudget(c10::Device device, int64_t bytes) {
   }
   CountingAllocator* const allocator = counting.load();
   if (allocator == nullptr) return;
-  const int64_t beside = bytes > 0 ? BytesBesideTensors(allocator->used()) : 0;
+  const int64_t beside = bytes > 0 ? BytesBesideCpuTensors(allocator->used()) : 0;
   allocator->SetLimit(bytes > 0 ? std::max<int64_t>(1, bytes - beside) : 0, bytes);
 }
 
@@ -170,6 +170,11 @@ TensorMemory TensorMemoryOf(c10::Device device) {
     memory.peak_bytes = bytes.peak;
   }
   return memory;
+}
+
+int64_t BytesBesideTensors(c10::Device device) {
+  const CountingAllocator* const allocator = counting.load();
+  return device.is_cpu() && allocator != nullptr ? BytesBesideCpuTensors(allocator->used()) : 0;
 }
 
 void ResetPeak(c10::Device device) {

@@ -34,6 +34,8 @@ struct TensorMemory {
 // Of a GPU the caching allocator's numbers.
 TensorMemory TensorMemoryOf(c10::Device device);
 void ResetPeak(c10::Device device);
+// What the process holds on the device besides: 0 on a GPU. As SetMemoryBudget reckons it.
+int64_t BytesBesideTensors(c10::Device device);
 
 // Sets the limit itself, for tests; 0: none.
 void LimitCpuTensors(int64_t bytes);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/formats/graft_json.h"
@@ -40,6 +41,24 @@ absl::Status AddArtifacts(const std::string& directory, const std::vector<std::s
   }
   return absl::OkStatus();
 }
+
+// Also ends what is asked when a time is over.
+class TimedStop : public StopToken {
+ public:
+  TimedStop(StopToken& inner, absl::Duration within)
+      : inner_(inner), end_(Clock::Real().Boottime() + within) {}
+
+  absl::Status Poll() override {
+    RETURN_IF_ERROR(inner_.Poll());
+    inner_.pulse().Beat();
+    return Clock::Real().Boottime() < end_ ? absl::OkStatus()
+                                           : absl::CancelledError("its time is over");
+  }
+
+ private:
+  StopToken& inner_;
+  const absl::Duration end_;
+};
 
 FineTuneRequest MakeRequest(const engine::v1::Run& run, const v1::FineTuneSpec& spec) {
   FineTuneRequest request;
@@ -153,6 +172,42 @@ engine::v1::Finished RunJob(const engine::v1::Run& run, EngineSession& session,
   if (!status.ok()) return FailedToRun(status);
   *finished.mutable_status() = StatusToProto(status);
   return finished;
+}
+
+absl::StatusOr<v1::JobMeasurement> MeasureJob(const engine::v1::Measure& measure,
+                                              EngineSession& session, StopToken& stop) {
+  const engine::v1::Run& run = measure.run();
+  if (!run.resolved_spec().has_fine_tune()) {
+    return absl::UnimplementedError("only fine-tune jobs are measured");
+  }
+  session.SetMemoryBudget(run.memory_budget_bytes());
+  const FineTuneRequest request = MakeRequest(run, run.resolved_spec().fine_tune());
+  TimedStop timed(stop, absl::Seconds(measure.within_seconds()));
+  const absl::StatusOr<MeasureOutcome> measured =
+      session.Measure(request, measure.within_seconds(), timed);
+  if (absl::IsCancelled(measured.status()) && stop.Poll().ok()) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("to load, read and tokenise took more than the ", measure.within_seconds(),
+                     " s that there were"));
+  }
+  RETURN_IF_ERROR(measured.status());
+  const MeasureOutcome& outcome = *measured;
+  v1::JobMeasurement measurement;
+  *measurement.mutable_execution() = ToProto(outcome.execution);
+  measurement.set_peak_memory_bytes(outcome.peak_memory_bytes);
+  measurement.set_memory_budget_bytes(run.memory_budget_bytes());
+  measurement.set_batch_size(static_cast<int32_t>(outcome.batch_size));
+  measurement.set_gradient_accumulation_steps(
+      static_cast<int32_t>(outcome.gradient_accumulation_steps));
+  measurement.set_data_seconds(outcome.data_seconds);
+  measurement.set_step_seconds(outcome.step_seconds);
+  measurement.set_train_seconds(outcome.train_seconds);
+  if (outcome.evaluate_seconds.has_value()) {
+    measurement.set_evaluate_seconds(*outcome.evaluate_seconds);
+    measurement.set_seconds(outcome.data_seconds + outcome.train_seconds +
+                            *outcome.evaluate_seconds);
+  }
+  return measurement;
 }
 
 }  // namespace graft

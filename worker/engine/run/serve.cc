@@ -134,6 +134,19 @@ class Server {
     session_->FreeUnused();
   }
 
+  void Measure(const CommandQueue::Work& work) {
+    engine::v1::EngineEvent event = About(work.command.job());
+    const absl::StatusOr<v1::JobMeasurement> measured =
+        MeasureJob(work.command.measure(), *session_, *work.control);
+    if (measured.ok()) {
+      *event.mutable_measured() = *measured;
+    } else {
+      *event.mutable_finished() = FailedToRun(measured.status());
+    }
+    Finish(work.command.job(), std::move(event));
+    session_->FreeUnused();
+  }
+
   void Generate(CommandQueue::Work work) {
     engine::v1::EngineEvent last = MakeText(work, *work.control);
     Finish(work.command.job(), std::move(last));
@@ -245,6 +258,8 @@ int Serve(int fd, const SessionOptions& options) {
     }
     if (command.has_run()) {
       server.Run(*work);
+    } else if (command.has_measure()) {
+      server.Measure(*work);
     } else {
       server.Generate(*std::move(work));
     }

@@ -72,6 +72,15 @@ absl::StatusOr<FineTuneOutcome> EngineSession::FineTune(const FineTuneRequest& r
   return outcome;
 }
 
+absl::StatusOr<MeasureOutcome> EngineSession::Measure(const FineTuneRequest& request,
+                                                      double within_seconds, StopToken& stop) {
+  MeasureOutcome outcome;
+  const Impl::Running running(*impl_);
+  RETURN_IF_ERROR(
+      impl_->Guarded([&] { return impl_->Measure(request, within_seconds, stop, &outcome); }));
+  return outcome;
+}
+
 absl::StatusOr<EvaluateOutcome> EngineSession::Evaluate(const EvaluateRequest& request,
                                                         EventSink& sink, StopToken& stop) {
   EvaluateOutcome outcome;

@@ -75,6 +75,20 @@ struct FineTuneOutcome {
   std::vector<std::string> artifacts;  // Below artifacts_directory.
 };
 
+// What a fine-tune job would take, from files to files.
+struct MeasureOutcome {
+  Execution execution;
+  // Of tensors at their most, and whatever else the process holds; on a GPU of its memory.
+  int64_t peak_memory_bytes = 0;
+  int64_t batch_size = 0;  // Rows of a micro-batch, as memory holds.
+  int64_t gradient_accumulation_steps = 0;
+  double data_seconds = 0;   // Until the first step, with what was cached before.
+  double step_seconds = 0;   // Mean of an optimiser step.
+  double train_seconds = 0;  // All steps.
+  // All evaluations; none: there was no time to find out.
+  std::optional<double> evaluate_seconds;
+};
+
 struct EvaluateRequest {
   EvaluateConfig config;
   BaseModel base_model;
@@ -173,6 +187,11 @@ class EngineSession {
                                            StopToken& stop);
   absl::StatusOr<EvaluateOutcome> Evaluate(const EvaluateRequest& request, EventSink& sink,
                                            StopToken& stop);
+  // Does some steps, and then a little of an evaluation, within these seconds, and keeps nothing of
+  // it but token ids in the cache: no other directory is touched. Codes of FineTune; CANCELLED:
+  // `stop` said so before there was a step.
+  absl::StatusOr<MeasureOutcome> Measure(const FineTuneRequest& request, double within_seconds,
+                                         StopToken& stop);
   // May also be called from within StopToken::Poll of FineTune and Evaluate, whose numbers it
   // leaves alone: it computes with their threads and on their base model. UNAVAILABLE: on another
   // one.

@@ -21,6 +21,8 @@ class EngineSession::Impl {
 
   absl::Status FineTune(const FineTuneRequest& request, EventSink& sink, StopToken& stop,
                         FineTuneOutcome* outcome);
+  absl::Status Measure(const FineTuneRequest& request, double within_seconds, StopToken& stop,
+                       MeasureOutcome* outcome);
   absl::Status Evaluate(const EvaluateRequest& request, EventSink& sink, StopToken& stop,
                         EvaluateOutcome* outcome);
   absl::Status Generate(const GenerateRequest& request, const TextCallback& on_text,

@@ -39,6 +39,18 @@ StepPlan MakeStepPlan(const TrainingConfig& config, int64_t num_rows) {
   return plan;
 }
 
+bool EvaluationIsDue(const TrainingConfig& config, const StepPlan& plan, int64_t steps) {
+  if (steps >= plan.total_steps) return true;
+  if (config.eval_every_steps > 0) return steps % config.eval_every_steps == 0;
+  return plan.ends_epoch(steps - 1);
+}
+
+int64_t NumEvaluations(const TrainingConfig& config, const StepPlan& plan) {
+  const int64_t every =
+      config.eval_every_steps > 0 ? config.eval_every_steps : plan.steps_per_epoch;
+  return CeilDivide(plan.total_steps, every);
+}
+
 double ScheduleFactor(Schedule schedule, int64_t step, const StepPlan& plan) {
   const double k = static_cast<double>(step);
   const double warmup = static_cast<double>(plan.warmup_steps);

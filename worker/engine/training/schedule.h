@@ -30,6 +30,11 @@ struct StepPlan {
 };
 StepPlan MakeStepPlan(const TrainingConfig& config, int64_t num_rows);
 
+// Is the validation set scored after `steps` steps (from 1)? Always after the last one.
+bool EvaluationIsDue(const TrainingConfig& config, const StepPlan& plan, int64_t steps);
+// How often it is in the whole run, if nothing stops that early.
+int64_t NumEvaluations(const TrainingConfig& config, const StepPlan& plan);
+
 // The peak learning rate's factor in step k (from 0) of N with W steps of warm-up: k/W for k < W,
 // then linear (N-k)/(N-W); cosine (1 + cos(pi (k-W)/(N-W)))/2; constant 1. As in transformers'
 // get_*_schedule_with_warmup.

@@ -8,8 +8,8 @@
 
 #include "common/base/status_macros.h"
 #include "worker/engine/failure.h"
-#include "worker/engine/gpt2/forward.h"
 #include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/training/pass.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/trial.h"
 
@@ -91,24 +91,6 @@ class Driver {
       });
       if (goes_on) going_on.push_back(i);
     }
-  }
-
-  // [K], by the order in which `order` puts the batches.
-  static at::Tensor LossesWithGradients(const std::vector<MicroBatch>& batches,
-                                        std::vector<size_t>& order) {
-    std::vector<const Gpt2Network*> networks;
-    for (const MicroBatch& batch : batches) networks.push_back(batch.network);
-    order = OrderBySharing(networks);
-    std::vector<TextBatch> texts;
-    std::vector<Labels> labels;
-    for (const size_t i : order) {
-      const MicroBatch& of = batches[i];
-      texts.push_back({of.network, of.batch.ids, of.batch.positions, &of.dropout});
-      labels.push_back({of.network, of.batch.targets, of.scale});
-    }
-    const at::Tensor losses = LabelLosses(labels, HiddenStates(texts));
-    losses.sum().backward();
-    return losses.data();
   }
 
   std::deque<Trial> trials_;

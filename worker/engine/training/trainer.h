@@ -63,6 +63,9 @@ struct TrainerOptions {
   int64_t pause_at_step = 0;
   // Goes on from a checkpoint of another execution, too, with a warning.
   bool allow_migration = false;
+  // Tries the longest rows before the first step wherever memory ends, not only where it may be
+  // short.
+  bool tries_longest_rows = false;
 };
 
 struct TrainingResult {

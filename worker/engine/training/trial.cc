@@ -172,12 +172,16 @@ absl::Status Trial::BeginFrom(TrainingState& other) const {
 
 // Per epoch a torch.randperm seeded with seed + epoch, as the reference (accelerate's seedable
 // sampler) has it.
+std::vector<int64_t> ShuffledRows(int64_t num_rows, uint64_t seed, int64_t epoch) {
+  const at::Tensor permutation =
+      at::randperm(num_rows, at::detail::createCPUGenerator(seed + epoch), at::kLong);
+  const int64_t* const values = permutation.const_data_ptr<int64_t>();
+  return {values, values + num_rows};
+}
+
 const std::vector<int64_t>& Trial::Order(int64_t epoch) {
   if (epoch != order_epoch_) {
-    const at::Tensor permutation = at::randperm(
-        train_.size(), at::detail::createCPUGenerator(config_.seed + epoch), at::kLong);
-    const int64_t* values = permutation.const_data_ptr<int64_t>();
-    order_.assign(values, values + train_.size());
+    order_ = ShuffledRows(train_.size(), config_.seed, epoch);
     order_epoch_ = epoch;
   }
   return order_;
@@ -329,11 +333,7 @@ void Trial::ClearGradients() {
   for (at::Tensor& tensor : state_.trained) tensor.mutable_grad().reset();
 }
 
-bool Trial::EvaluationIsDue() const {
-  if (state_.step >= plan_.total_steps) return true;
-  if (config_.eval_every_steps > 0) return state_.step % config_.eval_every_steps == 0;
-  return plan_.ends_epoch(state_.step - 1);
-}
+bool Trial::EvaluationIsDue() const { return graft::EvaluationIsDue(config_, plan_, state_.step); }
 
 bool Trial::CheckpointIsDue() const {
   if (options_.checkpoint_directory.empty()) return false;

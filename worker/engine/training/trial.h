@@ -22,6 +22,9 @@
 
 namespace graft {
 
+// The order in which a pass over the data goes through its rows.
+std::vector<int64_t> ShuffledRows(int64_t num_rows, uint64_t seed, int64_t epoch);
+
 // What a trial wants of the next pass through the base: LabelLosses with this scale, and the
 // gradients of its own tensors.
 struct MicroBatch {

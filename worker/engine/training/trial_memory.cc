@@ -99,7 +99,8 @@ bool Trial::MemoryMayBeShort(int64_t rows) const {
 
 // A night's job adapts, or fails, before its first step.
 absl::Status Trial::TryLongestRows() {
-  if (Done() || !MemoryMayBeShort(MicroBatchRows())) return absl::OkStatus();
+  if (Done()) return absl::OkStatus();
+  if (!options_.tries_longest_rows && !MemoryMayBeShort(MicroBatchRows())) return absl::OkStatus();
   const std::vector<int64_t> longest = LongestRows(MicroBatchRows());
   if (longest.empty()) return absl::OkStatus();
   absl::Status out_of_memory;

@@ -78,5 +78,25 @@ TEST(StepPlanTest, AnEpochsPartsAreItsBatches) {
   EXPECT_EQ(plan.epochs_done(5), 1.25);
 }
 
+TEST(ScheduleTest, EvaluationsAreCountedAsTheyComeDue) {
+  for (const int64_t rows : {1, 7, 8, 9, 40}) {
+    for (const int64_t every : {0, 1, 2, 5, 100}) {
+      for (const int64_t max_steps : {0, 1, 4, 5, 11}) {
+        TrainingConfig config = Config(max_steps, 0);
+        config.epochs = 3;
+        config.batch_size = 2;
+        config.gradient_accumulation_steps = 2;
+        config.eval_every_steps = every;
+        const StepPlan plan = MakeStepPlan(config, rows);
+        int64_t due = 0;
+        for (int64_t step = 1; step <= plan.total_steps; ++step) {
+          due += EvaluationIsDue(config, plan, step);
+        }
+        EXPECT_EQ(NumEvaluations(config, plan), due) << rows << " " << every << " " << max_steps;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace graft

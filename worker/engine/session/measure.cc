@@ -1,0 +1,99 @@
+#include <algorithm>
+
+#include "common/base/clock.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/evaluation/evaluation_time.h"
+#include "worker/engine/evaluation/summaries.h"
+#include "worker/engine/gpt2/tensor_memory.h"
+#include "worker/engine/session/fine_tune_run.h"
+#include "worker/engine/training/step_times.h"
+
+namespace graft {
+namespace {
+
+// Of what is left when the data are there; the rest is the evaluation's.
+constexpr double kShareOfSteps = 0.5;
+
+// Nobody is told of a run that is only tried.
+class NoSink : public EventSink {
+ public:
+  void OnStage(const StageEvent&) override {}
+  void OnStep(const StepEvent&) override {}
+  void OnEvaluation(const EvaluationEvent&) override {}
+  void OnCheckpoint(const CheckpointEvent&) override {}
+  void OnSamples(int64_t, const std::vector<SampleTextEvent>&) override {}
+  void OnWarning(const std::string&, const std::string&) override {}
+};
+
+// The first texts of an evaluation, one batch of them.
+absl::StatusOr<EvaluationSample> SampleOf(const FineTuneConfig& config, const LoadedModel& base,
+                                          const TrainingData& data, Pulse& pulse) {
+  EvaluationSample sample;
+  sample.tokenizer = base.tokenizer.get();
+  sample.validation = data.validation.get();
+  sample.batch_size = config.training.batch_size;
+  sample.data = config.data;
+  sample.evaluation = config.evaluation;
+  const auto rows = static_cast<int64_t>(data.validation_rows.size());
+  const int64_t wanted = config.evaluation.max_samples;
+  sample.num_texts = wanted < 0 ? rows : std::min(wanted, rows);
+  const int64_t batch = std::min(sample.num_texts, config.evaluation.generation_batch_size);
+  if (batch == 0) return sample;
+  ASSIGN_OR_RETURN(sample.rows,
+                   ReadRows(data.validation_file, config.data, data.validation_rows, batch, pulse));
+  return sample;
+}
+
+// Where the best evaluation's tensors are kept beside those that train.
+int64_t BytesOf(const AdapterSet& adapter) {
+  int64_t bytes = 0;
+  for (const TrainedTensor& trained : adapter.tensors()) bytes += trained.tensor.nbytes();
+  return bytes;
+}
+
+}  // namespace
+
+absl::Status EngineSession::Impl::Measure(const FineTuneRequest& request, double within_seconds,
+                                          StopToken& stop, MeasureOutcome* outcome) {
+  Clock& clock = Clock::Real();
+  const absl::Duration start = clock.Boottime();
+  NoSink sink;
+  FineTuneRun run(*this, request, sink, stop);
+  RETURN_IF_ERROR(run.Prepare());
+  const absl::Duration ready = clock.Boottime();
+  outcome->data_seconds = absl::ToDoubleSeconds(ready - start);
+  outcome->execution = run.execution;
+
+  ResetPeak(device_);
+  TrainerOptions options;
+  options.config = run.config.training;
+  options.execution = run.execution;
+  const absl::Duration left = absl::Seconds(within_seconds) - (ready - start);
+  ASSIGN_OR_RETURN(const StepTimes steps, MeasureSteps({options, *run.data.train, *run.adapter,
+                                                        nullptr, sink, stop, clock},
+                                                       left * kShareOfSteps));
+  int64_t peak_bytes = TensorMemoryOf(device_).peak_bytes;
+  outcome->batch_size = steps.batch_size;
+  outcome->gradient_accumulation_steps = steps.micro_batches;
+  outcome->step_seconds = steps.step_seconds;
+  outcome->train_seconds = steps.step_seconds * static_cast<double>(steps.total_steps);
+  if (run.data.validation == nullptr) {
+    outcome->evaluate_seconds = 0;
+  } else {
+    peak_bytes += BytesOf(*run.adapter);
+    ASSIGN_OR_RETURN(const EvaluationSample sample,
+                     SampleOf(run.config, *run.base, run.data, stop.pulse()));
+    const Gpt2Network network = run.adapter->Bind();
+    const absl::StatusOr<EvaluationTime> one = MeasureEvaluation(network, sample, stop, clock);
+    if (one.ok()) {
+      peak_bytes = std::max(peak_bytes, one->peak_bytes);
+      outcome->evaluate_seconds = one->seconds * static_cast<double>(steps.num_evaluations);
+    } else if (!absl::IsCancelled(one.status())) {
+      return one.status();
+    }
+  }
+  outcome->peak_memory_bytes = peak_bytes + BytesBesideTensors(device_);
+  return absl::OkStatus();
+}
+
+}  // namespace graft
