@@ -9,6 +9,9 @@
 namespace graft {
 namespace {
 
+// Beside points, of what they span.
+constexpr double kSideRoom = 0.05;
+
 // The round number that is nearest above: 1, 2 or 5 times a power of ten.
 double RoundUp(double step) {
   const double power = std::pow(10, std::floor(std::log10(step)));
@@ -57,7 +60,18 @@ PlotScales ScalesOf(const Plot& plot, int max_x_ticks, int max_y_ticks) {
     }
   }
   if (left > right) return {MakeScale(0, 1, max_x_ticks), MakeScale(0, 1, max_y_ticks)};
-  return {MakeScale(left, right, max_x_ticks), MakeScale(low, high, max_y_ticks)};
+  for (const PlotTick& tick : plot.x_ticks) {
+    left = std::min(left, tick.value);
+    right = std::max(right, tick.value);
+  }
+  if (plot.scattered) {
+    const double across = (right - left) * kSideRoom, down = (high - low) * kSideRoom;
+    left -= across, right += across;
+    low -= down, high += down;
+  }
+  PlotScales scales = {MakeScale(left, right, max_x_ticks), MakeScale(low, high, max_y_ticks)};
+  if (!plot.x_ticks.empty()) scales.x.ticks = plot.x_ticks;
+  return scales;
 }
 
 }  // namespace graft

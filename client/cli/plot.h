@@ -7,6 +7,11 @@
 
 namespace graft {
 
+struct PlotTick {
+  double value = 0;
+  std::string text;
+};
+
 // `y` at `x`; values between this point and the one before lay between `low` and `high`.
 struct PlotPoint {
   double x = 0;
@@ -22,12 +27,11 @@ struct PlotCurve {
 struct Plot {
   std::string title;
   std::vector<PlotCurve> curves;
+  std::string x_title = "steps";
+  bool scattered = false;         // Points for themselves, not joined.
+  std::vector<PlotTick> x_ticks;  // Empty: at round numbers.
 };
 
-struct PlotTick {
-  double value = 0;
-  std::string text;
-};
 // From `low` to `high`, which is greater, with ticks at round numbers between.
 struct PlotScale {
   double low = 0;
@@ -44,6 +48,7 @@ struct PlotScales {
   PlotScale x;
   PlotScale y;
 };
+// With room at the sides of what is scattered.
 PlotScales ScalesOf(const Plot& plot, int max_x_ticks, int max_y_ticks);
 
 struct TextPlotOptions {

@@ -4,20 +4,18 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "client/cli/plot.h"
+#include "client/cli/plot_output.h"
 #include "client/cli/terminal.h"
-#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -25,7 +23,6 @@ namespace graft {
 namespace {
 
 constexpr size_t kMostPlottedCurves = 26;  // As many as there are letters.
-constexpr size_t kPipeColumns = 80;
 constexpr int kSvgPoints = 1000;
 
 struct PlotOptions {
@@ -123,30 +120,11 @@ void PrintJsonCurves(const std::vector<JobCurves>& all) {
   }
 }
 
-void PrintPlots(const std::vector<Plot>& plots) {
-  const bool terminal = isatty(STDOUT_FILENO) == 1;
-  TextPlotOptions how;
-  how.columns = terminal ? TerminalColumns(STDOUT_FILENO) : kPipeColumns;
-  how.utf8 = IsUtf8Locale();
-  // https://no-color.org
-  const char* const no_colour = std::getenv("NO_COLOR");
-  how.colour = TakesEscapes(STDOUT_FILENO) && (no_colour == nullptr || *no_colour == 0);
-  for (const Plot& plot : plots) {
-    std::string text = PlotText(plot, how);
-    if (!how.utf8) text = Printable(text);
-    std::fputs(text.c_str(), stdout);
-  }
-}
-
 absl::Status RunPlot(CliContext& context, const PlotOptions& options) {
   const bool to_file = !options.output.empty();
-  if (to_file && !absl::EndsWithIgnoreCase(options.output, ".svg")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--output writes SVG: its name must end in .svg, not as ", options.output));
-  }
+  RETURN_IF_ERROR(CheckPlotFile(options.output));
   // Two dots a column.
-  const int columns =
-      static_cast<int>(isatty(STDOUT_FILENO) == 1 ? TerminalColumns(STDOUT_FILENO) : kPipeColumns);
+  const auto columns = static_cast<int>(PlotColumns());
   const int max_points = to_file || context.json ? kSvgPoints : std::clamp(2 * columns, 2, 1000);
   ASSIGN_OR_RETURN(const std::vector<JobCurves> all, FetchCurves(context, options, max_points));
   if (context.json && !to_file) {
@@ -154,13 +132,7 @@ absl::Status RunPlot(CliContext& context, const PlotOptions& options) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::vector<Plot> plots, MakePlots(all));
-  if (!to_file) {
-    PrintPlots(plots);
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(WriteFileAtomically(options.output, PlotSvg(plots)));
-  std::fputs(OneFact(context.json, "file", options.output, options.output).c_str(), stdout);
-  return absl::OkStatus();
+  return ShowPlots(context, plots, options.output);
 }
 
 }  // namespace

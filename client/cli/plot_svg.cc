@@ -36,6 +36,10 @@ std::string StrokeOf(size_t curve) {
                          *dash == 0 ? "" : absl::StrCat(" stroke-dasharray=\"", dash, "\""));
 }
 
+std::string FillOf(size_t curve) {
+  return absl::StrFormat("fill=\"%s\" fill-opacity=\"0.7\"", kStrokes[curve % std::size(kStrokes)]);
+}
+
 void AppendText(double x, double y, const char* anchor, const std::string& text, std::string& svg) {
   absl::StrAppendFormat(&svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y,
                         anchor, Escaped(text));
@@ -48,7 +52,7 @@ struct Place {
   double Y(double value) const { return top + kCurvesHeight * (1 - scales.y.PlaceOf(value)); }
 };
 
-void AppendAxes(const Place& place, std::string& svg) {
+void AppendAxes(const Place& place, const std::string& x_title, std::string& svg) {
   const double bottom = place.top + kCurvesHeight;
   for (const PlotTick& tick : place.scales.y.ticks) {
     const double y = place.Y(tick.value);
@@ -68,7 +72,7 @@ void AppendAxes(const Place& place, std::string& svg) {
                         "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" "
                         "stroke=\"#888\"/>\n",
                         kLeft, place.top, kCurvesWidth, kCurvesHeight);
-  AppendText(kLeft + kCurvesWidth / 2, bottom + 36, "middle", "steps", svg);
+  AppendText(kLeft + kCurvesWidth / 2, bottom + 36, "middle", x_title, svg);
 }
 
 // What the values between the points did, faintly behind the curve.
@@ -102,6 +106,15 @@ void AppendCurve(const PlotCurve& curve, const Place& place, const std::string& 
                   "/>\n");
 }
 
+void AppendDots(const PlotCurve& curve, const Place& place, const std::string& fill,
+                std::string& svg) {
+  for (const PlotPoint& point : curve.points) {
+    if (!std::isfinite(point.y)) continue;
+    absl::StrAppendFormat(&svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" %s/>\n", place.X(point.x),
+                          place.Y(point.y), fill);
+  }
+}
+
 }  // namespace
 
 std::string PlotSvg(const std::vector<Plot>& plots) {
@@ -111,11 +124,15 @@ std::string PlotSvg(const std::vector<Plot>& plots) {
     const PlotScales scales = ScalesOf(plot, 9, 6);
     const Place place = {scales, top + kTop};
     AppendText(kLeft, top + 24, "start", plot.title, body);
-    AppendAxes(place, body);
+    AppendAxes(place, plot.x_title, body);
     double legend = place.top + kCurvesHeight + kBelow;
     for (size_t c = 0; c < plot.curves.size(); ++c) {
       AppendSpread(plot.curves[c], place, StrokeOf(c), body);
-      AppendCurve(plot.curves[c], place, StrokeOf(c), body);
+      if (plot.scattered) {
+        AppendDots(plot.curves[c], place, FillOf(c), body);
+      } else {
+        AppendCurve(plot.curves[c], place, StrokeOf(c), body);
+      }
       absl::StrAppendFormat(&body, "<path d=\"M%.1f %.1fh30\" fill=\"none\" %s/>\n", kLeft,
                             legend - 4, StrokeOf(c));
       AppendText(kLeft + 38, legend, "start", plot.curves[c].label, body);

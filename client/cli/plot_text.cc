@@ -81,7 +81,7 @@ void Draw(const Plot& plot, const PlotScales& scales, Canvas& canvas) {
       if (std::isfinite(point.low) && std::isfinite(point.high)) {
         canvas.Line(x, scales.y.PlaceOf(point.low), x, scales.y.PlaceOf(point.high), c);
       }
-      const PlotPoint& from = before == nullptr ? point : *before;
+      const PlotPoint& from = before == nullptr || plot.scattered ? point : *before;
       canvas.Line(scales.x.PlaceOf(from.x), scales.y.PlaceOf(from.y), x, scales.y.PlaceOf(point.y),
                   c);
       before = &point;
@@ -110,7 +110,8 @@ std::string RowLabel(const PlotScale& scale, size_t row, size_t rows) {
 }
 
 // The line of the axis, and the texts below it.
-std::string XAxis(const PlotScale& scale, size_t margin, size_t columns, bool utf8) {
+std::string XAxis(const PlotScale& scale, const std::string& title, size_t margin, size_t columns,
+                  bool utf8) {
   std::string axis, texts(margin + columns, ' ');
   std::vector<bool> ticks(columns, false);
   size_t free_from = 0;
@@ -129,7 +130,7 @@ std::string XAxis(const PlotScale& scale, size_t margin, size_t columns, bool ut
     axis += utf8 ? (tick ? "┬" : "─") : (tick ? "+" : "-");
   }
   return absl::StrCat(std::string(margin - 1, ' '), utf8 ? "└" : "+", axis, "\n",
-                      texts.substr(0, texts.find_last_not_of(' ') + 1), " steps\n");
+                      texts.substr(0, texts.find_last_not_of(' ') + 1), " ", title, "\n");
 }
 
 std::string Legend(const Plot& plot, const TextPlotOptions& options) {
@@ -144,7 +145,7 @@ std::string Legend(const Plot& plot, const TextPlotOptions& options) {
       mark = absl::StrCat(std::string(1, Letter(c)), "  ");
     }
     std::string facts;
-    if (!curve.points.empty()) {
+    if (!curve.points.empty() && !plot.scattered) {
       const PlotPoint& last = curve.points.back();
       facts = absl::StrFormat("  %.4g at step %.0f", last.y, last.x);
     }
@@ -164,7 +165,8 @@ std::string PlotText(const Plot& plot, const TextPlotOptions& options) {
   for (const PlotTick& tick : scales.y.ticks) label_width = std::max(label_width, tick.text.size());
   const size_t margin = label_width + 2;
   const size_t columns =
-      std::max(kLeastCurveColumns, options.columns - std::min(options.columns, margin + 6));
+      std::max(kLeastCurveColumns,
+               options.columns - std::min(options.columns, margin + 1 + plot.x_title.size()));
   Canvas canvas(columns, options.rows, fine);
   Draw(plot, scales, canvas);
   std::string text = absl::StrCat(plot.title, "\n");
@@ -186,7 +188,8 @@ std::string PlotText(const Plot& plot, const TextPlotOptions& options) {
     }
     absl::StrAppend(&text, cells, "\n");
   }
-  return absl::StrCat(text, XAxis(scales.x, margin, columns, options.utf8), Legend(plot, options));
+  return absl::StrCat(text, XAxis(scales.x, plot.x_title, margin, columns, options.utf8),
+                      Legend(plot, options));
 }
 
 }  // namespace graft

@@ -1,9 +1,10 @@
-// graft study: create, list, show, watch, best, pause, resume, cancel, delete.
+// graft study: create, list, show, watch, best, plot, pause, resume, cancel, delete.
 
 #include <unistd.h>
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
@@ -11,7 +12,9 @@
 #include "client/cli/job_flags.h"
 #include "client/cli/live_block.h"
 #include "client/cli/output.h"
+#include "client/cli/plot_output.h"
 #include "client/cli/study_flags.h"
+#include "client/cli/study_plots.h"
 #include "client/cli/study_submission.h"
 #include "client/cli/study_view.h"
 #include "client/cli/terminal.h"
@@ -181,6 +184,32 @@ absl::Status RunDelete(CliContext& context, const StudyOptions& options) {
   return absl::OkStatus();
 }
 
+struct StudyPlotOptions {
+  std::string name;
+  std::string output;
+};
+
+absl::Status RunStudyPlot(CliContext& context, const StudyPlotOptions& options) {
+  RETURN_IF_ERROR(CheckPlotFile(options.output));
+  ASSIGN_OR_RETURN(const v1::Study study, context.client->GetStudy(options.name));
+  const std::vector<Plot> plots = StudyPlots(study);
+  if (plots.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(study.name(), " has no number yet: ", StudyLine(study)));
+  }
+  return ShowPlots(context, plots, options.output);
+}
+
+void AddStudyPlot(CLI::App& studies, RunCommand& run) {
+  auto options = std::make_shared<StudyPlotOptions>();
+  CLI::App* command = AddCommand(
+      studies, run, "plot",
+      "Draw the objective against each field that trials differ in: in the terminal, or as SVG",
+      "graft study plot studies/s7m2 --output ranks.svg", options, RunStudyPlot);
+  command->add_option("study", options->name, "Its name")->required();
+  command->add_option("--output", options->output, "Write an SVG picture to this file");
+}
+
 struct CreateOptions {
   StudySubmission submission;
   bool watch = false;
@@ -217,11 +246,12 @@ void AddCreate(CLI::App& studies, RunCommand& run) {
 
 void AddStudyCommands(CLI::App& app, RunCommand& run) {
   CLI::App* studies = app.add_subcommand(
-      "study", "Studies: create, list, show, watch, best, pause, resume, cancel, delete");
+      "study", "Studies: create, list, show, watch, best, plot, pause, resume, cancel, delete");
   studies->require_subcommand(1)->fallthrough();
   AddCreate(*studies, run);
   AddCommand(*studies, run, "list", "List studies, newest first", "graft study list",
              std::make_shared<NoStudyOptions>(), RunList);
+  AddStudyPlot(*studies, run);
   using Body = absl::Status (*)(CliContext&, const StudyOptions&);
   const struct {
     const char* name;

@@ -356,6 +356,7 @@ CHECKS = {
     "graft study show": says("TRIAL", "best eval/loss"),
     "graft study watch": says("succeeded"),
     "graft study best": says("POINT", "graft adapters download"),
+    "graft study plot": lambda reader, command, output: (reader.work / output.strip()).exists() if "--output" in command else says(" by ", "at the end")(reader, command, output),
     "graft study pause": says("is paused"),
     "graft study resume": says("is running"),
     "graft study cancel": study_ended,
@@ -486,7 +487,7 @@ def remove_adapters(reader):
 
 BEFORE = {"graft-engine run": remove_results, "graft study pause": begin_a_study, "graft pause": begin_a_job, "graft models delete": remove_adapters}
 # These come last, in this order.
-ENDINGS = ("graft study list", "graft study show", "graft study watch", "graft study best", "graft study pause", "graft study resume", "graft study cancel", "graft study delete", "graft pause", "graft resume", "graft checkpoint", "graft edit", "graft cancel", "graft retry", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
+ENDINGS = ("graft study list", "graft study show", "graft study watch", "graft study best", "graft study plot", "graft study pause", "graft study resume", "graft study cancel", "graft study delete", "graft pause", "graft resume", "graft checkpoint", "graft edit", "graft cancel", "graft retry", "graft delete", "graft adapters delete", "graft datasets delete", "graft models delete")
 
 
 def test_every_example_of_a_help_text_works(furnished):

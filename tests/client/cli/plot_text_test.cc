@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "absl/strings/str_split.h"
@@ -62,6 +63,21 @@ TEST(PlotTextTest, NoLineIsWiderThanItsRoom) {
 TEST(PlotTextTest, ASinglePointIsAPoint) {
   const std::string text = PlotText({"loss", {{"eval/loss", {{7, 2, 2, 2}}}}}, {.rows = 5});
   EXPECT_THAT(text, HasSubstr("eval/loss  2 at step 7"));
+}
+
+TEST(PlotTextTest, ScatteredPointsAreNotJoined) {
+  Plot plot = {"loss by rank", {{"at the end: 2 trials", {{2, 1, 1, 1}, {8, 3, 3, 3}}}}};
+  plot.scattered = true;
+  plot.x_title = "rank";
+  plot.x_ticks = {{2, "2"}, {8, "8"}};
+  TextPlotOptions options;
+  options.columns = 40;
+  options.rows = 8;
+  options.utf8 = false;
+  const std::string text = PlotText(plot, options);
+  EXPECT_EQ(std::count(text.begin(), text.end(), 'a'), 2 + 4) << text;  // Four in the words.
+  EXPECT_THAT(text, HasSubstr(" rank\n"));
+  EXPECT_THAT(text, Not(HasSubstr("step")));
 }
 
 }  // namespace
