@@ -60,9 +60,4 @@ absl::StatusOr<TrainingData> PrepareTrainingData(const DataSetFile& train,
                                                  const DataConfig& config, uint64_t seed,
                                                  const DataContext& context, StopToken& stop);
 
-// A permutation of 0..n-1: Fisher-Yates from the end, i = n-1 .. 1, swapping i with
-// floor(x * (i + 1) / 2^64), where x are the successive outputs of SplitMix64 (Steele et al. 2014)
-// started at `seed`.
-std::vector<int64_t> HeldOutOrder(int64_t n, uint64_t seed);
-
 }  // namespace graft

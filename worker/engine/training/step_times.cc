@@ -97,7 +97,7 @@ absl::StatusOr<StepTimes> MeasureSteps(const TrialParts& parts, absl::Duration w
       measured.seconds_per_token() *
       MeanTokensOfStep(parts.train, plan, batch_size, config.seed, measured.prompt_rows);
   times.total_steps = plan.total_steps;
-  times.num_evaluations = NumEvaluations(config, plan);
+  times.num_evaluations = plan.evaluations(config.eval_every_steps);
   times.batch_size = batch_size;
   times.micro_batches = plan.micro_batches(batch_size);
   return times;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/jobs/row_split.h"
 #include "common/text/example_builder.h"
 #include "tests/common/text/test_files.h"
 #include "worker/engine/failure.h"
@@ -331,12 +332,6 @@ TEST_F(DataSetTest, StopsWhenTold) {
   } stop;
   EXPECT_EQ(OpenTokenised(WriteRows(3), {}, 0, Context(), stop).status().code(),
             absl::StatusCode::kCancelled);
-}
-
-TEST(HeldOutOrderTest, IsThePermutationThatTheDocumentedGeneratorMakes) {
-  // By the same few lines in Python.
-  EXPECT_THAT(HeldOutOrder(5, 42), ElementsAre(1, 2, 4, 0, 3));
-  EXPECT_NE(HeldOutOrder(100, 1), HeldOutOrder(100, 2));
 }
 
 }  // namespace

@@ -50,53 +50,5 @@ TEST(ScheduleTest, WarmUpRatioIsRoundedUp) {
   EXPECT_EQ(MakeStepPlan(config, 5).warmup_steps, 2);
 }
 
-TEST(StepPlanTest, LastBatchAndLastWindowAreKept) {
-  TrainingConfig config;
-  config.batch_size = 2;
-  config.gradient_accumulation_steps = 4;
-  config.epochs = 3;
-  const StepPlan plan = MakeStepPlan(config, 13);  // Windows of 8 and 5 rows.
-  EXPECT_EQ(plan.steps_per_epoch, 2);
-  EXPECT_EQ(plan.total_steps, 6);
-  EXPECT_EQ(plan.begin(3), 8);
-  EXPECT_EQ(plan.end(3), 13);
-  EXPECT_EQ(plan.epoch(3), 1);
-  EXPECT_TRUE(plan.ends_epoch(3));
-  EXPECT_EQ(plan.epochs_done(3), 1 + 4.0 / 7);  // Of 7 batches.
-  EXPECT_EQ(plan.epochs_done(4), 2);
-}
-
-TEST(StepPlanTest, AnEpochsPartsAreItsBatches) {
-  TrainingConfig config;
-  config.batch_size = 2;
-  const StepPlan plan =
-      MakeStepPlan(config, 7);  // The last batch has one row, and counts like one.
-  EXPECT_EQ(plan.epochs_done(0), 0);
-  EXPECT_EQ(plan.epochs_done(1), 0.25);
-  EXPECT_EQ(plan.epochs_done(3), 0.75);
-  EXPECT_EQ(plan.epochs_done(4), 1);
-  EXPECT_EQ(plan.epochs_done(5), 1.25);
-}
-
-TEST(ScheduleTest, EvaluationsAreCountedAsTheyComeDue) {
-  for (const int64_t rows : {1, 7, 8, 9, 40}) {
-    for (const int64_t every : {0, 1, 2, 5, 100}) {
-      for (const int64_t max_steps : {0, 1, 4, 5, 11}) {
-        TrainingConfig config = Config(max_steps, 0);
-        config.epochs = 3;
-        config.batch_size = 2;
-        config.gradient_accumulation_steps = 2;
-        config.eval_every_steps = every;
-        const StepPlan plan = MakeStepPlan(config, rows);
-        int64_t due = 0;
-        for (int64_t step = 1; step <= plan.total_steps; ++step) {
-          due += EvaluationIsDue(config, plan, step);
-        }
-        EXPECT_EQ(NumEvaluations(config, plan), due) << rows << " " << every << " " << max_steps;
-      }
-    }
-  }
-}
-
 }  // namespace
 }  // namespace graft
