@@ -154,6 +154,23 @@ std::vector<int64_t> LayersToTransform(const std::vector<int64_t>& given,
   return given.empty() && !some_whole ? std::vector<int64_t>() : layers;
 }
 
+// Of a part that is not of files; `saved` are the modules that are trained whole beside it.
+absl::StatusOr<PeftLoraConfig> AsPeft(const LoraConfig& lora, const std::vector<std::string>& saved,
+                                      int64_t n_layer) {
+  PeftLoraConfig config;
+  config.rank = lora.rank;
+  config.alpha = lora.alpha;
+  config.dropout = lora.dropout;
+  config.use_rslora = lora.use_rslora;
+  config.target_modules = lora.target_modules;
+  config.layers_to_transform = LayersToTransform(lora.layers, saved, n_layer);
+  if (!lora.layers.empty() && config.layers_to_transform.empty()) {
+    return absl::InvalidArgumentError("lora.layers: no layer is left that is not saved whole");
+  }
+  config.modules_to_save = PeftModulePaths(saved);
+  return config;
+}
+
 }  // namespace
 
 bool TargetMatches(absl::string_view target, absl::string_view module) {
@@ -287,20 +304,9 @@ absl::Status Lora::Read(const nlohmann::json& config, absl::string_view text,
 }
 
 absl::StatusOr<PeftAdapter> Lora::Plan(const PlanContext& context) const {
-  const LoraConfig& lora = PartOf(context.parts);
-  PeftLoraConfig config;
+  ASSIGN_OR_RETURN(PeftLoraConfig config,
+                   AsPeft(PartOf(context.parts), context.saved_modules, context.gpt2.n_layer));
   config.base_model_name = context.options.base_model_name;
-  config.rank = lora.rank;
-  config.alpha = lora.alpha;
-  config.dropout = lora.dropout;
-  config.use_rslora = lora.use_rslora;
-  config.target_modules = lora.target_modules;
-  config.layers_to_transform =
-      LayersToTransform(lora.layers, context.saved_modules, context.gpt2.n_layer);
-  if (!lora.layers.empty() && config.layers_to_transform.empty()) {
-    return absl::InvalidArgumentError("lora.layers: no layer is left that is not saved whole");
-  }
-  config.modules_to_save = PeftModulePaths(context.saved_modules);
   ASSIGN_OR_RETURN(const std::vector<LoraModule> modules, ResolveLoraModules(config, context.gpt2));
   ASSIGN_OR_RETURN(const std::string fields, PeftFieldSet(context.options.peft_version));
   PeftAdapter adapter;
@@ -355,8 +361,19 @@ nlohmann::json Lora::AsLora(nlohmann::json config) const { return config; }
 
 nlohmann::json Lora::FromLora(nlohmann::json config) const { return config; }
 
-std::vector<TensorShape> Lora::Tensors(const MethodConfig& parts, const Gpt2Config&) const {
-  return ModuleTensors(PartOf(parts).modules);
+std::vector<TensorShape> Lora::Tensors(const MethodConfig& parts, const Gpt2Config& gpt2) const {
+  const LoraConfig& lora = PartOf(parts);
+  if (!lora.modules.empty()) return ModuleTensors(lora.modules);
+  // Of a spec, which was checked when it was resolved: where it is wrong, it trains nothing.
+  std::vector<std::string> whole;
+  const int64_t blocks = graft::NumWholeBlocks(parts, gpt2.n_layer);
+  for (int64_t layer = gpt2.n_layer - blocks; layer < gpt2.n_layer; ++layer) {
+    whole.push_back(absl::StrCat("h.", layer));
+  }
+  const absl::StatusOr<PeftLoraConfig> config = AsPeft(lora, whole, gpt2.n_layer);
+  if (!config.ok()) return {};
+  const absl::StatusOr<std::vector<LoraModule>> modules = ResolveLoraModules(*config, gpt2);
+  return modules.ok() ? ModuleTensors(*modules) : std::vector<TensorShape>();
 }
 
 std::string Lora::Summary(const MethodConfig& parts, const Gpt2Config&) const {
