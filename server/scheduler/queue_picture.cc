@@ -163,7 +163,9 @@ ForecastJob QueuePicture::Ahead(const WaitingJob& waiting, const Fits& fits,
 absl::Status QueuePicture::Forecast(JobTimes& times) {
   std::vector<ForecastJob> jobs;
   for (size_t i = 0; i < std::min(kForecastJobs, size()); ++i) {
-    const absl::StatusOr<std::string> work = times.WorkOfJob(job(i).queued.name);
+    const std::string& name = job(i).queued.name;
+    const absl::StatusOr<std::string> work =
+        name.empty() ? absl::NotFoundError("it is not there yet") : times.WorkOfJob(name);
     if (!absl::IsNotFound(work.status())) RETURN_IF_ERROR(work.status());
     jobs.push_back(Ahead(job(i), kinds_[kind_of_[i]], work, times));
   }

@@ -1,7 +1,10 @@
 #include "server/scheduler/queue_view.h"
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -9,6 +12,7 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
+#include "server/store/needs.h"
 #include "server/store/page_token.h"
 
 namespace graft {
@@ -34,7 +38,7 @@ absl::StatusOr<std::optional<QueuePlace>> ReadPlace(const std::string& token) {
 
 }  // namespace
 
-absl::StatusOr<QueuePicture> QueueView::Picture(int64_t* total) {
+absl::StatusOr<QueueMoment> QueueView::Look() {
   RETURN_IF_ERROR(times_.Refresh());
   QueueMoment moment;
   ASSIGN_OR_RETURN(moment.queue, store_.ReadQueue(std::nullopt, kQueueHead));
@@ -42,6 +46,11 @@ absl::StatusOr<QueuePicture> QueueView::Picture(int64_t* total) {
   moment.workforce = scheduler_.LookAtWorkforce();
   moment.boottime = clock_.Boottime();
   moment.date = clock_.Now();
+  return moment;
+}
+
+absl::StatusOr<QueuePicture> QueueView::Picture(int64_t* total) {
+  ASSIGN_OR_RETURN(QueueMoment moment, Look());
   if (total != nullptr) *total = moment.queue.total;
   return QueuePicture::Make(std::move(moment), times_);
 }
@@ -114,6 +123,28 @@ absl::StatusOr<v1::QueueEntry> QueueView::Glance(const std::string& job) {
   }
   const auto found = glances->find(job);
   return found == glances->end() ? v1::QueueEntry() : found->second;
+}
+
+absl::StatusOr<v1::QueueEntry> QueueView::Foresee(const v1::JobSpec& resolved, int32_t priority) {
+  WaitingJob job;
+  job.queued.priority = priority;
+  job.queued.number = std::numeric_limits<int64_t>::max() - 1;  // Behind all of its priority.
+  job.queued.needs = NeedsOf(resolved);
+  ASSIGN_OR_RETURN(QueueMoment moment, Look());
+  std::vector<WaitingJob>& jobs = moment.queue.jobs;
+  const auto behind = std::find_if(jobs.begin(), jobs.end(), [&](const WaitingJob& other) {
+    return other.queued.priority < priority;
+  });
+  auto position = static_cast<size_t>(behind - jobs.begin());
+  if (behind == jobs.end() && moment.queue.total > static_cast<int64_t>(jobs.size())) {
+    const QueuePlace last = {priority, job.queued.number};
+    ASSIGN_OR_RETURN(const QueuePart part, store_.ReadQueue(last, 1));
+    position = static_cast<size_t>(part.before);
+  } else {
+    jobs.insert(behind, job);
+  }
+  ASSIGN_OR_RETURN(const QueuePicture picture, QueuePicture::Make(std::move(moment), times_));
+  return picture.Entry(job, position);
 }
 
 }  // namespace graft

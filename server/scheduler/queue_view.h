@@ -35,9 +35,12 @@ class QueueView {
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a queued job; an entry without a name, if it does not stand at the head of the queue.
   absl::StatusOr<v1::QueueEntry> Glance(const std::string& job) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of a job of this resolved spec, were it submitted now; its entry has no name.
+  absl::StatusOr<v1::QueueEntry> Foresee(const v1::JobSpec& resolved, int32_t priority);
 
  private:
   using Glances = std::map<std::string, v1::QueueEntry>;
+  absl::StatusOr<QueueMoment> Look();
   absl::StatusOr<QueuePicture> Picture(int64_t* total = nullptr);
   absl::StatusOr<v1::GetQueueResponse> ReadOne(const std::string& name);
 

@@ -268,5 +268,37 @@ TEST_F(QueueViewTest, AGlanceIsASecondOldAtTheMost) {
   EXPECT_EQ(view_.Glance("jobs/j1")->reason(), v1::WAIT_REASON_STARTING);
 }
 
+TEST_F(QueueViewTest, AJobThatIsNotThereYetHasTheStartOfOneThatIs) {
+  Connect("w-1");
+  fixture_.Submit();
+  const LeaseRef running = Lease(kWorker);
+  Report(running, 100);
+  fixture_.Submit();
+  const v1::JobSpec spec = StoreFixture::LoraJob().job.resolved_spec();
+  for (const int32_t priority : {0, 7}) {
+    changes_.WaitForAll();
+    const auto foreseen = view_.Foresee(spec, priority);
+    ASSERT_OK(foreseen);
+    const v1::Job job = fixture_.Submit(priority);
+    v1::QueueEntry entry = Entry(job.name());
+    EXPECT_EQ(foreseen->position(), entry.position());
+    EXPECT_EQ(foreseen->waits(), entry.waits());
+    EXPECT_EQ(foreseen->has_expected_start_seconds(), entry.has_expected_start_seconds());
+    EXPECT_DOUBLE_EQ(foreseen->expected_start_seconds(), entry.expected_start_seconds());
+    EXPECT_EQ(foreseen->name(), "");
+  }
+  EXPECT_EQ(view_.Foresee(spec, 7)->position(), 2);
+}
+
+TEST_F(QueueViewTest, AJobThatWouldStandBehindTheHeadKnowsItsPlace) {
+  for (int i = 0; i <= kQueueHead; ++i) fixture_.Submit();
+  changes_.WaitForAll();
+  const v1::JobSpec spec = StoreFixture::LoraJob().job.resolved_spec();
+  const auto foreseen = view_.Foresee(spec, 0);
+  ASSERT_OK(foreseen);
+  EXPECT_EQ(foreseen->position(), kQueueHead + 2);
+  EXPECT_EQ(view_.Foresee(spec, 1)->position(), 1);
+}
+
 }  // namespace
 }  // namespace graft
