@@ -41,6 +41,7 @@ inline constexpr int kUrgentThreads = 2;
 inline constexpr int kBulkThreads = 4;
 inline constexpr int kLongThreads = 4;
 inline constexpr int kCheckThreads = 4;
+inline constexpr int kPlanThreads = 2;
 
 struct AdmissionLimits {
   const char* whose = "users";  // For messages.

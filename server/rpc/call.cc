@@ -63,6 +63,7 @@ RpcRuntime::RpcRuntime(CallMetrics& metrics, Clock& clock, const RpcRuntimeOptio
   make(Lane::kBulk, "-bulk", kBulkThreads);
   make(Lane::kLong, "-long", kLongThreads);
   make(Lane::kCheck, "-chk", kCheckThreads);
+  make(Lane::kPlan, "-plan", kPlanThreads);
 }
 
 absl::Status RpcRuntime::Authorize(const Caller& caller, absl::string_view verb,

@@ -51,6 +51,7 @@ enum class Lane {
   kBulk,    // Pieces of files, in and out. The end of an upload is kLong.
   kLong,    // Reading all of a data set, making files: minutes.
   kCheck,  // Reading what new jobs name: whoever submits waits for nobody's files but others' data.
+  kPlan,   // Saying what a job would do: seconds, in which a worker may be waited for.
 };
 
 struct CallInfo {
@@ -146,7 +147,7 @@ class RpcRuntime {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   Ticker idle_ticker_;
   // Last: their threads use the others. By Lane.
-  std::array<std::unique_ptr<Executor>, 5> executors_;
+  std::array<std::unique_ptr<Executor>, 6> executors_;
 };
 
 }  // namespace graft

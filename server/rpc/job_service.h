@@ -75,6 +75,9 @@ class JobService final : public v1::JobService::CallbackService {
   grpc::ServerUnaryReactor* ReadMetrics(grpc::CallbackServerContext* call,
                                         const v1::ReadMetricsRequest* request,
                                         v1::ReadMetricsResponse* response) override;
+  grpc::ServerUnaryReactor* PlanJob(grpc::CallbackServerContext* call,
+                                    const v1::PlanJobRequest* request,
+                                    v1::JobPlan* response) override;
 
  private:
   // Nothing: `judge` said nothing.
@@ -87,6 +90,7 @@ class JobService final : public v1::JobService::CallbackService {
   absl::Status Delete(const v1::DeleteJobRequest& request);
   absl::StatusOr<v1::PurgeJobsResponse> Purge(const v1::PurgeJobsRequest& request,
                                               const Gone& gone);
+  absl::StatusOr<v1::JobPlan> Plan(const v1::PlanJobRequest& request, const Caller& caller);
   absl::StatusOr<v1::Artifact> FindArtifact(const v1::DownloadJobArtifactRequest& request);
 
   ServiceContext& context_;

@@ -81,6 +81,7 @@ class Target:
         self.names[""] = [value for word, values in self.names.items() if word for value in values]
         job = self.answer("/graft.v1.JobService/GetJob", "graft.v1.GetJobRequest", "graft.v1.Job", name=jobs[0])
         self.give("graft.v1.CreateJobRequest", {"job": {"spec": job.spec}}, {"job": {"spec": job.spec, "priority": 5, "labels": {"a": "b"}}, "validate_only": True})
+        self.give("graft.v1.PlanJobRequest", {"spec": job.spec}, {"spec": job.spec, "priority": 5, "detectable_difference": 0.02, "without_worker": True})
         self.give("graft.v1.UpdateJobRequest", *({"job": {"name": name, "priority": 3}, "update_mask": {"paths": ["priority"]}} for name in jobs[:5]))
         self.rounds += 1
         me = {"id": WORKER, "instance": "one"}
