@@ -170,6 +170,12 @@ absl::StatusOr<v1::ReadMetricsResponse> ApiClient::ReadMetrics(
   return Call(options_, *jobs_, &v1::JobService::Stub::ReadMetrics, request);
 }
 
+absl::StatusOr<v1::JobPlan> ApiClient::PlanJob(const v1::PlanJobRequest& request) {
+  Options options = options_;
+  if (!request.without_worker()) options.call_timeout += kMeasuringTime;
+  return Call(options, *jobs_, &v1::JobService::Stub::PlanJob, request);
+}
+
 absl::Status ApiClient::WatchJob(const std::string& name, int64_t after_sequence,
                                  const std::function<bool(const v1::WatchJobResponse&)>& on_message,
                                  const std::function<void(const absl::Status&)>& on_reconnect) {

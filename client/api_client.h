@@ -33,6 +33,9 @@ namespace graft {
 // A request_id that no other request has.
 std::string NewRequestId();
 
+// For which a worker may be measuring a planned job.
+inline constexpr absl::Duration kMeasuringTime = absl::Seconds(30);
+
 // Thread-safe; blocks. UNAVAILABLE is tried again a few times within `patience`. A request that
 // creates, cancels or deletes a job carries a request_id, so that trying again does it once; it is
 // therefore sent again, too, when half of `call_timeout` has brought no answer.
@@ -76,6 +79,8 @@ class ApiClient {
   absl::StatusOr<v1::CompareJobsResponse> CompareJobs(const v1::CompareJobsRequest& request);
   absl::StatusOr<v1::ReadRowsResponse> ReadRows(const v1::ReadRowsRequest& request);
   absl::StatusOr<v1::ReadMetricsResponse> ReadMetrics(const v1::ReadMetricsRequest& request);
+  // What a job would do. It has kMeasuringTime more than other calls, unless nothing is measured.
+  absl::StatusOr<v1::JobPlan> PlanJob(const v1::PlanJobRequest& request);
 
   // Calls on_message for every event after `after_sequence` and every heartbeat, until the job is
   // done or on_message returns false. A stream that breaks is opened again after the last event

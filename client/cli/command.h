@@ -33,6 +33,7 @@ void AddLifeCommands(CLI::App& app, RunCommand& run);
 void AddDeleteCommand(CLI::App& app, RunCommand& run);
 void AddSubmitCommand(CLI::App& app, RunCommand& run);
 void AddEvalCommand(CLI::App& app, RunCommand& run);
+void AddPlanCommands(CLI::App& app, RunCommand& run);
 void AddStudyCommands(CLI::App& app, RunCommand& run);
 void AddCompareCommand(CLI::App& app, RunCommand& run);
 void AddPlotCommand(CLI::App& app, RunCommand& run);

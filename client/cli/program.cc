@@ -79,7 +79,7 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   AddGrouped(
       app, run, "Jobs",
       {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddCheckpointsCommand, AddLogsCommand});
-  AddGrouped(app, run, kWaitingGroup, {AddQueueCommand, AddWorkersCommand});
+  AddGrouped(app, run, kWaitingGroup, {AddPlanCommands, AddQueueCommand, AddWorkersCommand});
   AddGrouped(app, run, kLifeGroup, {AddLifeCommands, AddDeleteCommand});
   AddGrouped(app, run, kResultsGroup,
              {AddStudyCommands, AddCompareCommand, AddPlotCommand, AddRowsCommand});

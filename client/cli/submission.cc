@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "client/cli/job_file.h"
 #include "client/cli/output.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
@@ -93,6 +94,48 @@ v1::CreateJobRequest ValidationOf(const Submission& submission, size_t index) {
   v1::CreateJobRequest request = CreationOf(submission, index);
   request.set_validate_only(true);
   return request;
+}
+
+v1::PlanJobRequest PlanOf(const v1::Job& job) {
+  v1::PlanJobRequest request;
+  *request.mutable_spec() = job.spec();
+  request.set_priority(job.priority());
+  request.set_allow_migration(job.allow_migration());
+  return request;
+}
+
+std::string NameOfSpecField(const Submission& submission, const std::string& field) {
+  return submission.NameOf(absl::StrCat("job.spec.", field));
+}
+
+namespace {
+
+// A file is of one task, and each command submits one.
+absl::Status CheckTask(const v1::Job& job, bool evaluate, const std::string& file) {
+  const bool other = evaluate ? job.spec().has_fine_tune() : job.spec().has_evaluate();
+  if (!other) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(file, ": is ", evaluate ? "a fine-tune" : "an evaluate", " job; graft ",
+                   evaluate ? "submit" : "eval", " --file ", file, " submits it"));
+}
+
+}  // namespace
+
+absl::Status ReadJobs(bool evaluate, Submission& submission) {
+  JobFile file;
+  const std::string& path = submission.values.file;
+  if (!path.empty()) {
+    ASSIGN_OR_RETURN(file, ReadJobFile(path));
+    RETURN_IF_ERROR(CheckTask(file.job, evaluate, path));
+    submission.spec_path = file.spec_path;
+  }
+  ASSIGN_OR_RETURN(submission.jobs, JobsFromFlags(submission.flags, submission.values, file.job,
+                                                  StudyNameFor(submission.request_id)));
+  for (v1::Job& job : submission.jobs) {
+    evaluate ? (void)job.mutable_spec()->mutable_evaluate()
+             : (void)job.mutable_spec()->mutable_fine_tune();
+  }
+  return absl::OkStatus();
 }
 
 namespace {

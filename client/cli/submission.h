@@ -32,6 +32,10 @@ struct Submission {
 // Files of this machine, and the data set that each becomes.
 using DataFiles = std::map<std::string, FileDataset>;
 
+// Fills in the jobs that the flags, over their --file, describe: evaluate jobs with `evaluate`,
+// else fine-tune jobs. INVALID_ARGUMENT also when the file is of the other kind.
+absl::Status ReadJobs(bool evaluate, Submission& submission);
+
 // All or none: what would be refused is refused before anything is uploaded, and before the first
 // job is there. The jobs then name data sets. Adds the files among their data to `files`.
 absl::Status Prepare(CliContext& context, Submission& submission, DataFiles& files);
@@ -44,6 +48,11 @@ absl::Status InTheirWords(const Submission& submission, const absl::Status& stat
 // The request that makes one of the jobs, and the one that only asks about it.
 v1::CreateJobRequest CreationOf(const Submission& submission, size_t index);
 v1::CreateJobRequest ValidationOf(const Submission& submission, size_t index);
+
+// The request that asks what it would do, and how a field that it names is called by whoever wrote
+// the command.
+v1::PlanJobRequest PlanOf(const v1::Job& job);
+std::string NameOfSpecField(const Submission& submission, const std::string& field);
 
 // How to go on after a submission that ended with `status`, if nobody knows what it came to.
 void PrintRepetition(const absl::Status& status, const std::string& request_id);

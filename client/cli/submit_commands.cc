@@ -1,15 +1,19 @@
 // graft submit, graft eval: jobs from flags.
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
-#include "client/cli/job_file.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
+#include "client/cli/plan_text.h"
 #include "client/cli/study_submission.h"
 #include "client/cli/submission.h"
 #include "client/cli/terminal.h"
@@ -62,6 +66,28 @@ absl::Status ValidateAll(CliContext& context, const Submission& submission) {
   return absl::OkStatus();
 }
 
+// What the server knows of the job that it was given, for whoever sits before a terminal. A plan
+// that cannot be had is nothing to him who has his job.
+void PrintPlan(CliContext& context, const Submission& submission, const v1::Job& job) {
+  if (context.json || isatty(STDERR_FILENO) == 0) return;
+  v1::PlanJobRequest request = PlanOf(submission.jobs[0]);
+  // Taken by now, by the job itself.
+  if (request.spec().has_fine_tune())
+    request.mutable_spec()->mutable_fine_tune()->clear_output_name();
+  request.set_without_worker(true);
+  absl::StatusOr<v1::JobPlan> plan = context.client->PlanJob(request);
+  if (!plan.ok()) return;
+  // These are told with the job.
+  const auto told = [&](const v1::PlanWarning& warning) {
+    return absl::c_any_of(job.warnings(),
+                          [&](const v1::Warning& one) { return one.text() == warning.text(); });
+  };
+  auto& warnings = *plan->mutable_warnings();
+  warnings.erase(std::remove_if(warnings.begin(), warnings.end(), told), warnings.end());
+  const auto name = [&](const std::string& field) { return NameOfSpecField(submission, field); };
+  std::fputs(Printable(PlanLines(*plan, name)).c_str(), stderr);
+}
+
 absl::StatusOr<v1::Job> Create(CliContext& context, const Submission& submission) {
   absl::StatusOr<v1::Job> job = context.client->CreateJob(CreationOf(submission, 0));
   if (job.ok()) return job;
@@ -95,15 +121,6 @@ absl::Status CreateAll(CliContext& context, const SubmitOptions& options,
   return watched;
 }
 
-// A file is of one task, and each command submits one.
-absl::Status CheckTask(const v1::Job& job, bool evaluate, const std::string& file) {
-  const bool other = evaluate ? job.spec().has_fine_tune() : job.spec().has_evaluate();
-  if (!other) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(file, ": is ", evaluate ? "a fine-tune" : "an evaluate", " job; graft ",
-                   evaluate ? "submit" : "eval", " --file ", file, " submits it"));
-}
-
 absl::Status Run(CliContext& context, const SubmitOptions& options,
                  const std::vector<JobFlag>& flags, bool evaluate) {
   Submission submission{options.flags,
@@ -111,26 +128,16 @@ absl::Status Run(CliContext& context, const SubmitOptions& options,
                         "spec",
                         options.request_id.empty() ? NewRequestId() : options.request_id,
                         {}};
-  JobFile file;
-  if (!options.flags.file.empty()) {
-    ASSIGN_OR_RETURN(file, ReadJobFile(options.flags.file));
-    RETURN_IF_ERROR(CheckTask(file.job, evaluate, options.flags.file));
-    submission.spec_path = file.spec_path;
-  }
-  ASSIGN_OR_RETURN(submission.jobs, JobsFromFlags(flags, options.flags, file.job,
-                                                  StudyNameFor(submission.request_id)));
+  RETURN_IF_ERROR(ReadJobs(evaluate, submission));
   if (submission.jobs.size() > 1 && !options.validate_only) {
     return CreateAll(context, options, flags, evaluate);
-  }
-  for (v1::Job& job : submission.jobs) {
-    evaluate ? (void)job.mutable_spec()->mutable_evaluate()
-             : (void)job.mutable_spec()->mutable_fine_tune();
   }
   DataFiles files;
   RETURN_IF_ERROR(Prepare(context, submission, files));
   if (options.validate_only) return ValidateAll(context, submission);
   ASSIGN_OR_RETURN(const v1::Job job, Create(context, submission));
   PrintJob(context, job, false);
+  PrintPlan(context, submission, job);
   // Who watches sees them among the job's events.
   if (!options.watch) {
     PrintWarnings(job);

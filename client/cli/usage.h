@@ -19,7 +19,7 @@ std::vector<std::string> FoldFlags(const std::vector<std::string>& words);
 CLI::Validator OneOf(const std::vector<std::string>& names);
 
 // The commands of each of these groups take one line of the list together: it must fit a terminal.
-inline constexpr char kWaitingGroup[] = "While it waits";
+inline constexpr char kWaitingGroup[] = "Before it runs";
 inline constexpr char kLifeGroup[] = "A job's life";
 inline constexpr char kResultsGroup[] = "Studies and results";
 // The commands of `app`, by group, each with a few words.

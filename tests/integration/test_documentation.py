@@ -335,6 +335,7 @@ CHECKS = {
     "graft datasets list": says("articles"),
     "graft datasets preview": says("prompt:", "ids:"),
     "graft datasets delete": gone("datasets"),
+    "graft plan submit": says("trains ", "steps ", "limit "),
     "graft submit": tuned,
     "graft eval": evaluated,
     "graft jobs": says("STATE"),

@@ -182,7 +182,9 @@ def test_a_real_job_looks_as_it_should(loaded, columns, locale, term):
     # The server has the same rows under another name: nothing is sent.
     assert lines[0] == "graft: all 22 kB are there already" and lines[1].startswith("graft: uploaded "), lines
     assert re.fullmatch(r"jobs/\w+  lora", lines[2])
-    known = [r"queued \(submitted\)", r"running \(claimed by worker .*\)", r"training [\d,]+ of [\d,]+ parameters on cpu in (fp32|bf16), 12 steps",
+    known = [r"graft: trains [\d,]+ of [\d,]+ parameters \(lora\); steps: 12 in [\d.]+ epochs, 3 evaluations",
+             r"graft: 18 rows of my-articles-\w+, median \d+ \+ \d+ tokens; cut: .* of the sources, .* of the targets", r"graft: warning: --(max-target-tokens|validation-fraction): .*",
+             r"queued \(submitted\)", r"running \(claimed by worker .*\)", r"training [\d,]+ of [\d,]+ parameters on cpu in (fp32|bf16), 12 steps",
              r"  row \d+ +predicted: .*", r" +expected: .*", r"evaluation at step (4|8|12): loss [\d.]+ .*", r"succeeded \(done\)", r"warning: .*", r"next:",
              r"  graft adapters download news", r"  graft eval --adapter news --data test\.jsonl --watch"]
     for line in lines[3:]:
