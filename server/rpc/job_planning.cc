@@ -6,8 +6,10 @@
 
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/jobs/continuation.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/method.h"
+#include "server/catalogue/lease_inputs.h"
 #include "server/planning/job_plan.h"
 #include "server/rpc/job_service.h"
 
@@ -30,6 +32,22 @@ absl::Status ValidatePlan(const v1::PlanJobRequest& request) {
   if (!spec.ok() && FieldViolationsOf(spec).empty()) return spec;
   violations.AddAll(spec);
   return violations.ToStatus();
+}
+
+// By an idle worker, as its engine would compute it.
+absl::StatusOr<v1::JobMeasurement> Measure(const ServiceContext& context, const v1::Job& job,
+                                           const Gone& gone) {
+  if (!job.resolved_spec().has_fine_tune()) {
+    return absl::UnimplementedError("only fine-tune jobs are measured");
+  }
+  if (ContinuesJob(job.resolved_spec().fine_tune())) {
+    return absl::UnimplementedError("what goes on from another job's checkpoint is not measured");
+  }
+  Claim claim;
+  claim.job = job;
+  worker::v1::Lease lease;
+  RETURN_IF_ERROR(FillLease(context.store, claim, &lease));
+  return context.measurements.Measure(std::move(lease), gone);
 }
 
 }  // namespace
@@ -71,9 +89,7 @@ absl::StatusOr<v1::JobPlan> JobService::Plan(const v1::PlanJobRequest& sent, con
   plan.set_waits(place.waits());
   if (request.without_worker()) {
     plan.set_not_measured("nothing was to be measured");
-  } else if (context_.measure == nullptr) {
-    plan.set_not_measured("this server measures nothing");
-  } else if (absl::StatusOr<v1::JobMeasurement> measured = context_.measure(resolved.spec, caller);
+  } else if (absl::StatusOr<v1::JobMeasurement> measured = Measure(context_, job.job, caller.gone);
              measured.ok()) {
     *plan.mutable_measured() = *std::move(measured);
   } else {

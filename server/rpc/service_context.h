@@ -1,14 +1,10 @@
 #pragma once
 
-#include <functional>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/jobs/job_spec.h"
-#include "graft/v1/plan.pb.h"
-#include "graft/v1/spec.pb.h"
 #include "server/catalogue/catalogue.h"
 #include "server/catalogue/data_checks.h"
 #include "server/catalogue/job_logs.h"
@@ -37,11 +33,6 @@ struct ServiceOptions {
   absl::Duration lease_margin = absl::Seconds(5);
 };
 
-// What a job of a resolved spec would need, as an idle worker measures it for `caller`, who waits;
-// an error says why it does not.
-using MeasureJob =
-    std::function<absl::StatusOr<v1::JobMeasurement>(const v1::JobSpec& resolved, const Caller&)>;
-
 // What the services work with. Everything outlives them.
 struct ServiceContext {
   const ServiceOptions options;
@@ -59,7 +50,6 @@ struct ServiceContext {
   DataChecks& data_checks;
   JobLogs& logs;
   ServerTelemetry& telemetry;
-  MeasureJob measure = nullptr;  // Nothing is measured.
 };
 
 }  // namespace graft

@@ -65,7 +65,7 @@ TEST_F(JobPlanningTest, TellsStepsParametersAndTokensAndStoresNothing) {
   EXPECT_EQ(plan.train().target().limit(), 16);
   EXPECT_EQ(plan.train().target().rows_cut(), 0);
   EXPECT_EQ(plan.waits(), "no worker is connected");
-  EXPECT_EQ(plan.not_measured(), "this server measures nothing");
+  EXPECT_EQ(plan.not_measured(), "no worker is connected");
   EXPECT_EQ(Codes(plan), "VALIDATION_TOO_SMALL");
   EXPECT_EQ(server_.store().ListJobs({})->items.size(), 0u);
 }
@@ -184,17 +184,37 @@ TEST_F(JobPlanningTest, ATemplateBeyondItsLimitIsRefusedBeforeTheEngineDoes) {
 }
 
 TEST_F(JobPlanningTest, WhatAWorkerMeasuresIsInTheAnswerOrWhyItIsNot) {
-  MeasureJob& measure = server_.rpc().context().measure;
-  measure = [](const v1::JobSpec& resolved, const Caller&) -> absl::StatusOr<v1::JobMeasurement> {
-    v1::JobMeasurement measured;
-    measured.set_worker(resolved.fine_tune().base_model());
-    return measured;
-  };
-  EXPECT_EQ(Planned().measured().worker(), "tiny");
-  EXPECT_EQ(Planned().not_measured(), "");
-  measure = [](const v1::JobSpec&, const Caller&) -> absl::StatusOr<v1::JobMeasurement> {
-    return absl::UnavailableError("no worker is idle");
-  };
+  worker::v1::ConnectRequest hello;
+  hello.mutable_worker()->set_id("w1");
+  hello.set_slots(1);
+  hello.set_measures(true);
+  ServiceContext& context = server_.rpc().context();
+  worker::v1::ReportMeasurementRequest answer;
+  *answer.mutable_worker() = hello.worker();
+  std::shared_ptr<WorkerHub::Link> link;
+  // Called on the server's threads, where a command for the worker has come.
+  const auto waker = std::make_shared<StreamWaker>([&] {
+    worker::v1::Command command;
+    const auto state = link->Next(&command);
+    if (!state.ok() || *state != SourceState::kMessage || !command.has_measure()) return;
+    EXPECT_EQ(command.measure().lease().base_model_name(), "tiny");
+    EXPECT_EQ(command.measure().lease().resolved_spec().fine_tune().base_model(), "tiny");
+    EXPECT_FALSE(command.measure().lease().train_data().sha256().empty());
+    answer.set_id(command.measure().id());
+    EXPECT_TRUE(context.measurements.Report(answer).ok());
+  });
+  link = *context.hub.Connect(hello, waker);
+  answer.mutable_measured()->set_seconds(7);
+  v1::JobPlan plan = Planned();
+  EXPECT_EQ(plan.measured().worker(), "w1");
+  EXPECT_EQ(plan.measured().seconds(), 7);
+  EXPECT_EQ(plan.not_measured(), "");
+  answer.mutable_error()->set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+  answer.mutable_error()->set_message("a row of 9 tokens needs 9 GB");
+  plan = Planned();
+  EXPECT_FALSE(plan.has_measured());
+  EXPECT_EQ(plan.not_measured(), "a row of 9 tokens needs 9 GB");
+  context.hub.Seen("w1", /*free_slots=*/0);
   EXPECT_EQ(Planned().not_measured(), "no worker is idle");
   request_.set_without_worker(true);
   EXPECT_EQ(Planned().not_measured(), "nothing was to be measured");

@@ -333,7 +333,9 @@ void Trial::ClearGradients() {
   for (at::Tensor& tensor : state_.trained) tensor.mutable_grad().reset();
 }
 
-bool Trial::EvaluationIsDue() const { return graft::EvaluationIsDue(config_, plan_, state_.step); }
+bool Trial::EvaluationIsDue() const {
+  return plan_.evaluates_after(state_.step, config_.eval_every_steps);
+}
 
 bool Trial::CheckpointIsDue() const {
   if (options_.checkpoint_directory.empty()) return false;
