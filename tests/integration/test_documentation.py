@@ -336,6 +336,7 @@ CHECKS = {
     "graft datasets preview": says("prompt:", "ids:"),
     "graft datasets delete": gone("datasets"),
     "graft plan submit": says("trains ", "steps ", "limit "),
+    "graft plan eval": says("it evaluates a model", "evaluates ", "limit "),
     "graft submit": tuned,
     "graft eval": evaluated,
     "graft jobs": says("STATE"),
