@@ -74,3 +74,22 @@ def test_an_evaluation_is_planned_as_its_adapter_was_trained(data):
     assert plan["trainable_parameters"] == str(3 * 16) and "total_steps" not in plan
     text = data.cli("plan", "eval", "--adapter", "planned", "--data", "train", "--max-target-tokens", "12").stdout
     assert "nothing: it evaluates a model" in text and "\nwarning        " in text, text
+
+
+def test_an_idle_worker_measures_and_keeps_nothing_of_it(data):
+    flags = ["--base-model", "micro", "--train", "train", "--method", "lora", "--rank", "1", "--validation-fraction", "0.25", "--max-new-tokens", "4",
+             "--batch-size", "2", "--epochs", "2", "--threads", "1", "--precision", "fp32"]
+    jobs = len(data.json("jobs"))
+    plan = data.json("plan", "submit", *flags)[0]
+    measured = plan["measured"]
+    assert "not_measured" not in plan and len(data.json("jobs")) == jobs
+    assert measured["execution"]["precision"] == "fp32" and measured["execution"]["threads"] == 1
+    assert int(measured["peak_memory_bytes"]) > 0 and measured["batch_size"] == 2
+    assert measured["train_seconds"] == pytest.approx(measured["step_seconds"] * int(plan["total_steps"]))
+    assert measured["seconds"] == pytest.approx(measured["data_seconds"] + measured["train_seconds"] + measured["evaluate_seconds"])
+    # Nobody's worker is idle while a job runs.
+    name = data.json("submit", *flags[:6], "--max-steps", "100000")[0]["name"]
+    data.wait_for(name, "RUNNING")
+    assert data.json("plan", "submit", *flags)[0]["not_measured"] == "no worker is idle"
+    data.cli("cancel", name)
+    data.wait_for(name, "CANCELLED")
