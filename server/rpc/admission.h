@@ -41,7 +41,8 @@ inline constexpr int kUrgentThreads = 2;
 inline constexpr int kBulkThreads = 4;
 inline constexpr int kLongThreads = 4;
 inline constexpr int kCheckThreads = 4;
-inline constexpr int kPlanThreads = 2;
+inline constexpr int kPlanThreads = 3;
+inline constexpr int kMaxMeasured = 2;  // Of which so many may wait for a worker.
 
 struct AdmissionLimits {
   const char* whose = "users";  // For messages.

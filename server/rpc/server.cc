@@ -85,7 +85,7 @@ RpcRuntimeOptions WorkerRuntime() {
 RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& parts)
     : hub_(parts.clock),
       broker_(hub_, options.max_waiting_texts),
-      measurements_(hub_, parts.clock),
+      measurements_(hub_, parts.clock, kMaxMeasured),
       call_metrics_(parts.registry),
       runtime_(call_metrics_, parts.clock, options.runtime),
       worker_runtime_(call_metrics_, parts.clock, options.worker_runtime),

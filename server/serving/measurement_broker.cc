@@ -20,27 +20,35 @@ constexpr absl::Duration kLook = absl::Milliseconds(500);
 
 absl::StatusOr<v1::JobMeasurement> MeasurementBroker::Measure(worker::v1::Lease lease,
                                                               const Gone& gone) {
-  const std::string worker = hub_.TakeIdleWorker(lease.base_model().sha256());
-  if (worker.empty()) {
-    return absl::UnavailableError(hub_.empty() ? "no worker is connected" : "no worker is idle");
-  }
-  worker::v1::Command command;
-  worker::v1::Command::Measure& measure = *command.mutable_measure();
-  *measure.mutable_lease() = std::move(lease);
-  *measure.mutable_time_limit() = ToProtoDuration(kMeasureTime - kWay);
   std::string id;
   {
     MutexLock lock(mutex_);
+    if (waiting_.size() >= max_measured_) {
+      return absl::UnavailableError("other jobs are being measured");
+    }
     id = absl::StrCat("m", next_id_++);
-    waiting_[id].worker = worker;
+    waiting_[id];
   }
-  measure.set_id(id);
-  const absl::Duration end = clock_.Boottime() + kMeasureTime;
+  std::string worker;
   const absl::Cleanup leave = [&] {
-    hub_.LeaveIdleWorker(worker);
+    if (!worker.empty()) hub_.LeaveIdleWorker(worker);
     MutexLock lock(mutex_);
     waiting_.erase(id);
   };
+  worker = hub_.TakeIdleWorker(lease.base_model().sha256());
+  if (worker.empty()) {
+    return absl::UnavailableError(hub_.empty() ? "no worker is connected" : "no worker is idle");
+  }
+  {
+    MutexLock lock(mutex_);
+    waiting_[id].worker = worker;
+  }
+  worker::v1::Command command;
+  worker::v1::Command::Measure& measure = *command.mutable_measure();
+  measure.set_id(id);
+  *measure.mutable_lease() = std::move(lease);
+  *measure.mutable_time_limit() = ToProtoDuration(kMeasureTime - kWay);
+  const absl::Duration end = clock_.Boottime() + kMeasureTime;
   if (!hub_.Send(worker, std::move(command))) {
     return absl::UnavailableError(absl::StrCat("worker ", worker, " was lost"));
   }

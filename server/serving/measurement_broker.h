@@ -24,11 +24,13 @@ inline constexpr absl::Duration kMeasureTime = absl::Seconds(20);
 // Thread-safe; calls the hub outside its lock.
 class MeasurementBroker {
  public:
-  // Both outlive it.
-  MeasurementBroker(WorkerHub& hub, Clock& clock) : hub_(hub), clock_(clock) {}
+  // Both outlive it. No more than `max_measured` jobs are measured at once.
+  MeasurementBroker(WorkerHub& hub, Clock& clock, size_t max_measured)
+      : hub_(hub), clock_(clock), max_measured_(max_measured) {}
 
   // What the job of the lease would need, by an idle worker. Blocks, for kMeasureTime at the most.
-  // UNAVAILABLE: no worker is idle, or it was lost or had a job to do; DEADLINE_EXCEEDED;
+  // UNAVAILABLE: no worker is idle, or it was lost or had a job to do, or others are
+  // measured; DEADLINE_EXCEEDED;
   // CANCELLED: `gone`; else why the worker could not find out.
   absl::StatusOr<v1::JobMeasurement> Measure(worker::v1::Lease lease, const Gone& gone)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -49,6 +51,7 @@ class MeasurementBroker {
 
   WorkerHub& hub_;
   Clock& clock_;
+  const size_t max_measured_;
   Mutex mutex_;
   CondVar answered_;
   int64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;

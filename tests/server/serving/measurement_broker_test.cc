@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <future>
+#include <thread>
 
 #include "common/base/stop_signal.h"
 
@@ -52,7 +53,7 @@ class MeasurementBrokerTest : public ::testing::Test {
 
   FakeClock clock_;
   WorkerHub hub_{clock_};
-  MeasurementBroker broker_{hub_, clock_};
+  MeasurementBroker broker_{hub_, clock_, /*max_measured=*/2};
   std::atomic<bool> gone_ = false;
   StopSignal told_{Clock::Real()};
 };
@@ -105,6 +106,25 @@ TEST_F(MeasurementBrokerTest, NobodyWaitsForever) {
   EXPECT_TRUE(absl::IsNotFound(broker_.Report(ReportOf("w1", id))));
   gone_ = true;
   EXPECT_TRUE(absl::IsCancelled(Measure().get().status()));
+}
+
+TEST_F(MeasurementBrokerTest, NoMoreThanSoManyWait) {
+  const auto first = Connect("w1"), second = Connect("w2"), third = Connect("w3");
+  std::future<Answer> waiting[] = {Measure(), Measure()};
+  while (hub_.workers()[0].free_slots + hub_.workers()[1].free_slots +
+             hub_.workers()[2].free_slots >
+         1) {
+    std::this_thread::yield();
+  }
+  Answer refused = Measure().get();
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("other jobs are being measured"));
+  for (std::future<Answer>& each : waiting) {
+    // Whenever it began.
+    while (each.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+      clock_.Advance(kMeasureTime);
+    }
+    EXPECT_TRUE(absl::IsDeadlineExceeded(each.get().status()));
+  }
 }
 
 TEST_F(MeasurementBrokerTest, AWorkerThatIsLostEndsIt) {
