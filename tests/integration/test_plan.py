@@ -1,6 +1,7 @@
 """What a plan says of a job is what the job does."""
 
 import pytest
+from conftest import wait_until
 
 METHODS = {
     "lora": ["--method", "lora", "--rank", "2"],
@@ -87,9 +88,9 @@ def test_an_idle_worker_measures_and_keeps_nothing_of_it(data):
     assert int(measured["peak_memory_bytes"]) > 0 and measured["batch_size"] == 2
     assert measured["train_seconds"] == pytest.approx(measured["step_seconds"] * int(plan["total_steps"]))
     assert measured["seconds"] == pytest.approx(measured["data_seconds"] + measured["train_seconds"] + measured["evaluate_seconds"])
-    # Nobody's worker is idle while a job runs.
-    name = data.json("submit", *flags[:6], "--max-steps", "100000")[0]["name"]
-    data.wait_for(name, "RUNNING")
-    assert data.json("plan", "submit", *flags)[0]["not_measured"] == "no worker is idle"
-    data.cli("cancel", name)
-    data.wait_for(name, "CANCELLED")
+    # Two jobs for two workers.
+    names = [data.json("submit", *flags[:6], "--max-steps", "100000")[0]["name"] for _ in range(2)]
+    wait_until(lambda: data.json("plan", "submit", *flags)[0].get("not_measured") == "no worker is idle", "both workers are busy")
+    for name in names:
+        data.cli("cancel", name)
+        data.wait_for(name, "CANCELLED")
