@@ -64,7 +64,10 @@ std::string Steps(const v1::JobPlan& plan) {
   if (plan.resolved_spec().has_evaluate()) return "";
   if (plan.total_steps() == 0) return "not known: of the text only a part was read";
   std::vector<std::string> parts = {FormatCount(plan.total_steps())};
-  if (plan.epochs() > 0) parts.push_back(absl::StrFormat("in %.4g epochs", plan.epochs()));
+  if (plan.epochs() > 0) {
+    parts.push_back(
+        absl::StrFormat("in %.4g epoch%s", plan.epochs(), plan.epochs() == 1 ? "" : "s"));
+  }
   std::string text = absl::StrJoin(parts, " ");
   if (plan.evaluations() > 0) absl::StrAppend(&text, ", ", Count(plan.evaluations(), "evaluation"));
   return text;
