@@ -1,7 +1,7 @@
 #include "worker/engine/evaluation/evaluation_time.h"
 
 #include <algorithm>
-#include <span>
+#include <vector>
 
 #include "common/base/status_macros.h"
 #include "worker/engine/evaluation/summaries.h"
@@ -11,8 +11,28 @@
 namespace graft {
 namespace {
 
-constexpr int64_t kBatches = 2;
-constexpr int64_t kNewTokens = 16;
+constexpr size_t kSteps = 12;
+constexpr size_t kTimedSteps = 8;  // The last ones: by then the prompts are read.
+
+// Notes when it was asked, and says stop when that was often enough.
+class NotingStop : public StopToken {
+ public:
+  NotingStop(StopToken& inner, Clock& clock) : inner_(inner), clock_(clock) {}
+
+  absl::Status Poll() override {
+    RETURN_IF_ERROR(inner_.Poll());
+    inner_.pulse().Beat();
+    times_.push_back(clock_.Boottime());
+    return enough() ? absl::CancelledError("enough") : absl::OkStatus();
+  }
+  bool enough() const { return times_.size() > kSteps; }
+  const std::vector<absl::Duration>& times() const { return times_; }
+
+ private:
+  StopToken& inner_;
+  Clock& clock_;
+  std::vector<absl::Duration> times_;
+};
 
 // So many rows of another source, evenly spaced.
 class SomeRows : public ExampleSource {
@@ -42,7 +62,7 @@ class Measurement {
 
   absl::Status AddLoss() {
     const ExampleSource& all = *sample_.validation;
-    const SomeRows some(all, std::min(all.size(), kBatches * sample_.batch_size));
+    const SomeRows some(all, std::min(all.size(), sample_.batch_size));
     ResetPeak(network_.device());
     const absl::Duration start = clock_.Boottime();
     RETURN_IF_ERROR(
@@ -53,18 +73,25 @@ class Measurement {
     return absl::OkStatus();
   }
 
+  // A text of n tokens has its prompt read and n - 1 steps, and asks before each.
   absl::Status AddTexts() {
-    const int64_t most = sample_.evaluation.max_new_tokens;
-    ASSIGN_OR_RETURN(const Texts one, MakeTexts(1));
-    ASSIGN_OR_RETURN(const Texts more, MakeTexts(std::min(most, 1 + kNewTokens)));
-    double seconds = more.seconds, peak_bytes = more.peak_bytes;
-    if (more.new_tokens > one.new_tokens) {
-      const double rest = static_cast<double>(most - more.new_tokens) /
-                          static_cast<double>(more.new_tokens - one.new_tokens);
-      seconds += rest * std::max(0.0, more.seconds - one.seconds);
-      peak_bytes += rest * std::max(0.0, more.peak_bytes - one.peak_bytes);
+    const SummaryOptions options = {sample_.tokenizer, sample_.data, sample_.evaluation, {}};
+    const Gpt2Network* const networks[] = {&network_};
+    NotingStop noting(stop_, clock_);
+    ResetPeak(network_.device());
+    const absl::Duration start = clock_.Boottime();
+    const absl::Status made =
+        Summarise(networks, options, sample_.rows, /*first_row=*/0, noting).status();
+    double seconds = Since(start);
+    if (!made.ok() && !noting.enough()) return made;
+    if (!made.ok()) {
+      const std::vector<absl::Duration>& times = noting.times();
+      const double step =
+          absl::ToDoubleSeconds(times.back() - times[times.size() - 1 - kTimedSteps]) / kTimedSteps;
+      const auto asked = static_cast<double>(times.size());
+      seconds += step * (static_cast<double>(sample_.evaluation.max_new_tokens) + 1 - asked);
     }
-    time_.peak_bytes = std::max(time_.peak_bytes, static_cast<int64_t>(peak_bytes));
+    time_.peak_bytes = std::max(time_.peak_bytes, TensorMemoryOf(network_.device()).peak_bytes);
     const double batches =
         static_cast<double>(sample_.num_texts) / static_cast<double>(sample_.rows.size());
     time_.seconds += seconds * batches;
@@ -74,32 +101,6 @@ class Measurement {
   const EvaluationTime& time() const { return time_; }
 
  private:
-  struct Texts {
-    double seconds = 0;
-    double peak_bytes = 0;
-    int64_t new_tokens = 0;  // Of the longest.
-  };
-
-  absl::StatusOr<Texts> MakeTexts(int64_t max_new_tokens) {
-    SummaryOptions options;
-    options.tokenizer = sample_.tokenizer;
-    options.data = sample_.data;
-    options.evaluation = sample_.evaluation;
-    options.evaluation.max_new_tokens = max_new_tokens;
-    const Gpt2Network* const networks[] = {&network_};
-    Texts texts;
-    ResetPeak(network_.device());
-    const absl::Duration start = clock_.Boottime();
-    ASSIGN_OR_RETURN(const auto made,
-                     Summarise(networks, options, sample_.rows, /*first_row=*/0, stop_));
-    texts.seconds = Since(start);
-    texts.peak_bytes = static_cast<double>(TensorMemoryOf(network_.device()).peak_bytes);
-    for (const Summary& summary : made[0]) {
-      texts.new_tokens = std::max(texts.new_tokens, summary.new_tokens);
-    }
-    return texts;
-  }
-
   double Since(absl::Duration start) const {
     return absl::ToDoubleSeconds(clock_.Boottime() - start);
   }

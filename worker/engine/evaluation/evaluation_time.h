@@ -28,13 +28,12 @@ struct EvaluationSample {
 
 struct EvaluationTime {
   double seconds = 0;  // Of a whole evaluation.
-  // Of the tensors at their most, with what texts of max_new_tokens will need: what is kept of each
-  // token grows with them.
+  // Of the tensors at their most; what texts of max_new_tokens need is there from their beginning.
   int64_t peak_bytes = 0;
 };
 
-// The loss of some rows, evenly spaced; the time grows with the tokens. One batch of texts, once
-// for one new token and once for a few: every further token of max_new_tokens takes as long. A text
+// The loss of one batch of rows, evenly spaced; the time grows with the tokens. One batch of texts
+// of a few tokens: every further one of max_new_tokens takes as long as the last ones did. A text
 // that ends by itself makes an evaluation shorter than that. ROUGE is not counted: thousands of
 // texts are scored in a second. Codes of ComputeValidationLoss and Summarise.
 absl::StatusOr<EvaluationTime> MeasureEvaluation(const Gpt2Network& network,

@@ -177,6 +177,8 @@ int64_t BytesBesideTensors(c10::Device device) {
   return device.is_cpu() && allocator != nullptr ? BytesBesideCpuTensors(allocator->used()) : 0;
 }
 
+int64_t BytesHeld(c10::Device device) { return device.is_cpu() ? ResidentBytes() : 0; }
+
 void ResetPeak(c10::Device device) {
   if (device.is_cpu()) {
     if (CountingAllocator* const allocator = counting.load()) allocator->ResetPeak();

@@ -36,6 +36,9 @@ TensorMemory TensorMemoryOf(c10::Device device);
 void ResetPeak(c10::Device device);
 // What the process holds on the device besides: 0 on a GPU. As SetMemoryBudget reckons it.
 int64_t BytesBesideTensors(c10::Device device);
+// What the process has of the machine's memory for itself, what it has freed and keeps included; 0
+// for a GPU.
+int64_t BytesHeld(c10::Device device);
 
 // Sets the limit itself, for tests; 0: none.
 void LimitCpuTensors(int64_t bytes);

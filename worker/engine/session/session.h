@@ -78,7 +78,7 @@ struct FineTuneOutcome {
 // What a fine-tune job would take, from files to files.
 struct MeasureOutcome {
   Execution execution;
-  // Of tensors at their most, and whatever else the process holds; on a GPU of its memory.
+  // Of all that the process holds, at the most; on a GPU of its memory.
   int64_t peak_memory_bytes = 0;
   int64_t batch_size = 0;  // Rows of a micro-batch, as memory holds.
   int64_t gradient_accumulation_steps = 0;

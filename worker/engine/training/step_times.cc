@@ -78,8 +78,8 @@ absl::StatusOr<StepTimes> MeasureSteps(const TrialParts& parts, absl::Duration w
   options.tries_longest_rows = true;
   options.on_micro_batch = [&](int64_t rows, int64_t) { batch_size = rows; };
   Trial trial({options, parts.train, parts.adapter, nullptr, parts.sink, parts.stop, parts.clock});
-  RETURN_IF_ERROR(trial.Start());
   const Stopwatch watch(parts.clock);
+  RETURN_IF_ERROR(trial.Start());
   Work first, others;
   while (!trial.Done() && (others.empty() || watch.elapsed() < within)) {
     const absl::StatusOr<Work> work = DoMicroBatch(trial, parts.clock);

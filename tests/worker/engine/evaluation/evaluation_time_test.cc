@@ -95,7 +95,8 @@ TEST_F(EvaluationTimeTest, TextsTakeWhatTheWholeEvaluationTakes) {
   for (const Summary& text : (*texts)[0]) ASSERT_FALSE(text.ended);
   const double batch = absl::ToDoubleSeconds(clock_.Boottime() - start);
   EXPECT_GE(batch, 27);
-  EXPECT_NEAR(time->seconds, 10 + 4 * batch, 1e-6);
+  // After the last question there is a step, too, which takes no time by this clock.
+  EXPECT_NEAR(time->seconds, 10 + 4 * (batch + 1), 1e-6);
 }
 
 }  // namespace
