@@ -7,18 +7,13 @@
 #include "common/jobs/timestamps.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
+#include "worker/agent/attempt_end.h"
 #include "worker/agent/run_inputs.h"
 
 namespace graft {
 namespace {
 
 constexpr char kGaveWay[] = "the worker has a job to do";
-
-// What is measured is the engine's: a job's error leaves it as it leaves a job's.
-bool LeavesEngineSound(const google::rpc::Status& status) {
-  const auto code = static_cast<absl::StatusCode>(status.code());
-  return code != absl::StatusCode::kInternal && code != absl::StatusCode::kResourceExhausted;
-}
 
 absl::StatusOr<engine::v1::EngineEvent> ReadLast(EngineLoan& engine) {
   for (;;) {
@@ -95,7 +90,7 @@ absl::StatusOr<v1::JobMeasurement> Measurer::Measure(const worker::v1::Command::
     return absl::AbortedError(absl::StrCat("the engine ended by ", engine->WaitForEnd().text));
   }
   const bool measured = last->has_measured();
-  if (measured || LeavesEngineSound(last->finished().status())) engine->GiveBack();
+  if (measured || LeavesEngineSound(last->finished())) engine->GiveBack();
   if (measured) return last->measured();
   return FromRpcStatus(last->finished().status());
 }

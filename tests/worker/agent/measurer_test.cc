@@ -34,11 +34,13 @@ class MeasurerTest : public AgentTest {
     event.mutable_measured()->set_seconds(seconds);
     engine.Say(event);
   }
-  static void Fail(EngineScript& engine, const std::string& subject, absl::StatusCode code) {
+  static void Fail(EngineScript& engine, const std::string& subject, absl::StatusCode code,
+                   v1::FailureClass failure = v1::FAILURE_CLASS_UNSPECIFIED) {
     EngineEvent event;
     event.set_job(subject);
     event.mutable_finished()->mutable_status()->set_code(static_cast<int>(code));
     event.mutable_finished()->mutable_status()->set_message("so it is");
+    event.mutable_finished()->set_failure_class(failure);
     engine.Say(event);
   }
   absl::StatusCode CodeOf(const std::string& id) {
@@ -70,12 +72,13 @@ TEST_F(MeasurerTest, WhyItCouldNotBeMeasuredIsTold) {
   StartAgent();
   Ask("m1");
   EngineScript& engine = *launcher_.Script(0);
-  Fail(engine, Asked(engine).job(), absl::StatusCode::kInvalidArgument);
+  Fail(engine, Asked(engine).job(), absl::StatusCode::kInvalidArgument, v1::FAILURE_CLASS_CONFIG);
   EXPECT_EQ(CodeOf("m1"), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(engine.dead());
   // Out of memory it holds what a job would need.
   Ask("m2");
-  Fail(engine, Asked(engine).job(), absl::StatusCode::kResourceExhausted);
+  Fail(engine, Asked(engine).job(), absl::StatusCode::kResourceExhausted,
+       v1::FAILURE_CLASS_OUT_OF_MEMORY);
   EXPECT_EQ(CodeOf("m2"), absl::StatusCode::kResourceExhausted);
   engine.WaitForDeath();
   Ask("m3");
