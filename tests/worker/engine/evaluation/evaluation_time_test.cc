@@ -5,25 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/methods/lora.h"
 #include "tests/common/text/test_files.h"
+#include "tests/worker/engine/metronome.h"
 #include "tests/worker/engine/tiny_model.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/evaluation/summaries.h"
 
 namespace graft {
 namespace {
-
-// A second goes by before each batch of a loss and each decode step.
-class Metronome : public StopToken {
- public:
-  explicit Metronome(FakeClock& clock) : clock_(clock) {}
-  absl::Status Poll() override {
-    clock_.Advance(absl::Seconds(1));
-    return absl::OkStatus();
-  }
-
- private:
-  FakeClock& clock_;
-};
 
 class EqualRows : public ExampleSource {
  public:

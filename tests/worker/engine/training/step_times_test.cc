@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "tests/worker/engine/metronome.h"
 #include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/training/small_runs.h"
 #include "worker/engine/training/trial.h"
@@ -24,22 +25,6 @@ class RowsOf : public ExampleSource {
 
  private:
   std::vector<std::vector<int32_t>> rows_;
-};
-
-// A second goes by before each micro-batch.
-class Metronome : public StopToken {
- public:
-  explicit Metronome(FakeClock& clock, int64_t stop_after = 1 << 20)
-      : clock_(clock), left_(stop_after) {}
-  absl::Status Poll() override {
-    if (left_-- == 0) return absl::CancelledError("enough");
-    clock_.Advance(absl::Seconds(1));
-    return absl::OkStatus();
-  }
-
- private:
-  FakeClock& clock_;
-  int64_t left_;
 };
 
 class StepTimesTest : public ::testing::Test {
