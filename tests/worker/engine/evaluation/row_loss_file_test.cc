@@ -40,7 +40,7 @@ class RowLossFileTest : public ::testing::Test {
   }
 
   const TempDir directory_;
-  const DataConfig config_;
+  const DataConfig config_{};
 };
 
 TEST_F(RowLossFileTest, RowsAreToldWithTheBeginningsOfTheirTexts) {
