@@ -18,7 +18,9 @@ TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 # An engine that waits still has timers.
 IDLE_TICKS = 2
 PATIENCE_SECONDS = 600
-STEPS = ["--max-steps", "400", "--eval-every-steps", "200", "--eval-samples", "0", "--checkpoint-every-steps", "10"]
+# Every row is longer than this and cut to it: each step takes as long as the next.
+LENGTHS = ["--max-source-tokens", "48", "--max-target-tokens", "16"]
+STEPS = [*LENGTHS, "--max-steps", "1200", "--eval-every-steps", "600", "--eval-samples", "0", "--checkpoint-every-steps", "100"]
 
 
 def stat(pid):
