@@ -31,12 +31,13 @@ absl::Status CheckIsNotInUse(const std::string& data) {
                                                     "): restore into a new directory"));
 }
 
-// What a restore that was killed left does not count.
+// What a restore that was killed, or lost its power, left does not count. That it has its directory
+// tells: its store's last step is from there to here, and a power loss may leave it in neither.
 absl::Status CheckIsEmpty(const std::string& data) {
   const absl::StatusOr<std::vector<std::string>> names = ListDirectory(data);
   if (absl::IsNotFound(names.status())) return absl::OkStatus();
   RETURN_IF_ERROR(names.status());
-  const bool killed = FileExists(JoinPath(JoinPath(data, kPartial), kStoreFileName));
+  const bool killed = DirectoryExists(JoinPath(data, kPartial));
   for (const std::string& name : *names) {
     if (name == kServerLockName || name == kPartial) continue;
     if (killed && name == kArtifactsName) continue;

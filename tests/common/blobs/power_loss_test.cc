@@ -1,9 +1,6 @@
 // What a power loss leaves of blobs and views, after any change of the disk that a series of
 // uploads, publications and deletions makes.
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <map>
 #include <optional>
 #include <set>
@@ -13,6 +10,7 @@
 #include "common/blobs/publish.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/power_loss.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
@@ -33,18 +31,6 @@ struct Moment {
 
 class BlobPowerLossTest : public ::testing::Test {
  protected:
-  BlobPowerLossTest() : root_(MakeRoot()) {}
-  ~BlobPowerLossTest() override { EXPECT_TRUE(RemoveTree(root_).ok()); }
-
-  // Where syncs cost nothing, if there is such a place: what they promise is computed.
-  static std::string MakeRoot() {
-    const bool fast = ::access("/dev/shm", W_OK) == 0;
-    std::string root =
-        JoinPath(fast ? "/dev/shm" : ::testing::TempDir(), "graft-power-loss-XXXXXX");
-    EXPECT_NE(::mkdtemp(root.data()), nullptr);
-    return root;
-  }
-
   struct Artifacts {
     explicit Artifacts(const std::string& root)
         : blobs(*FileBlobStore::Open(JoinPath(root, "blobs"))),
@@ -70,7 +56,7 @@ class BlobPowerLossTest : public ::testing::Test {
     Answered();
   }
   void Record() {
-    const std::string root = JoinPath(root_, "recorded");
+    const std::string root = directory_.Path("recorded");
     ASSERT_TRUE(CreateDirectories(root).ok());
     log_.emplace(root);
     Artifacts artifacts(root);
@@ -123,7 +109,7 @@ class BlobPowerLossTest : public ::testing::Test {
     }
   }
 
-  const std::string root_;
+  const TempDir directory_{FastDirectory()};  // What syncs promise is computed.
   std::optional<DiskLog> log_;
   Moment now_;
   std::vector<Moment> moments_;
@@ -132,7 +118,7 @@ class BlobPowerLossTest : public ::testing::Test {
 TEST_F(BlobPowerLossTest, LeavesWholeBlobsAndViewsAndAllThatWereAnswered) {
   Record();
   PowerLoss loss(*log_);
-  const std::string left = JoinPath(root_, "left");
+  const std::string left = directory_.Path("left");
   for (;; loss.Advance()) {
     for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
       SCOPED_TRACE(absl::StrCat("after ", loss.position(), " changes of the disk, seed ", seed));

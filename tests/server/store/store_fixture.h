@@ -4,7 +4,6 @@
 // need to put jobs into it. Every case of the conformance list runs on each kind.
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -17,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/store/job_store.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 
@@ -33,11 +33,6 @@ inline std::string StatusText(const absl::Status& status) { return status.ToStri
 template <typename T>
 std::string StatusText(const absl::StatusOr<T>& value) {
   return value.status().ToString();
-}
-
-// A directory whose syncs cost nothing, where there is one: for cases that are not about the disk.
-inline std::string FastDirectory() {
-  return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : ::testing::TempDir();
 }
 
 class StoreFixture {
