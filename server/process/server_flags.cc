@@ -79,7 +79,7 @@ void AddBounds(CLI::App& app, ServerFlags& flags) {
                "A queued job of higher priority that no free worker takes has a running one make "
                "way: it saves and is queued again");
   app.add_option("--max-waiting-texts", flags.max_waiting_texts,
-                 "Generate requests that wait for a worker; more are refused")
+                 "Texts that wait for a worker; more are refused")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
   app.add_option(

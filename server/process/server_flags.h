@@ -41,7 +41,7 @@ struct ServerFlags {
   double keep_checkpoints_days = 7;
   std::optional<double> keep_jobs_days;  // None: for ever.
   std::optional<double> quota_gb;        // None: what the disk has.
-  int max_waiting_texts = 64;
+  int max_waiting_texts = 2048;
   int rpc_threads = 32;
   double heartbeat_seconds = 5;
   double lease_seconds = 60;

@@ -1,6 +1,7 @@
 #include "server/rpc/adapter_service.h"
 
 #include <utility>
+#include <vector>
 
 #include "common/base/status_macros.h"
 #include "common/jobs/job_filter.h"
@@ -101,18 +102,28 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* AdapterService::Generate(
   return new ServerStream<v1::GenerateResponse>(
       context_.runtime, call, *request,
       {"AdapterService.Generate", "adapters.generate", request->adapter()},
-      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker) {
-        return OpenGeneration(*request, std::move(waker));
+      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::GenerateResponse>>> {
+        ASSIGN_OR_RETURN(worker::v1::Command::Generate command,
+                         ResolveGeneration(context_.store, *request));
+        ASSIGN_OR_RETURN(GenerationBroker::Handle texts,
+                         context_.broker.Submit({std::move(command)}, std::move(waker)));
+        return std::make_unique<GenerationSource>(context_.broker, std::move(texts));
       });
 }
 
-absl::StatusOr<std::unique_ptr<MessageSource<v1::GenerateResponse>>> AdapterService::OpenGeneration(
-    const v1::GenerateRequest& request, std::shared_ptr<StreamWaker> waker) {
-  ASSIGN_OR_RETURN(worker::v1::Command::Generate command,
-                   ResolveGeneration(context_.store, request));
-  ASSIGN_OR_RETURN(GenerationBroker::Handle generation,
-                   context_.broker.Submit(std::move(command), std::move(waker)));
-  return std::make_unique<GenerationSource>(context_.broker, std::move(generation));
+grpc::ServerWriteReactor<v1::GenerateBatchResponse>* AdapterService::GenerateBatch(
+    CallbackServerContext* call, const v1::GenerateBatchRequest* request) {
+  return new ServerStream<v1::GenerateBatchResponse>(
+      context_.runtime, call, *request, {"AdapterService.GenerateBatch", "adapters.generate", ""},
+      [this, request](const Caller&, std::shared_ptr<StreamWaker> waker)
+          -> absl::StatusOr<std::unique_ptr<MessageSource<v1::GenerateBatchResponse>>> {
+        ASSIGN_OR_RETURN(std::vector<worker::v1::Command::Generate> commands,
+                         ResolveGenerationBatch(context_.store, *request));
+        ASSIGN_OR_RETURN(GenerationBroker::Handle texts,
+                         context_.broker.Submit(std::move(commands), std::move(waker)));
+        return std::make_unique<GenerationBatchSource>(context_.broker, std::move(texts));
+      });
 }
 
 }  // namespace graft

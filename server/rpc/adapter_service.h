@@ -27,11 +27,11 @@ class AdapterService final : public v1::AdapterService::CallbackService {
                                           google::protobuf::Empty* response) override;
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* call, const v1::GenerateRequest* request) override;
+  grpc::ServerWriteReactor<v1::GenerateBatchResponse>* GenerateBatch(
+      grpc::CallbackServerContext* call, const v1::GenerateBatchRequest* request) override;
 
  private:
   absl::Status List(const v1::ListAdaptersRequest& request, v1::ListAdaptersResponse* response);
-  absl::StatusOr<std::unique_ptr<MessageSource<v1::GenerateResponse>>> OpenGeneration(
-      const v1::GenerateRequest& request, std::shared_ptr<StreamWaker> waker);
 
   ServiceContext& context_;
 };

@@ -84,7 +84,7 @@ RpcRuntimeOptions WorkerRuntime() {
 
 RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& parts)
     : hub_(parts.clock),
-      broker_(hub_, options.max_waiting_texts),
+      broker_(hub_, parts.clock, parts.telemetry.texts(), options.max_waiting_texts),
       measurements_(hub_, parts.clock, kMaxMeasured),
       call_metrics_(parts.registry),
       runtime_(call_metrics_, parts.clock, options.runtime),
@@ -126,6 +126,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
   parts.scheduler.SetPresentWorkers([&hub = server->hub_] {
     std::vector<PresentWorker> present;
     for (const auto& worker : hub.workers()) {
+      // For jobs one that only serves is not there.
+      if (worker.serves_only) continue;
       present.push_back({worker.id, worker.free_slots, worker.slots});
     }
     return present;

@@ -38,7 +38,7 @@ struct RpcServerOptions {
   int max_descriptors = kUsualDescriptors;
   bool reflection = false;
   // Texts that wait for a worker at the most.
-  size_t max_waiting_texts = 64;
+  size_t max_waiting_texts = 2048;
   // Of users' calls and of workers'.
   RpcRuntimeOptions runtime;
   RpcRuntimeOptions worker_runtime = WorkerRuntime();

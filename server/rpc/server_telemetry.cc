@@ -75,11 +75,10 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
           "Workers that are offered jobs rarely, since their attempts come to nothing.")),
       worker_slots_(
           registry.AddGauge("graft_worker_slots", "Slots of workers that are up.", {"state"})),
-      queued_texts_(registry.AddGauge("graft_generate_queue_requests",
-                                      "Generate requests that wait for a worker.")),
       engine_restarts_(registry.AddCounter(
           "graft_engine_restarts_total", "Engines that crashed and were started again, by worker.",
           {"worker"})),
+      texts_(registry),
       roster_(clock) {
   // Counters are there from the start, so that a rate over their first increment is right.
   requeues_.Add({}, 0);
@@ -245,7 +244,7 @@ void ServerTelemetry::RefreshWorkers(const std::vector<WorkerHub::WorkerView>& c
   workers_.Set({}, static_cast<double>(up.size()));
   worker_slots_.Set({"free"}, free_slots);
   worker_slots_.Set({"busy"}, slots - free_slots);
-  queued_texts_.Set({}, static_cast<double>(broker.queued()));
+  texts_.ShowWaiting(broker.QueuedByAdapter());
 }
 
 }  // namespace graft

@@ -12,6 +12,7 @@
 #include "graft/v1/event.pb.h"
 #include "server/scheduler/scheduler.h"
 #include "server/serving/generation_broker.h"
+#include "server/serving/text_telemetry.h"
 #include "server/store/job_store.h"
 #include "server/workers/worker_hub.h"
 #include "server/workers/worker_roster.h"
@@ -43,6 +44,9 @@ class ServerTelemetry {
   void OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat, absl::Duration lease);
   // Follows the store's changes (called by its listener).
   void OnChange(const JobChange& change);
+
+  // For the broker, which tells it of texts.
+  TextTelemetry& texts() { return texts_; }
 
   // Reads store, hub and broker into the gauges at each scrape; all must outlive the scraping.
   void RefreshAtScrape(MetricRegistry& registry, JobStore& store, WorkerHub& hub,
@@ -87,9 +91,9 @@ class ServerTelemetry {
   GaugeFamily& worker_up_;
   GaugeFamily& workers_set_aside_;
   GaugeFamily& worker_slots_;
-  GaugeFamily& queued_texts_;
   CounterFamily& engine_restarts_;
 
+  TextTelemetry texts_;
   WorkerRoster roster_;
   Mutex mutex_;
   std::map<std::string, LastStep> last_steps_ ABSL_GUARDED_BY(mutex_);  // By job, while it runs.

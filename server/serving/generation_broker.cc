@@ -1,8 +1,8 @@
 #include "server/serving/generation_broker.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors/status_details.h"
@@ -11,186 +11,312 @@ namespace graft {
 
 using worker::v1::Command;
 
+namespace {
+
+absl::Status NoWorkerFor(bool needs_batching) {
+  return WithReason(
+      absl::UnavailableError(
+          needs_batching
+              ? "no worker is connected that knows stop_strings, log_probabilities and "
+                "num_return_sequences: start one of this release (graft-server --workers 1, or "
+                "graft-worker)"
+              : "no worker is connected: start one (graft-server --workers 1, or graft-worker)"),
+      kReasonNoWorker);
+}
+
+absl::Status Lost(const std::string& worker) {
+  return absl::UnavailableError(absl::StrCat("worker ", worker, " was lost"));
+}
+
+Command CancelOf(const TextBatch& batch, int row) {
+  Command command;
+  command.mutable_cancel_generate()->set_id(batch.id);
+  command.mutable_cancel_generate()->set_row(row);
+  return command;
+}
+
+}  // namespace
+
 absl::StatusOr<GenerationBroker::Handle> GenerationBroker::Submit(
-    Command::Generate command, std::shared_ptr<StreamWaker> waker) {
-  if (hub_.empty()) {
-    return WithReason(
-        absl::UnavailableError(
-            "no worker is connected: start one (graft-server --workers 1, or graft-worker)"),
-        kReasonNoWorker);
-  }
-  Handle generation;
+    std::vector<Command::Generate> commands, std::shared_ptr<StreamWaker> waker) {
+  auto call = std::make_shared<TextCall>(std::move(commands), std::move(waker), clock_.Boottime());
+  std::deque<Text>& texts = call->texts();
+  const bool needs_batching = std::any_of(texts.begin(), texts.end(),
+                                          [](const Text& text) { return text.needs_batching(); });
+  if (!hub_.CanMakeTexts(needs_batching)) return NoWorkerFor(needs_batching && !hub_.empty());
   {
     MutexLock lock(mutex_);
-    if (queue_.size() >= max_queued_) {
+    if (texts.size() > max_queued_) {
+      return WithReason(absl::ResourceExhaustedError(
+                            absl::StrCat(texts.size(), " texts at once: at most ", max_queued_,
+                                         " may wait (graft-server --max-waiting-texts)")),
+                        kReasonQueueFull);
+    }
+    if (queue_.size() >= max_queued_ || texts.size() > max_queued_ - queue_.size()) {
       return Overloaded(absl::StrCat(queue_.size(), " texts wait already; try again later"),
                         absl::Seconds(5));
     }
-    command.set_id(absl::StrCat("g", next_id_++));
-    generation = std::make_shared<Generation>(std::move(command), std::move(waker));
-    queue_.push_back(generation);
+    for (Text& text : texts) queue_.Push(text);
   }
   Dispatch();
-  return generation;
+  return call;
 }
 
-absl::StatusOr<SourceState> GenerationBroker::Next(const Handle& generation,
-                                                   v1::GenerateResponse* response) {
+SourceState GenerationBroker::Next(const Handle& call, v1::GenerateBatchResponse* response) {
   MutexLock lock(mutex_);
-  if (!generation->messages_.empty()) {
-    *response = std::move(generation->messages_.front());
-    generation->messages_.pop_front();
-    return SourceState::kMessage;
-  }
-  if (!generation->ended_) return SourceState::kWait;
-  if (!generation->end_.ok()) return generation->end_;
-  return SourceState::kEnd;
+  return call->Next(response);
 }
 
-void GenerationBroker::Abandon(const Handle& generation) {
-  Command command;
-  WorkerHub::TextPlace place;
-  bool claimed = false;
+void GenerationBroker::Abandon(const Handle& call) {
+  std::vector<std::pair<std::string, Command>> cancels;
+  std::vector<Batch> left;
   {
     MutexLock lock(mutex_);
-    if (generation->ended_) return;
-    command.mutable_cancel_generate()->set_id(generation->command_.id());
-    place = generation->place_;
-    claimed = generation->claimed_;
-    // The place comes back when the worker ends its report.
-    if (place.worker.empty() || !claimed) {
-      std::erase(queue_, generation);
-    }
-    End(generation, absl::CancelledError("nobody waits for this text any more"));
-  }
-  if (place.worker.empty()) return;
-  hub_.Send(place.worker, std::move(command));
-  // Of what was not claimed no end is told; of slots heartbeats do.
-  if (!claimed && place.beside_job) Leave(generation, place, /*refused=*/false);
-}
-
-absl::StatusOr<GenerationBroker::Handle> GenerationBroker::Claim(const std::string& id,
-                                                                 const std::string& worker) {
-  MutexLock lock(mutex_);
-  const auto it = running_.find(id);
-  if (it == running_.end() || it->second->place_.worker != worker || it->second->claimed_) {
-    return absl::NotFoundError(absl::StrCat("nobody waits for text ", id, " of ", worker));
-  }
-  it->second->claimed_ = true;
-  return it->second;
-}
-
-absl::Status GenerationBroker::Report(const Handle& generation, v1::GenerateResponse response) {
-  {
-    MutexLock lock(mutex_);
-    if (generation->ended_) return generation->end_.ok() ? absl::OkStatus() : generation->end_;
-    generation->begun_ = true;
-    if (generation->messages_.size() >= kMaxGenerationMessages) {
-      End(generation, absl::ResourceExhaustedError("the text was not read fast enough"));
-      return generation->end_;
-    }
-    generation->messages_.push_back(std::move(response));
-  }
-  generation->waker_->Wake();
-  return absl::OkStatus();
-}
-
-void GenerationBroker::Finish(const Handle& generation, const absl::Status& status) {
-  WorkerHub::TextPlace place;
-  {
-    MutexLock lock(mutex_);
-    place = generation->place_;
-    if (!generation->ended_) {
-      if (absl::IsUnavailable(status)) {
-        MoveOrEnd(generation, status);
+    for (Text& text : call->texts()) {
+      if (text.ended) continue;
+      const Batch batch = text.batch;
+      if (batch == nullptr) {
+        queue_.Remove(text);
       } else {
-        End(generation, status);
+        cancels.emplace_back(batch->place.worker, CancelOf(*batch, text.row));
+      }
+      End(text, absl::CancelledError("nobody waits for this text any more"));
+      // Of what is claimed the report's end is told.
+      if (batch != nullptr && batch->rows.empty() && !batch->claimed) {
+        batches_.erase(batch->id);
+        left.push_back(batch);
       }
     }
   }
-  Leave(generation, place, absl::IsUnavailable(status));
-  generation->waker_->Wake();
+  for (auto& [worker, command] : cancels) hub_.Send(worker, std::move(command));
+  for (const Batch& batch : left) {
+    // Of slots heartbeats tell.
+    if (batch->place.beside_job) Leave(*batch, /*refused=*/false);
+  }
+  if (!cancels.empty()) Dispatch();
+}
+
+absl::StatusOr<GenerationBroker::Batch> GenerationBroker::Claim(const std::string& id,
+                                                                const std::string& worker) {
+  MutexLock lock(mutex_);
+  const auto it = batches_.find(id);
+  if (it == batches_.end() || it->second->place.worker != worker || it->second->claimed) {
+    return absl::NotFoundError(absl::StrCat("nobody waits for texts ", id, " of ", worker));
+  }
+  it->second->claimed = true;
+  return it->second;
+}
+
+absl::Status GenerationBroker::Report(const Batch& batch, int row, v1::GenerateResponse response) {
+  std::shared_ptr<StreamWaker> waker;
+  std::optional<Command> cancel;
+  const bool done = response.done();
+  {
+    MutexLock lock(mutex_);
+    const auto it = batch->rows.find(row);
+    if (it == batch->rows.end()) {
+      return batch->rows.empty() ? absl::CancelledError("nobody waits for these texts any more")
+                                 : absl::OkStatus();
+    }
+    Text& text = *it->second;
+    waker = text.call->waker();
+    text.begun = batch->begun = true;
+    Count(text, response);
+    if (!text.call->Push(text, std::move(response))) {
+      cancel = CancelOf(*batch, row);
+      End(text, absl::ResourceExhaustedError("the text was not read fast enough"));
+    } else if (done) {
+      End(text, absl::OkStatus());
+    }
+  }
+  waker->Wake();
+  if (cancel) hub_.Send(batch->place.worker, *std::move(cancel));
+  if (done || cancel) Dispatch();
+  return absl::OkStatus();
+}
+
+void GenerationBroker::EndRow(const Batch& batch, int row, const absl::Status& status) {
+  std::shared_ptr<StreamWaker> waker;
+  {
+    MutexLock lock(mutex_);
+    const auto it = batch->rows.find(row);
+    if (it == batch->rows.end()) return;
+    Text& text = *it->second;
+    waker = text.call->waker();
+    if (absl::IsUnavailable(status)) {
+      batch->turned_down = true;
+      MoveOrEnd(text, status);
+    } else {
+      batch->begun = true;
+      End(text, status);
+    }
+  }
+  waker->Wake();
+  Dispatch();
+}
+
+void GenerationBroker::Finish(const Batch& batch, const absl::Status& status) {
+  Wakers wakers;
+  bool refused = false;
+  {
+    MutexLock lock(mutex_);
+    if (batches_.erase(batch->id) == 0) return;
+    refused = batch->turned_down || (!batch->rows.empty() && (!status.ok() || !batch->begun));
+    MoveOrEndRows(batch,
+                  status.ok()
+                      ? absl::UnavailableError("the worker ended the text before its last message")
+                      : status,
+                  wakers);
+  }
+  Leave(*batch, refused);
+  for (const auto& waker : wakers) waker->Wake();
+  EndHopeless();
   Dispatch();
 }
 
 void GenerationBroker::WorkerLost(const std::string& worker) {
-  const bool last = hub_.empty();
-  const absl::Status status = absl::UnavailableError(
-      last ? "the last worker was lost" : absl::StrCat("worker ", worker, " was lost"));
-  std::vector<Handle> lost;
+  Wakers wakers;
   {
     MutexLock lock(mutex_);
-    for (const auto& [id, generation] : running_) {
+    std::vector<Batch> lost;
+    for (const auto& [id, batch] : batches_) {
       // What it reports on ends with that report.
-      if (generation->place_.worker == worker && !generation->claimed_) lost.push_back(generation);
+      if (batch->place.worker == worker && !batch->claimed) lost.push_back(batch);
     }
-    if (last) {
-      lost.insert(lost.end(), queue_.begin(), queue_.end());
-      queue_.clear();
-    }
-    for (const Handle& generation : lost) {
-      if (last) {
-        End(generation, status);
-      } else {
-        MoveOrEnd(generation, status);
-      }
+    for (const Batch& batch : lost) {
+      batches_.erase(batch->id);
+      MoveOrEndRows(batch, Lost(worker), wakers);
     }
   }
-  for (const Handle& generation : lost) generation->waker_->Wake();
+  for (const auto& waker : wakers) waker->Wake();
+  EndHopeless();
   Dispatch();
 }
 
+void GenerationBroker::EndHopeless() {
+  const bool any = hub_.CanMakeTexts(/*needs_batching=*/false);
+  if (any && hub_.CanMakeTexts(/*needs_batching=*/true)) return;
+  Wakers wakers;
+  {
+    MutexLock lock(mutex_);
+    for (Text* text : queue_.texts()) {
+      if (any && !text->needs_batching()) continue;
+      queue_.Remove(*text);
+      wakers.push_back(text->call->waker());
+      End(*text, any ? NoWorkerFor(true) : absl::UnavailableError("the last worker was lost"));
+    }
+  }
+  for (const auto& waker : wakers) waker->Wake();
+}
+
 void GenerationBroker::Dispatch() {
-  while (GiveFirst()) {
+  std::vector<Given> given;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [id, batch] : batches_) {
+      // One without rows is about to end.
+      if (!batch->rows.empty()) Fill(batch, given);
+    }
+  }
+  Send(std::move(given));
+  while (BeginBatch()) {
   }
 }
 
-bool GenerationBroker::GiveFirst() {
-  std::vector<Handle> waiting;
+bool GenerationBroker::BeginBatch() {
+  std::vector<TextQueue::Kind> kinds;
   {
     MutexLock lock(mutex_);
-    waiting.assign(queue_.begin(), queue_.end());
+    kinds = queue_.Kinds();
   }
-  for (const Handle& generation : waiting) {
-    const WorkerHub::TextPlace place =
-        hub_.TakePlaceForText(generation->command_.base_model().sha256());
+  for (const TextQueue::Kind& kind : kinds) {
+    const WorkerHub::TextPlace place = hub_.TakePlaceForText(kind.base, kind.needs_batching);
     if (place.worker.empty()) continue;
-    Give(generation, place);
+    BeginBatchAt(place, kind.base);
     return true;
   }
   return false;
 }
 
-void GenerationBroker::Give(const Handle& generation, const WorkerHub::TextPlace& place) {
-  Command command;
-  bool waits;
+void GenerationBroker::BeginBatchAt(const WorkerHub::TextPlace& place, const std::string& base) {
+  const absl::Duration joined_until =
+      place.beside_job ? absl::InfiniteDuration() : clock_.Boottime() + kBatchJoinTime;
+  Batch batch;
+  std::vector<Given> given;
   {
     MutexLock lock(mutex_);
-    waits = std::erase(queue_, generation) > 0;
-    if (waits) {
-      generation->place_ = place;
-      running_[generation->command_.id()] = generation;
-      *command.mutable_generate() = generation->command_;
+    batch = std::make_shared<TextBatch>(
+        TextBatch{absl::StrCat("g", next_id_++), base, place, joined_until});
+    Text* const first = queue_.Take(base, place.batches);
+    if (first != nullptr) {
+      batches_[batch->id] = batch;
+      AddRow(batch, *first, given);
+      Fill(batch, given);
     }
   }
-  if (!waits) return Leave(generation, place, /*refused=*/false);
-  if (hub_.Send(place.worker, std::move(command))) return;
-  Leave(generation, place, /*refused=*/true);
-  {
-    MutexLock lock(mutex_);
-    MoveOrEnd(generation,
-              absl::UnavailableError(absl::StrCat("worker ", place.worker, " was lost")));
-  }
-  generation->waker_->Wake();
+  // Somebody else has taken the last one.
+  if (given.empty()) return Leave(*batch, /*refused=*/false);
+  Send(std::move(given));
 }
 
-void GenerationBroker::Leave(const Handle& generation, const WorkerHub::TextPlace& place,
-                             bool refused) {
-  if (place.beside_job) {
-    hub_.LeavePlaceBesideJob(place.worker, generation->command_.base_model().sha256(), refused);
+void GenerationBroker::Fill(const Batch& batch, std::vector<Given>& given) {
+  if (!batch->place.batches || batch->turned_down || clock_.Boottime() >= batch->joined_until) {
+    return;
+  }
+  while (batch->rows.size() < kMaxRowsInBatch) {
+    Text* const text = queue_.Take(batch->base, /*batching=*/true);
+    if (text == nullptr) return;
+    AddRow(batch, *text, given);
+  }
+}
+
+void GenerationBroker::AddRow(const Batch& batch, Text& text, std::vector<Given>& given) {
+  text.batch = batch;
+  text.row = batch->next_row++;
+  batch->rows[text.row] = &text;
+  given.push_back({batch, text.row, text.CommandTo(*batch)});
+}
+
+void GenerationBroker::Send(std::vector<Given> given) {
+  for (Given& each : given) {
+    const std::string& worker = each.batch->place.worker;
+    if (!hub_.Send(worker, std::move(each.command))) {
+      TakeBack(each);
+      continue;
+    }
+    bool under_way = false;
+    {
+      MutexLock lock(mutex_);
+      under_way = each.batch->rows.contains(each.row);
+    }
+    // Its user went away meanwhile, and his cancel may have come first.
+    if (!under_way) hub_.Send(worker, CancelOf(*each.batch, each.row));
+  }
+}
+
+void GenerationBroker::TakeBack(const Given& given) {
+  std::shared_ptr<StreamWaker> waker;
+  bool over = false;
+  {
+    MutexLock lock(mutex_);
+    const auto it = given.batch->rows.find(given.row);
+    if (it == given.batch->rows.end()) return;
+    waker = it->second->call->waker();
+    given.batch->turned_down = true;
+    MoveOrEnd(*it->second, Lost(given.batch->place.worker));
+    over =
+        given.batch->rows.empty() && !given.batch->claimed && batches_.erase(given.batch->id) > 0;
+  }
+  if (over) Leave(*given.batch, /*refused=*/true);
+  waker->Wake();
+}
+
+void GenerationBroker::Leave(const TextBatch& batch, bool refused) {
+  if (batch.place.beside_job) {
+    hub_.LeavePlaceBesideJob(batch.place.worker, batch.base, refused);
   } else if (!refused) {
     // A worker that was busy after all tells of its free slots with its next heartbeat.
-    hub_.AdjustFreeSlots(place.worker, +1);
+    hub_.AdjustFreeSlots(batch.place.worker, +1);
   }
 }
 
@@ -199,23 +325,54 @@ size_t GenerationBroker::queued() const {
   return queue_.size();
 }
 
-void GenerationBroker::End(const Handle& generation, const absl::Status& status) {
-  generation->ended_ = true;
-  // A caller can tell it from a server that is not there.
-  generation->end_ = absl::IsUnavailable(status) ? WithReason(status, kReasonNoWorker) : status;
-  running_.erase(generation->command_.id());
+std::map<std::string, size_t> GenerationBroker::QueuedByAdapter() const {
+  MutexLock lock(mutex_);
+  std::map<std::string, size_t> queued;
+  for (const Text* text : queue_.texts()) ++queued[text->adapter()];
+  return queued;
 }
 
-void GenerationBroker::MoveOrEnd(const Handle& generation, const absl::Status& status) {
-  if (generation->ended_) return;
-  running_.erase(generation->command_.id());
-  if (generation->begun_ || ++generation->moves_ > kMaxGenerationMoves) {
-    End(generation, status);
-    return;
+void GenerationBroker::Count(Text& text, const v1::GenerateResponse& response) {
+  if (response.ids_size() == 0) return;
+  const absl::Duration now = clock_.Boottime();
+  if (text.tokens == 0) {
+    text.first_token = now;
+    telemetry_.OnFirstToken(text.adapter(), now - text.submitted);
   }
-  generation->place_ = {};
-  generation->claimed_ = false;
-  queue_.push_front(generation);
+  text.last_token = now;
+  text.tokens += response.ids_size();
+  telemetry_.OnTokens(text.adapter(), response.ids_size());
+}
+
+void GenerationBroker::LeaveRow(Text& text) {
+  if (text.batch == nullptr) return;
+  text.batch->rows.erase(text.row);
+  text.batch = nullptr;
+}
+
+void GenerationBroker::End(Text& text, const absl::Status& status) {
+  LeaveRow(text);
+  // What comes in one piece has no time a token.
+  if (text.last_token > text.first_token) {
+    telemetry_.OnEnd(text.adapter(), text.last_token - text.first_token, text.tokens - 1);
+  }
+  // A caller can tell it from a server that is not there.
+  text.call->End(text, absl::IsUnavailable(status) ? WithReason(status, kReasonNoWorker) : status);
+}
+
+void GenerationBroker::MoveOrEnd(Text& text, const absl::Status& status) {
+  if (text.begun || ++text.moves > kMaxGenerationMoves) return End(text, status);
+  LeaveRow(text);
+  queue_.PushFront(text);
+}
+
+void GenerationBroker::MoveOrEndRows(const Batch& batch, const absl::Status& status,
+                                     Wakers& wakers) {
+  while (!batch->rows.empty()) {
+    Text& text = *batch->rows.rbegin()->second;
+    wakers.push_back(text.call->waker());
+    MoveOrEnd(text, status);
+  }
 }
 
 }  // namespace graft

@@ -1,96 +1,121 @@
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "graft/v1/adapter.pb.h"
 #include "graft/worker/v1/worker.pb.h"
+#include "server/serving/text.h"
+#include "server/serving/text_queue.h"
+#include "server/serving/text_telemetry.h"
 #include "server/streams/message_stream.h"
 #include "server/workers/worker_hub.h"
 
 namespace graft {
 
-// Messages of one text that wait for its reader at the most. A text has at most one message a token
-// and one more.
-inline constexpr size_t kMaxGenerationMessages = 4096;
 // Times that a text is given to another worker after the first was lost or turned out busy.
 inline constexpr int kMaxGenerationMoves = 3;
+// Of a batch, under way at once.
+inline constexpr size_t kMaxRowsInBatch = 32;
+// For which a batch that has a slot takes further texts: a job may wait for that slot. One beside a
+// job takes them for as long as it lasts.
+inline constexpr absl::Duration kBatchJoinTime = absl::Seconds(30);
 
-// Texts that users wait for: no stored jobs, a bounded queue in memory. Each is given to a worker
-// that is idle, or runs a job on the same base model, as a command, and comes back through
-// ReportGeneration. Thread-safe; calls the hub and wakers outside its lock.
+// Texts that users wait for: no stored jobs, a bounded queue in memory. They are given to workers
+// as rows of batches, and come back through ReportGeneration:
+//
+//   call ──▶ texts ──▶ queue (by turns of adapters) ──▶ rows of a batch of their base ──▶ worker
+//    ▲                   ▲                                  │
+//    │                   └─ not begun when it ended ◀───────┤
+//    └──────────────────────────────────── messages ◀───────┘
+//
+// A batch begins where a worker is idle, or runs a job on the base model; texts join one that runs
+// before another begins. A worker without batches_texts gets batches of one row.
+// Thread-safe; calls the hub and wakers outside its lock.
 class GenerationBroker {
  public:
-  class Generation;
-  using Handle = std::shared_ptr<Generation>;
+  using Handle = std::shared_ptr<TextCall>;
+  using Batch = std::shared_ptr<TextBatch>;
 
-  GenerationBroker(WorkerHub& hub, size_t max_queued) : hub_(hub), max_queued_(max_queued) {}
+  // Everything outlives it. No more than `max_queued` texts wait.
+  GenerationBroker(WorkerHub& hub, Clock& clock, TextTelemetry& telemetry, size_t max_queued)
+      : hub_(hub), clock_(clock), telemetry_(telemetry), max_queued_(max_queued) {}
 
-  // UNAVAILABLE: no worker is connected; RESOURCE_EXHAUSTED with RetryInfo: too many wait.
-  // `command` is complete but for its id.
-  absl::StatusOr<Handle> Submit(worker::v1::Command::Generate command,
+  // `commands`, one or more, are complete but for where they are made. All of their texts are
+  // taken or none: UNAVAILABLE: no worker is connected that can make them; RESOURCE_EXHAUSTED, with
+  // RetryInfo if it can help: too many wait.
+  absl::StatusOr<Handle> Submit(std::vector<worker::v1::Command::Generate> commands,
                                 std::shared_ptr<StreamWaker> waker);
-  // What the user's stream sends next.
-  absl::StatusOr<SourceState> Next(const Handle& generation, v1::GenerateResponse* response);
-  // The user's stream is over, for whatever reason.
-  void Abandon(const Handle& generation);
+  // What the user's stream sends next: of all its texts, as it came. kEnd: all have ended.
+  SourceState Next(const Handle& call, v1::GenerateBatchResponse* response);
+  // The user's stream is over, for whatever reason, and with it its texts.
+  void Abandon(const Handle& call);
 
   // The worker's side. NOT_FOUND: nobody waits for it any more, the worker stops it.
-  absl::StatusOr<Handle> Claim(const std::string& id, const std::string& worker);
-  absl::Status Report(const Handle& generation, v1::GenerateResponse response);
-  // The worker has finished (`status` OK), failed, or its stream broke.
-  void Finish(const Handle& generation, const absl::Status& status);
-  // Gives what it had not begun to others and ends the rest.
+  absl::StatusOr<Batch> Claim(const std::string& id, const std::string& worker);
+  // CANCELLED: no row is left that anybody waits for. What is told of a row that has ended is
+  // dropped.
+  absl::Status Report(const Batch& batch, int row, v1::GenerateResponse response);
+  // The row has failed. UNAVAILABLE: it goes to another worker, if it had not begun.
+  void EndRow(const Batch& batch, int row, const absl::Status& status);
+  // The worker's report has ended (`status` OK), or broke (UNAVAILABLE). Gives what had not begun
+  // to others and ends the rest.
+  void Finish(const Batch& batch, const absl::Status& status);
   void WorkerLost(const std::string& worker);
 
-  // Gives queued texts to workers, the first first, but none waits behind one that finds no place.
-  // Called whenever a place may have become free.
+  // Gives queued texts to workers, by turns, but none waits behind one that finds no place. Called
+  // whenever a place may have become free.
   void Dispatch();
 
   size_t queued() const;
+  std::map<std::string, size_t> QueuedByAdapter() const;
 
  private:
-  // Gives the first text that finds a place. False: none does.
-  bool GiveFirst();
-  void Give(const Handle& generation, const WorkerHub::TextPlace& place);
-  // Gives the place back to the hub.
-  void Leave(const Handle& generation, const WorkerHub::TextPlace& place, bool refused);
-  void End(const Handle& generation, const absl::Status& status)
+  struct Given {
+    Batch batch;
+    int row;
+    worker::v1::Command command;
+  };
+  using Wakers = std::vector<std::shared_ptr<StreamWaker>>;
+
+  // The first text that finds a place begins a batch there. False: none does.
+  bool BeginBatch();
+  void BeginBatchAt(const WorkerHub::TextPlace& place, const std::string& base);
+  void Fill(const Batch& batch, std::vector<Given>& given) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddRow(const Batch& batch, Text& text, std::vector<Given>& given)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Send(std::vector<Given> given);
+  void TakeBack(const Given& given);
+  // Gives the place back to the hub. `refused`: there was none.
+  void Leave(const TextBatch& batch, bool refused);
+
+  void Count(Text& text, const v1::GenerateResponse& response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveRow(Text& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void End(Text& text, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Back into the queue if it had not begun and was not moved too often; else ended with `status`.
-  void MoveOrEnd(const Handle& generation, const absl::Status& status)
+  void MoveOrEnd(Text& text, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // All rows, so that the first is the next again.
+  void MoveOrEndRows(const Batch& batch, const absl::Status& status, Wakers& wakers)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the queued texts that no connected worker can make.
+  void EndHopeless();
 
   WorkerHub& hub_;
+  Clock& clock_;
+  TextTelemetry& telemetry_;
   const size_t max_queued_;
   mutable Mutex mutex_;
   int64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  std::deque<Handle> queue_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Handle> running_ ABSL_GUARDED_BY(mutex_);  // By id: given to a worker.
-};
-
-// Guarded by the broker's mutex but for what is const.
-class GenerationBroker::Generation {
- public:
-  Generation(worker::v1::Command::Generate command, std::shared_ptr<StreamWaker> waker)
-      : command_(std::move(command)), waker_(std::move(waker)) {}
-
- private:
-  friend class GenerationBroker;
-  const worker::v1::Command::Generate command_;
-  const std::shared_ptr<StreamWaker> waker_;
-  WorkerHub::TextPlace place_;  // No worker: queued.
-  bool claimed_ = false;
-  bool begun_ = false;  // A message of it was reported.
-  bool ended_ = false;
-  int moves_ = 0;
-  absl::Status end_;
-  std::deque<v1::GenerateResponse> messages_;
+  TextQueue queue_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Batch> batches_ ABSL_GUARDED_BY(mutex_);  // By id: given to workers.
 };
 
 }  // namespace graft

@@ -8,37 +8,39 @@
 
 namespace graft {
 
+absl::StatusOr<SourceState> GenerationSource::Next(v1::GenerateResponse* response) {
+  v1::GenerateBatchResponse message;
+  ASSIGN_OR_RETURN(const SourceState state, texts_.Next(&message));
+  if (message.has_error()) return FromRpcStatus(message.error());
+  *response = std::move(*message.mutable_response());
+  return state;
+}
+
 GenerationSink::~GenerationSink() {
-  if (generation_ != nullptr) {
-    Finish(absl::UnavailableError("the worker was lost in the middle of the text"));
+  if (batch_ != nullptr) {
+    broker_.Finish(batch_, absl::UnavailableError("the worker was lost in the middle of the text"));
   }
 }
 
 absl::Status GenerationSink::OnMessage(worker::v1::ReportGenerationRequest& message) {
-  if (generation_ == nullptr) {
+  if (batch_ == nullptr) {
     if (message.id().empty()) return FieldViolation("id", "must be set in the first message");
-    ASSIGN_OR_RETURN(generation_, broker_.Claim(message.id(), message.worker().id()));
+    ASSIGN_OR_RETURN(batch_, broker_.Claim(message.id(), message.worker().id()));
   }
   if (message.has_error()) {
-    Finish(FromRpcStatus(message.error()));
+    const absl::Status error = FromRpcStatus(message.error());
+    broker_.EndRow(batch_, message.row(),
+                   error.ok() ? absl::InternalError("the worker gave no reason") : error);
     return absl::OkStatus();
   }
   if (!message.has_response()) return absl::OkStatus();
-  done_ = done_ || message.response().done();
-  return broker_.Report(generation_, std::move(*message.mutable_response()));
+  return broker_.Report(batch_, message.row(), std::move(*message.mutable_response()));
 }
 
 absl::Status GenerationSink::OnEnd(const Gone& gone) {
-  if (generation_ == nullptr) return FieldViolation("id", "the report was empty");
-  Finish(done_ ? absl::OkStatus()
-               : absl::UnavailableError("the worker ended the text before its last message"));
+  if (batch_ == nullptr) return FieldViolation("id", "the report was empty");
+  broker_.Finish(batch_, absl::OkStatus());
   return absl::OkStatus();
-}
-
-void GenerationSink::Finish(const absl::Status& status) {
-  if (finished_) return;
-  finished_ = true;
-  broker_.Finish(generation_, status);
 }
 
 }  // namespace graft

@@ -1,6 +1,6 @@
 #pragma once
 
-// The two streams of a text: the user's Generate and the worker's ReportGeneration.
+// The streams of texts: the users' Generate and GenerateBatch and the worker's ReportGeneration.
 
 #include <memory>
 
@@ -11,22 +11,33 @@
 
 namespace graft {
 
-// Ends the text when destroyed, wherever it is.
-class GenerationSource : public MessageSource<v1::GenerateResponse> {
+// Ends the texts when destroyed, wherever they are.
+class GenerationBatchSource : public MessageSource<v1::GenerateBatchResponse> {
  public:
-  GenerationSource(GenerationBroker& broker, GenerationBroker::Handle generation)
-      : broker_(broker), generation_(std::move(generation)) {}
-  ~GenerationSource() override { broker_.Abandon(generation_); }
-  absl::StatusOr<SourceState> Next(v1::GenerateResponse* response) override {
-    return broker_.Next(generation_, response);
+  GenerationBatchSource(GenerationBroker& broker, GenerationBroker::Handle call)
+      : broker_(broker), call_(std::move(call)) {}
+  ~GenerationBatchSource() override { broker_.Abandon(call_); }
+  absl::StatusOr<SourceState> Next(v1::GenerateBatchResponse* response) override {
+    return broker_.Next(call_, response);
   }
 
  private:
   GenerationBroker& broker_;
-  const GenerationBroker::Handle generation_;
+  const GenerationBroker::Handle call_;
 };
 
-// NOT_FOUND, CANCELLED: nobody waits for the text; the worker stops it. INVALID_ARGUMENT: no id
+// Those of one request. The first error ends it.
+class GenerationSource : public MessageSource<v1::GenerateResponse> {
+ public:
+  GenerationSource(GenerationBroker& broker, GenerationBroker::Handle call)
+      : texts_(broker, std::move(call)) {}
+  absl::StatusOr<SourceState> Next(v1::GenerateResponse* response) override;
+
+ private:
+  GenerationBatchSource texts_;
+};
+
+// NOT_FOUND, CANCELLED: nobody waits for the texts; the worker stops them. INVALID_ARGUMENT: no id
 // first.
 class GenerationSink : public MessageSink<worker::v1::ReportGenerationRequest> {
  public:
@@ -36,12 +47,8 @@ class GenerationSink : public MessageSink<worker::v1::ReportGenerationRequest> {
   absl::Status OnEnd(const Gone& gone) override;
 
  private:
-  void Finish(const absl::Status& status);
-
   GenerationBroker& broker_;
-  GenerationBroker::Handle generation_;  // Null before the first message.
-  bool done_ = false;                    // The last message has come.
-  bool finished_ = false;
+  GenerationBroker::Batch batch_;  // Null before the first message.
 };
 
 }  // namespace graft

@@ -1,11 +1,12 @@
 #include "server/workers/worker_hub.h"
-#include "common/errors/status_details.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/errors/status_details.h"
 
 namespace graft {
 
@@ -105,26 +106,36 @@ void WorkerHub::AdjustFreeSlots(const std::string& worker, int change) {
       std::clamp(it->second.free_slots + change, 0, it->second.link->hello().slots());
 }
 
-WorkerHub::TextPlace WorkerHub::TakePlaceForText(const std::string& base) {
+WorkerHub::TextPlace WorkerHub::TakePlaceForText(const std::string& base, bool needs_batching) {
   MutexLock lock(mutex_);
   auto best = workers_.end();
   const auto rank = [&](const Entry& entry) {
-    return std::pair(entry.bases.idle.contains(base), entry.free_slots);
+    const ConnectRequest& hello = entry.link->hello();
+    return std::tuple(hello.serves_only(), entry.bases.idle.contains(base), hello.batches_texts(),
+                      entry.free_slots);
   };
   for (auto it = workers_.begin(); it != workers_.end(); ++it) {
-    if (it->second.free_slots == 0) continue;
+    if (it->second.free_slots == 0 || !MakesTexts(it->second, needs_batching)) continue;
     if (best == workers_.end() || rank(it->second) > rank(best->second)) best = it;
   }
-  if (best == workers_.end() || !best->second.bases.idle.contains(base)) {
+  if (best == workers_.end() ||
+      (!best->second.link->hello().serves_only() && !best->second.bases.idle.contains(base))) {
     for (auto& [id, entry] : workers_) {
       if (entry.text_beside_job || !entry.bases.busy.contains(base)) continue;
+      if (!MakesTexts(entry, needs_batching)) continue;
       entry.text_beside_job = true;
-      return {id, /*beside_job=*/true};
+      return {id, /*beside_job=*/true, entry.link->hello().batches_texts()};
     }
   }
   if (best == workers_.end()) return {};
   --best->second.free_slots;
-  return {best->first};
+  return {best->first, /*beside_job=*/false, best->second.link->hello().batches_texts()};
+}
+
+bool WorkerHub::CanMakeTexts(bool needs_batching) const {
+  MutexLock lock(mutex_);
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [&](const auto& worker) { return MakesTexts(worker.second, needs_batching); });
 }
 
 void WorkerHub::LeavePlaceBesideJob(const std::string& worker, const std::string& base,
@@ -142,7 +153,8 @@ std::string WorkerHub::TakeIdleWorker(const std::string& base) {
   for (auto it = workers_.begin(); it != workers_.end(); ++it) {
     const Entry& entry = it->second;
     const ConnectRequest& hello = entry.link->hello();
-    if (!hello.measures() || entry.measures || entry.free_slots < hello.slots()) continue;
+    if (!hello.measures() || hello.serves_only() || entry.measures) continue;
+    if (entry.free_slots < hello.slots()) continue;
     if (best == workers_.end() || entry.bases.idle.contains(base)) best = it;
   }
   if (best == workers_.end()) return "";
@@ -175,6 +187,7 @@ void WorkerHub::AnnounceWork() {
   {
     MutexLock lock(mutex_);
     for (const auto& [id, entry] : workers_) {
+      if (entry.link->hello().serves_only()) continue;
       if (entry.free_slots > 0 || entry.measures) links.push_back(entry.link);
     }
   }
@@ -201,6 +214,7 @@ std::vector<WorkerHub::WorkerView> WorkerHub::workers() const {
                      .engine_threads = hello.engine_threads(),
                      .slots = hello.slots(),
                      .free_slots = entry.free_slots,
+                     .serves_only = hello.serves_only(),
                      .since_heard = clock_.Boottime() - entry.last_seen});
   }
   return views;

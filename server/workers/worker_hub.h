@@ -19,7 +19,7 @@ namespace graft {
 
 // Commands that wait for one worker at the most; a worker that reads none is cut off and comes
 // back.
-inline constexpr size_t kMaxQueuedCommands = 256;
+inline constexpr size_t kMaxQueuedCommands = 4096;
 inline constexpr size_t kMaxConnectedWorkers = 1000;
 inline constexpr int kMaxWorkerSlots = 64;  // As graft-worker --slots takes them.
 
@@ -57,6 +57,7 @@ class WorkerHub {
     int engine_threads = 0;
     int slots = 0;
     int free_slots = 0;
+    bool serves_only = false;
     absl::Duration since_heard;
   };
 
@@ -79,26 +80,30 @@ class WorkerHub {
   void Seen(const std::string& worker, int free_slots, Bases bases = {});
   // A job or a text was given to it (-1) or is over (+1); the next heartbeat corrects it.
   void AdjustFreeSlots(const std::string& worker, int change);
-  // Where a text on a base model is to be made: in a free slot of a worker that holds the model,
-  // else between two steps of a job on it (one text a worker), else in a slot of the connected
-  // worker that has most of them free. The place is taken. No worker: there is none now.
+  // Where texts on a base model are to be made: in a free slot of a worker that only serves, or
+  // holds the model, else between two steps of a job on it (one place a worker), else in a slot of
+  // the connected worker that has most of them free. The place is taken. No worker: there is none
+  // now. With `needs_batching` it is one with batches_texts.
   struct TextPlace {
     std::string worker;
     bool beside_job = false;
+    bool batches = false;  // It has batches_texts.
   };
-  TextPlace TakePlaceForText(const std::string& base);
-  // The text is over. `refused`: there was no such place; until the next heartbeat there is none.
+  TextPlace TakePlaceForText(const std::string& base, bool needs_batching = false);
+  // Whether a worker is connected that ever has such a place.
+  bool CanMakeTexts(bool needs_batching) const;
+  // The texts are over. `refused`: there was no such place; until the next heartbeat there is none.
   void LeavePlaceBesideJob(const std::string& worker, const std::string& base, bool refused);
 
-  // A worker that takes Measure commands and does nothing now, one that holds the base model first.
-  // A slot of it is taken, but work is announced to it, for which it gives way. Empty: there is
-  // none.
+  // A worker that takes Measure commands and does nothing now, one that holds the base model first;
+  // none that only serves. A slot of it is taken, but work is announced to it, for which it gives
+  // way. Empty: there is none.
   std::string TakeIdleWorker(const std::string& base);
   void LeaveIdleWorker(const std::string& worker);
 
   // False: not connected, or it reads nothing. Nothing that must arrive goes this way alone.
   bool Send(const std::string& worker, worker::v1::Command command);
-  // "There may be work", to everybody who has a slot, or can make one free.
+  // "There may be work", to everybody who has a slot for jobs, or can make one free.
   void AnnounceWork();
 
   bool empty() const;
@@ -113,6 +118,9 @@ class WorkerHub {
     bool measures = false;     // A job, now.
     absl::Duration last_seen;  // Boottime.
   };
+  static bool MakesTexts(const Entry& entry, bool needs_batching) {
+    return !needs_batching || entry.link->hello().batches_texts();
+  }
 
   Clock& clock_;
   mutable Mutex mutex_;

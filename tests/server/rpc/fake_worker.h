@@ -30,8 +30,9 @@ class FakeWorker {
   ~FakeWorker() { Disconnect(); }
 
   // Opens the command stream and waits for the welcome.
-  worker::v1::Command Connect(int slots = 1) {
-    worker::v1::ConnectRequest request;
+  worker::v1::Command Connect(int slots = 1) { return Connect(slots, {}); }
+  // As one that says more of itself.
+  worker::v1::Command Connect(int slots, worker::v1::ConnectRequest request) {
     *request.mutable_worker() = identity_;
     request.set_slots(slots);
     request.add_devices("cuda:0 Fake");

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/serving/generation_request.h"
 #include "tests/server/rpc/fake_worker.h"
 #include "tests/server/rpc/imported_adapters.h"
 #include "tests/server/rpc/test_server.h"
@@ -210,6 +211,38 @@ TEST_F(GenerateTest, BadRequestsAreRefusedByField) {
          request.mutable_generation()->set_num_beams(4);
        },
        absl::StatusCode::kInvalidArgument, "generation.num_beams"},
+      {[](v1::GenerateRequest& request) {
+         for (int i = 0; i <= kMaxStopStrings; ++i) request.add_stop_strings("x");
+       },
+       absl::StatusCode::kInvalidArgument, "stop_strings"},
+      {[](v1::GenerateRequest& request) {
+         request.add_stop_strings("x");
+         request.add_stop_strings("");
+       },
+       absl::StatusCode::kInvalidArgument, "stop_strings[1]"},
+      {[](v1::GenerateRequest& request) {
+         request.add_stop_strings(std::string(kMaxStopStringBytes + 1, 'x'));
+       },
+       absl::StatusCode::kInvalidArgument, "stop_strings[0]"},
+      {[](v1::GenerateRequest& request) {
+         request.add_stop_strings("x");
+         request.mutable_generation()->set_num_beams(4);
+       },
+       absl::StatusCode::kInvalidArgument, "stop_strings"},
+      {[](v1::GenerateRequest& request) {
+         request.set_log_probabilities(true);
+         request.mutable_generation()->set_num_beams(4);
+       },
+       absl::StatusCode::kInvalidArgument, "log_probabilities"},
+      {[](v1::GenerateRequest& request) { request.set_num_return_sequences(2); },
+       absl::StatusCode::kInvalidArgument, "num_return_sequences"},
+      {[](v1::GenerateRequest& request) {
+         request.mutable_generation()->set_do_sample(true);
+         request.set_num_return_sequences(kMaxReturnSequences + 1);
+       },
+       absl::StatusCode::kInvalidArgument, "num_return_sequences"},
+      {[](v1::GenerateRequest& request) { request.set_num_return_sequences(0); },
+       absl::StatusCode::kInvalidArgument, "num_return_sequences"},
   };
   for (const Case& bad : cases) {
     v1::GenerateRequest request = Prompt();

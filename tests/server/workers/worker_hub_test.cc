@@ -69,5 +69,53 @@ TEST_F(WorkerHubTest, AWorkerThatMeasuresHearsOfWork) {
   EXPECT_TRUE(command.has_work_available());
 }
 
+TEST_F(WorkerHubTest, AWorkerThatOnlyServesIsForTexts) {
+  const auto waker = std::make_shared<StreamWaker>([] {});
+  worker::v1::ConnectRequest hello;
+  hello.set_slots(1);
+  hello.set_measures(true);
+  hello.set_batches_texts(true);
+  hello.mutable_worker()->set_id("w-1");
+  ASSERT_TRUE(hub_.Connect(hello, waker).ok());
+  hello.set_serves_only(true);
+  hello.mutable_worker()->set_id("w-2");
+  const auto serves = *hub_.Connect(hello, waker);
+  hub_.Seen("w-1", 1, {.idle = {"base"}, .busy = {"other"}});
+  EXPECT_TRUE(hub_.workers().at(1).serves_only);
+
+  EXPECT_EQ(hub_.TakeIdleWorker("base"), "w-1");
+  EXPECT_EQ(hub_.TakeIdleWorker("base"), "");
+  hub_.LeaveIdleWorker("w-1");
+  hub_.AnnounceWork();
+  worker::v1::Command command;
+  EXPECT_EQ(*serves->Next(&command), SourceState::kWait);
+
+  EXPECT_EQ(hub_.TakePlaceForText("other").worker, "w-2") << "before a place beside a job";
+  EXPECT_TRUE(hub_.TakePlaceForText("other").beside_job);
+  EXPECT_EQ(hub_.TakePlaceForText("base").worker, "w-1");
+}
+
+TEST_F(WorkerHubTest, TextsThatNeedBatchesFindAWorkerThatTakesThem) {
+  const auto waker = std::make_shared<StreamWaker>([] {});
+  worker::v1::ConnectRequest hello;
+  hello.set_slots(2);
+  hello.mutable_worker()->set_id("w-1");
+  ASSERT_TRUE(hub_.Connect(hello, waker).ok());
+  hub_.Seen("w-1", 2, {.idle = {"base"}, .busy = {"other"}});
+  EXPECT_TRUE(hub_.CanMakeTexts(false));
+  EXPECT_FALSE(hub_.CanMakeTexts(true));
+  for (const char* base : {"base", "other"}) {
+    EXPECT_EQ(hub_.TakePlaceForText(base, /*needs_batching=*/true).worker, "") << base;
+  }
+  EXPECT_FALSE(hub_.TakePlaceForText("base").batches);
+  hello.set_batches_texts(true);
+  hello.mutable_worker()->set_id("w-2");
+  ASSERT_TRUE(hub_.Connect(hello, waker).ok());
+  EXPECT_TRUE(hub_.CanMakeTexts(true));
+  const WorkerHub::TextPlace place = hub_.TakePlaceForText("base", /*needs_batching=*/true);
+  EXPECT_EQ(place.worker, "w-2");
+  EXPECT_TRUE(place.batches);
+}
+
 }  // namespace
 }  // namespace graft
