@@ -276,16 +276,19 @@ absl::Status ApiClient::DeleteAdapter(const std::string& name) {
       .status();
 }
 
-absl::Status ApiClient::Generate(
-    const v1::GenerateRequest& request,
-    const std::function<bool(const v1::GenerateResponse&)>& on_message) {
+template <typename Request, typename Response>
+absl::Status ApiClient::ReadTexts(std::unique_ptr<grpc::ClientReader<Response>> (
+                                      v1::AdapterService::Stub::*method)(grpc::ClientContext*,
+                                                                         const Request&),
+                                  const Request& request,
+                                  const std::function<bool(const Response&)>& on_message) {
   bool stopped = false;
   bool begun = false;
   return RetryUnavailable(options_.patience, [&]() -> absl::Status {
     grpc::ClientContext context;
     const StreamScope scope(*this, context);
-    auto stream = adapters_->Generate(&context, request);
-    v1::GenerateResponse response;
+    auto stream = (adapters_.get()->*method)(&context, request);
+    Response response;
     while (!stopped && stream->Read(&response)) {
       begun = true;
       stopped = !on_message(response);
@@ -296,6 +299,18 @@ absl::Status ApiClient::Generate(
     // What was printed cannot be taken back: a text that broke off is not begun again.
     return begun && absl::IsUnavailable(end) ? absl::AbortedError(end.message()) : end;
   });
+}
+
+absl::Status ApiClient::Generate(
+    const v1::GenerateRequest& request,
+    const std::function<bool(const v1::GenerateResponse&)>& on_message) {
+  return ReadTexts(&v1::AdapterService::Stub::Generate, request, on_message);
+}
+
+absl::Status ApiClient::GenerateBatch(
+    const v1::GenerateBatchRequest& request,
+    const std::function<bool(const v1::GenerateBatchResponse&)>& on_message) {
+  return ReadTexts(&v1::AdapterService::Stub::GenerateBatch, request, on_message);
 }
 
 absl::StatusOr<v1::Model> ApiClient::GetModel(const std::string& name) {

@@ -52,7 +52,7 @@ class ApiClient {
   static std::unique_ptr<ApiClient> Connect(const std::string& address, Options options);
   explicit ApiClient(std::shared_ptr<grpc::Channel> channel, Options options);
 
-  // Ends watches, downloads and Generate calls in other threads, now and from now on; they return
+  // Ends watches, downloads and calls for texts in other threads, now and from now on; they return
   // CANCELLED.
   void CancelStreams() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -127,6 +127,11 @@ class ApiClient {
   // Calls on_message for each piece of text; returning false ends the call.
   absl::Status Generate(const v1::GenerateRequest& request,
                         const std::function<bool(const v1::GenerateResponse&)>& on_message);
+  // The same of several texts, beside each other. What becomes of one is in its messages; the
+  // status is that of the call.
+  absl::Status GenerateBatch(
+      const v1::GenerateBatchRequest& request,
+      const std::function<bool(const v1::GenerateBatchResponse&)>& on_message);
 
   absl::StatusOr<v1::Model> GetModel(const std::string& name);
   absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request);
@@ -159,6 +164,13 @@ class ApiClient {
                           grpc::ClientContext*, const Request&),
                       Request request, const std::function<bool(const Response&)>& on_message,
                       const std::function<void(const absl::Status&)>& on_reconnect);
+  // Reads what is generated, as Generate says.
+  template <typename Request, typename Response>
+  absl::Status ReadTexts(std::unique_ptr<grpc::ClientReader<Response>> (
+                             v1::AdapterService::Stub::*method)(grpc::ClientContext*,
+                                                                const Request&),
+                         const Request& request,
+                         const std::function<bool(const Response&)>& on_message);
   UploadPatience upload_patience() const {
     return {options_.call_timeout, options_.patience, options_.watch_patience};
   }

@@ -6,12 +6,16 @@
 #include <iostream>
 #include <iterator>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "client/cli/proto_fields.h"
 #include "client/cli/terminal.h"
+#include "client/cli/text_printer.h"
 #include "client/cli/usage.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
@@ -22,9 +26,12 @@ namespace {
 struct GenerateOptions {
   std::string prompt;
   std::string base_model;
-  std::string adapter;
+  std::vector<std::string> adapters;
   bool apply_template = false;
   std::optional<int> max_new_tokens;
+  std::vector<std::string> stop_strings;
+  std::optional<int> num_return_sequences;
+  bool log_probabilities = false;
   bool sample = false;
   double temperature = 1;
   int top_k = 0;
@@ -46,13 +53,16 @@ absl::StatusOr<std::string> ReadPrompt(const std::string& prompt) {
       absl::StrCat("standard input is not UTF-8: invalid at byte ", invalid + 1));
 }
 
+// But for the adapter.
 v1::GenerateRequest ToRequest(const GenerateOptions& options, std::string prompt) {
   v1::GenerateRequest request;
   request.set_base_model(options.base_model);
-  request.set_adapter(options.adapter);
   request.set_prompt(std::move(prompt));
   request.set_apply_template(options.apply_template);
   if (options.max_new_tokens) request.set_max_new_tokens(*options.max_new_tokens);
+  for (const std::string& text : options.stop_strings) request.add_stop_strings(text);
+  if (options.num_return_sequences) request.set_num_return_sequences(*options.num_return_sequences);
+  request.set_log_probabilities(options.log_probabilities);
   v1::GenerationOptions& generation = *request.mutable_generation();
   generation.set_do_sample(options.sample);
   if (options.sample) {
@@ -69,10 +79,13 @@ v1::GenerateRequest ToRequest(const GenerateOptions& options, std::string prompt
   return request;
 }
 
-absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
-  ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.prompt));
-  const v1::GenerateRequest request = ToRequest(options, std::move(prompt));
-  context.interrupts->EndStreamsFirst();
+void PrintEnd(const v1::GenerateResponse& last) {
+  std::fprintf(stderr, "(%d tokens after %d of prompt%s; %s)\n", last.new_tokens(),
+               last.prompt_tokens(), last.prompt_tokens_cut() > 0 ? ", prompt cut" : "",
+               last.finish_reason().c_str());
+}
+
+absl::Status GenerateOne(CliContext& context, const v1::GenerateRequest& request) {
   const bool terminal = isatty(STDOUT_FILENO) != 0;  // Elsewhere the text is data.
   bool ended_line = true;
   v1::GenerateResponse last;
@@ -91,12 +104,42 @@ absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
   if (!ended_line) std::puts("");
   if (context.interrupts->interrupted()) return AlreadyPrinted(absl::StatusCode::kCancelled);
   RETURN_IF_ERROR(status);
-  if (!context.json && isatty(STDERR_FILENO) != 0) {
-    std::fprintf(stderr, "(%d tokens after %d of prompt%s; %s)\n", last.new_tokens(),
-                 last.prompt_tokens(), last.prompt_tokens_cut() > 0 ? ", prompt cut" : "",
-                 last.finish_reason().c_str());
-  }
+  if (!context.json && isatty(STDERR_FILENO) != 0) PrintEnd(last);
   return absl::OkStatus();
+}
+
+absl::Status GenerateSeveral(CliContext& context, const v1::GenerateBatchRequest& request) {
+  TextPrinter printer(request, isatty(STDOUT_FILENO) != 0);
+  const absl::Status status =
+      context.client->GenerateBatch(request, [&](const v1::GenerateBatchResponse& message) {
+        const std::string text = printer.Take(message);
+        std::fputs(context.json ? (ToJson(message) + "\n").c_str() : text.c_str(), stdout);
+        std::fflush(stdout);
+        return true;
+      });
+  if (context.interrupts->interrupted()) return AlreadyPrinted(absl::StatusCode::kCancelled);
+  RETURN_IF_ERROR(status);
+  return printer.error().ok() ? absl::OkStatus() : AlreadyPrinted(printer.error().code());
+}
+
+absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
+  if (options.log_probabilities && !context.json) {
+    return absl::InvalidArgumentError("--log-probabilities needs --json, which prints them");
+  }
+  ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.prompt));
+  v1::GenerateRequest request = ToRequest(options, std::move(prompt));
+  context.interrupts->EndStreamsFirst();
+  if (options.adapters.size() < 2 && request.num_return_sequences() < 2) {
+    if (!options.adapters.empty()) request.set_adapter(options.adapters.front());
+    return GenerateOne(context, request);
+  }
+  v1::GenerateBatchRequest batch;
+  for (const std::string& adapter : options.adapters) {
+    request.set_adapter(adapter);
+    *batch.add_requests() = request;
+  }
+  if (options.adapters.empty()) *batch.add_requests() = request;
+  return GenerateSeveral(context, batch);
 }
 
 void AddDecodingFlags(CLI::App& command, GenerateOptions& options) {
@@ -105,6 +148,10 @@ void AddDecodingFlags(CLI::App& command, GenerateOptions& options) {
   command.add_option("--top-k", options.top_k, "0: all")->capture_default_str();
   command.add_option("--top-p", options.top_p)->capture_default_str();
   command.add_option("--seed", options.seed)->capture_default_str();
+  command
+      .add_option("--num-return-sequences", options.num_return_sequences,
+                  "With --sample: so many texts of the prompt [1]")
+      ->check(CLI::Range(1, 64));
   command
       .add_option("--num-beams", options.num_beams,
                   "Beam search with so many beams; its text comes in one piece")
@@ -133,20 +180,31 @@ void AddDecodingFlags(CLI::App& command, GenerateOptions& options) {
 void AddGenerateCommand(CLI::App& app, RunCommand& run) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = AddCommand(
-      app, run, "generate", "Generate text, token by token",
+      app, run, "generate", "Generate text, token by token, by one adapter or several",
       "graft generate --base-model gpt2 --adapter news-lora --apply-template - < article.txt",
       options, RunGenerate);
   command->add_option("prompt", options->prompt, "The prompt; - reads it from standard input")
       ->required();
   command->add_option("--base-model", options->base_model,
                       "Name of the base model; may be left out with --adapter");
-  command->add_option("--adapter", options->adapter, "Name of the adapter [none]");
+  command
+      ->add_option("--adapter", options->adapters,
+                   "Name of the adapter [none]; of several (A,B) on one base model, all texts are "
+                   "made at once")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_flag("--apply-template", options->apply_template,
                     "Put the prompt into the template that the adapter was trained with");
   command
       ->add_option("--max-new-tokens", options->max_new_tokens,
                    "[128, or half of what a shorter model has room for]")
       ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--stop-strings", options->stop_strings,
+                   "The text ends with the first token after which it has this; may be repeated")
+      ->allow_extra_args(false);
+  command->add_flag("--log-probabilities", options->log_probabilities,
+                    "With --json: the logarithm of each token's probability");
   AddDecodingFlags(*command, *options);
 }
 

@@ -369,7 +369,7 @@ CHECKS = {
     "graft artifacts list": None,
     "graft artifacts download": lambda reader, command, output: (reader.work / command.split()[-1]).stat().st_size > 0,
     "graft verify": lambda reader, command, output: output.count("ok ") > 6 and "DIFFERS" not in output,
-    "graft generate": lambda reader, command, output: output.strip(),
+    "graft generate": lambda reader, command, output: ("==> best-rank <==" in output if "best-rank" in command else output.strip()),
     "graft adapters list": says("news-lora"),
     "graft adapters download": leaves(*PEFT_FILES),
     "graft adapters show": says("adapter_model.safetensors"),
