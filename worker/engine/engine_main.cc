@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -110,6 +111,29 @@ int RunJobCommand(const std::string& spec_path, bool evaluate, StandaloneOptions
                                  finished.status().message()));
 }
 
+// The one text of `generate`, printed as it comes.
+class PrintedText : public TextTask, public TextSource {
+ public:
+  PrintedText(GenerateRequest request, JobControl& control)
+      : request_(std::move(request)), control_(control) {}
+
+  TextTask* Next() override { return std::exchange(given_, true) ? nullptr : this; }
+  const GenerateRequest& request() const override { return request_; }
+  absl::Status Check() override { return control_.Check(); }
+  void OnText(const TextPiece& piece) override {
+    std::fwrite(piece.text.data(), 1, piece.text.size(), stdout);
+    std::fflush(stdout);
+  }
+  void OnEnd(const absl::StatusOr<GenerateOutcome>& outcome) override { outcome_ = outcome; }
+  const absl::StatusOr<GenerateOutcome>& outcome() const { return outcome_; }
+
+ private:
+  const GenerateRequest request_;
+  JobControl& control_;
+  bool given_ = false;
+  absl::StatusOr<GenerateOutcome> outcome_ = absl::CancelledError("the text was not made");
+};
+
 int GenerateCommand(const SessionOptions& session_options, GenerateRequest request,
                     bool use_template) {
   JobControl control;
@@ -121,13 +145,9 @@ int GenerateCommand(const SessionOptions& session_options, GenerateRequest reque
   }
   const auto session = EngineSession::Create(session_options);
   if (!session.ok()) return Fail(session.status());
-  const auto outcome = (*session)->Generate(
-      request,
-      [](int32_t, const std::string& text) {
-        std::fwrite(text.data(), 1, text.size(), stdout);
-        std::fflush(stdout);
-      },
-      control);
+  PrintedText text(std::move(request), control);
+  (*session)->GenerateTexts(text, control).IgnoreError();  // The text's own end tells.
+  const absl::StatusOr<GenerateOutcome>& outcome = text.outcome();
   std::fputc('\n', stdout);
   if (!outcome.ok()) return Fail(outcome.status());
   if (outcome->prompt_tokens_cut > 0) {

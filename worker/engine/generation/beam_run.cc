@@ -35,7 +35,7 @@ class BeamRun {
       searches_.emplace_back(
           BeamSearch::Options{beams_, config.length_penalty, config.early_stopping,
                               run_.options.max_new_tokens, run_.options.end_of_text_id},
-          run_.Beginning(rows_[i]));
+          run_.BeginningOf(rows_[i]));
       places.insert(places.end(), static_cast<size_t>(beams_), static_cast<int64_t>(i));
     }
     cache.Select(places);

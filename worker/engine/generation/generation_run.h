@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -22,13 +23,15 @@ struct GenerationRun {
 
   // The ids that a row begins with: its prompt, or <|endoftext|> for an empty one without a soft
   // prompt.
-  std::vector<int32_t> Beginning(int64_t row) const;
+  std::vector<int32_t> BeginningOf(int64_t row) const;
   // Positions of the cache that the row needs.
   int64_t Capacity(int64_t row) const;
   // So many more prompts are done.
   void TellDone(size_t count) const {
     if (count > 0 && options.on_done) options.on_done(static_cast<int64_t>(count));
   }
+  // An id that pads.
+  int32_t pad_id() const { return std::max(options.end_of_text_id, 0); }
   // Runs the prompts of `rows`, which it puts into an order in which they share most; logits [rows,
   // V] of what comes next, in that order.
   at::Tensor Prefill(std::vector<int64_t>& rows, KvCache& cache) const;

@@ -119,6 +119,25 @@ KvCache::KvCache(const Gpt2Network& network, int64_t slots, int64_t capacity) : 
   }
 }
 
+void KvCache::Reserve(int64_t slots, int64_t capacity) {
+  slots = std::max(slots, slots_);
+  capacity = std::max(capacity, this->capacity());
+  if (slots == slots_ && capacity == this->capacity()) return;
+  if (num_rows() == 0) reached_ = 0;
+  for (auto* tensors : {&keys_, &values_}) {
+    for (at::Tensor& tensor : *tensors) {
+      const at::Tensor grown =
+          at::zeros({slots, tensor.size(1), capacity, tensor.size(3)}, tensor.options());
+      const auto filled = [&](const at::Tensor& of) {
+        return of.narrow(0, 0, num_rows()).narrow(2, 0, reached_);
+      };
+      filled(grown).copy_(filled(tensor));
+      tensor = grown;
+    }
+  }
+  slots_ = slots;
+}
+
 void KvCache::Select(std::span<const int64_t> rows) {
   const bool in_turn = CanMoveInTurn(rows, slots_);
   const std::vector<int64_t> indices(rows.begin(), rows.end());

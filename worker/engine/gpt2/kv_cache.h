@@ -33,6 +33,9 @@ class KvCache {
 
   int64_t num_rows() const { return static_cast<int64_t>(lengths_.size()); }
   int64_t slots() const { return slots_; }
+  int64_t capacity() const { return keys_[0].size(2); }
+  // Room for at least so many rows and positions. What is there stays.
+  void Reserve(int64_t slots, int64_t capacity);
   // Positions that a row holds, virtual tokens included.
   int64_t length(int64_t row) const { return lengths_[static_cast<size_t>(row)]; }
 
@@ -49,7 +52,7 @@ class KvCache {
   void ClearBehind(int64_t first, int64_t count, int64_t length);
   void Arrange();
 
-  const int64_t slots_;
+  int64_t slots_;
   std::vector<at::Tensor> keys_;    // A layer each: [slots, H, capacity, C / H].
   std::vector<at::Tensor> values_;  // Likewise.
   std::vector<int64_t> lengths_;    // Of the rows, which have the first slots.

@@ -7,29 +7,39 @@ namespace graft {
 
 using engine::v1::EngineCommand;
 
+namespace {
+
+bool HaveSameBase(const engine::v1::Generate& a, const engine::v1::Generate& b) {
+  return a.base_model_sha256().empty() || b.base_model_sha256().empty()
+             ? a.base_model_directory() == b.base_model_directory()
+             : a.base_model_sha256() == b.base_model_sha256();
+}
+
+}  // namespace
+
 void CommandQueue::Handle(EngineCommand command) {
   MutexLock lock(mutex_);
   std::shared_ptr<JobControl> control;
   switch (command.command_case()) {
     case EngineCommand::kCancel:
-      ControlOf(command.job())->Cancel();
+      ControlOf(command)->Cancel();
       return;
     case EngineCommand::kPause:
-      ControlOf(command.job())->Pause();
+      ControlOf(command)->Pause();
       return;
     case EngineCommand::kSaveCheckpoint:
-      ControlOf(command.job())->RequestCheckpoint(command.save_checkpoint().step());
+      ControlOf(command)->RequestCheckpoint(command.save_checkpoint().step());
       return;
     case EngineCommand::kFence:
-      ControlOf(command.job())->SetFence(command.fence().boottime_ns());
+      ControlOf(command)->SetFence(command.fence().boottime_ns());
       return;
     case EngineCommand::kRun:
     case EngineCommand::kMeasure:
     case EngineCommand::kGenerate:
-      control = ControlOf(command.job());
+      control = ControlOf(command);
       break;
     case EngineCommand::kShutdown:
-      for (auto& [job, named] : controls_) named->Cancel();
+      for (auto& [subject, named] : controls_) named->Cancel();
       break;
     case EngineCommand::COMMAND_NOT_SET:
       return;
@@ -50,10 +60,12 @@ std::optional<CommandQueue::Work> CommandQueue::Next() {
   return work;
 }
 
-std::optional<CommandQueue::Work> CommandQueue::NextText() {
+std::optional<CommandQueue::Work> CommandQueue::NextText(const engine::v1::Generate* like) {
   MutexLock lock(mutex_);
-  const auto text = std::find_if(waiting_.begin(), waiting_.end(),
-                                 [](const Work& work) { return work.command.has_generate(); });
+  const auto text = std::find_if(waiting_.begin(), waiting_.end(), [&](const Work& work) {
+    return work.command.has_generate() &&
+           (like == nullptr || HaveSameBase(work.command.generate(), *like));
+  });
   if (text == waiting_.end()) return std::nullopt;
   Work work = std::move(*text);
   waiting_.erase(text);
@@ -66,20 +78,20 @@ void CommandQueue::PutBack(Work work) {
   waiting_.push_front(std::move(work));
 }
 
-void CommandQueue::Finish(const std::string& job) {
+void CommandQueue::Finish(const EngineCommand& command) {
   MutexLock lock(mutex_);
-  controls_.erase(job);
+  controls_.erase(SubjectOf(command));
 }
 
 // Cancel, Pause and their like may overtake the Run that they are about, so every name gets a
 // control.
-std::shared_ptr<JobControl> CommandQueue::ControlOf(const std::string& job) {
+std::shared_ptr<JobControl> CommandQueue::ControlOf(const EngineCommand& command) {
   if (controls_.size() >= kMaxControls) {  // Left by commands about jobs that had ended.
     for (auto it = controls_.begin(); it != controls_.end();) {
       it = it->second.use_count() == 1 ? controls_.erase(it) : std::next(it);
     }
   }
-  std::shared_ptr<JobControl>& control = controls_[job];
+  std::shared_ptr<JobControl>& control = controls_[SubjectOf(command)];
   if (control == nullptr) control = std::make_shared<JobControl>();
   return control;
 }

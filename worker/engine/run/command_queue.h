@@ -1,10 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/base/mutex.h"
 #include "graft/engine/v1/engine.pb.h"
@@ -20,8 +23,8 @@ class CommandQueue {
   struct Work {
     engine::v1::EngineCommand command;
     std::shared_ptr<JobControl> control;
-    // Tokens of a text that were told before it had to begin anew.
-    int64_t told = 0;
+    // Tokens of a text that were told before it had to be left.
+    std::vector<int32_t> told;
   };
   static constexpr size_t kMaxWaiting = 64;
   // Jobs that commands have named and that have not finished.
@@ -32,20 +35,27 @@ class CommandQueue {
 
   // Blocks for the next. Nothing after Shutdown.
   std::optional<Work> Next() ABSL_LOCKS_EXCLUDED(mutex_);
-  // The first text, if one waits.
-  std::optional<Work> NextText() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The first text, if one waits; with `like` one on the same base model.
+  std::optional<Work> NextText(const engine::v1::Generate* like = nullptr)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // It is the next again.
   void PutBack(Work work) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Finish(const std::string& job) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What the command wanted is done.
+  void Finish(const engine::v1::EngineCommand& command) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  std::shared_ptr<JobControl> ControlOf(const std::string& job)
+  // A job's, or that of one text of several under a name.
+  using Subject = std::pair<std::string, int32_t>;
+  static Subject SubjectOf(const engine::v1::EngineCommand& command) {
+    return {command.job(), command.row()};
+  }
+  std::shared_ptr<JobControl> ControlOf(const engine::v1::EngineCommand& command)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Mutex mutex_;
   CondVar changed_;
   std::deque<Work> waiting_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::shared_ptr<JobControl>> controls_ ABSL_GUARDED_BY(mutex_);
+  std::map<Subject, std::shared_ptr<JobControl>> controls_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace graft

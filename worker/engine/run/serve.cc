@@ -16,7 +16,6 @@
 #include "common/base/file.h"
 #include "common/base/machine_memory.h"
 #include "common/base/mutex.h"
-#include "common/base/status_macros.h"
 #include "common/base/version.h"
 #include "graft/engine/v1/engine.pb.h"
 #include "worker/engine/run/build_info.h"
@@ -26,8 +25,7 @@
 #include "worker/engine/run/job_run.h"
 #include "worker/engine/run/proto_sink.h"
 #include "worker/engine/run/pulse_reporter.h"
-#include "worker/engine/run/result_files.h"
-#include "worker/engine/run/spec_bridge.h"
+#include "worker/engine/run/waiting_texts.h"
 
 namespace graft {
 namespace {
@@ -62,23 +60,15 @@ bool GoesTo(int fd, const std::string& path) {
          now.st_ino == named.st_ino;
 }
 
-// Of a text that is made while `job` waits: the fence and the end of the job hold for it too, and
-// what is done for it keeps the job's pulse going.
+// Of texts that are made while `job` waits: the fence and the end of the job hold for them too, and
+// what is done for them keeps the job's pulse going.
 class GuestStop : public StopToken {
  public:
-  GuestStop(JobControl& job, JobControl& text) : job_(job), text_(text) {}
-
-  absl::Status Poll() override {
-    RETURN_IF_ERROR(text_.Check());
-    job_ends_ = !job_.Check().ok();
-    return job_ends_ ? absl::AbortedError("the job beside it ends") : absl::OkStatus();
-  }
-  bool job_ends() const { return job_ends_; }
+  explicit GuestStop(JobControl& job) : job_(job) {}
+  absl::Status Poll() override { return job_.Check(); }
 
  private:
   JobControl& job_;
-  JobControl& text_;
-  bool job_ends_ = false;
 };
 
 class Server {
@@ -124,13 +114,13 @@ class Server {
         },
     });
     engine::v1::EngineEvent event = About(job);
-    control.SetBetween([&] { ServeGuest(control); });
+    control.SetBetween([&] { ServeGuests(control); });
     {
       const PulseReporter reporter(control, [&] { sink.RepeatProgress(); });
       *event.mutable_finished() = RunJob(work.command.run(), *session_, sink, control);
     }
     sink.RepeatProgress();  // The steps since the last one: the job tells how far it came.
-    Finish(job, std::move(event));
+    Finish(work.command, std::move(event));
     session_->FreeUnused();
   }
 
@@ -143,88 +133,39 @@ class Server {
     } else {
       *event.mutable_finished() = FailedToRun(measured.status());
     }
-    Finish(work.command.job(), std::move(event));
+    Finish(work.command, std::move(event));
     session_->FreeUnused();
   }
 
   void Generate(CommandQueue::Work work) {
-    engine::v1::EngineEvent last = MakeText(work, *work.control);
-    Finish(work.command.job(), std::move(last));
+    WaitingTexts texts(channel_, queue_, *session_);
+    texts.BeginWith(std::move(work));
+    NoStop stop;
+    session_->GenerateTexts(texts, stop).IgnoreError();  // Nobody stops it but each text's own end.
   }
 
  private:
-  // The first text that waits, while `job` waits at a place where that changes none of its numbers.
-  void ServeGuest(JobControl& job) {
-    std::optional<CommandQueue::Work> text = queue_.NextText();
-    if (!text.has_value()) return;
-    GuestStop stop(job, *text->control);
-    engine::v1::EngineEvent last = MakeText(*text, stop);
-    if (stop.job_ends()) return queue_.PutBack(*std::move(text));
-    Finish(text->command.job(), std::move(last));
+  // The texts that wait, while `job` waits at a place where that changes none of its numbers.
+  void ServeGuests(JobControl& job) {
+    WaitingTexts texts(channel_, queue_, *session_);
+    texts.TakeThoseThatWait();
+    if (texts.empty()) return;
+    GuestStop stop(job);
+    if (!session_->GenerateTexts(texts, stop).ok()) texts.PutBack();
   }
 
-  // Tells the text but for its last event, which is returned.
-  engine::v1::EngineEvent MakeText(CommandQueue::Work& work, StopToken& stop) {
-    const std::string& name = work.command.job();
-    engine::v1::EngineEvent begins = About(name);  // So that it is known whose work this is.
-    begins.mutable_progress();
-    channel_.Send(begins);
-    const int64_t told = work.told;
-    int64_t tokens = 0;
-    const auto on_text = [&](int32_t id, const std::string& text) {
-      if (id < 0 ? text.empty() : ++tokens <= told) return;
-      engine::v1::EngineEvent event = About(name);
-      event.mutable_generated()->set_text(text);
-      if (id >= 0) event.mutable_generated()->add_ids(id);
-      work.told = tokens;
-      channel_.Send(event);
-    };
-    absl::StatusOr<GenerateRequest> request = ToRequest(work.command.generate());
-    // What begins anew gives the same tokens, as it computes with what it began with.
-    if (request.ok()) request->keeps_threads = told > 0;
-    const absl::StatusOr<GenerateOutcome> outcome =
-        request.ok() ? session_->Generate(*request, on_text, stop) : request.status();
-    engine::v1::EngineEvent event = About(name);
-    if (outcome.ok()) {
-      v1::GenerateResponse& last = *event.mutable_generated();
-      last.set_done(true);
-      last.set_finish_reason(outcome->ended ? "end_of_text" : "max_new_tokens");
-      last.set_prompt_tokens(static_cast<int32_t>(outcome->prompt_tokens));
-      last.set_new_tokens(static_cast<int32_t>(outcome->new_tokens));
-      last.set_prompt_tokens_cut(static_cast<int32_t>(outcome->prompt_tokens_cut));
-    } else {
-      *event.mutable_finished() = FailedToRun(outcome.status());
-    }
-    return event;
-  }
-
-  void Finish(const std::string& job, engine::v1::EngineEvent last) {
+  void Finish(const engine::v1::EngineCommand& command, engine::v1::EngineEvent last) {
     if (last.has_finished() && session_->IsBrokenBy(last.finished().status().code())) {
       last.mutable_finished()->set_engine_is_broken(true);
     }
     channel_.Send(last);
-    queue_.Finish(job);
+    queue_.Finish(command);
   }
 
   static engine::v1::EngineEvent About(const std::string& job) {
     engine::v1::EngineEvent event;
     event.set_job(job);
     return event;
-  }
-
-  static absl::StatusOr<GenerateRequest> ToRequest(const engine::v1::Generate& command) {
-    GenerateRequest request;
-    request.base_model = {command.base_model_directory(), command.base_model_sha256()};
-    request.adapter_directory = command.adapter_directory();
-    request.prompt = command.request().prompt();
-    if (command.request().apply_template()) {
-      ASSIGN_OR_RETURN(request.prompt_template, PromptTemplateOf(command.adapter_directory()));
-    }
-    if (command.request().has_max_new_tokens()) {
-      request.max_new_tokens = command.request().max_new_tokens();
-    }
-    request.generation = ToGenerationConfig(command.request().generation());
-    return request;
   }
 
   EventChannel channel_;

@@ -3,88 +3,39 @@
 #include <ATen/ops/tensor.h>
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
-#include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/formats/safetensors.h"
-#include "common/text/example_builder.h"
-#include "worker/engine/generation/generator.h"
 #include "worker/engine/gpt2/forward.h"
+#include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/session/session_impl.h"
+#include "worker/engine/session/text_run.h"
 
 namespace graft {
-namespace {
 
-// The prompt's ids in what the model has room for. A bare prompt keeps its end, which the text
-// continues; in a template the source is cut as in training.
-absl::StatusOr<TokenPrompt> MakePrompt(const GenerateRequest& request, const LoadedModel& base,
-                                       int64_t positions, int64_t max_new_tokens) {
-  const int64_t room = positions - max_new_tokens;
-  if (room < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens: ", max_new_tokens, " leaves no room for a prompt in ",
-                     positions, " positions; at most ", positions - 1, " is possible"));
-  }
-  if (!request.prompt_template.empty()) {
-    // What bounds this prompt is the room that is left, which BuildPrompt checks.
-    ExampleOptions options;
-    options.prompt_template = request.prompt_template;
-    options.max_source_tokens = options.max_total_tokens = std::numeric_limits<int64_t>::max();
-    ASSIGN_OR_RETURN(const ExampleBuilder builder,
-                     ExampleBuilder::Create(*base.tokenizer, options));
-    return builder.BuildPrompt(request.prompt, room);
-  }
-  TokenPrompt prompt;
-  absl::StatusOr<std::vector<int32_t>> ids = base.tokenizer->Encode(request.prompt);
-  if (!ids.ok()) return Annotate(ids.status(), "prompt");
-  const int64_t have = static_cast<int64_t>(ids->size());
-  prompt.source_tokens_cut = std::max<int64_t>(0, have - room);
-  prompt.ids.assign(ids->begin() + prompt.source_tokens_cut, ids->end());
-  return prompt;
-}
-
-}  // namespace
-
-absl::Status EngineSession::Impl::Generate(const GenerateRequest& request,
-                                           const TextCallback& on_text, StopToken& stop,
-                                           GenerateOutcome* outcome) {
+absl::Status EngineSession::Impl::GenerateTexts(TextSource& source, StopToken& stop) {
+  TextTask* const first = source.Next();
+  if (first == nullptr) return absl::OkStatus();
   const c10::NoGradGuard no_grad;
-  if (!running_ && !request.keeps_threads) UseThreads(0);
-  RETURN_IF_ERROR(stop.Poll());
-  ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedModel> base,
-                   LoadForText(request, stop.pulse()));
-  ASSIGN_OR_RETURN(const std::unique_ptr<AdapterSet> adapter,
-                   LoadAdapter(*base->model, request.adapter_directory));
-  const Gpt2Network network = adapter ? adapter->Bind() : base->model->network();
-  const int64_t positions = network.n_positions() - network.num_virtual_tokens();
-  if (positions < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("adapter: its ", network.num_virtual_tokens(), " virtual tokens leave ",
-                     positions, " of the model's ", network.n_positions(),
-                     " positions; a prompt and what follows it need 2"));
+  if (!running_) UseThreads(0);
+  std::optional<TextRun> run;
+  const auto make = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(std::shared_ptr<const LoadedModel> base,
+                     LoadForText(first->request(), stop.pulse()));
+    run.emplace(std::move(base), adapters_, source, stop);
+    return run->Run(*first);
+  };
+  const absl::Status status = running_ ? CatchTorchErrors(make) : Guarded(make);
+  if (running_) adapters_.Clear();
+  if (status.ok() || (run.has_value() && run->stopped())) return status;
+  if (run.has_value()) {
+    run->Fail(status);
+  } else {
+    first->OnEnd(status);
   }
-  const int64_t max_new_tokens = request.max_new_tokens.value_or(
-      std::min(kDefaultNewTokens, std::max<int64_t>(1, positions / 2)));
-  ASSIGN_OR_RETURN(TokenPrompt prompt, MakePrompt(request, *base, positions, max_new_tokens));
-  outcome->prompt_tokens = static_cast<int64_t>(prompt.ids.size());
-  outcome->prompt_tokens_cut = prompt.source_tokens_cut;
-
-  GeneratorOptions options;
-  options.generation = request.generation;
-  options.max_new_tokens = max_new_tokens;
-  options.batch_size = 1;
-  options.end_of_text_id = base->tokenizer->end_of_text_id();
-  StreamDecoder decoder(*base->tokenizer);
-  const std::vector<std::vector<int32_t>> prompts = {std::move(prompt.ids)};
-  ASSIGN_OR_RETURN(const std::vector<Generated> generated,
-                   graft::Generate(network, prompts, options, stop,
-                                   [&](int64_t, int32_t id) { on_text(id, decoder.Push(id)); }));
-  on_text(-1, decoder.Finish());
-  outcome->ended = generated[0].ended;
-  outcome->new_tokens = static_cast<int64_t>(generated[0].ids.size());
   return absl::OkStatus();
 }
 

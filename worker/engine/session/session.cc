@@ -17,14 +17,6 @@
 
 namespace graft {
 
-namespace {
-
-bool SameContent(const BaseModel& a, const BaseModel& b) {
-  return a.sha256.empty() || b.sha256.empty() ? a.directory == b.directory : a.sha256 == b.sha256;
-}
-
-}  // namespace
-
 EngineSession::EngineSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 EngineSession::~EngineSession() = default;
 
@@ -89,13 +81,8 @@ absl::StatusOr<EvaluateOutcome> EngineSession::Evaluate(const EvaluateRequest& r
   return outcome;
 }
 
-absl::StatusOr<GenerateOutcome> EngineSession::Generate(const GenerateRequest& request,
-                                                        const TextCallback& on_text,
-                                                        StopToken& stop) {
-  GenerateOutcome outcome;
-  const auto generate = [&] { return impl_->Generate(request, on_text, stop, &outcome); };
-  RETURN_IF_ERROR(impl_->is_running() ? CatchTorchErrors(generate) : impl_->Guarded(generate));
-  return outcome;
+absl::Status EngineSession::GenerateTexts(TextSource& source, StopToken& stop) {
+  return impl_->GenerateTexts(source, stop);
 }
 
 void EngineSession::SetMemoryBudget(int64_t bytes) { impl_->SetMemoryBudget(bytes); }
@@ -117,11 +104,11 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(con
   options.device = device_;
   options.dtype = ResolvePrecision(precision, device_);
   options.pulse = &pulse;
-  if (model_ != nullptr && SameContent(model_->source, base) &&
+  if (model_ != nullptr && IsSameContent(model_->source, base) &&
       model_->model->dtype() == options.dtype) {
     return model_;
   }
-  model_.reset();  // Before, so that two models are never in memory.
+  ForgetModel();  // Before, so that two models are never in memory.
   ASSIGN_OR_RETURN(model_, LoadModel(base, options));
   MeasureMemory();
   return model_;
@@ -130,7 +117,7 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::Load(con
 absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::LoadForText(
     const GenerateRequest& request, Pulse& pulse) {
   const Precision precision = request.precision;
-  const bool held = model_ != nullptr && SameContent(model_->source, request.base_model) &&
+  const bool held = model_ != nullptr && IsSameContent(model_->source, request.base_model) &&
                     (precision == Precision::kAuto ||
                      model_->model->dtype() == ResolvePrecision(precision, device_));
   if (held) return model_;
@@ -140,7 +127,7 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> EngineSession::Impl::LoadForT
 
 absl::Status EngineSession::Impl::Guarded(const std::function<absl::Status()>& body) {
   absl::Status status = CatchTorchErrors(body);
-  if (absl::IsResourceExhausted(status)) model_.reset();
+  if (absl::IsResourceExhausted(status)) ForgetModel();
   return status;
 }
 

@@ -119,28 +119,60 @@ inline constexpr int64_t kDefaultNewTokens = 128;
 
 struct GenerateRequest {
   BaseModel base_model;
-  std::string adapter_directory;
+  std::string adapter_directory;  // Its files must not change while this session lasts.
   std::string prompt;
   // Puts the prompt as {source} into this template; empty: the prompt is taken as it is.
   std::string prompt_template;
   // Open: kDefaultNewTokens, or half of what a shorter model has room for.
   std::optional<int64_t> max_new_tokens;
   GenerationConfig generation;
+  // The text ends with the first token after which one of these is in it. Not with beam search.
+  std::vector<std::string> stop_strings;
+  int64_t sequence = 0;            // Of several samples of a prompt: each is drawn by itself.
+  bool log_probabilities = false;  // Not with beam search.
+  // Tokens that were told of it before it had to be left: it goes on behind them.
+  std::vector<int32_t> begun;
   // kAuto: that of the model if it is held, else as for jobs.
   Precision precision = Precision::kAuto;
-  // Computes with as many threads as the request before.
-  bool keeps_threads = false;
 };
 
+enum class TextEnd { kEndOfText, kMaxNewTokens, kStopString };
+
 struct GenerateOutcome {
-  bool ended = false;  // By <|endoftext|>, else by max_new_tokens.
+  TextEnd end = TextEnd::kEndOfText;
   int64_t prompt_tokens = 0;
   int64_t prompt_tokens_cut = 0;
   int64_t new_tokens = 0;
 };
 
-// Text may be empty while a character is incomplete; id -1 comes last, with what is left of it.
-using TextCallback = std::function<void(int32_t id, const std::string& text)>;
+// A new token of a text. Its part of the text is empty while a character is incomplete; id -1 comes
+// last, with what is left of one.
+struct TextPiece {
+  int32_t id = -1;
+  float log_probability = 0;  // Natural, where it was asked for.
+  std::string text;
+};
+
+// A text that somebody wants. Called on the session's thread.
+class TextTask {
+ public:
+  virtual ~TextTask() = default;
+  virtual const GenerateRequest& request() const = 0;
+  // Not OK: it is to end so.
+  virtual absl::Status Check() = 0;
+  virtual void OnText(const TextPiece& piece) = 0;
+  // Nothing comes after it. INVALID_ARGUMENT: the prompt, the adapter, or both have no room in the
+  // model; UNAVAILABLE: it is on another base model than those beside it.
+  virtual void OnEnd(const absl::StatusOr<GenerateOutcome>& outcome) = 0;
+};
+
+class TextSource {
+ public:
+  virtual ~TextSource() = default;
+  // The next one that waits; nullptr: none does now. It lives until its end is told, or
+  // GenerateTexts returns.
+  virtual TextTask* Next() = 0;
+};
 
 struct LogitsRequest {
   BaseModel base_model;
@@ -192,11 +224,12 @@ class EngineSession {
   // `stop` said so before there was a step.
   absl::StatusOr<MeasureOutcome> Measure(const FineTuneRequest& request, double within_seconds,
                                          StopToken& stop);
+  // Makes the texts of `source`, those that come meanwhile too, in one batch on the base model of
+  // the first; returns when none waits any more. Each gets what it gets alone, up to rounding. Not
+  // OK: `stop` said so; the texts that have not ended can go on later (GenerateRequest::begun).
   // May also be called from within StopToken::Poll of FineTune and Evaluate, whose numbers it
-  // leaves alone: it computes with their threads and on their base model. UNAVAILABLE: on another
-  // one.
-  absl::StatusOr<GenerateOutcome> Generate(const GenerateRequest& request,
-                                           const TextCallback& on_text, StopToken& stop);
+  // leaves alone: it computes with their threads and on their base model.
+  absl::Status GenerateTexts(TextSource& source, StopToken& stop);
   // What the requests from here on may hold of the device's memory, in bytes; 0: no bound.
   void SetMemoryBudget(int64_t bytes);
   // Gives back to the system what the requests so far have freed. Base model and tokenizer stay.

@@ -10,6 +10,7 @@
 
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/gpt2/tensor_memory.h"
+#include "worker/engine/adapters/held_adapters.h"
 #include "worker/engine/session/loaded_model.h"
 #include "worker/engine/session/session.h"
 
@@ -25,8 +26,7 @@ class EngineSession::Impl {
                        MeasureOutcome* outcome);
   absl::Status Evaluate(const EvaluateRequest& request, EventSink& sink, StopToken& stop,
                         EvaluateOutcome* outcome);
-  absl::Status Generate(const GenerateRequest& request, const TextCallback& on_text,
-                        StopToken& stop, GenerateOutcome* outcome);
+  absl::Status GenerateTexts(TextSource& source, StopToken& stop);
   absl::Status DumpLogits(const LogitsRequest& request, StopToken& stop);
 
   c10::Device device() const { return device_; }
@@ -38,7 +38,10 @@ class EngineSession::Impl {
   // A job is being run, for as long as this lives.
   class Running {
    public:
-    explicit Running(Impl& impl) : impl_(impl) { impl_.running_ = true; }
+    explicit Running(Impl& impl) : impl_(impl) {
+      impl_.running_ = true;
+      impl_.adapters_.Clear();  // The job has all of the memory.
+    }
     ~Running() { impl_.running_ = false; }
 
    private:
@@ -58,6 +61,10 @@ class EngineSession::Impl {
                                                           Precision precision, Pulse& pulse);
   absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadForText(const GenerateRequest& request,
                                                                  Pulse& pulse);
+  void ForgetModel() {
+    adapters_.Clear();
+    model_.reset();
+  }
   std::string DeviceName() const { return device_.str(); }
   int UseThreads(int threads);
   // Anew, when what was loaded is there: tensors may take the rest.
@@ -74,6 +81,7 @@ class EngineSession::Impl {
   int64_t memory_budget_ = 0;
   bool running_ = false;
   std::shared_ptr<const LoadedModel> model_;
+  HeldAdapters adapters_;  // On model_.
 };
 
 // The adapter of a directory, or nullptr for an empty path.

@@ -9,6 +9,7 @@
 #include "common/methods/full.h"
 #include "common/methods/lora.h"
 #include "tests/worker/engine/session/session_fixture.h"
+#include "tests/worker/engine/session/texts.h"
 #include "worker/engine/failure.h"
 
 namespace graft {
@@ -314,10 +315,7 @@ TEST_F(FineTuneTest, ATextJobTrainsTheWholeModelIntoAFolder) {
   generate.prompt = "the";
   generate.max_new_tokens = 4;
   generate.precision = Precision::kFp32;
-  EXPECT_TRUE(session_
-                  ->Generate(
-                      generate, [](int32_t, const std::string&) {}, stop_)
-                  .ok());
+  EXPECT_TRUE(MakeText(*session_, generate).end->ok());
 }
 
 TEST_F(FineTuneTest, AnInitialAdapterOfAnotherScaleIsRefusedByItsField) {

@@ -7,6 +7,7 @@
 #include "common/methods/lora.h"
 #include "common/methods/soft_prompt.h"
 #include "tests/worker/engine/session/session_fixture.h"
+#include "tests/worker/engine/session/texts.h"
 #include "worker/engine/failure.h"
 
 namespace graft {
@@ -85,13 +86,8 @@ TEST_F(SessionTest, AModelThatIsHeldIsKnownByItsContent) {
     GenerateRequest request;
     request.base_model = base;
     request.prompt = "the cats";
-    std::string text;
-    const absl::Status status =
-        session
-            ->Generate(
-                request, [&](int32_t, const std::string& piece) { text += piece; }, stop_)
-            .status();
-    return status.ok() ? text : std::string(status.message());
+    const RecordedText text = MakeText(*session, request);
+    return text.end->ok() ? text.text : std::string(text.end->status().message());
   };
   const std::string text = text_of({Model(), "one"});
   EXPECT_EQ(text_of({Path("elsewhere"), "one"}), text);
