@@ -89,11 +89,11 @@ absl::Status Agent::Start() {
   for (Slot& slot : slots_) {
     const std::string log =
         JoinPath(work, absl::StrCat("generate-", &slot - slots_.data(), ".log"));
-    slot.generator =
-        std::make_unique<Generator>(Generator::Place::kSlot, log, link_, inputs_, engines_);
+    slot.generator = std::make_unique<Generator>(Generator::Place::kSlot, log, link_, inputs_,
+                                                 engines_, generations_);
   }
-  guest_.generator =
-      std::make_unique<Generator>(Generator::Place::kGuest, "", link_, inputs_, engines_);
+  guest_.generator = std::make_unique<Generator>(Generator::Place::kGuest, "", link_, inputs_,
+                                                 engines_, generations_);
   {
     MutexLock lock(mutex_);
     working_threads_ = options_.slots + 1;
@@ -175,7 +175,9 @@ void Agent::FollowCommands() {
   for (const std::string& device : options_.devices) request.add_devices(device);
   request.set_slots(options_.slots);
   request.set_engine_threads(options_.engine_threads);
-  request.set_measures(true);
+  request.set_measures(!options_.serves_only);
+  request.set_batches_texts(true);
+  request.set_serves_only(options_.serves_only);
   bool reachable = true;  // As far as was logged.
   absl::Duration pause = options_.link.first_delay;
   while (!stop_.stopped()) {
@@ -219,13 +221,14 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
     if (attempt != nullptr) attempt->Pause();
   } else if (command.has_generate()) {
     const absl::Status pushed = generations_.Push(command.generate());
-    if (!pushed.ok()) link_.ReportGenerationError(command.generate().id(), pushed).IgnoreError();
+    if (!pushed.ok()) link_.ReportGenerationError(command.generate(), pushed).IgnoreError();
     RefuseTextsBehindJobs();
     WakeSlots();
   } else if (command.has_cancel_generate()) {
-    if (generations_.Remove(command.cancel_generate().id())) return;
-    for (Slot& slot : slots_) slot.generator->Cancel(command.cancel_generate().id());
-    guest_.generator->Cancel(command.cancel_generate().id());
+    const auto& text = command.cancel_generate();
+    if (generations_.Remove(text.id(), text.row())) return;
+    for (Slot& slot : slots_) slot.generator->Cancel(text.id(), text.row());
+    guest_.generator->Cancel(text.id(), text.row());
   } else if (command.has_measure()) {
     measurer_.Push(command.measure());
     WakeSlots();
@@ -235,11 +238,13 @@ void Agent::HandleCommand(const worker::v1::Command& command) {
 // The server gives them to another worker, or keeps them until a heartbeat tells of a free slot.
 void Agent::RefuseTextsBehindJobs() {
   while (running_jobs_ == options_.slots) {
-    const auto text = generations_.Pop([this](const auto& one) { return !HasRoomBesideJob(one); });
+    const auto text =
+        generations_.Begin([this](const auto& one) { return !HasRoomBesideJob(one); });
     if (!text.has_value()) return;
+    generations_.End(text->id());
     link_
         .ReportGenerationError(
-            text->id(), absl::UnavailableError("every slot runs a job, none on this base model"))
+            *text, absl::UnavailableError("every slot runs a job, none on this base model"))
         .IgnoreError();
   }
 }
@@ -251,7 +256,7 @@ bool Agent::HasRoomBesideJob(const worker::v1::Command::Generate& text) {
 void Agent::ServeGuests() {
   int64_t seen = 0;
   while (!stop_.stopped()) {
-    const auto text = generations_.Pop([this](const auto& one) { return HasRoomBesideJob(one); });
+    const auto text = generations_.Begin([this](const auto& one) { return HasRoomBesideJob(one); });
     if (text.has_value()) {
       guest_.generator->Serve(*text, stop_);
     } else {
@@ -385,12 +390,13 @@ void Agent::RunSlot(Slot& slot) {
 }
 
 bool Agent::Work(Slot& slot) {
-  if (auto text = generations_.Pop(); text.has_value()) {
+  if (auto text = generations_.Begin([](const auto&) { return true; }); text.has_value()) {
     busy_slots_gauge_.Set({}, ++busy_slots_);
     slot.generator->Serve(*text, stop_);
     busy_slots_gauge_.Set({}, --busy_slots_);
     return true;
   }
+  if (options_.serves_only) return false;
   return RunNextJob() || MeasureNext();
 }
 

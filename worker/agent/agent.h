@@ -5,8 +5,8 @@
 //   Agent ─┬─ command thread: follows Connect; wakes slots, cancels, queues texts to generate
 //          ├─ heartbeat thread: renews all leases, ends attempts that lost theirs
 //          ├─ fence timer: suspends engines beyond their deadline, ends those that hang
-//          ├─ slot threads (1..slots): LeaseJob ▸ Attempt; or a text; or a measurement; or wait
-//          └─ guest thread: one text at once, between two steps of a job on the same base model
+//          ├─ slot threads (1..slots): LeaseJob ▸ Attempt; or texts; or a measurement; or wait
+//          └─ guest thread: a batch of texts, between two steps of a job on the same base model
 //
 // It outlives engines that crash and servers that are away: an engine works on until its fence,
 // events wait in the outbox. Engines outlive jobs and texts (EnginePool).
@@ -43,7 +43,8 @@ class Agent {
     std::string version;
     std::vector<std::string> devices;
     int slots = 1;
-    int engine_threads = 1;  // Of each engine, where a job does not say: told to the server.
+    bool serves_only = false;  // Leases no jobs: its slots are for texts.
+    int engine_threads = 1;    // Of each engine, where a job does not say: told to the server.
     // Memory that each engine may take; 0: no bound.
     int64_t engine_memory_bytes = 0;
     std::string state_directory;  // Below it: work/, cache/.

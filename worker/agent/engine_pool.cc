@@ -28,6 +28,7 @@ EngineLoan::~EngineLoan() {
   if (role_ == Role::kGuest) {
     engine::v1::EngineCommand cancel;
     cancel.mutable_cancel();
+    cancel.set_row(-1);
     Send(cancel).IgnoreError();
   } else {
     engine_->Kill();

@@ -1,6 +1,10 @@
 #include "worker/agent/generator.h"
 
-#include <algorithm>
+#include <pthread.h>
+
+#include <deque>
+#include <map>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,39 +13,9 @@
 #include "common/telemetry/log.h"
 
 namespace graft {
-
-absl::Status GenerationQueue::Push(worker::v1::Command::Generate request) {
-  MutexLock lock(mutex_);
-  if (waiting_.size() >= kMaxWaiting) {
-    return absl::ResourceExhaustedError("too many texts wait on this worker");
-  }
-  waiting_.push_back(std::move(request));
-  return absl::OkStatus();
-}
-
-std::optional<worker::v1::Command::Generate> GenerationQueue::Pop() {
-  return Pop([](const auto&) { return true; });
-}
-
-std::optional<worker::v1::Command::Generate> GenerationQueue::Pop(const Wanted& wanted) {
-  MutexLock lock(mutex_);
-  const auto first = std::find_if(waiting_.begin(), waiting_.end(), wanted);
-  if (first == waiting_.end()) return std::nullopt;
-  worker::v1::Command::Generate request = std::move(*first);
-  waiting_.erase(first);
-  return request;
-}
-
-bool GenerationQueue::Remove(const std::string& id) {
-  MutexLock lock(mutex_);
-  const auto end = std::remove_if(waiting_.begin(), waiting_.end(),
-                                  [&](const auto& request) { return request.id() == id; });
-  const bool found = end != waiting_.end();
-  waiting_.erase(end, waiting_.end());
-  return found;
-}
-
 namespace {
+
+using worker::v1::ReportGenerationRequest;
 
 // After any other failure the engine is not trusted with the next text: an error of CUDA stays with
 // its process, and after one of memory it holds what the next one needs.
@@ -51,119 +25,201 @@ bool IsTheRequests(const google::rpc::Status& status) {
          code == absl::StatusCode::kCancelled;
 }
 
+void SendCancel(EngineLoan& engine, int row) {
+  engine::v1::EngineCommand command;
+  command.mutable_cancel();
+  command.set_row(row);
+  engine.Send(command).IgnoreError();  // A dead engine shows itself when it is read.
+}
+
 }  // namespace
 
+// A batch on an engine. Its feeder brings texts, whose adapters may have to be fetched first, while
+// the thread that serves it reads.
+class Generator::Batch {
+ public:
+  Batch(Generator& generator, EngineLoan& engine, const GenerationQueue::Text& first,
+        StopSignal& stop)
+      : generator_(generator), engine_(engine), id_(first.id()), feeder_([this, first, &stop] {
+          pthread_setname_np(pthread_self(), "texts");
+          std::optional<GenerationQueue::Text> text = first;
+          for (; text.has_value(); text = generator_.texts_.Next(id_)) Feed(*text, stop);
+        }) {}
+  ~Batch() {
+    generator_.texts_.End(id_);
+    feeder_.join();
+  }
+
+  // The engine's next words. False: there are none, the batch is over.
+  bool Next(ReportGenerationRequest& message) ABSL_LOCKS_EXCLUDED(mutex_) {
+    if (!bereft_.empty()) {
+      message.set_row(bereft_.front());
+      *message.mutable_error() = death_;
+      bereft_.pop_front();
+      return true;
+    }
+    while (!over_) {
+      const absl::StatusOr<engine::v1::EngineEvent> event = engine_.Read();
+      if (!event.ok()) {
+        EngineEnded();
+        return Next(message);
+      }
+      message.set_row(event->row());
+      bool ends = false;
+      if (event->has_generated()) {
+        *message.mutable_response() = event->generated();
+        ends = event->generated().done();
+      } else if (event->has_finished()) {
+        *message.mutable_error() = ErrorOf(*event);
+        ends = true;
+      } else {
+        continue;
+      }
+      over_ = ends && generator_.texts_.Done(id_, event->row());
+      return true;
+    }
+    return false;
+  }
+  // Can the engine serve others now?
+  bool left_it_sound() const { return over_ && !is_broken_; }
+
+ private:
+  // Hands the text to the engine. One whose files cannot be had is cancelled there before it comes:
+  // the engine's answer is what the reader waits for.
+  void Feed(const GenerationQueue::Text& text, StopSignal& stop) ABSL_LOCKS_EXCLUDED(mutex_) {
+    engine::v1::EngineCommand command;
+    command.set_row(text.row());
+    // A guest's words stay with those of the job.
+    if (!engine_.is_guest()) command.set_log_file(generator_.log_path_);
+    const absl::Status filled = Fill(text, stop, *command.mutable_generate());
+    if (!filled.ok()) {
+      {
+        MutexLock lock(mutex_);
+        failed_[text.row()] = filled;
+      }
+      SendCancel(engine_, text.row());
+    }
+    engine_.Send(command).IgnoreError();
+  }
+
+  absl::Status Fill(const GenerationQueue::Text& text, StopSignal& stop,
+                    engine::v1::Generate& generate) {
+    *generate.mutable_request() = text.request();
+    generate.set_sequence(text.sequence());
+    generate.set_base_model_sha256(text.base_model().sha256());
+    ASSIGN_OR_RETURN(*generate.mutable_base_model_directory(),
+                     generator_.inputs_.Folder(text.base_model(), stop));
+    if (text.adapter().files().empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(*generate.mutable_adapter_directory(),
+                     generator_.inputs_.Folder(text.adapter(), stop));
+    return absl::OkStatus();
+  }
+
+  google::rpc::Status ErrorOf(const engine::v1::EngineEvent& event) ABSL_LOCKS_EXCLUDED(mutex_) {
+    {
+      MutexLock lock(mutex_);
+      const auto failed = failed_.find(event.row());
+      if (failed != failed_.end()) return ToRpcStatus(failed->second);
+    }
+    if (event.finished().engine_is_broken()) engine_.KillAsBroken();
+    if (!IsTheRequests(event.finished().status()) && !engine_.is_guest()) is_broken_ = true;
+    return event.finished().status();
+  }
+
+  void EngineEnded() {
+    engine_.Kill();
+    is_broken_ = over_ = true;
+    death_ = ToRpcStatus(
+        absl::UnavailableError(absl::StrCat("the engine ended by ", engine_.WaitForEnd().text)));
+    const std::vector<int> rows = generator_.texts_.UnderWay(id_);
+    bereft_.assign(rows.begin(), rows.end());
+  }
+
+  Generator& generator_;
+  EngineLoan& engine_;
+  const std::string id_;
+  bool over_ = false;
+  bool is_broken_ = false;
+  std::deque<int> bereft_;  // Rows that the engine's death ends.
+  google::rpc::Status death_;
+  Mutex mutex_;
+  std::map<int, absl::Status> failed_ ABSL_GUARDED_BY(mutex_);  // By row: its files.
+  std::thread feeder_;                                          // Last: it uses everything above.
+};
+
 Generator::Generator(Place place, std::string log_path, ServerLink& link, InputCache& inputs,
-                     EnginePool& engines)
+                     EnginePool& engines, GenerationQueue& texts)
     : place_(place),
       log_path_(std::move(log_path)),
       link_(link),
       inputs_(inputs),
-      engines_(engines) {}
+      engines_(engines),
+      texts_(texts) {}
 
-absl::StatusOr<std::unique_ptr<EngineLoan>> Generator::Begin(
-    const worker::v1::Command::Generate& request, StopSignal& stop) {
-  engine::v1::EngineCommand command;
-  engine::v1::Generate& generate = *command.mutable_generate();
-  *generate.mutable_request() = request.request();
-  generate.set_base_model_sha256(request.base_model().sha256());
-  ASSIGN_OR_RETURN(*generate.mutable_base_model_directory(),
-                   inputs_.Folder(request.base_model(), stop));
-  if (!request.adapter().files().empty()) {
-    ASSIGN_OR_RETURN(*generate.mutable_adapter_directory(),
-                     inputs_.Folder(request.adapter(), stop));
-  }
+absl::StatusOr<std::unique_ptr<EngineLoan>> Generator::Borrow(const GenerationQueue::Text& first,
+                                                              StopSignal& stop) {
+  // Before, so that no engine waits for it.
+  RETURN_IF_ERROR(inputs_.Folder(first.base_model(), stop).status());
   EnginePool::Borrower borrower;
-  borrower.subject = request.id();
+  borrower.subject = first.id();
   borrower.is_text = true;
-  borrower.base = request.base_model().sha256();
+  borrower.base = first.base_model().sha256();
   borrower.log_path = log_path_;
-  std::unique_ptr<EngineLoan> engine;
-  if (place_ == Place::kGuest) {
-    engine = engines_.Join(borrower);
-    if (engine == nullptr) {
-      return absl::UnavailableError("no job runs on this base model any more");
-    }
-  } else {
-    ASSIGN_OR_RETURN(engine, engines_.Borrow(borrower));
-  }
-  // A guest's words stay with those of the job.
-  if (!engine->is_guest()) command.set_log_file(log_path_);
-  Attach(engine.get());
-  engine->Send(command).IgnoreError();  // A dead engine shows itself when it is read.
-  return engine;
+  if (place_ == Place::kSlot) return engines_.Borrow(borrower);
+  std::unique_ptr<EngineLoan> engine = engines_.Join(borrower);
+  if (engine != nullptr) return engine;
+  return absl::UnavailableError("no job runs on this base model any more");
 }
 
-void Generator::Serve(const worker::v1::Command::Generate& request, StopSignal& stop) {
-  SetCurrent(request.id());
-  const absl::StatusOr<std::unique_ptr<EngineLoan>> begun = Begin(request, stop);
-  Answer answer = Answer::kMore;
-  const absl::Status reported =
-      link_.ReportGeneration(request.id(), [&](worker::v1::ReportGenerationRequest& message) {
-        if (answer != Answer::kMore) return false;
-        if (begun.ok()) {
-          answer = Next(**begun, message);
-        } else {
-          *message.mutable_error() = ToRpcStatus(begun.status());
-          answer = Answer::kBroken;
-        }
-        return true;
-      });
+void Generator::Serve(const GenerationQueue::Text& first, StopSignal& stop) {
+  SetCurrent(first.id());
+  const absl::StatusOr<std::unique_ptr<EngineLoan>> engine = Borrow(first, stop);
+  if (!engine.ok()) {
+    texts_.End(first.id());
+    SetCurrent("");
+    link_.ReportGenerationError(first, engine.status()).IgnoreError();
+    Log(LogLevel::kWarning, "generation failed",
+        {{"id", first.id()}, {"error", std::string(engine.status().message())}});
+    return;
+  }
+  Attach(engine->get());
+  bool sound = false;
+  absl::Status reported;
+  {
+    Batch batch(*this, **engine, first, stop);
+    reported = link_.ReportGeneration(
+        first.id(), [&](ReportGenerationRequest& message) { return batch.Next(message); });
+    sound = batch.left_it_sound();
+  }
   SetCurrent("");
-  // Where the user went away in the middle the engine would go on: the loan's end stops it.
-  if (answer == Answer::kLast) (*begun)->GiveBack();
-  if (begun.ok() && reported.ok()) return;
+  // Where the server went away in the middle the engine would go on: the loan's end stops it.
+  if (sound) (*engine)->GiveBack();
+  if (reported.ok()) return;
   Log(LogLevel::kWarning, "generation failed",
-      {{"id", request.id()},
-       {"error", std::string(begun.ok() ? reported.message() : begun.status().message())}});
+      {{"id", first.id()}, {"error", std::string(reported.message())}});
 }
 
-Generator::Answer Generator::Next(EngineLoan& engine,
-                                  worker::v1::ReportGenerationRequest& message) {
-  for (;;) {
-    const absl::StatusOr<engine::v1::EngineEvent> event = engine.Read();
-    if (!event.ok()) {
-      engine.Kill();
-      *message.mutable_error() = ToRpcStatus(
-          absl::UnavailableError(absl::StrCat("the engine ended by ", engine.WaitForEnd().text)));
-      return Answer::kBroken;
-    }
-    if (event->has_generated()) {
-      *message.mutable_response() = event->generated();
-      return event->generated().done() ? Answer::kLast : Answer::kMore;
-    }
-    if (event->has_finished()) {
-      *message.mutable_error() = event->finished().status();
-      if (event->finished().engine_is_broken()) engine.KillAsBroken();
-      if (engine.is_guest()) return Answer::kLast;
-      return IsTheRequests(event->finished().status()) ? Answer::kLast : Answer::kBroken;
-    }
-  }
-}
-
-void Generator::SetCurrent(const std::string& id) {
+void Generator::SetCurrent(const std::string& batch) {
   MutexLock lock(mutex_);
   engine_ = nullptr;
-  current_id_ = id;
-  cancelled_ = false;
+  current_batch_ = batch;
+  cancelled_.clear();
 }
 
 void Generator::Attach(EngineLoan* engine) {
   MutexLock lock(mutex_);
   engine_ = engine;
-  if (cancelled_) SendCancel();
+  for (const int row : cancelled_) SendCancel(*engine_, row);
 }
 
-void Generator::Cancel(const std::string& id) {
+void Generator::Cancel(const std::string& batch, int row) {
   MutexLock lock(mutex_);
-  if (current_id_ != id || std::exchange(cancelled_, true)) return;
-  if (engine_ != nullptr) SendCancel();
-}
-
-void Generator::SendCancel() {
-  engine::v1::EngineCommand command;
-  command.mutable_cancel();
-  engine_->Send(command).IgnoreError();
+  if (current_batch_ != batch) return;
+  if (engine_ == nullptr) {
+    cancelled_.push_back(row);
+  } else {
+    SendCancel(*engine_, row);
+  }
 }
 
 }  // namespace graft

@@ -238,9 +238,11 @@ absl::Status ServerLink::ReportGeneration(
   return FromGrpcStatus(stream->Finish());
 }
 
-absl::Status ServerLink::ReportGenerationError(const std::string& id, const absl::Status& error) {
+absl::Status ServerLink::ReportGenerationError(const worker::v1::Command::Generate& first,
+                                               const absl::Status& error) {
   bool sent = false;
-  return ReportGeneration(id, [&](worker::v1::ReportGenerationRequest& message) {
+  return ReportGeneration(first.id(), [&](worker::v1::ReportGenerationRequest& message) {
+    message.set_row(first.row());
     *message.mutable_error() = ToRpcStatus(error);
     return !std::exchange(sent, true);
   });

@@ -77,16 +77,17 @@ class ServerLink {
                               const std::function<void(const worker::v1::Command&)>& on_command,
                               StopSignal& stop);
 
-  // The tokens of one Generate command. `next` fills in the next message and returns false at the
-  // end.
+  // The tokens of a batch of Generate commands. `next` fills in the next message and returns false
+  // at the end.
   absl::Status ReportGeneration(
       const std::string& id, const std::function<bool(worker::v1::ReportGenerationRequest&)>& next);
 
   // One try. The answer to a Measure command.
   absl::Status ReportMeasurement(worker::v1::ReportMeasurementRequest request);
 
-  // The end of a Generate command that this worker cannot serve.
-  absl::Status ReportGenerationError(const std::string& id, const absl::Status& error);
+  // The end of a batch that this worker cannot serve, and why.
+  absl::Status ReportGenerationError(const worker::v1::Command::Generate& first,
+                                     const absl::Status& error);
 
  private:
   absl::Status UploadBlob(const std::string& path, const v1::Artifact& artifact, StopSignal& stop);

@@ -57,20 +57,26 @@ void SharedEngine::StopReading() {
   changed_.NotifyAll();
 }
 
+bool SharedEngine::IsAtWorkOn(const std::string& subject) const {
+  const auto first = texts_at_work_.lower_bound({subject, 0});
+  return first != texts_at_work_.end() && first->first == subject;
+}
+
 void SharedEngine::Note(const engine::v1::EngineEvent& event) {
   if (!texts_.contains(event.job())) return;
-  if (event.has_progress()) texts_at_work_.insert(event.job());
+  const Text text(event.job(), event.row());
+  if (event.has_progress()) texts_at_work_.insert(text);
   if (!event.has_finished() && !event.generated().done()) return;
   // At once: what the job beside it says next is the text's fault.
   if (event.finished().engine_is_broken()) ended_by_text_ = true;
-  texts_at_work_.erase(event.job());
-  texts_.erase(event.job());
+  texts_at_work_.erase(text);
+  if (!mailboxes_.contains(event.job()) && !IsAtWorkOn(event.job())) texts_.erase(event.job());
 }
 
 void SharedEngine::KillBecauseOf(const std::string& text) {
   {
     MutexLock lock(mutex_);
-    texts_at_work_.insert(text);
+    texts_at_work_.insert({text, 0});
   }
   process_->Kill();
 }

@@ -62,6 +62,10 @@ class SharedEngine {
 
   // Lets the next one read for all.
   void StopReading() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Which of a subject's texts, as EngineEvent.row has it.
+  using Text = std::pair<std::string, int>;
+
+  bool IsAtWorkOn(const std::string& subject) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Notes which texts it works on: it says so when it begins, and when it ends.
   void Note(const engine::v1::EngineEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // To whom it is about, if it is still there.
@@ -75,7 +79,7 @@ class SharedEngine {
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);  // Why nothing more can be read.
   std::set<std::string> texts_ ABSL_GUARDED_BY(mutex_);
-  std::set<std::string> texts_at_work_ ABSL_GUARDED_BY(mutex_);
+  std::set<Text> texts_at_work_ ABSL_GUARDED_BY(mutex_);
   bool ended_by_text_ ABSL_GUARDED_BY(mutex_) = false;
   Mutex end_mutex_;
   std::optional<EngineProcess::End> end_ ABSL_GUARDED_BY(end_mutex_);

@@ -53,6 +53,7 @@ struct Flags {
   int machine_workers = 1;
   double cache_gb = 20;
   int slots = 1;
+  bool serve = false;
   double stop_seconds = 20;
   std::string http;
   std::string log_file;
@@ -154,6 +155,7 @@ absl::Status Serve(const Flags& flags) {
                                : std::max(1, UsableCores() / (flags.slots * flags.machine_workers));
   options.engine_memory_bytes = EngineMemoryBytes(flags, device);
   options.slots = flags.slots;
+  options.serves_only = flags.serve;
   options.state_directory = flags.state;
   options.on_heartbeat = [&manager] {
     if (manager.watchdog() < absl::InfiniteDuration()) manager.Alive();
@@ -235,6 +237,8 @@ int main(int argc, char** argv) {
   app.add_option("--slots", flags.slots, "Jobs at once")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  app.add_flag("--serve", flags.serve,
+               "Run no jobs: make texts only (graft generate), a batch in each slot");
   app.add_option(
          "--stop-seconds", flags.stop_seconds,
          "On SIGTERM or SIGINT jobs end their step, are saved and handed back: for so long; "

@@ -35,8 +35,9 @@ class AgentTest : public ::testing::Test {
     return directory;
   }
 
-  void StartAgent(int slots = 1) {
+  void StartAgent(int slots = 1, bool serves_only = false) {
     Agent::Options options;
+    options.serves_only = serves_only;
     options.identity.set_id("w-1");
     options.slots = slots;
     options.engine_memory_bytes = kEngineMemoryBytes;

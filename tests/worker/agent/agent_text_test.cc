@@ -1,3 +1,5 @@
+#include <map>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/worker/agent/agent_fixture.h"
@@ -8,20 +10,23 @@ namespace {
 using engine::v1::EngineCommand;
 using engine::v1::EngineEvent;
 using ::testing::ElementsAre;
+using ::testing::Pair;
 
 class AgentTextTest : public AgentTest {
  protected:
-  void Ask(const std::string& id, const std::string& base = "base") {
+  void Ask(const std::string& id, const std::string& base = "base", int row = 0) {
     worker::v1::Command command;
     command.mutable_generate()->set_id(id);
+    command.mutable_generate()->set_row(row);
     command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex(base));
     server_.Command(command);
   }
   // The engine's whole answer to the request: "hello" and the end of it.
-  static void Answer(EngineScript& script, const std::string& id) {
+  static void Answer(EngineScript& script, const std::string& id, int row = 0) {
     for (const bool done : {false, true}) {
       EngineEvent event;
       event.set_job(id);
+      event.set_row(row);
       event.mutable_generated()->set_text(done ? "" : "hello");
       event.mutable_generated()->set_done(done);
       script.Say(event);
@@ -49,6 +54,85 @@ TEST_F(AgentTextTest, TextsAreStreamedAndTheEngineStaysWarm) {
     Ask(id);
     ExpectHello(id);
   }
+}
+
+TEST_F(AgentTextTest, ABatchIsOverWhenEachTextOfItHasEnded) {
+  StartAgent();
+  EngineScript& engine = *launcher_.Script(0);
+  Ask("g1");
+  Ask("g1", "base", 1);
+  engine.WaitForCommands(EngineCommand::kGenerate, 2);
+  Answer(engine, "g1", 1);
+  // It joins while the first is still being made.
+  Ask("g1", "base", 2);
+  engine.WaitForCommands(EngineCommand::kGenerate, 3);
+  Answer(engine, "g1", 0);
+  Answer(engine, "g1", 2);
+  std::map<int, int> messages;
+  for (const auto& message : server_.WaitForText("g1")) ++messages[message.row()];
+  EXPECT_THAT(messages, ElementsAre(Pair(0, 2), Pair(1, 2), Pair(2, 2)));
+  // What comes of it now is nobody's, and keeps nobody.
+  Ask("g1", "base", 3);
+  Answer(engine, "g2");
+  Ask("g2");
+  ExpectHello("g2");
+  EXPECT_EQ(launcher_.launched(), 1);
+}
+
+TEST_F(AgentTextTest, ATextWhoseAdapterCannotBeHadFailsAlone) {
+  StartAgent();
+  EngineScript& engine = *launcher_.Script(0);
+  Ask("g1");
+  engine.WaitForCommand(EngineCommand::kGenerate);
+  worker::v1::Command command;
+  command.mutable_generate()->set_id("g1");
+  command.mutable_generate()->set_row(1);
+  command.mutable_generate()->mutable_base_model()->set_sha256(Sha256Hex("base"));
+  v1::Artifact& file = *command.mutable_generate()->mutable_adapter()->add_files();
+  file.set_path("adapter_config.json");
+  file.set_sha256(Sha256Hex("nobody has it"));
+  command.mutable_generate()->mutable_adapter()->set_sha256(Sha256Hex("adapter"));
+  server_.Command(command);
+  EXPECT_EQ(engine.WaitForCommand(EngineCommand::kCancel).row(), 1);
+  EngineEvent cancelled;
+  cancelled.set_job("g1");
+  cancelled.set_row(1);
+  cancelled.mutable_finished()->mutable_status()->set_code(
+      static_cast<int>(absl::StatusCode::kCancelled));
+  engine.Say(cancelled);
+  Answer(engine, "g1");
+  const auto messages = server_.WaitForText("g1");
+  ASSERT_EQ(messages.size(), 3u);
+  EXPECT_EQ(messages[0].row(), 1);
+  EXPECT_EQ(messages[0].error().code(), static_cast<int>(absl::StatusCode::kNotFound))
+      << messages[0].DebugString();
+  EXPECT_TRUE(messages[2].response().done());
+}
+
+TEST_F(AgentTextTest, EachTextOfAnEngineThatDiesIsToldWhy) {
+  StartAgent();
+  EngineScript& engine = *launcher_.Script(0);
+  for (const int row : {0, 1}) Ask("g1", "base", row);
+  engine.WaitForCommands(EngineCommand::kGenerate, 2);
+  engine.Crash();
+  const auto messages = server_.WaitForText("g1");
+  ASSERT_EQ(messages.size(), 2u);
+  for (const int row : {0, 1}) {
+    EXPECT_EQ(messages[static_cast<size_t>(row)].row(), row);
+    EXPECT_EQ(messages[static_cast<size_t>(row)].error().code(),
+              static_cast<int>(absl::StatusCode::kUnavailable));
+  }
+}
+
+TEST_F(AgentTextTest, AWorkerThatServesLeasesNoJob) {
+  StartAgent(1, /*serves_only=*/true);
+  server_.AddJob("a");
+  for (const char* id : {"g1", "g2"}) {
+    Answer(*launcher_.Script(0), id);
+    Ask(id);
+    ExpectHello(id);
+  }
+  EXPECT_EQ(launcher_.Script(0)->Count(EngineCommand::kRun), 0);
 }
 
 TEST_F(AgentTextTest, JobsAndTextsFollowEachOtherOnOneEngine) {

@@ -2,6 +2,7 @@
 
 // Engines that do what a test's script says, on the thread that reads them.
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -60,6 +61,14 @@ class EngineScript {
       }
       changed_.Wait(mutex_);
     }
+  }
+  void WaitForCommands(engine::v1::EngineCommand::CommandCase kind, int64_t count) {
+    MutexLock lock(mutex_);
+    while (CountLocked(kind) < count) changed_.Wait(mutex_);
+  }
+  int64_t Count(engine::v1::EngineCommand::CommandCase kind) {
+    MutexLock lock(mutex_);
+    return CountLocked(kind);
   }
   // The latest command; an empty one before the first.
   engine::v1::EngineCommand LastCommand() {
@@ -121,6 +130,12 @@ class EngineScript {
   }
 
  private:
+  int64_t CountLocked(engine::v1::EngineCommand::CommandCase kind) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::count_if(commands_.begin(), commands_.end(),
+                         [&](const auto& command) { return command.command_case() == kind; });
+  }
+
   Mutex mutex_;
   CondVar changed_;
   std::deque<engine::v1::EngineEvent> events_ ABSL_GUARDED_BY(mutex_);

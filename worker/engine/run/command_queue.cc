@@ -22,7 +22,10 @@ void CommandQueue::Handle(EngineCommand command) {
   std::shared_ptr<JobControl> control;
   switch (command.command_case()) {
     case EngineCommand::kCancel:
-      ControlOf(command)->Cancel();
+      if (command.row() >= 0) ControlOf(command)->Cancel();
+      for (auto& [subject, named] : controls_) {
+        if (command.row() < 0 && subject.first == command.job()) named->Cancel();
+      }
       return;
     case EngineCommand::kPause:
       ControlOf(command)->Pause();

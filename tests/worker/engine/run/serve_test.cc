@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <unistd.h>
+#include <map>
 
 #include <algorithm>
 #include <thread>
@@ -293,6 +294,39 @@ TEST_F(ServeTest, GeneratesTokenByToken) {
   Send(command);
   EXPECT_EQ(ReadToEnd("g2").back().finished().status().code(),
             static_cast<int>(absl::StatusCode::kNotFound));
+}
+
+TEST_F(ServeTest, TextsUnderOneNameAreToldApartAndCancelledByTheirRow) {
+  // Enough to do that the others come meanwhile.
+  std::map<int, std::vector<int>> ids;
+  std::map<int, EngineEvent> last;
+  for (const int row : {0, 1, 2}) {
+    EngineCommand command = About("g1");
+    command.set_row(row);
+    engine::v1::Generate& generate = *command.mutable_generate();
+    generate.mutable_request()->set_prompt("the cats");
+    generate.mutable_request()->set_max_new_tokens(20);
+    generate.mutable_request()->mutable_generation()->set_do_sample(true);
+    generate.set_sequence(row);
+    generate.set_base_model_directory(Path("model"));
+    if (row == 1) {
+      EngineCommand cancel = About("g1");
+      cancel.set_row(1);
+      cancel.mutable_cancel();
+      Send(cancel);
+    }
+    Send(command);
+  }
+  while (last.size() < 3 && !HasFailure()) {
+    const EngineEvent event = Read();
+    if (event.has_hello()) continue;
+    for (const int id : event.generated().ids()) ids[event.row()].push_back(id);
+    if (event.generated().done() || event.has_finished()) last[event.row()] = event;
+  }
+  EXPECT_EQ(last[1].finished().status().code(), static_cast<int>(absl::StatusCode::kCancelled));
+  EXPECT_TRUE(last[0].generated().done());
+  EXPECT_EQ(last[2].generated().sequence(), 2);
+  EXPECT_NE(ids[0], ids[2]) << "two samples are drawn by themselves";
 }
 
 TEST(ServeDeathTest, EndsAtOnceWhenTheWorkerIsGone) {
