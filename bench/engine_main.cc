@@ -15,11 +15,16 @@
 //     i is continued by the base with an adapter of the i-th, counted round and round, whose
 //     tensors are random; equal commands have equal ones. one_by_one: each adapter's prompts in a
 //     batch of their own.
+//   {"op": "serve", "prompts": [[ID…]…], "lengths": [N…], "methods": [{…}…], "slots": N,
+//    "static": B} → {"seconds": X, "ids": [[ID…]…]}
+//     text i has so many tokens; so many texts at once. One that is done makes room for the next;
+//     static: the next so many begin when all are done, which are computed on until then.
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <algorithm>
 #include <deque>
 #include <iostream>
 #include <memory>
@@ -38,6 +43,7 @@
 #include "tests/parity/engine_lines.h"
 #include "worker/engine/adapters/adapter_set.h"
 #include "worker/engine/generation/generator.h"
+#include "worker/engine/generation/token_batch.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/trainer.h"
 
@@ -116,6 +122,7 @@ class Tool {
     if (model_ == nullptr) return absl::FailedPreconditionError("no model is loaded");
     if (op == "train") return RunTraining(command);
     if (op == "generate") return RunGeneration(command);
+    if (op == "serve") return RunServing(command);
     return absl::InvalidArgumentError("unknown op " + op);
   }
 
@@ -216,6 +223,46 @@ class Tool {
     return Json{{"prefill_seconds", absl::ToDoubleSeconds(prefill)},
                 {"decode_seconds", absl::ToDoubleSeconds(decode)},
                 {"ids", std::move(texts)}};
+  }
+
+  absl::StatusOr<Json> RunServing(const Json& command) {
+    const auto prompts = command.at("prompts").get<std::vector<std::vector<int32_t>>>();
+    const auto lengths = command.at("lengths").get<std::vector<int64_t>>();
+    const size_t slots = command.at("slots");
+    const bool is_static = command.at("static");
+    RETURN_IF_ERROR(MakeNetworks(command.at("methods")));
+    const c10::NoGradGuard no_grad;
+    const Decoding greedy{GenerationConfig()};
+    std::vector<std::vector<int32_t>> texts(prompts.size());
+    int64_t computed_to = 0;  // Of static batches: the longest text's length.
+    const absl::Duration begin = BoottimeNow();
+    TokenBatch batch(model_->network(), 0, [&](const TokenBatch::Row& row, int32_t id, float) {
+      const auto i = static_cast<size_t>(row.index);
+      if (row.new_tokens < lengths[i]) texts[i].push_back(id);
+      return row.new_tokens + 1 < (is_static ? computed_to : lengths[i]);
+    });
+    for (size_t next = 0; next < prompts.size() || batch.size() > 0;) {
+      const size_t free = slots - static_cast<size_t>(batch.size());
+      const size_t end = std::min(prompts.size(), next + free);
+      if (next < end && (!is_static || batch.size() == 0)) {
+        std::vector<TokenBatch::Row> rows;
+        computed_to = *std::max_element(lengths.begin() + static_cast<int64_t>(next),
+                                        lengths.begin() + static_cast<int64_t>(end));
+        for (; next < end; ++next) {
+          const Gpt2Network& network = networks_[next % networks_.size()];
+          batch.Reserve(static_cast<int64_t>(slots), network.num_virtual_tokens() +
+                                                         std::ssize(prompts[next]) +
+                                                         (is_static ? computed_to : lengths[next]));
+          rows.push_back({.index = static_cast<int64_t>(next),
+                          .network = &network,
+                          .decoding = &greedy,
+                          .sequence = prompts[next]});
+        }
+        batch.Begin(std::move(rows));
+      }
+      if (batch.size() > 0) batch.Step();
+    }
+    return Json{{"seconds", absl::ToDoubleSeconds(BoottimeNow() - begin)}, {"ids", texts}};
   }
 
   std::unique_ptr<Gpt2Model> model_;

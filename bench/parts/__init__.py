@@ -4,6 +4,7 @@ PARTS = {
     "training": "optimiser steps, five methods, 4 × 512 tokens",
     "generation": "greedy decoding and prefill, batch 1 to 32",
     "sharing": "16 trainings side by side, and one batch over 8 adapters",
+    "serving": "texts of mixed lengths by 8 adapters, which follow each other, and in batches",
     "evaluate": "a whole evaluate job",
     "finetune": "a whole fine-tune job",
     "rouge": "ROUGE of 1,600 pairs",
