@@ -84,7 +84,8 @@ def test_a_worker_that_was_stopped_past_its_lease_changes_nothing(graft, zombies
         graft.start_worker(state, "--device", "cpu", "--engine-threads", "1")
     undisturbed = graft.submit(*STEPS, "--output-name", "undisturbed")
     graft.wait_for(undisturbed, seconds=PATIENCE_SECONDS)
-    numbers, adapter, beyond = losses(graft.events(undisturbed)), adapter_hash(graft, "undisturbed"), []
+    numbers, adapter = losses(graft.events(undisturbed)), adapter_hash(graft, "undisturbed")
+    beyond, lost = [], 0
     for number in range(zombies):
         name = graft.submit(*STEPS, "--output-name", f"disturbed-{number}")
         wait_until(lambda: steps_of(graft, name) >= 12, "the training")
@@ -93,9 +94,10 @@ def test_a_worker_that_was_stopped_past_its_lease_changes_nothing(graft, zombies
         zombie.wake()
         job = graft.wait_for(name, seconds=PATIENCE_SECONDS)
         assert len({attempt["worker"] for attempt in job["attempts"]}) == 2, job["attempts"]
+        lost += len(job["attempts"]) - 1  # One, unless the machine stood still for longer than a lease.
         assert_gap_free(graft.events(name))
         assert losses(graft.events(name)) == numbers
         assert adapter_hash(graft, f"disturbed-{number}") == adapter
     logs = "".join((graft.directory / f"{state}.log").read_text() for state in ("w0", "w1"))
-    assert logs.count("attempt over result=abandoned") == zombies
+    assert logs.count("attempt over result=abandoned") == lost
     print(f"\n{zombies} workers stopped past their lease; their engines computed {max(beyond) * TICK_SECONDS:.2f} s after their deadline at the most")
