@@ -165,7 +165,7 @@ const char* PrecisionName(c10::ScalarType dtype) {
 }
 
 void ReleaseFreeMemory(c10::Device device) {
-  malloc_trim(0);
+  ReleaseCpuTensors();
   // Until CUDA has started, its allocator is none yet.
   if (!device.is_cuda() || !at::globalContext().hasCUDA()) return;
   auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));

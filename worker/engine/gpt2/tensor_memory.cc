@@ -17,13 +17,15 @@
 #include "absl/strings/strip.h"
 #include "common/base/byte_text.h"
 #include "common/base/file.h"
+#include "worker/engine/gpt2/block_cache.h"
 #include "worker/engine/gpt2/runtime.h"
 
 namespace graft {
 namespace {
 
-// LibTorch's allocator of the CPU, with a count of what it has given out. Blocks know their size
-// (malloc_usable_size), so nothing is written beside them and they lie as they would without.
+// LibTorch's allocator of the CPU for small tensors and a BlockCache for large ones, with a count
+// of what was given out. Small blocks know their size (malloc_usable_size), so nothing is written
+// beside them.
 class CountingAllocator final : public c10::Allocator {
  public:
   explicit CountingAllocator(c10::Allocator& inner) : inner_(inner) {}
@@ -34,10 +36,17 @@ class CountingAllocator final : public c10::Allocator {
     if (limit > 0 && bytes > static_cast<size_t>(std::max<int64_t>(0, limit - used))) {
       Refuse(bytes);
     }
-    c10::DataPtr block = inner_.allocate(bytes);
-    Add(static_cast<int64_t>(malloc_usable_size(block.get())));
     // As raw_allocate wants it, a block is its own context.
-    void* const data = block.release_context();
+    void* data = nullptr;
+    if (bytes >= BlockCache::kLeastBytes) {
+      data = large_.Take(bytes);
+      if (data == nullptr) Refuse(bytes);
+      Add(static_cast<int64_t>(bytes));
+      large_bytes_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+    } else {
+      data = inner_.allocate(bytes).release_context();
+      Add(static_cast<int64_t>(malloc_usable_size(data)));
+    }
     return {data, data, &Free, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &Free; }
@@ -49,6 +58,9 @@ class CountingAllocator final : public c10::Allocator {
   int64_t peak() const { return peak_.load(std::memory_order_relaxed); }
   int64_t limit() const { return limit_.load(std::memory_order_relaxed); }
   int64_t budget() const { return budget_.load(std::memory_order_relaxed); }
+  // Of the heap alone.
+  int64_t small_bytes() const { return used() - large_bytes_.load(std::memory_order_relaxed); }
+  BlockCache& large() { return large_; }
   void ResetPeak() { peak_.store(used(), std::memory_order_relaxed); }
   void SetLimit(int64_t limit, int64_t budget) {
     limit_.store(limit, std::memory_order_relaxed);
@@ -72,7 +84,9 @@ class CountingAllocator final : public c10::Allocator {
   }
 
   c10::Allocator& inner_;
+  BlockCache large_;
   std::atomic<int64_t> used_ = 0;
+  std::atomic<int64_t> large_bytes_ = 0;  // As they were asked for.
   std::atomic<int64_t> peak_ = 0;
   std::atomic<int64_t> limit_ = 0;
   std::atomic<int64_t> budget_ = 0;
@@ -84,6 +98,11 @@ std::atomic<CountingAllocator*> counting = nullptr;
 
 void CountingAllocator::Free(void* data) {
   CountingAllocator& self = *counting.load(std::memory_order_relaxed);
+  if (const auto bytes = static_cast<int64_t>(self.large_.Give(data)); bytes > 0) {
+    self.used_.fetch_sub(bytes, std::memory_order_relaxed);
+    self.large_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    return;
+  }
   self.used_.fetch_sub(static_cast<int64_t>(malloc_usable_size(data)), std::memory_order_relaxed);
   self.inner_.raw_deallocate(data);
 }
@@ -102,12 +121,13 @@ int64_t ResidentBytes() {
   return 0;
 }
 
-// What the process holds that is no tensor. What glibc keeps of freed memory is there for tensors.
-int64_t BytesBesideCpuTensors(int64_t tensors) {
+// What the process holds that is no tensor. What is kept of freed memory is there for tensors.
+int64_t BytesBesideCpuTensors(CountingAllocator& allocator) {
+  const int64_t tensors = allocator.small_bytes(), mapped = allocator.large().mapped_bytes();
   const struct mallinfo2 heap = mallinfo2();
   const auto in_use = static_cast<int64_t>(heap.uordblks);
   const auto free = static_cast<int64_t>(heap.fordblks);
-  return std::max({int64_t{0}, in_use - tensors, ResidentBytes() - free - tensors});
+  return std::max({int64_t{0}, in_use - tensors, ResidentBytes() - free - tensors - mapped});
 }
 
 c10::DeviceAllocator* GpuAllocator(c10::Device device) {
@@ -127,6 +147,11 @@ void CountCpuTensors() {
   auto* const allocator = new CountingAllocator(*c10::GetCPUAllocator());
   counting.store(allocator);
   c10::SetCPUAllocator(allocator, /*priority=*/1);
+}
+
+void ReleaseCpuTensors() {
+  if (CountingAllocator* const allocator = counting.load()) allocator->large().Release();
+  malloc_trim(0);
 }
 
 void LimitCpuTensors(int64_t bytes) {
@@ -150,7 +175,7 @@ void SetMemoryBudget(c10::Device device, int64_t bytes) {
   }
   CountingAllocator* const allocator = counting.load();
   if (allocator == nullptr) return;
-  const int64_t beside = bytes > 0 ? BytesBesideCpuTensors(allocator->used()) : 0;
+  const int64_t beside = bytes > 0 ? BytesBesideCpuTensors(*allocator) : 0;
   allocator->SetLimit(bytes > 0 ? std::max<int64_t>(1, bytes - beside) : 0, bytes);
 }
 
@@ -173,8 +198,8 @@ TensorMemory TensorMemoryOf(c10::Device device) {
 }
 
 int64_t BytesBesideTensors(c10::Device device) {
-  const CountingAllocator* const allocator = counting.load();
-  return device.is_cpu() && allocator != nullptr ? BytesBesideCpuTensors(allocator->used()) : 0;
+  CountingAllocator* const allocator = counting.load();
+  return device.is_cpu() && allocator != nullptr ? BytesBesideCpuTensors(*allocator) : 0;
 }
 
 int64_t BytesHeld(c10::Device device) { return device.is_cpu() ? ResidentBytes() : 0; }

@@ -9,10 +9,12 @@
 
 namespace graft {
 
-// From here on the CPU's tensors are counted as they come and go. Those that are there already are
-// not, so call it before any other thing; calling it again changes nothing. The memory itself is
-// LibTorch's own allocator's, as before.
+// From here on the CPU's tensors are counted as they come and go, and large ones have blocks of a
+// BlockCache. Those that are there already are not, so call it before any other thing; calling it
+// again changes nothing.
 void CountCpuTensors();
+// Gives back to the system what is kept of freed tensors of the CPU.
+void ReleaseCpuTensors();
 
 // Bounds what the process may hold on `device` to `bytes`; 0: no bound. On the CPU its tensors may
 // take what it does not hold besides (code and files that are mapped do not count: the kernel can
