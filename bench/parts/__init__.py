@@ -9,6 +9,7 @@ PARTS = {
     "finetune": "a whole fine-tune job",
     "rouge": "ROUGE of 1,600 pairs",
     "tokenise": "BPE",
+    "plan": "what PlanJob says, and what happens then",
     "start": "a new process up to its first optimiser step",
     "store": "starts, claims and pages of a graft-server whose store holds a million jobs",
     "service": "submits, events, watchers and claims of a graft-server",
