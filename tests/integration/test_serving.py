@@ -1,6 +1,16 @@
 """Texts of several adapters, made beside each other."""
 
+import os
+
+import pytest
+import safetensors.numpy
+
+from conftest import load
 from test_engine_stays import fine_tune
+from test_survival import adapter_hash, losses
+
+# More than an engine keeps in memory. With --full as many as a service may have.
+ADAPTERS = int(os.environ.get("GRAFT_ADAPTERS", 200))
 
 PROMPT = "The council met."
 LENGTH = ("--base-model", "tiny", "--max-new-tokens", "12")
@@ -30,3 +40,55 @@ def test_an_adapter_of_another_base_is_no_part_of_a_batch(loaded):
     refused = loaded.cli("generate", "--adapter", "a,b", PROMPT, check=False)
     assert refused.returncode == 2
     assert 'adapter "b" is on base model "merged", the first request on "tiny": all of a batch must be on one' in refused.stderr
+
+
+def copies(graft, count):
+    """Imports adapters that differ from one that was trained; their names."""
+    graft.wait_for(fine_tune(graft, "lora", "--output-name", "trained"))
+    graft.cli("adapters", "download", "trained", "--to", graft.directory / "trained")
+    weights = graft.directory / "trained/adapter_model.safetensors"
+    tensors = safetensors.numpy.load_file(weights)
+    names = [f"a{number}" for number in range(count)]
+    for number, name in enumerate(names):
+        safetensors.numpy.save_file({key: tensor * (1 + 40 * number / count) for key, tensor in tensors.items()}, weights)
+        graft.cli("adapters", "import", graft.directory / "trained", "--name", name, "--base-model", "tiny")
+    return names
+
+
+@pytest.mark.parametrize("count", [26, pytest.param(ADAPTERS, marks=pytest.mark.full)])
+def test_more_adapters_than_memory_holds_are_all_served(loaded, count):
+    names = copies(loaded, count)
+    alone = [loaded.cli("generate", "--adapter", name, *LENGTH, PROMPT).stdout for name in names]
+    assert len(set(alone)) > 5, "the adapters do not tell them apart"
+    for _ in range(2):  # The second time each was in memory once, and may have left.
+        beside = loaded.cli("generate", "--adapter", ",".join(names), *LENGTH, PROMPT).stdout
+        texts = [part.split(" <==\n", 1)[1] for part in beside.split("==> ")[1:]]
+        different = [name for name, text, wanted in zip(names, texts, alone) if text.rstrip("\n") != wanted.rstrip("\n")]
+        assert len(texts) == count and not different, different
+    print(f"\n{count} adapters: each text twice what it is alone")
+
+
+def test_texts_beside_a_job_leave_its_numbers_alone(loaded):
+    names = copies(loaded, 3)
+    arguments = ("--max-steps", "60", "--eval-every-steps", "30", "--threads", "1")
+    undisturbed = loaded.submit(*arguments, "--output-name", "undisturbed")
+    loaded.wait_for(undisturbed)
+    beside = loaded.submit(*arguments, "--output-name", "beside")
+    served = 0
+    while loaded.state(beside) in ("QUEUED", "RUNNING"):
+        assert loaded.cli("generate", "--adapter", ",".join(names), *LENGTH, PROMPT).stdout.count("==>") == 3
+        served += loaded.state(beside) == "RUNNING"
+    assert served > 1, "no text was made beside the job"
+    assert losses(loaded.events(beside)) == losses(loaded.events(undisturbed))
+    assert adapter_hash(loaded, "beside") == adapter_hash(loaded, "undisturbed")
+
+
+def test_a_worker_that_serves_leaves_jobs_to_others(graft):
+    graft.start(workers=0)
+    load(graft)
+    graft.start_worker("serves", "--device", "cpu", "--serve")
+    job = graft.submit("--output-name", "waits")
+    assert graft.cli("generate", *LENGTH, PROMPT).stdout.strip()
+    assert graft.state(job) == "QUEUED"
+    graft.start_worker("runs", "--device", "cpu")
+    graft.wait_for(job)
