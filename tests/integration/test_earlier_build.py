@@ -100,6 +100,23 @@ def test_its_worker_is_told_what_to_do_with_a_job(graft, earlier):
     graft.wait_for(evaluated)
 
 
+def test_its_worker_makes_texts_for_this_server(graft, earlier):
+    graft.start(workers=0)
+    load(graft)
+    graft.build = earlier
+    graft.start_worker("w", "--device", "cpu")
+    graft.build = BUILD
+    adapters = ["a", "b"]
+    for name in adapters:
+        graft.wait_for(graft.submit("--output-name", name))
+    alone = [graft.cli("generate", "--adapter", name, "The cat", "--max-new-tokens", "3").stdout for name in adapters]
+    # One after the other, as it knows no batches.
+    beside = graft.cli("generate", "--adapter", ",".join(adapters), "The cat", "--max-new-tokens", "3").stdout
+    assert beside == "\n".join(f"==> {name} <==\n{text}" for name, text in zip(adapters, alone))
+    refused = graft.cli("generate", "--adapter", "a", "The cat", "--stop-strings", "x", check=False)
+    assert refused.returncode != 0 and "no worker is connected that knows stop_strings" in refused.stderr
+
+
 def test_its_client_serves_people_of_this_server(graft, earlier):
     graft.start()
     graft.build = earlier
@@ -131,3 +148,4 @@ def test_this_client_and_worker_are_served_by_it(graft, earlier):
     job = graft.wait_for(graft.submit("--output-name", "by-this"))
     assert_gap_free(graft.events(job["name"]))
     graft.cli("adapters", "download", "by-this", "--to", graft.directory / "adapter")
+    assert graft.cli("generate", "--adapter", "by-this", "The cat", "--max-new-tokens", "3").stdout
