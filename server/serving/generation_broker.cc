@@ -130,8 +130,9 @@ absl::Status GenerationBroker::Report(const Batch& batch, int row, v1::GenerateR
     }
   }
   waker->Wake();
+  const bool ended = done || cancel.has_value();
   if (cancel) hub_.Send(batch->place.worker, *std::move(cancel));
-  if (done || cancel) Dispatch();
+  if (ended) Dispatch();
   return absl::OkStatus();
 }
 
