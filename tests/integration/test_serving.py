@@ -42,6 +42,22 @@ def test_an_adapter_of_another_base_is_no_part_of_a_batch(loaded):
     assert 'adapter "b" is on base model "merged", the first request on "tiny": all of a batch must be on one' in refused.stderr
 
 
+def test_each_sequence_is_told_with_its_probabilities_and_ends_at_a_stop_string(loaded):
+    messages = [message["response"] for message in loaded.json(
+        "generate", *LENGTH, "--sample", "--num-return-sequences", "3", "--log-probabilities", PROMPT)]
+    assert sum(message.get("done", False) for message in messages) == 3
+    assert {message.get("sequence", 0) for message in messages} == {0, 1, 2}
+    for message in messages:
+        assert len(message.get("log_probabilities", [])) == len(message.get("ids", []))
+        assert all(value <= 0 for value in message.get("log_probabilities", []))
+    text = "".join(message.get("text", "") for message in loaded.json("generate", *LENGTH, PROMPT))
+    stop = text[len(text) // 2]
+    cut = loaded.json("generate", *LENGTH, "--stop-strings", stop, PROMPT)
+    assert cut[-1]["finish_reason"] == "stop_string"
+    short = "".join(message.get("text", "") for message in cut)
+    assert stop in short and text.startswith(short)
+
+
 def copies(graft, count):
     """Imports adapters that differ from one that was trained; their names."""
     graft.wait_for(fine_tune(graft, "lora", "--output-name", "trained"))
