@@ -82,6 +82,7 @@ struct PreviewOptions {
   int rows = 3;
   std::string source_field;
   std::string target_field;
+  std::string text_field;
   std::string prompt_template;
 };
 
@@ -92,6 +93,7 @@ absl::Status RunPreview(CliContext& context, const PreviewOptions& options) {
   request.set_num_rows(options.rows);
   if (!options.source_field.empty()) request.mutable_data()->set_source_field(options.source_field);
   if (!options.target_field.empty()) request.mutable_data()->set_target_field(options.target_field);
+  if (!options.text_field.empty()) request.mutable_data()->set_text_field(options.text_field);
   if (!options.prompt_template.empty()) {
     request.mutable_data()->set_prompt_template(options.prompt_template);
   }
@@ -287,7 +289,7 @@ void AddDatasetCommands(CLI::App& app, RunCommand& run) {
   datasets->require_subcommand(1)->fallthrough();
   auto upload = std::make_shared<UploadOptions>();
   CLI::App* upload_command =
-      AddCommand(*datasets, run, "upload", "Upload JSON lines or CSV; every row is checked",
+      AddCommand(*datasets, run, "upload", "Upload JSON lines, CSV or .txt; every row is checked",
                  "graft datasets upload articles.jsonl --name articles", upload, RunUpload);
   upload_command->add_option("file", upload->path, "The file")
       ->required()
@@ -306,6 +308,8 @@ void AddDatasetCommands(CLI::App& app, RunCommand& run) {
   preview_command->add_option("--rows", preview->rows, "How many")->check(CLI::Range(1, 20));
   preview_command->add_option("--source-field", preview->source_field, "Default: document");
   preview_command->add_option("--target-field", preview->target_field, "Default: summary");
+  preview_command->add_option("--text-field", preview->text_field,
+                              "Plain text instead of pairs (of a .txt: text)");
   preview_command->add_option("--prompt-template", preview->prompt_template,
                               "Default: {source}\\nTL;DR:");
   auto remove = std::make_shared<EntryOptions>();

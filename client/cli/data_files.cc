@@ -62,8 +62,8 @@ absl::StatusOr<bool> IsDataFile(const std::string& value, const std::string& fla
 
 absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_t max_rows,
                        const std::string& flag) {
-  ASSIGN_OR_RETURN(const DataProblems problems,
-                   FindProblems(path, FieldsOf(data), max_rows, [] { return false; }));
+  ASSIGN_OR_RETURN(const DataProblems problems, FindProblems(DataReader::Open(path, FieldsOf(data)),
+                                                             max_rows, [] { return false; }));
   Violations violations;
   for (const std::string& line : problems.Lines()) {
     violations.Add(flag, absl::StrCat(path, ": ", line));

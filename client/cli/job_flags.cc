@@ -53,7 +53,8 @@ std::vector<JobFlag> DataFlags(bool fine_tune) {
   add("--base-model", GRAFT_BOTH("base_model"), "Name of the base model", kJob);
   add("--source-field", GRAFT_BOTH("data.source_field"), "Field of the text [document]", kData);
   add("--target-field", GRAFT_BOTH("data.target_field"), "Field of the summary [summary]", kData);
-  add("--text-field", GRAFT_BOTH("data.text_field"), "Plain text instead of pairs", kData);
+  add("--text-field", GRAFT_BOTH("data.text_field"),
+      "Plain text instead of pairs (of a .txt: text)", kData);
   add("--prompt-template", GRAFT_BOTH("data.prompt_template"),
       fine_tune ? "[{source}\\nTL;DR:]" : "[the adapter's own, else {source}\\nTL;DR:]", kData);
   add("--max-source-tokens", GRAFT_BOTH("data.max_source_tokens"),

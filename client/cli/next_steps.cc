@@ -82,14 +82,15 @@ class Steps {
     const std::string& base = evaluates() ? evaluate().base_model() : fine_tune().base_model();
     Say("to try: mend the row and the field that are named above, or name other fields");
     if (data.has_text_field()) {
-      Say(absl::StrCat("  (now --text-field ", data.text_field(), ")"));
+      Say(absl::StrCat("  (now --text-field ", data.text_field(), "); how rows are read:"));
     } else {
       Say(absl::StrCat("  (now --source-field ", data.source_field(), " --target-field ",
                        data.target_field(), "); how rows are read:"));
     }
     for (const std::string& name : {data.train(), data.validation()}) {
       if (name.empty()) continue;
-      Command(absl::StrCat("datasets preview ", name, " --base-model ", base));
+      Command(absl::StrCat("datasets preview ", name, " --base-model ", base,
+                           data.has_text_field() ? " --text-field " : "", data.text_field()));
     }
   }
 

@@ -28,7 +28,10 @@ void CheckField(const v1::Dataset& dataset, const std::string& name, absl::strin
   const auto& fields = dataset.fields();
   scope.Require(std::find(fields.begin(), fields.end(), name) != fields.end(), field,
                 absl::StrCat("\"", name, "\" is no field of ", dataset.name(), ", which has ",
-                             absl::StrJoin(fields, ", ")));
+                             absl::StrJoin(fields, ", "),
+                             fields.size() == 1 && field != "text_field"
+                                 ? " alone: text_field trains on that as plain text"
+                                 : ""));
 }
 
 void CheckDataset(const v1::Dataset& dataset, const v1::DataSpec& data, absl::string_view name,

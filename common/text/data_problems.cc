@@ -53,13 +53,12 @@ absl::StatusOr<DataProblems> FindProblems(DataReader& reader, int64_t max_rows,
   return problems;
 }
 
-absl::StatusOr<DataProblems> FindProblems(const std::string& path, const DataFields& fields,
-                                          int64_t max_rows, const std::function<bool()>& give_up) {
-  absl::StatusOr<DataReader> reader = DataReader::Open(path, fields);
-  if (reader.ok()) return FindProblems(*reader, max_rows, give_up);
-  if (!absl::IsInvalidArgument(reader.status())) return reader.status();
+absl::StatusOr<DataProblems> FindProblems(absl::StatusOr<DataReader> opened, int64_t max_rows,
+                                          const std::function<bool()>& give_up) {
+  if (opened.ok()) return FindProblems(*opened, max_rows, give_up);
+  if (!absl::IsInvalidArgument(opened.status())) return opened.status();
   DataProblems problems;
-  problems.Add(reader.status().message());
+  problems.Add(opened.status().message());
   return problems;
 }
 

@@ -42,8 +42,8 @@ class DataProblems {
 // than INVALID_ARGUMENT.
 absl::StatusOr<DataProblems> FindProblems(DataReader& reader, int64_t max_rows,
                                           const std::function<bool()>& give_up);
-// The same of a file, whose beginning may be a problem, too.
-absl::StatusOr<DataProblems> FindProblems(const std::string& path, const DataFields& fields,
-                                          int64_t max_rows, const std::function<bool()>& give_up);
+// The same of what DataReader::Open answered: the beginning may be a problem, too.
+absl::StatusOr<DataProblems> FindProblems(absl::StatusOr<DataReader> opened, int64_t max_rows,
+                                          const std::function<bool()>& give_up);
 
 }  // namespace graft

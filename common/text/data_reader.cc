@@ -23,9 +23,9 @@ namespace graft {
 namespace {
 
 constexpr size_t kListedNames = 20;
-// What is no JSON is taken for CSV.
+// What is no JSON is taken for CSV where no name says better.
 constexpr char kPlainTextAdvice[] =
-    " (if it is plain text, make a row of each line: jq -cR '{text: .}' FILE > rows.jsonl)";
+    " (if it is plain text, name the file FILE.txt: each line is then a row)";
 
 absl::Status CheckFields(const DataFields& fields) {
   if (fields.check_only) return absl::OkStatus();
@@ -46,19 +46,29 @@ DataFormat FormatOfName(absl::string_view path) {
   for (const char* suffix : {".csv", ".tsv"}) {
     if (absl::EndsWithIgnoreCase(path, suffix)) return DataFormat::kCsv;
   }
+  for (const char* suffix : {".txt", ".text"}) {
+    if (absl::EndsWithIgnoreCase(path, suffix)) return DataFormat::kText;
+  }
   return DataFormat::kAutomatic;
 }
 
 namespace {
 
+// Does a JSON object begin here that has a name in it?
+bool BeginsJsonObject(absl::string_view text) {
+  return absl::ConsumePrefix(&text, "{") &&
+         absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "\"");
+}
+
 // Looks at the beginning: passes over a byte order mark, finds the format, refuses what can be
-// neither.
+// none.
 absl::StatusOr<DataFormat> Sniff(RowSplitter* rows, DataFormat format) {
   ASSIGN_OR_RETURN(absl::string_view head, rows->Peek(kSniffedBytes));
   RETURN_IF_ERROR(CheckIsText(head));
   if (absl::ConsumePrefix(&head, "\xEF\xBB\xBF")) rows->Skip(3);
   if (format == DataFormat::kCsv) return format;
   const absl::string_view text = absl::StripLeadingAsciiWhitespace(head);
+  if (format == DataFormat::kText && !BeginsJsonObject(text)) return format;
   const bool json = absl::StartsWith(text, "{") || absl::StartsWith(text, "[");
   if (!json && format != DataFormat::kJsonLines) return DataFormat::kCsv;
   RETURN_IF_ERROR(CheckIsJsonLines(text));
@@ -120,6 +130,7 @@ class DataReader::Impl {
   absl::Status Start(DataFormat format) {
     guessed_ = format == DataFormat::kAutomatic;
     ASSIGN_OR_RETURN(format_, Sniff(&rows_, format));
+    if (format_ == DataFormat::kText) return CheckTextFields();
     return format_ == DataFormat::kCsv ? ReadHeader() : absl::OkStatus();
   }
 
@@ -150,6 +161,9 @@ class DataReader::Impl {
   bool MayBePlainText() const { return guessed_ && (header_.size() == 1 || !Asked(kTarget)); }
   absl::StatusOr<bool> NextText(RowSplitter::Row* text);
   absl::Status ReadHeader();
+  absl::Status CheckTextFields();
+  absl::Status ReadRow(absl::string_view text, DataRow* row);
+  void ReadLine(absl::string_view text, DataRow* row) const;
   absl::Status ReadCsv(absl::string_view text, DataRow* row);
   absl::Status ReadJson(absl::string_view text, DataRow* row);
   absl::Status CheckJsonField(int wanted) const;
@@ -159,7 +173,7 @@ class DataReader::Impl {
   DataFormat format_ = DataFormat::kAutomatic;
   bool guessed_ = false;  // Nobody said what it is.
   JsonRowParser json_;
-  std::vector<std::string> header_;  // JSON lines: the first row's fields
+  std::vector<std::string> header_;  // JSON lines: the first row's fields; text: its one
   size_t columns_[kWantedCount] = {kNoColumn, kNoColumn, kNoColumn};
   std::vector<std::string> csv_;
   char separator_ = ',';
@@ -206,6 +220,33 @@ absl::Status DataReader::Impl::ReadHeader() {
     }
     columns_[wanted] = found - header_.begin();
   }
+  return absl::OkStatus();
+}
+
+absl::Status DataReader::Impl::CheckTextFields() {
+  header_ = {kPlainTextField};
+  for (const int wanted : {kSource, kTarget}) {
+    if (!Asked(wanted) || wanted_[wanted] == kPlainTextField) continue;
+    return FieldError(wanted_[wanted],
+                      absl::StrCat("is missing; this is plain text, each line of which is a row "
+                                   "with the one field ",
+                                   kPlainTextField, " (text_field ", kPlainTextField,
+                                   " trains on it; a table is named .csv or .tsv)"));
+  }
+  return absl::OkStatus();
+}
+
+void DataReader::Impl::ReadLine(absl::string_view text, DataRow* row) const {
+  row->source.assign(text.data(), Asked(kSource) ? text.size() : 0);
+  row->targets.clear();
+  if (Asked(kTarget)) row->targets.emplace_back(text);
+  row->id.clear();
+}
+
+absl::Status DataReader::Impl::ReadRow(absl::string_view text, DataRow* row) {
+  if (format_ == DataFormat::kCsv) return ReadCsv(text, row);
+  if (format_ == DataFormat::kJsonLines) return ReadJson(text, row);
+  ReadLine(text, row);
   return absl::OkStatus();
 }
 
@@ -279,8 +320,7 @@ absl::StatusOr<bool> DataReader::Impl::Next(DataRow* row) {
   }
   ++row_count_;
   row->line = text.line;
-  const absl::Status status =
-      format_ == DataFormat::kCsv ? ReadCsv(text.text, row) : ReadJson(text.text, row);
+  const absl::Status status = ReadRow(text.text, row);
   row_is_bad_ = !status.ok();
   if (row_is_bad_) return Annotate(status, absl::StrCat("line ", text.line));
   return true;

@@ -1,9 +1,10 @@
 #pragma once
 
-// Reads a data set row by row: JSON lines (one object a line) or CSV (RFC 4180 with a header row;
+// Reads a data set row by row: JSON lines (one object a line), CSV (RFC 4180 with a header row;
 // separated by semicolons or tabs where the header has them and no comma, or Excel's line "sep=;"
-// before it says so); either of them packed by gzip. It checks the encoding and the fields that are
-// asked for, and nothing else: templates, lengths and tokens are the callers' business.
+// before it says so) or plain text (each line a row of the one field kPlainTextField); each of them
+// packed by gzip or not. It checks the encoding and the fields that are asked for, and nothing
+// else: templates, lengths and tokens are the callers' business.
 //
 // Memory is bounded whatever the size of the file: about three times the longest row, of which none
 // may be longer than kMaxRowBytes. JSON is read as Python's json module reads it: of a field given
@@ -25,9 +26,13 @@ namespace graft {
 
 inline constexpr size_t kMaxRowBytes = 8 << 20;
 
-enum class DataFormat { kAutomatic, kJsonLines, kCsv };
+// What begins with {" is JSON lines even as kText: people give such files any name.
+enum class DataFormat { kAutomatic, kJsonLines, kCsv, kText };
 
-// By the file's name: .jsonl, .ndjson, .json; .csv, .tsv; with .gz behind it, too. Else kAutomatic.
+inline constexpr char kPlainTextField[] = "text";
+
+// By the file's name: .jsonl, .ndjson, .json; .csv, .tsv; .txt, .text; with .gz behind it, too.
+// Else kAutomatic.
 DataFormat FormatOfName(absl::string_view path);
 
 // Which fields make a row: either source_field and target_field, or text_field alone.
@@ -59,7 +64,8 @@ class DataReader {
   // Opens a file; blocks on the disk, like Next. kAutomatic goes by the name (FormatOfName),
   // else by the content: what begins with "{" is JSON lines. INVALID_ARGUMENT: `fields` are no
   // choice of the two, the file is something else (file_kinds.h, gunzip.h), the CSV header lacks a
-  // field or has it twice. Else as OpenFile of common/base/file.h.
+  // field or has it twice, plain text is asked for another field than its own. Else as OpenFile of
+  // common/base/file.h.
   static absl::StatusOr<DataReader> Open(const std::string& path, const DataFields& fields,
                                          DataFormat format = DataFormat::kAutomatic);
   // Reads what `source` gives; kAutomatic goes by the content.
@@ -83,7 +89,8 @@ class DataReader {
   // Rows so far, broken ones included.
   int64_t num_rows() const;
   DataFormat format() const;
-  // The header of CSV, or the fields of the first row of JSON lines, in order; empty before Next.
+  // The header of CSV, kPlainTextField, or the fields of the first row of JSON lines, in order;
+  // those are empty before Next.
   const std::vector<std::string>& field_names() const;
 
  private:

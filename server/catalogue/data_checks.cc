@@ -7,20 +7,20 @@
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_spec.h"
+#include "server/catalogue/dataset_format.h"
 
 namespace graft {
-namespace {
 
-// What a job reads of a data set.
-struct DataUse {
+struct DataChecks::Use {
   SpecReference data_set;
   std::string sha256;
   DataFields fields;
   int64_t max_rows = 0;  // 0: all.
+  DataFormat format = DataFormat::kAutomatic;
 
   // No two uses that may be judged differently have the same.
   std::string Key() const {
-    std::string key = absl::StrCat(sha256, "/", max_rows);
+    std::string key = absl::StrCat(sha256, "/", max_rows, "/", static_cast<int>(format));
     for (const std::string& name : {fields.source_field, fields.target_field, fields.text_field}) {
       absl::StrAppend(&key, "/", name.size(), ":", name);
     }
@@ -28,27 +28,7 @@ struct DataUse {
   }
 };
 
-std::vector<DataUse> UsesOf(const v1::JobSpec& resolved, absl::string_view path) {
-  const v1::DataSpec& data =
-      resolved.has_evaluate() ? resolved.evaluate().data() : resolved.fine_tune().data();
-  DataFields fields;
-  if (data.has_text_field()) {
-    fields.text_field = data.text_field();
-  } else {
-    fields.source_field = data.source_field();
-    fields.target_field = data.target_field();
-  }
-  const SpecReferences names = ReferencesOf(resolved, path);
-  std::vector<DataUse> uses;
-  if (!data.train_sha256().empty()) {
-    uses.push_back({names.train, data.train_sha256(), fields, data.max_train_rows()});
-  }
-  if (!data.validation_sha256().empty()) {
-    uses.push_back(
-        {names.validation, data.validation_sha256(), fields, data.max_validation_rows()});
-  }
-  return uses;
-}
+namespace {
 
 void AddViolations(const SpecReference& data_set, const DataProblems& problems,
                    Violations& violations) {
@@ -65,11 +45,43 @@ void AddViolations(const SpecReference& data_set, const DataProblems& problems,
 
 }  // namespace
 
+absl::StatusOr<std::vector<DataChecks::Use>> DataChecks::UsesOf(const v1::JobSpec& resolved,
+                                                                absl::string_view path) const {
+  const v1::DataSpec& data =
+      resolved.has_evaluate() ? resolved.evaluate().data() : resolved.fine_tune().data();
+  DataFields fields;
+  if (data.has_text_field()) {
+    fields.text_field = data.text_field();
+  } else {
+    fields.source_field = data.source_field();
+    fields.target_field = data.target_field();
+  }
+  const SpecReferences names = ReferencesOf(resolved, path);
+  std::vector<Use> uses;
+  if (!data.train_sha256().empty()) {
+    uses.push_back({names.train, data.train_sha256(), fields, data.max_train_rows()});
+  }
+  if (!data.validation_sha256().empty()) {
+    uses.push_back(
+        {names.validation, data.validation_sha256(), fields, data.max_validation_rows()});
+  }
+  for (Use& use : uses) {
+    const absl::StatusOr<v1::Dataset> dataset = store_.GetDataset(use.data_set.name);
+    // Deleted meanwhile: whoever makes the job says so.
+    if (absl::IsNotFound(dataset.status())) continue;
+    RETURN_IF_ERROR(dataset.status());
+    use.format = ToDataFormat(dataset->format());
+  }
+  return uses;
+}
+
 std::optional<absl::Status> DataChecks::Known(const v1::JobSpec& resolved,
                                               absl::string_view path) const {
+  const absl::StatusOr<std::vector<Use>> uses = UsesOf(resolved, path);
+  RETURN_IF_ERROR(uses.status());
   Violations violations;
   MutexLock lock(mutex_);
-  for (const DataUse& use : UsesOf(resolved, path)) {
+  for (const Use& use : *uses) {
     const auto verdict = verdicts_.find(use.Key());
     if (verdict == verdicts_.end()) return std::nullopt;
     AddViolations(use.data_set, verdict->second, violations);
@@ -82,10 +94,11 @@ absl::Status DataChecks::Check(const v1::JobSpec& resolved, absl::string_view pa
   while (true) {
     std::optional<absl::Status> known = Known(resolved, path);
     if (known.has_value()) return *std::move(known);
-    for (const DataUse& use : UsesOf(resolved, path)) {
+    ASSIGN_OR_RETURN(const std::vector<Use> uses, UsesOf(resolved, path));
+    for (const Use& use : uses) {
       RETURN_IF_ERROR(CheckWanted(give_up));
-      RETURN_IF_ERROR(Annotate(Read(use.Key(), use.sha256, use.fields, use.max_rows, give_up),
-                               absl::StrCat("data set \"", use.data_set.name, "\"")));
+      RETURN_IF_ERROR(
+          Annotate(Read(use, give_up), absl::StrCat("data set \"", use.data_set.name, "\"")));
     }
   }
 }
@@ -98,15 +111,15 @@ bool DataChecks::BeginReading(const std::string& key, const Gone& give_up) {
   return verdicts_.count(key) == 0 && reading_.insert(key).second;
 }
 
-absl::Status DataChecks::Read(const std::string& key, const std::string& sha256,
-                              const DataFields& fields, int64_t max_rows, const Gone& give_up) {
+absl::Status DataChecks::Read(const Use& use, const Gone& give_up) {
+  const std::string key = use.Key();
   if (!BeginReading(key, give_up)) return absl::OkStatus();
   const auto read = [&]() -> absl::StatusOr<DataProblems> {
-    absl::StatusOr<std::string> stored = blobs_.PathOf(sha256);
+    absl::StatusOr<std::string> stored = blobs_.PathOf(use.sha256);
     // Its row says that it is there.
     if (absl::IsNotFound(stored.status())) return absl::DataLossError(stored.status().message());
     ASSIGN_OR_RETURN(const std::string path, std::move(stored));
-    return FindProblems(path, fields, max_rows, give_up);
+    return FindProblems(DataReader::Open(path, use.fields, use.format), use.max_rows, give_up);
   };
   absl::StatusOr<DataProblems> problems = read();
   MutexLock lock(mutex_);

@@ -15,6 +15,7 @@
 #include "common/text/data_problems.h"
 #include "common/text/data_reader.h"
 #include "common/text/example_builder.h"
+#include "server/catalogue/dataset_format.h"
 #include "server/catalogue/lookup.h"
 
 namespace graft {
@@ -157,7 +158,6 @@ absl::Status BuildPreview(const Catalogue& catalogue, const v1::PreviewDatasetRe
   ASSIGN_OR_RETURN(const v1::DataSpec data, ResolveData(request, dataset, model));
   ASSIGN_OR_RETURN(const auto tokenizer, catalogue.tokenizers.Get(model));
   ASSIGN_OR_RETURN(const std::string path, catalogue.blobs.PathOf(dataset.sha256()));
-  const bool csv = dataset.format() == v1::DATASET_FORMAT_CSV;
   const bool plain = data.has_text_field();
   DataFields fields;
   if (plain) {
@@ -167,7 +167,7 @@ absl::Status BuildPreview(const Catalogue& catalogue, const v1::PreviewDatasetRe
     fields.target_field = data.target_field();
   }
   ASSIGN_OR_RETURN(DataReader reader,
-                   DataReader::Open(path, fields, csv ? DataFormat::kCsv : DataFormat::kJsonLines));
+                   DataReader::Open(path, fields, ToDataFormat(dataset.format())));
   const int num_rows = request.num_rows() == 0 ? kDefaultPreviewRows : request.num_rows();
   const absl::Status built =
       plain ? BuildPlainRows(*tokenizer, model.n_positions(), reader, num_rows, gone, response)

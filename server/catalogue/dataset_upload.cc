@@ -8,14 +8,14 @@
 #include "common/errors/status_details.h"
 #include "common/jobs/names.h"
 #include "common/text/data_problems.h"
+#include "server/catalogue/dataset_format.h"
 
 namespace graft {
 namespace {
 
 DataFormat FormatOf(const v1::UploadDatasetRequest::Metadata& metadata) {
-  if (metadata.format() == v1::DATASET_FORMAT_JSON_LINES) return DataFormat::kJsonLines;
-  if (metadata.format() == v1::DATASET_FORMAT_CSV) return DataFormat::kCsv;
-  return FormatOfName(metadata.file_name());
+  const DataFormat said = ToDataFormat(metadata.format());
+  return said == DataFormat::kAutomatic ? FormatOfName(metadata.file_name()) : said;
 }
 
 }  // namespace
@@ -29,8 +29,7 @@ absl::Status CheckDatasetRows(const FileBlobStore& blobs, DataFormat format, con
   ASSIGN_OR_RETURN(const DataProblems problems, FindProblems(reader, 0, gone));
   if (!problems.empty()) return absl::InvalidArgumentError(problems.Text());
   dataset->set_num_rows(reader.num_rows());
-  dataset->set_format(reader.format() == DataFormat::kCsv ? v1::DATASET_FORMAT_CSV
-                                                          : v1::DATASET_FORMAT_JSON_LINES);
+  dataset->set_format(FromDataFormat(reader.format()));
   for (const std::string& name : reader.field_names()) dataset->add_fields(name);
   return absl::OkStatus();
 }

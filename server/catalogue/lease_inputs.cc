@@ -39,6 +39,11 @@ absl::Status CheckHash(absl::string_view what, absl::string_view name, absl::str
       absl::StrCat(what, " \"", name, "\" is no longer the one that the job was submitted with"));
 }
 
+const char* DataFileName(v1::DatasetFormat format) {
+  if (format == v1::DATASET_FORMAT_CSV) return "data.csv";
+  return format == v1::DATASET_FORMAT_TEXT ? "data.txt" : "data.jsonl";
+}
+
 absl::StatusOr<v1::Artifact> DatasetFile(JobStore& store, const std::string& name,
                                          const std::string& sha256) {
   ASSIGN_OR_RETURN(const v1::Dataset dataset, store.GetDataset(name));
@@ -53,9 +58,9 @@ worker::v1::InputFiles FilesOf(const v1::Adapter& adapter) { return Files(adapte
 
 v1::Artifact FileOf(const v1::Dataset& dataset) {
   v1::Artifact file;
-  const bool csv = dataset.format() == v1::DATASET_FORMAT_CSV;
-  // Not the data set's name: with the ending it could be too long for a file's.
-  file.set_path(csv ? "data.csv" : "data.jsonl");
+  // The ending tells the engine the format (FormatOfName). Not the data set's name: with that it
+  // could be too long for a file's.
+  file.set_path(DataFileName(dataset.format()));
   file.set_size_bytes(dataset.size_bytes());
   file.set_sha256(dataset.sha256());
   return file;

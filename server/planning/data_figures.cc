@@ -16,6 +16,7 @@
 #include "common/text/data_reader.h"
 #include "common/text/example_builder.h"
 #include "common/text/unicode.h"
+#include "server/catalogue/dataset_format.h"
 #include "server/catalogue/lookup.h"
 #include "server/planning/token_tally.h"
 
@@ -229,10 +230,8 @@ class FiguresReader {
       fields.source_field = data_.source_field();
       fields.target_field = data_.target_field();
     }
-    const bool csv = file.dataset.format() == v1::DATASET_FORMAT_CSV;
-    ASSIGN_OR_RETURN(
-        DataReader reader,
-        DataReader::Open(file.path, fields, csv ? DataFormat::kCsv : DataFormat::kJsonLines));
+    ASSIGN_OR_RETURN(DataReader reader,
+                     DataReader::Open(file.path, fields, ToDataFormat(file.dataset.format())));
     DataRow row;
     int64_t bytes = 0;
     for (int64_t i = 0; i < std::min(file.rows, kMaxPlanRows) && bytes < kMaxPlanTextBytes; ++i) {

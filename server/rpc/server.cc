@@ -92,7 +92,7 @@ RpcServer::RpcServer(const RpcServerOptions& options, const RpcServerParts& part
       ticker_("watch-ticker", parts.clock, TickOf(options.services.watch_heartbeat)),
       tokenizers_(parts.publisher),
       queue_(parts.store, parts.clock, parts.scheduler),
-      data_checks_(parts.blobs, parts.clock),
+      data_checks_(parts.store, parts.blobs, parts.clock),
       context_{options.services,
                parts.clock,
                parts.store,

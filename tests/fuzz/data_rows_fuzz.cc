@@ -1,4 +1,4 @@
-// A data set, as JSON lines, as CSV and as what it looks like; for each choice of fields.
+// A data set, as JSON lines, CSV, plain text and what it looks like; for each choice of fields.
 
 #include "common/base/utf8.h"
 #include "common/text/data_reader.h"
@@ -39,8 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   text.text_field = "text";
   check.check_only = true;
   for (const graft::DataFields& fields : {pair, text, check}) {
-    for (const auto format :
-         {graft::DataFormat::kAutomatic, graft::DataFormat::kJsonLines, graft::DataFormat::kCsv}) {
+    for (const auto format : {graft::DataFormat::kAutomatic, graft::DataFormat::kJsonLines,
+                              graft::DataFormat::kCsv, graft::DataFormat::kText}) {
       graft::ReadAll(graft::TextOf(data, size), fields, format);
     }
   }

@@ -89,6 +89,7 @@ def data_rows_seeds():
     yield b'\xef\xbb\xbf{"text": "a\\ud83d\\ude00", "n": [1, -2.5e3, NaN, {"x": null}]}\n\n'
     yield b'document,summary,id\n"a, ""quoted""\nline",b,1\r\nc,,\n'
     yield b'text\nplain\n""\n'
+    yield b'\xef\xbb\xbfIt rains, it "pours.\r\n \n\n{{x}} \xe2\x80\xa8 y'
 
 
 def job_filter_seeds():

@@ -9,6 +9,7 @@ namespace graft {
 namespace {
 
 using Json = nlohmann::json;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -141,6 +142,11 @@ TEST(DataReaderTest, TellsTheFormatByNameOrContent) {
   };
   EXPECT_EQ(format_of("a.jsonl", ""), DataFormat::kJsonLines);
   EXPECT_EQ(format_of("a.CSV", "text\n"), DataFormat::kCsv);
+  EXPECT_EQ(format_of("a.txt", "a, b\n"), DataFormat::kText);
+  EXPECT_EQ(format_of("a.b.TXT", "{{Infobox}}\n"), DataFormat::kText);
+  EXPECT_EQ(format_of("a.text", "[1] A note.\n"), DataFormat::kText);
+  // People give JSON lines this name.
+  EXPECT_EQ(format_of("b.txt", "\n{ \"text\": \"a\"}\n"), DataFormat::kJsonLines);
   EXPECT_EQ(format_of("0f3c", " \n{\"text\": \"\"}"), DataFormat::kJsonLines);
   EXPECT_EQ(format_of("0f3d", "text\n{\"a\": 1}"), DataFormat::kCsv);
   EXPECT_EQ(DataReader::Open(folder.path() + "/none.csv", Text()).status().code(),
@@ -380,10 +386,59 @@ TEST(DataReaderTest, TheHeaderOfCsvTellsTheSeparator) {
               HasSubstr("the header has: document;summary, id"));
 }
 
-TEST(DataReaderTest, PlainTextIsToldHowToBecomeRows) {
-  EXPECT_THAT(ErrorOf("It rains.\nIt pours.\n", Text()), HasSubstr("jq -cR '{text: .}' FILE"));
-  EXPECT_THAT(ErrorOf("text\na, b\n", Text()), HasSubstr("jq -cR"));
-  EXPECT_THAT(ErrorOf("text\na, b\n", Text(), DataFormat::kCsv), Not(HasSubstr("jq")));
+TEST(DataReaderTest, PlainTextWithoutItsNameIsToldHowToBecomeRows) {
+  EXPECT_THAT(ErrorOf("It rains.\nIt pours.\n", Text()), HasSubstr("name the file FILE.txt"));
+  EXPECT_THAT(ErrorOf("text\na, b\n", Text()), HasSubstr("FILE.txt"));
+  EXPECT_THAT(ErrorOf("text\na, b\n", Text(), DataFormat::kCsv), Not(HasSubstr("FILE.txt")));
+}
+
+TEST(DataReaderTest, EachLineOfPlainTextIsARow) {
+  const auto rows =
+      Read("\xEF\xBB\xBF\r\nIt \"rains,\r\n  \t\n  and, \"\"pours\u2028{\"a\": 1}  \nlast\\n",
+           Text(), DataFormat::kText);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  ASSERT_EQ(rows->size(), 3u);
+  EXPECT_EQ((*rows)[0].line, 2);
+  EXPECT_EQ((*rows)[0].source, "It \"rains,");
+  EXPECT_THAT((*rows)[0].targets, IsEmpty());
+  EXPECT_EQ((*rows)[0].id, "");
+  EXPECT_EQ((*rows)[1].line, 4);
+  EXPECT_EQ((*rows)[1].source, "  and, \"\"pours\u2028{\"a\": 1}  ");
+  EXPECT_EQ((*rows)[2].source, "last\\n");
+}
+
+TEST(DataReaderTest, PlainTextHasOneField) {
+  const std::string text = "It rains.\nIt pours.\n";
+  DataFields fields;
+  fields.check_only = true;
+  auto reader = DataReader::FromString(text, fields, DataFormat::kText);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_THAT(reader->field_names(), ElementsAre("text"));
+  EXPECT_EQ(ReadAll(*std::move(reader))->size(), 2u);
+  EXPECT_EQ(Read(text, {.source_field = "text", .target_field = "text"}, DataFormat::kText)
+                ->at(1)
+                .targets[0],
+            "It pours.");
+  for (const DataFields& others : {Pair(), DataFields{.text_field = "document"}}) {
+    EXPECT_THAT(ErrorOf(text, others, DataFormat::kText),
+                AllOf(HasSubstr("field \"document\" is missing"), HasSubstr("text_field text")));
+  }
+}
+
+TEST(DataReaderTest, PlainTextNamesItsBrokenLinesAndReadsOn) {
+  auto reader = DataReader::FromString("a\n\nb\xFF\nc\n", Text(), DataFormat::kText);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  DataRow row;
+  EXPECT_TRUE(*reader->Next(&row));
+  EXPECT_EQ(reader->Next(&row).status().message(), "line 3: invalid UTF-8 at byte 2 of the line");
+  EXPECT_TRUE(reader->can_go_on());
+  EXPECT_TRUE(*reader->Next(&row));
+  EXPECT_EQ(row.source, "c");
+  EXPECT_FALSE(*reader->Next(&row));
+  EXPECT_THAT(ErrorOf(" \n\n", Text(), DataFormat::kText), HasSubstr("empty"));
+  EXPECT_THAT(ErrorOf("a\n" + std::string(kMaxRowBytes + 1, 'x'), Text(), DataFormat::kText),
+              HasSubstr("line 2: the row is longer than"));
+  EXPECT_THAT(ErrorOf("PK\x03\x04", Text(), DataFormat::kText), HasSubstr("unzip"));
 }
 
 TEST(DataReaderTest, AChatIsToldHowToBecomeRows) {

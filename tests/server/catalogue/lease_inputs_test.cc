@@ -1,7 +1,9 @@
 #include "server/catalogue/lease_inputs.h"
 
-#include "common/base/limits.h"
+#include <utility>
 
+#include "common/base/limits.h"
+#include "server/catalogue/dataset_format.h"
 #include "tests/server/store/store_fixture.h"
 
 namespace graft {
@@ -29,6 +31,17 @@ TEST(LeaseInputsTest, OnlyWhatAnotherTryWouldFindAgainFailsTheJob) {
     ASSERT_TRUE(std::holds_alternative<AttemptReturned>(outcome)) << passing;
     EXPECT_FALSE(std::get<AttemptReturned>(outcome).worker_fault);
     EXPECT_TRUE(std::get<AttemptReturned>(outcome).by_server);
+  }
+}
+
+TEST(LeaseInputsTest, TheNameOfTheDataTellsItsFormat) {
+  v1::Dataset dataset;
+  for (const auto& [format, path] : {std::pair(v1::DATASET_FORMAT_JSON_LINES, "data.jsonl"),
+                                     std::pair(v1::DATASET_FORMAT_CSV, "data.csv"),
+                                     std::pair(v1::DATASET_FORMAT_TEXT, "data.txt")}) {
+    dataset.set_format(format);
+    EXPECT_EQ(FileOf(dataset).path(), path);
+    EXPECT_EQ(FromDataFormat(FormatOfName(path)), format);
   }
 }
 

@@ -78,6 +78,34 @@ TEST_F(DatasetServiceTest, CsvIsToldByNameContentOrFormat) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(DatasetServiceTest, PlainTextIsToldByNameOrFormat) {
+  const std::string text = "It rains, it \"pours.\n\nThe sun, shines;\r\n";
+  v1::UploadDatasetRequest::Metadata metadata;
+  metadata.set_file_name("notes.txt");
+  const auto dataset = server_.Upload("by-name", text, metadata);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(dataset->format(), v1::DATASET_FORMAT_TEXT);
+  EXPECT_EQ(dataset->num_rows(), 2);
+  EXPECT_THAT(dataset->fields(), ElementsAre("text"));
+  metadata.set_file_name("");
+  metadata.set_format(v1::DATASET_FORMAT_TEXT);
+  EXPECT_EQ(server_.Upload("by-format", text, metadata)->format(), v1::DATASET_FORMAT_TEXT);
+  v1::PreviewDatasetRequest request;
+  request.set_name("by-name");
+  request.set_base_model("tiny");
+  request.mutable_data()->set_text_field("text");
+  const auto preview = Preview(request);
+  ASSERT_TRUE(preview.ok()) << preview.status();
+  ASSERT_EQ(preview->examples_size(), 2);
+  EXPECT_EQ(preview->examples(1).line(), 3);
+  EXPECT_EQ(preview->examples(1).target(), "The sun, shines;<|endoftext|>");
+  metadata.set_format(v1::DATASET_FORMAT_UNSPECIFIED);
+  metadata.set_file_name("bad.txt");
+  EXPECT_THAT(std::string(server_.Upload("bad", "a\nb\n\xff\n", metadata).status().message()),
+              HasSubstr("line 3: invalid UTF-8"));
+  EXPECT_EQ(Get("bad").status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(DatasetServiceTest, BrokenDataIsRefusedByLineAndNothingStays) {
   struct Case {
     const char* what;

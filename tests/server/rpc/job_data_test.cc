@@ -73,6 +73,28 @@ TEST_F(JobDataTest, BothDataSetsAreJudgedAndOthersFieldsAreNot) {
   EXPECT_TRUE(server_.Create(other).ok());
 }
 
+TEST_F(JobDataTest, TheSameBytesAreJudgedByTheFormatOfEachDataSet) {
+  const std::string lines = "text\nIt rains, it \"pours.\n";
+  v1::UploadDatasetRequest::Metadata metadata;
+  metadata.set_format(v1::DATASET_FORMAT_TEXT);
+  ASSERT_TRUE(server_.Upload("notes", lines, metadata).ok());
+  metadata.set_format(v1::DATASET_FORMAT_CSV);
+  const std::string table = "text\n\"It rains, it pours.\"\nThe sun shines.\n";
+  ASSERT_TRUE(server_.Upload("table", table, metadata).ok());
+  metadata.set_format(v1::DATASET_FORMAT_TEXT);
+  ASSERT_TRUE(server_.Upload("table-lines", table, metadata).ok());
+  for (const char* name : {"notes", "table", "table-lines"}) {
+    v1::CreateJobRequest request = JobOn(name);
+    Data(request).set_text_field("text");
+    EXPECT_TRUE(server_.Create(request).ok()) << name << ": " << server_.Create(request).status();
+  }
+  const absl::Status pairs = server_.Create(JobOn("notes")).status();
+  EXPECT_EQ(FieldViolationsOf(pairs).at(0).field(), "job.spec.fine_tune.data.source_field");
+  EXPECT_EQ(FieldViolationsOf(pairs).at(0).description(),
+            "\"document\" is no field of notes, which has text alone: text_field trains on that as "
+            "plain text");
+}
+
 TEST_F(JobDataTest, WhatTheJobLeavesOutIsNoProblem) {
   ASSERT_TRUE(server_.Upload("bad", NewsRows(8) + NullRow(9)).ok());
   v1::CreateJobRequest request = JobOn("bad");

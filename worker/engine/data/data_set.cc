@@ -25,20 +25,25 @@ struct TextPart {
   std::function<bool(int64_t)> keep_row;
 };
 
-absl::StatusOr<std::string> DataHash(const DataSetFile& file) {
-  if (!file.sha256.empty()) return file.sha256;
-  return Sha256HexOfFile(file.path);
+// What the rows follow from: the bytes, and whether they are plain text, as any bytes may be.
+absl::StatusOr<std::string> DataIdentity(const DataSetFile& file) {
+  std::string identity = file.sha256;
+  if (identity.empty()) {
+    ASSIGN_OR_RETURN(identity, Sha256HexOfFile(file.path));
+  }
+  if (FormatOfName(file.path) == DataFormat::kText) absl::StrAppend(&identity, " text");
+  return identity;
 }
 
 // Strings are written with their lengths, so that no two settings give the same text.
-std::string CacheKey(absl::string_view data_sha256, const DataConfig& config, int64_t max_rows,
+std::string CacheKey(absl::string_view data, const DataConfig& config, int64_t max_rows,
                      const DataContext& context, absl::string_view part) {
   std::string key;
   const auto add = [&key](absl::string_view value) {
     absl::StrAppend(&key, value.size(), ":", value, "\n");
   };
   add(kFormat);
-  add(data_sha256);
+  add(data);
   add(context.tokenizer_sha256);
   add(absl::StrCat(context.max_total_tokens));
   add(absl::StrCat(max_rows));
@@ -62,11 +67,11 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> OpenPart(const DataSetFile& fil
                                                           int64_t max_rows,
                                                           const DataContext& context,
                                                           const TextPart& part, StopToken& stop) {
-  ASSIGN_OR_RETURN(const std::string data_sha256, DataHash(file));
+  ASSIGN_OR_RETURN(const std::string data, DataIdentity(file));
   RETURN_IF_ERROR(CreateDirectories(context.cache_directory));
   const std::string path =
       JoinPath(context.cache_directory,
-               absl::StrCat(CacheKey(data_sha256, config, max_rows, context, part.name), ".ids"));
+               absl::StrCat(CacheKey(data, config, max_rows, context, part.name), ".ids"));
   if (FileExists(path)) {
     absl::StatusOr<std::shared_ptr<const TokenFile>> cached = TokenFile::Open(path);
     MarkUsed(path);

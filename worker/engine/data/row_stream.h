@@ -14,7 +14,7 @@ namespace graft {
 
 // A data set as a job is given it.
 struct DataSetFile {
-  std::string path;    // JSON lines or CSV; empty: there is none.
+  std::string path;    // Its name tells the format (FormatOfName); empty: there is none.
   std::string sha256;  // Of its bytes; empty: computed where it is needed.
   std::string name;    // For errors; empty: the path.
   const std::string& label() const { return name.empty() ? path : name; }

@@ -112,6 +112,20 @@ TEST_F(DataSetTest, CsvAndJsonLinesGiveTheSameIds) {
   EXPECT_EQ(AllIds(*json), AllIds(*csv));
 }
 
+TEST_F(DataSetTest, PlainTextIsNotWhatTheSameBytesAreAsCsv) {
+  DataConfig config;
+  config.text_field = "text";
+  const std::string bytes = "text\nsome words and, a comma\n\nmore of them\n";
+  const auto text = Open(Write("a.txt", bytes), config);
+  EXPECT_EQ(text->counts().rows, 3);
+  const auto table = Open(Write("a.csv", "text\n\"some words and, a comma\"\n"), config);
+  EXPECT_EQ(table->counts().rows, 1);
+  // Of these bytes the cache has the other ids.
+  const auto lines = Open(Write("b.txt", "text\n\"some words and, a comma\"\n"), config);
+  EXPECT_EQ(lines->counts().rows, 2);
+  EXPECT_NE(AllIds(*lines), AllIds(*table));
+}
+
 TEST_F(DataSetTest, CountsWhatWasCut) {
   DataConfig config;
   config.max_source_tokens = 12;
