@@ -13,6 +13,10 @@ void CheckSpec(const v1::JobSpec& spec, const FieldScope& scope);
 
 // The prompt_template of `data`.
 void CheckTemplate(const v1::DataSpec& data, const FieldScope& scope);
+// What else to do with rows of an instruction, an input and an output, for messages.
+inline constexpr char kJoinFieldsAdvice[] =
+    "make one field of several first: "
+    "jq -c '. + {document: (.instruction + \"\\n\" + .input)}' FILE > rows.jsonl";
 
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope);
 

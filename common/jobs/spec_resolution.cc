@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/continuation.h"
@@ -32,6 +34,17 @@ void CheckField(const v1::Dataset& dataset, const std::string& name, absl::strin
                              fields.size() == 1 && field != "text_field"
                                  ? " alone: text_field trains on that as plain text"
                                  : ""));
+}
+
+// A field in braces, which nothing fills in, would be trained on as it stands.
+void CheckPlaceholders(const v1::Dataset& dataset, const v1::DataSpec& data,
+                       const FieldScope& scope) {
+  for (const std::string& field : dataset.fields()) {
+    const std::string braced = absl::StrCat("{", field, "}");
+    scope.Require(
+        field == "source" || !absl::StrContains(data.prompt_template(), braced), "prompt_template",
+        absl::StrCat("has ", braced, ", but only {source} is filled in; ", kJoinFieldsAdvice));
+  }
 }
 
 void CheckDataset(const v1::Dataset& dataset, const v1::DataSpec& data, absl::string_view name,
@@ -67,6 +80,7 @@ void ResolveData(const SpecFacts& facts, const Room& room, v1::DataSpec& data,
   if (facts.train != nullptr) {
     data.set_train_sha256(facts.train->sha256());
     CheckDataset(*facts.train, data, "train", scope);
+    CheckPlaceholders(*facts.train, data, scope);
     if (data.has_validation_fraction()) CheckHeldOutRows(*facts.train, data, scope);
   }
   if (facts.validation != nullptr) {

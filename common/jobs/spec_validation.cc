@@ -2,6 +2,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/limits.h"
 #include "common/jobs/continuation.h"
@@ -193,7 +194,9 @@ void CheckTemplate(const v1::DataSpec& data, const FieldScope& scope) {
   const size_t first = text.find("{source}");
   const bool once =
       first != std::string::npos && text.find("{source}", first + 1) == std::string::npos;
-  scope.Require(once, "prompt_template", "must contain {source} exactly once");
+  scope.Require(once, "prompt_template",
+                absl::StrCat("must contain {source} exactly once, which stands for source_field; ",
+                             kJoinFieldsAdvice));
 }
 
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope) {

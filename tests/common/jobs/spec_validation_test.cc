@@ -41,6 +41,8 @@ const BadSpec kBadSpecs[] = {
      [](auto& s) { s.mutable_data()->set_validation_fraction(kNaN); }},
     {"data.source_field", "no field of train, which has document, summary",
      [](auto& s) { s.mutable_data()->set_source_field("text"); }},
+    {"data.prompt_template", "has {summary}, but only {source} is filled in; make one field",
+     [](auto& s) { s.mutable_data()->set_prompt_template("{source} ({summary}) TL;DR:"); }},
     {"data.target_field", "must not be empty",
      [](auto& s) { s.mutable_data()->set_target_field(""); }},
     {"data.text_field", "excludes",
