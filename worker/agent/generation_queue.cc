@@ -35,7 +35,7 @@ std::optional<GenerationQueue::Text> GenerationQueue::Next(const std::string& ba
   return std::nullopt;
 }
 
-GenerationQueue::Text GenerationQueue::Take(std::deque<Text>::iterator text) {
+GenerationQueue::Text GenerationQueue::Take(const std::deque<Text>::iterator& text) {
   Text taken = std::move(*text);
   waiting_.erase(text);
   under_way_[taken.id()].insert(taken.row());

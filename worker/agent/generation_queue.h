@@ -43,7 +43,7 @@ class GenerationQueue {
   // Batches whose end is remembered: a command of one may be on its way.
   static constexpr size_t kMaxEnded = 64;
 
-  Text Take(std::deque<Text>::iterator text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Text Take(const std::deque<Text>::iterator& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndLocked(const std::string& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Mutex mutex_;
