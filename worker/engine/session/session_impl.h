@@ -9,8 +9,8 @@
 #include <string>
 
 #include "worker/engine/adapters/adapter_set.h"
-#include "worker/engine/gpt2/tensor_memory.h"
 #include "worker/engine/adapters/held_adapters.h"
+#include "worker/engine/gpt2/tensor_memory.h"
 #include "worker/engine/session/loaded_model.h"
 #include "worker/engine/session/session.h"
 

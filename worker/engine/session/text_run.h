@@ -9,8 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "worker/engine/generation/token_batch.h"
 #include "worker/engine/adapters/held_adapters.h"
+#include "worker/engine/generation/token_batch.h"
 #include "worker/engine/session/loaded_model.h"
 #include "worker/engine/session/session.h"
 
