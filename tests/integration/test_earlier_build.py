@@ -35,6 +35,15 @@ def kill_all(graft):
     wait_until(lambda: not graft.pids("graft-worker"), "the workers' end")
 
 
+def start_with_its_worker(graft, earlier):
+    """This build's server and client, and a worker of that build."""
+    graft.start(workers=0)
+    load(graft)
+    graft.build = earlier
+    graft.start_worker("w", "--device", "cpu")
+    graft.build = BUILD
+
+
 def in_its_middle(graft, name):
     wait_until(lambda: int(graft.job(name).get("step", 0)) > 30, "some steps")
 
@@ -70,21 +79,13 @@ def test_a_job_that_it_began_goes_on_under_this_one(graft, earlier):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_its_worker_works_for_this_server(graft, earlier, method):
-    graft.start(workers=0)
-    load(graft)
-    graft.build = earlier
-    graft.start_worker("w", "--device", "cpu")
-    graft.build = BUILD
+    start_with_its_worker(graft, earlier)
     job = graft.wait_for(graft.submit("--method", method))
     assert_gap_free(graft.events(job["name"]))
 
 
 def test_its_worker_is_told_what_to_do_with_a_job(graft, earlier):
-    graft.start(workers=0)
-    load(graft)
-    graft.build = earlier
-    graft.start_worker("w", "--device", "cpu")
-    graft.build = BUILD
+    start_with_its_worker(graft, earlier)
     name = graft.submit("--max-steps", "5000", "--eval-every-steps", "5000")
     in_its_middle(graft, name)
     graft.cli("checkpoint", name)
@@ -101,11 +102,7 @@ def test_its_worker_is_told_what_to_do_with_a_job(graft, earlier):
 
 
 def test_its_worker_makes_texts_for_this_server(graft, earlier):
-    graft.start(workers=0)
-    load(graft)
-    graft.build = earlier
-    graft.start_worker("w", "--device", "cpu")
-    graft.build = BUILD
+    start_with_its_worker(graft, earlier)
     adapters = ["a", "b"]
     for name in adapters:
         graft.wait_for(graft.submit("--output-name", name))
