@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "worker/engine/session/session.h"
+
 namespace graft {
 
 using engine::v1::EngineCommand;
 
 namespace {
 
-bool HaveSameBase(const engine::v1::Generate& a, const engine::v1::Generate& b) {
-  return a.base_model_sha256().empty() || b.base_model_sha256().empty()
-             ? a.base_model_directory() == b.base_model_directory()
-             : a.base_model_sha256() == b.base_model_sha256();
+BaseModel BaseOf(const engine::v1::Generate& text) {
+  return {text.base_model_directory(), text.base_model_sha256()};
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ std::optional<CommandQueue::Work> CommandQueue::NextText(const engine::v1::Gener
   MutexLock lock(mutex_);
   const auto text = std::find_if(waiting_.begin(), waiting_.end(), [&](const Work& work) {
     return work.command.has_generate() &&
-           (like == nullptr || HaveSameBase(work.command.generate(), *like));
+           (like == nullptr || IsSameContent(BaseOf(work.command.generate()), BaseOf(*like)));
   });
   if (text == waiting_.end()) return std::nullopt;
   Work work = std::move(*text);

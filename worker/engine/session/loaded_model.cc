@@ -24,10 +24,6 @@ absl::StatusOr<std::string> TokenizerSha256(const std::string& directory) {
 
 }  // namespace
 
-bool IsSameContent(const BaseModel& a, const BaseModel& b) {
-  return a.sha256.empty() || b.sha256.empty() ? a.directory == b.directory : a.sha256 == b.sha256;
-}
-
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(const BaseModel& source,
                                                              const Gpt2Model::Options& options) {
   auto loaded = std::make_shared<LoadedModel>();

@@ -19,9 +19,6 @@ struct LoadedModel {
   std::string tokenizer_sha256;  // Over the names and bytes of its files.
 };
 
-// By their hashes where both are known, else by their folders.
-bool IsSameContent(const BaseModel& a, const BaseModel& b);
-
 // Codes of Gpt2Model::Load and BpeTokenizer::Load, the folder named; INVALID_ARGUMENT also when the
 // tokenizer has ids beyond the model's vocabulary.
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(const BaseModel& source,

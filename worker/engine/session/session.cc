@@ -17,6 +17,10 @@
 
 namespace graft {
 
+bool IsSameContent(const BaseModel& a, const BaseModel& b) {
+  return a.sha256.empty() || b.sha256.empty() ? a.directory == b.directory : a.sha256 == b.sha256;
+}
+
 EngineSession::EngineSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 EngineSession::~EngineSession() = default;
 

@@ -34,6 +34,7 @@ struct BaseModel {
   std::string directory;
   std::string sha256;  // Of all its files; empty: not known.
 };
+bool IsSameContent(const BaseModel& a, const BaseModel& b);
 
 struct FineTuneRequest {
   FineTuneConfig config;
