@@ -19,6 +19,7 @@
 #include "common/base/file.h"
 #include "worker/engine/gpt2/block_cache.h"
 #include "worker/engine/gpt2/runtime.h"
+#include "worker/engine/gpt2/tensor_limit.h"
 
 namespace graft {
 namespace {

@@ -42,7 +42,4 @@ int64_t BytesBesideTensors(c10::Device device);
 // for a GPU.
 int64_t BytesHeld(c10::Device device);
 
-// Sets the limit itself, for tests; 0: none.
-void LimitCpuTensors(int64_t bytes);
-
 }  // namespace graft

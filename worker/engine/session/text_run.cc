@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/text/example_builder.h"
+#include "worker/engine/failure.h"
 #include "worker/engine/generation/generator.h"
 #include "worker/engine/gpt2/runtime.h"
 
@@ -89,7 +90,7 @@ struct TextRun::Text {
   StreamDecoder decoder;
   std::shared_ptr<const HeldAdapters::Adapter> adapter;
   const Gpt2Network* network = nullptr;
-  TokenBatch::Row row;  // Until it is in the batch.
+  TokenBatch::Row row;  // To begin with, or to begin again behind what was told.
   int64_t max_new_tokens = 0;
   std::string text_end;  // As much of it as the beginning of a stop string may be in.
   GenerateOutcome outcome;
@@ -110,9 +111,35 @@ absl::Status TextRun::Run(TextTask& first) {
     }
     if (under_way() == 0) return absl::OkStatus();
     RETURN_IF_ERROR(Poll());
+    const absl::Status passed = Pass();
+    if (IsOutOfMemory(passed)) {
+      GoOnWithFewer(passed);
+    } else {
+      RETURN_IF_ERROR(passed);
+    }
+  }
+}
+
+absl::Status TextRun::Pass() {
+  return CatchTorchErrors([&] {
     BeginWaiting();
     if (!texts_.empty()) batch_->Step();
+    return absl::OkStatus();
+  });
+}
+
+void TextRun::GoOnWithFewer(const absl::Status& out_of_memory) {
+  batch_.reset();
+  const bool was_alone = most_ == 1;
+  most_ = std::max<int64_t>(1, static_cast<int64_t>(texts_.size()) / 2);
+  // In their order, before those that had not begun.
+  for (auto text = texts_.rbegin(); text != texts_.rend(); ++text) {
+    waiting_.push_front(std::move(text->second));
   }
+  texts_.clear();
+  if (!was_alone) return;
+  waiting_.front()->task.OnEnd(out_of_memory);
+  waiting_.pop_front();
 }
 
 void TextRun::Fail(const absl::Status& status) {
@@ -211,12 +238,12 @@ absl::Status TextRun::MakeByBeams(Text& text) {
 void TextRun::BeginWaiting() {
   std::vector<TokenBatch::Row> rows;
   int64_t tokens = 0;
-  while (!waiting_.empty()) {
+  while (!waiting_.empty() && static_cast<int64_t>(texts_.size()) < most_) {
     Text& text = *waiting_.front();
     tokens += static_cast<int64_t>(text.row.sequence.size());
     if (!rows.empty() && tokens > kMaxPrefillTokens) break;
     if (!MakeRoomFor(text, static_cast<int64_t>(texts_.size()))) break;
-    rows.push_back(std::move(text.row));
+    rows.push_back(text.row);
     texts_[rows.back().index] = std::move(waiting_.front());
     waiting_.pop_front();
   }
@@ -253,6 +280,8 @@ bool TextRun::OnToken(int64_t index, int32_t id, float log_probability) {
     text.task.OnEnd(wanted);
   } else {
     const std::optional<TextEnd> end = Tell(text, id, log_probability);
+    text.row.sequence.push_back(id);
+    ++text.row.new_tokens;
     if (!end.has_value()) return true;
     End(text, *end);
   }

@@ -46,8 +46,12 @@ class TextRun {
   absl::StatusOr<std::unique_ptr<Text>> Prepare(TextTask& task);
   // Beam search tells nothing before the end, and joins no batch: the others wait.
   absl::Status MakeByBeams(Text& text);
-  // Those that wait and for which there is room.
+  // Those that wait and for which there is room; then a token for each in the batch.
+  absl::Status Pass();
   void BeginWaiting();
+  // Memory ran out: half as many go on at once, behind what was told of them. One that was alone
+  // ends.
+  void GoOnWithFewer(const absl::Status& out_of_memory);
   // For a further one besides so many rows. False: these must end first.
   bool MakeRoomFor(const Text& text, int64_t rows);
   // False: the text has ended.
@@ -62,6 +66,7 @@ class TextRun {
   TextSource& source_;
   StopToken& stop_;
   bool stopped_ = false;
+  int64_t most_ = kMaxTextsAtOnce;  // Of those that are in the batch at once.
   int64_t next_index_ = 0;
   std::map<int64_t, std::unique_ptr<Text>> texts_;  // Those in the batch.
   std::deque<std::unique_ptr<Text>> waiting_;

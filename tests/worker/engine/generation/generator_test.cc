@@ -7,6 +7,7 @@
 #include "tests/worker/engine/golden.h"
 #include "tests/worker/engine/gpt2/several_networks.h"
 #include "worker/engine/failure.h"
+#include "worker/engine/gpt2/tensor_limit.h"
 #include "worker/engine/gpt2/tensor_memory.h"
 
 namespace graft {

@@ -1,4 +1,5 @@
 #include "worker/engine/gpt2/tensor_memory.h"
+#include "worker/engine/gpt2/tensor_limit.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/CPUAllocator.h>

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -10,6 +11,8 @@
 #include "common/text/bpe.h"
 #include "tests/worker/engine/session/session_fixture.h"
 #include "tests/worker/engine/session/texts.h"
+#include "worker/engine/failure.h"
+#include "worker/engine/gpt2/tensor_limit.h"
 
 namespace graft {
 namespace {
@@ -226,6 +229,67 @@ TEST_F(GenerateTest, TextsThatWereLeftGoOnBehindWhatWasTold) {
     EXPECT_EQ(begun.text + end.text, whole.text);
     EXPECT_EQ((*end.end)->new_tokens, 30);
   }
+}
+
+// What texts became of with so much memory for tensors.
+struct TextsWithin {
+  std::vector<std::vector<int32_t>> ids;
+  int made = 0;           // Those that came to their end.
+  int out_of_memory = 0;  // Those that ended for want of it.
+  size_t most = 0;        // That were under way at once.
+};
+
+TEST_F(GenerateTest, WithLittleMemoryFewerTextsAreMadeAtOnce) {
+  constexpr int kTexts = 12;
+  MakeAdapters();
+  const auto make = [&](int64_t limit) {
+    RecordedTexts texts;
+    std::set<int> under_way;
+    TextsWithin result;
+    for (int i = 0; i < kTexts; ++i) {
+      const char* const adapters[] = {"", "lora", "prompt", "last"};
+      GenerateRequest request = Request("the cats sat there", 20, adapters[i % 4]);
+      request.generation.do_sample = i % 2 == 1;
+      request.sequence = i;
+      RecordedText& text = texts.Add(request);
+      text.on_token = [&, i] {
+        text.ids.size() < 20 ? (void)under_way.insert(i) : (void)under_way.erase(i);
+        result.most = std::max(result.most, under_way.size());
+      };
+    }
+    LimitCpuTensors(limit);
+    EXPECT_TRUE(session_->GenerateTexts(texts, stop_).ok());
+    LimitCpuTensors(0);
+    for (const RecordedText& text : texts.all) {
+      EXPECT_TRUE(text.end.has_value());
+      if (!text.end.has_value()) continue;
+      ++(text.end->ok() ? result.made : result.out_of_memory);
+      EXPECT_TRUE(text.end->ok() || IsOutOfMemory(text.end->status())) << text.end->status();
+      result.ids.push_back(text.ids);
+    }
+    return result;
+  };
+  const TextsWithin whole = make(0);
+  ASSERT_EQ(whole.made, kTexts);
+  ASSERT_EQ(whole.most, static_cast<size_t>(kTexts));
+  // From where all are made at once down to where none is.
+  int64_t enough = int64_t{1} << 30, too_little = 1;
+  while (enough - too_little > too_little / 64) {
+    const int64_t limit = too_little + (enough - too_little) / 2;
+    const TextsWithin within = make(limit);
+    (within.made == kTexts && within.most == whole.most ? enough : too_little) = limit;
+  }
+  std::set<size_t> at_once;
+  TextsWithin within;
+  for (int64_t limit = enough; within.out_of_memory < kTexts; limit -= enough / 64) {
+    ASSERT_GT(limit, 0);
+    within = make(limit);
+    if (within.made < kTexts) continue;
+    at_once.insert(within.most);
+    EXPECT_EQ(within.ids, whole.ids);
+  }
+  EXPECT_GE(at_once.size(), 3u) << "as memory becomes less, fewer and fewer at once";
+  EXPECT_TRUE(at_once.contains(1));
 }
 
 TEST_F(GenerateTest, AnErrorOfAnAdapterNamesItsFileOnce) {

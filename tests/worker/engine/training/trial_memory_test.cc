@@ -11,6 +11,7 @@
 #include "tests/worker/engine/recording_sink.h"
 #include "tests/worker/engine/training/small_runs.h"
 #include "worker/engine/failure.h"
+#include "worker/engine/gpt2/tensor_limit.h"
 #include "worker/engine/gpt2/tensor_memory.h"
 
 namespace graft {
