@@ -1,6 +1,7 @@
 #include "worker/engine/evaluation/evaluation_time.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "common/base/status_macros.h"
@@ -54,6 +55,12 @@ int64_t CountTokens(const ExampleSource& source) {
   return tokens;
 }
 
+// What texts that are made at once take.
+struct TextTimes {
+  double prompts = 0;  // Until each has its first token.
+  double steps = 0;    // All further ones.
+};
+
 class Measurement {
  public:
   Measurement(const Gpt2Network& network, const EvaluationSample& sample, StopToken& stop,
@@ -62,47 +69,74 @@ class Measurement {
 
   absl::Status AddLoss() {
     const ExampleSource& all = *sample_.validation;
-    const SomeRows some(all, std::min(all.size(), sample_.batch_size));
-    ResetPeak(network_.device());
+    const SomeRows some(all, std::min({all.size(), sample_.batch_size, sample_.num_loss_rows}));
+    const int64_t used = BeginPeak();
     const absl::Duration start = clock_.Boottime();
     RETURN_IF_ERROR(
         ComputeValidationLoss(network_, some, sample_.batch_size, stop_, {}, nullptr).status());
     time_.seconds += Since(start) * static_cast<double>(CountTokens(all)) /
                      static_cast<double>(CountTokens(some));
-    time_.peak_bytes = TensorMemoryOf(network_.device()).peak_bytes;
+    AddPeak(used, some.size(), std::min(all.size(), sample_.batch_size));
     return absl::OkStatus();
   }
 
-  // A text of n tokens has its prompt read and n - 1 steps, and asks before each.
   absl::Status AddTexts() {
-    const SummaryOptions options = {sample_.tokenizer, sample_.data, sample_.evaluation, {}};
-    const Gpt2Network* const networks[] = {&network_};
-    NotingStop noting(stop_, clock_);
-    ResetPeak(network_.device());
-    const absl::Duration start = clock_.Boottime();
-    const absl::Status made =
-        Summarise(networks, options, sample_.rows, /*first_row=*/0, noting).status();
-    double seconds = Since(start);
-    if (!made.ok() && !noting.enough()) return made;
-    if (!made.ok()) {
-      const std::vector<absl::Duration>& times = noting.times();
-      const double step =
-          absl::ToDoubleSeconds(times.back() - times[times.size() - 1 - kTimedSteps]) / kTimedSteps;
-      const auto asked = static_cast<double>(times.size());
-      seconds += step * (static_cast<double>(sample_.evaluation.max_new_tokens) + 1 - asked);
+    const auto some = static_cast<int64_t>(sample_.rows.size());
+    const int64_t batch = std::min(sample_.num_texts, sample_.evaluation.generation_batch_size);
+    const int64_t used = BeginPeak();
+    ASSIGN_OR_RETURN(TextTimes times, TimeTexts(some));
+    AddPeak(used, some, batch);
+    if (some > 1 && some < batch) {
+      ASSIGN_OR_RETURN(const TextTimes one, TimeTexts(1));
+      const double slower = std::max(0.0, times.steps - one.steps) / static_cast<double>(some - 1);
+      times.steps += slower * static_cast<double>(batch - some);
     }
-    time_.peak_bytes = std::max(time_.peak_bytes, TensorMemoryOf(network_.device()).peak_bytes);
-    const double batches =
-        static_cast<double>(sample_.num_texts) / static_cast<double>(sample_.rows.size());
-    time_.seconds += seconds * batches;
+    const auto texts = static_cast<double>(sample_.num_texts);
+    time_.seconds += times.prompts * texts / static_cast<double>(some) +
+                     times.steps * texts / static_cast<double>(batch);
     return absl::OkStatus();
   }
 
   const EvaluationTime& time() const { return time_; }
 
  private:
+  // The first texts. A text of n tokens has its prompt read and n - 1 steps, and asks before each.
+  absl::StatusOr<TextTimes> TimeTexts(int64_t count) {
+    const SummaryOptions options = {sample_.tokenizer, sample_.data, sample_.evaluation, {}};
+    const Gpt2Network* const networks[] = {&network_};
+    NotingStop noting(stop_, clock_);
+    const absl::Duration start = clock_.Boottime();
+    const absl::Status made =
+        Summarise(networks, options, std::span(sample_.rows).first(static_cast<size_t>(count)),
+                  /*first_row=*/0, noting)
+            .status();
+    if (!made.ok() && !noting.enough()) return made;
+    const std::vector<absl::Duration>& asked = noting.times();
+    TextTimes times;
+    times.prompts = asked.size() > 1 ? absl::ToDoubleSeconds(asked[1] - start) : Since(start);
+    if (made.ok()) {
+      times.steps = Since(start) - times.prompts;
+    } else {
+      const double step =
+          absl::ToDoubleSeconds(asked.back() - asked[asked.size() - 1 - kTimedSteps]) / kTimedSteps;
+      times.steps = step * static_cast<double>(sample_.evaluation.max_new_tokens - 1);
+    }
+    return times;
+  }
+
   double Since(absl::Duration start) const {
     return absl::ToDoubleSeconds(clock_.Boottime() - start);
+  }
+
+  // What is there before.
+  int64_t BeginPeak() const {
+    ResetPeak(network_.device());
+    return TensorMemoryOf(network_.device()).used_bytes;
+  }
+  // Of so many rows, where there will be more.
+  void AddPeak(int64_t used, int64_t some, int64_t all) {
+    const int64_t more = TensorMemoryOf(network_.device()).peak_bytes - used;
+    time_.peak_bytes = std::max(time_.peak_bytes, used + more * all / some);
   }
 
   const Gpt2Network& network_;

@@ -19,11 +19,13 @@ namespace graft {
 struct EvaluationSample {
   const BpeTokenizer* tokenizer = nullptr;
   const ExampleSource* validation = nullptr;
-  int64_t batch_size = 8;  // Rows a batch of the loss pass.
+  int64_t batch_size = 8;     // Rows a batch of the loss pass.
+  int64_t num_loss_rows = 8;  // That are timed: a batch, or fewer.
   DataConfig data;
   EvaluationConfig evaluation;
-  std::vector<DataRow> rows;  // The first ones that texts are generated for; at least one, or none.
-  int64_t num_texts = 0;      // Of a whole evaluation.
+  // The first ones that texts are generated for, a batch or fewer; at least one, or none.
+  std::vector<DataRow> rows;
+  int64_t num_texts = 0;  // Of a whole evaluation.
 };
 
 struct EvaluationTime {
@@ -32,10 +34,12 @@ struct EvaluationTime {
   int64_t peak_bytes = 0;
 };
 
-// The loss of one batch of rows, evenly spaced; the time grows with the tokens. One batch of texts
-// of a few tokens: every further one of max_new_tokens takes as long as the last ones did. A text
-// that ends by itself makes an evaluation shorter than that. ROUGE is not counted: thousands of
-// texts are scored in a second. Codes of ComputeValidationLoss and Summarise.
+// The loss of some rows, evenly spaced; the time grows with the tokens. One batch of texts of a few
+// tokens: every further one of max_new_tokens takes as long as the last ones did. Of fewer texts
+// than a batch the prompts take their share, and a step of all takes what one alone takes and, for
+// each further one, what that made it slower. A text that ends by itself makes an evaluation
+// shorter than that. ROUGE is not counted: thousands of texts are scored in a second. Codes of
+// ComputeValidationLoss and Summarise.
 absl::StatusOr<EvaluationTime> MeasureEvaluation(const Gpt2Network& network,
                                                  const EvaluationSample& sample, StopToken& stop,
                                                  Clock& clock = Clock::Real());

@@ -12,7 +12,10 @@ namespace graft {
 namespace {
 
 // Of what is left when the data are there; the rest is the evaluation's.
-constexpr double kShareOfSteps = 0.35;
+constexpr double kShareOfSteps = 0.6;
+// Of what is left then: for the loss, and for reading the prompts of texts.
+constexpr double kShareOfLoss = 0.3;
+constexpr double kShareOfPrompts = 0.3;
 
 // Nobody is told of a run that is only tried.
 class NoSink : public EventSink {
@@ -25,9 +28,17 @@ class NoSink : public EventSink {
   void OnWarning(const std::string&, const std::string&) override {}
 };
 
-// The first texts of an evaluation, one batch of them.
+// How many of these rows can be done in that time.
+int64_t RowsWithin(absl::Duration time, double seconds_per_row, int64_t rows) {
+  const double fit = absl::ToDoubleSeconds(time) / seconds_per_row;
+  return fit < static_cast<double>(rows) ? std::max(static_cast<int64_t>(fit), int64_t{1}) : rows;
+}
+
+// A batch for the loss and one of the first texts of an evaluation, or as many rows of them as
+// there is time for. A token takes less than it does in training, which has a backward pass.
 absl::StatusOr<EvaluationSample> SampleOf(const FineTuneConfig& config, const LoadedModel& base,
-                                          const TrainingData& data, Pulse& pulse) {
+                                          const TrainingData& data, double seconds_per_token,
+                                          absl::Duration left, Pulse& pulse) {
   EvaluationSample sample;
   sample.tokenizer = base.tokenizer.get();
   sample.validation = data.validation.get();
@@ -37,8 +48,13 @@ absl::StatusOr<EvaluationSample> SampleOf(const FineTuneConfig& config, const Lo
   const auto rows = static_cast<int64_t>(data.validation_rows.size());
   const int64_t wanted = config.evaluation.max_samples;
   sample.num_texts = wanted < 0 ? rows : std::min(wanted, rows);
-  const int64_t batch = std::min(sample.num_texts, config.evaluation.generation_batch_size);
+  const int64_t max_tokens = config.data.max_source_tokens + config.data.max_target_tokens;
+  sample.num_loss_rows = RowsWithin(
+      left * kShareOfLoss, seconds_per_token * static_cast<double>(max_tokens), sample.batch_size);
+  int64_t batch = std::min(sample.num_texts, config.evaluation.generation_batch_size);
   if (batch == 0) return sample;
+  batch = RowsWithin(left * kShareOfPrompts,
+                     seconds_per_token * static_cast<double>(config.data.max_source_tokens), batch);
   ASSIGN_OR_RETURN(sample.rows,
                    ReadRows(data.validation_file, config.data, data.validation_rows, batch, pulse));
   return sample;
@@ -64,7 +80,6 @@ absl::Status EngineSession::Impl::Measure(const FineTuneRequest& request, double
   outcome->data_seconds = absl::ToDoubleSeconds(ready - start);
   outcome->execution = run.execution;
 
-  ResetPeak(device_);
   TrainerOptions options;
   options.config = run.config.training;
   options.execution = run.execution;
@@ -72,7 +87,7 @@ absl::Status EngineSession::Impl::Measure(const FineTuneRequest& request, double
   ASSIGN_OR_RETURN(const StepTimes steps, MeasureSteps({options, *run.data.train, *run.adapter,
                                                         nullptr, sink, stop, clock},
                                                        left * kShareOfSteps));
-  int64_t peak_bytes = TensorMemoryOf(device_).peak_bytes;
+  int64_t peak_bytes = steps.peak_bytes;
   outcome->batch_size = steps.batch_size;
   outcome->gradient_accumulation_steps = steps.micro_batches;
   outcome->step_seconds = steps.step_seconds;
@@ -81,8 +96,10 @@ absl::Status EngineSession::Impl::Measure(const FineTuneRequest& request, double
     outcome->evaluate_seconds = 0;
   } else {
     peak_bytes += BytesOf(*run.adapter);
-    ASSIGN_OR_RETURN(const EvaluationSample sample,
-                     SampleOf(run.config, *run.base, run.data, stop.pulse()));
+    ASSIGN_OR_RETURN(
+        const EvaluationSample sample,
+        SampleOf(run.config, *run.base, run.data, steps.seconds_per_token,
+                 absl::Seconds(within_seconds) - (clock.Boottime() - start), stop.pulse()));
     const Gpt2Network network = run.adapter->Bind();
     const absl::StatusOr<EvaluationTime> one = MeasureEvaluation(network, sample, stop, clock);
     if (one.ok()) {

@@ -62,6 +62,8 @@ TEST_F(EvaluationTimeTest, TheLossTakesWhatItsRowsTake) {
   const absl::StatusOr<EvaluationTime> time = Measure();
   ASSERT_TRUE(time.ok()) << time.status();
   EXPECT_DOUBLE_EQ(time->seconds, 10);  // Twenty rows, two a batch.
+  sample_.num_loss_rows = 1;
+  EXPECT_DOUBLE_EQ(Measure()->seconds, 20);  // A row takes a second by this clock.
 }
 
 TEST_F(EvaluationTimeTest, TextsTakeWhatTheWholeEvaluationTakes) {
@@ -85,6 +87,15 @@ TEST_F(EvaluationTimeTest, TextsTakeWhatTheWholeEvaluationTakes) {
   EXPECT_GE(batch, 27);
   // After the last question there is a step, too, which takes no time by this clock.
   EXPECT_NEAR(time->seconds, 10 + 4 * (batch + 1), 1e-6);
+
+  // Of fewer texts at once the prompts take their share; a step takes a second by this clock
+  // however many it is for.
+  for (const size_t some : {2, 1}) {
+    sample_.rows.resize(some);
+    const absl::StatusOr<EvaluationTime> fewer = Measure();
+    ASSERT_TRUE(fewer.ok()) << fewer.status();
+    EXPECT_NEAR(fewer->seconds, 10 + 2 * 12 / static_cast<double>(some) + 4 * 27, 1e-6);
+  }
 }
 
 }  // namespace
