@@ -7,7 +7,8 @@ FOLDER is a build of that landing (bin/ below it), NAME its date. Python: the en
 
   archive.json   what the tests expect: the jobs with their numbers, as an undisturbed run had them
   service.tar.xz data/, the directory of a server that was killed: jobs that succeeded, failed, were cancelled and wait, and for
-                 each method one that has a checkpoint in the middle of its run; adapters/, each method's PEFT folder; model/
+                 each method one that has a checkpoint in the middle of its run; an evaluation that was paused in the middle; a
+                 study some of whose trials wait at a rung; adapters/, each method's PEFT folder; model/
   worker/        graft.db and blobs/ of a server with one job in its queue, and calls.jsonl: every call that a worker of this
                  build made to run it, with its answers (service.tar.xz is for processes, this for tests inside of one)
 """
@@ -43,6 +44,12 @@ METHODS = {
 TRAINING = ["--base-model", "micro", "--train", "pairs", "--validation", "few", "--max-steps", "24", "--batch-size", "4",
             "--gradient-accumulation-steps", "64", "--eval-every-steps", "8", "--checkpoint-every-steps", "4", "--eval-samples", "2",
             "--max-new-tokens", "6", "--learning-rate", "1e-3", "--precision", "fp32", "--threads", "1", "--patience", "0"]
+# All trials come to step 4, the best of three to step 12.
+STUDY = ["--method", "lora", "--base-model", "micro", "--train", "pairs", "--validation", "few", "--max-steps", "12", "--eval-every-steps", "4",
+         "--halving", "4", "--rank", "1,2,4", "--max-parallel", "1", "--eval-samples", "0", "--batch-size", "4", "--gradient-accumulation-steps", "16",
+         "--learning-rate", "1e-3", "--precision", "fp32", "--threads", "1", "--patience", "0"]
+EVALUATION = ["--base-model", "micro", "--adapter", "made-lora", "--data", "pairs", "--max-new-tokens", "12", "--num-beams", "8",
+              "--precision", "fp32", "--threads", "1"]
 WORDS = "a council of the old town met in may and spoke long about its two new bridges over a quiet river that few had seen".split()
 
 
@@ -77,6 +84,11 @@ def stop_where_it_stands(graft):
             os.kill(pid, signal.SIGKILL)
 
 
+def wait_until(*arguments):
+    from conftest import wait_until as wait  # That module reads the variable that main sets.
+    wait(*arguments)
+
+
 def wait_for_checkpoint(watch):
     """Until the job has one to go on from, of its second evaluation at the latest."""
     for line in watch.stdout:
@@ -93,15 +105,51 @@ def facts_of(job):
     return {key: job[key] for key in kept if key in job}
 
 
+def decisions_of(study):
+    """What is to be the same however the study went."""
+    return {"best_trial": study["best_trial"],
+            "trials": [{key: trial[key] for key in ("number", "parameters", "state", "values") if key in trial} for trial in study["trials"]]}
+
+
+def pause_evaluation(graft):
+    """One that has done some of its rows, and what it is to come to."""
+    expected = facts_of(graft.wait_for(graft.json("eval", *EVALUATION, "--name", "whole")[0]["name"]))
+    job = graft.json("eval", *EVALUATION, "--name", "paused")[0]["name"]
+    wait_until(lambda: int(graft.job(job).get("step", 0)) > 0, "the evaluation's first rows")
+    graft.cli("pause", job)
+    paused = graft.wait_for(job, "PAUSED")
+    assert 0 < int(paused["step"]) < int(paused["total_steps"]), "the evaluation was not paused in its middle: try again"
+    return {"job": job, "undisturbed": expected}
+
+
+def pause_study(graft):
+    """One some of whose trials wait at a rung, and what it is to come to."""
+    def create():
+        return graft.json("study", "create", *STUDY)[0]["name"]
+
+    def show(name):
+        return graft.json("study", "show", name)[0]
+
+    undisturbed = create()
+    wait_until(lambda: show(undisturbed).get("done"), "the study")
+    paused = create()
+    wait_until(lambda: any(trial["state"] == "TRIAL_STATE_WAITING" for trial in show(paused)["trials"]), "a trial that waits")
+    graft.cli("study", "pause", paused)
+    wait_until(lambda: all(graft.state(trial["job"]) == "PAUSED" for trial in show(paused)["trials"] if trial.get("job")), "its jobs")
+    assert not any(trial.get("steps") == "12" for trial in show(paused)["trials"]), "the study was not paused in its middle: try again"
+    return {"study": paused, "undisturbed": decisions_of(show(undisturbed))}
+
+
 def load(graft):
     folder = graft.directory
     write_model(folder / "model")
     write_rows(folder / "pairs.jsonl", 1024, 1)
     write_rows(folder / "few.jsonl", 12, 2)
-    rows = map(json.loads, (folder / "few.jsonl").read_text(encoding="utf-8").splitlines())
+    rows = [json.loads(line) for line in (folder / "few.jsonl").read_text(encoding="utf-8").splitlines()]
+    (folder / "plain.txt").write_text("".join(f"{row['document']}\n" for row in rows), encoding="utf-8")
     (folder / "csv.csv").write_text("document,summary\n" + "".join(f"{row['document']},{row['summary']}\n" for row in rows), encoding="utf-8")
     graft.cli("models", "add", "micro", folder / "model")
-    for file in ("pairs.jsonl", "few.jsonl", "csv.csv"):
+    for file in ("pairs.jsonl", "few.jsonl", "csv.csv", "plain.txt"):
         graft.cli("datasets", "upload", folder / file, "--name", file.partition(".")[0])
 
 
@@ -121,16 +169,19 @@ def make_service(graft):
     wild = [*TRAINING[:TRAINING.index("--learning-rate")], *METHODS["full"], "--learning-rate", "1e30"]
     diverged = graft.json("submit", *wild, "--name", "diverged")[0]["name"]
     expected["others"].append(facts_of(graft.wait_for(diverged, "FAILED")))
+    expected["paused_evaluation"] = pause_evaluation(graft)
+    expected["paused_study"] = pause_study(graft)
     graft.stop()
     graft.start(workers=0)
     cancelled = graft.json("submit", *TRAINING, *METHODS["lora"], "--name", "cancelled")[0]["name"]
     graft.cli("cancel", cancelled)
     expected["others"].append(facts_of(graft.job(cancelled)))
     base = [flag for flag in TRAINING if flag not in ("--validation", "few")]
-    for name, flags in {"held-out": ["--validation-fraction", "0.1"], "plain-csv": ["--text-field", "document", "--eval-samples", "0"]}.items():
+    for name, flags in {"held-out": ["--validation-fraction", "0.1"], "plain-csv": ["--train", "csv", "--text-field", "document", "--eval-samples", "0"],
+                        "plain-txt": ["--train", "plain", "--text-field", "text", "--eval-samples", "0"]}.items():
         given = [*base, *METHODS["lora"], *flags]
-        if name == "plain-csv":
-            given = ["--base-model", "micro", "--train", "csv", "--max-steps", "4", "--threads", "1", "--precision", "fp32", *METHODS["lora"], *flags]
+        if name != "held-out":
+            given = ["--base-model", "micro", "--max-steps", "4", "--threads", "1", "--precision", "fp32", *METHODS["lora"], *flags]
         waiting = graft.json("submit", *given, "--name", name, "--output-name", f"waited-{name}", "--priority", "-1")[0]["name"]
         expected["others"].append(facts_of(graft.job(waiting)))
     for priority, (name, flags) in enumerate(METHODS.items(), start=1):

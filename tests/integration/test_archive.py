@@ -7,18 +7,25 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, wait_until
 
 ARCHIVES = sorted(path.parent for path in (ROOT / "tests/archive").glob("*/archive.json"))
 # Another machine's instruction set sums in another order.
 TOLERANCE = 1e-4
 
 
+PAUSED = [path for path in ARCHIVES if "paused_study" in json.loads((path / "archive.json").read_text(encoding="utf-8"))]
+
+
+def unpack(path, graft):
+    """The directory of a killed server, not started; and what is known of it."""
+    subprocess.run(["tar", "-xJf", path / "service.tar.xz", "-C", graft.directory], check=True)
+    return graft, json.loads((path / "archive.json").read_text(encoding="utf-8"))
+
+
 @pytest.fixture(params=ARCHIVES, ids=lambda path: path.name)
 def archived(request, graft):
-    """The unpacked directory of a killed server, not started; and what is known of it."""
-    subprocess.run(["tar", "-xJf", request.param / "service.tar.xz", "-C", graft.directory], check=True)
-    return graft, json.loads((request.param / "archive.json").read_text(encoding="utf-8"))
+    return unpack(request.param, graft)
 
 
 def assert_same_metrics(found, expected):
@@ -33,7 +40,7 @@ def assert_gap_free(events):
 
 
 def test_there_is_an_archive():
-    assert ARCHIVES
+    assert ARCHIVES and PAUSED
 
 
 def test_a_store_of_an_earlier_build_opens_and_shows_what_it_held(archived):
@@ -84,6 +91,30 @@ def test_adapters_of_an_earlier_build_are_imported_and_score_as_they_did(archive
                          "--max-source-tokens", data["max_source_tokens"], "--max-target-tokens", data["max_target_tokens"])[0]["name"]
         loss = graft.wait_for(job)["result"]["metrics"]["eval/loss"]
         assert math.isclose(loss, expected["undisturbed"][name]["result"]["metrics"]["eval/loss"], rel_tol=TOLERANCE), name
+
+
+@pytest.mark.parametrize("path", PAUSED, ids=lambda path: path.name)
+def test_what_was_paused_under_an_earlier_build_goes_on_to_its_numbers(path, graft):
+    graft, expected = unpack(path, graft)
+    graft.start(workers=0)
+    for job in [*expected["interrupted"].values(), *(facts["name"] for facts in expected["others"] if facts["state"] == "JOB_STATE_QUEUED")]:
+        graft.cli("cancel", job)  # Another test's.
+    graft.start_worker("w0", "--engine-threads", "1")
+    evaluation, study = expected["paused_evaluation"], expected["paused_study"]
+    graft.cli("resume", evaluation["job"])
+    graft.cli("study", "resume", study["study"])
+    job = graft.wait_for(evaluation["job"])
+    assert int(job["attempts"][-1]["resumed_from_step"]) > 0, "it began again from the beginning"
+    assert_same_metrics(job["result"]["metrics"], evaluation["undisturbed"]["result"]["metrics"])
+    assert_gap_free(graft.events(evaluation["job"]))
+    ended = wait_until(lambda: (lambda one: one if one.get("done") else None)(graft.json("study", "show", study["study"])[0]), "the study's end")
+    undisturbed = study["undisturbed"]
+    assert ended["best_trial"] == undisturbed["best_trial"]
+    for trial, other in zip(ended["trials"], undisturbed["trials"], strict=True):
+        assert (trial["number"], trial["parameters"], trial["state"]) == (other["number"], other["parameters"], other["state"])
+        for value, expected_value in zip(trial["values"], other["values"], strict=True):
+            assert value["step"] == expected_value["step"]
+            assert math.isclose(value["value"], expected_value["value"], rel_tol=TOLERANCE)
 
 
 def dataset_of(expected):
