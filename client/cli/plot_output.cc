@@ -3,7 +3,8 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -17,17 +18,16 @@ namespace {
 
 constexpr size_t kPipeColumns = 80;
 
-void PrintPlots(const std::vector<Plot>& plots) {
+void PrintPlots(std::vector<Plot> plots) {
   TextPlotOptions how;
   how.columns = PlotColumns();
   how.utf8 = IsUtf8Locale();
-  // https://no-color.org
-  const char* const no_colour = std::getenv("NO_COLOR");
-  how.colour = TakesEscapes(STDOUT_FILENO) && (no_colour == nullptr || *no_colour == 0);
-  for (const Plot& plot : plots) {
-    std::string text = PlotText(plot, how);
-    if (!how.utf8) text = Printable(text);
-    std::fputs(text.c_str(), stdout);
+  how.colour = TakesColour(STDOUT_FILENO);
+  for (Plot& plot : plots) {
+    plot.title = Printable(plot.title);
+    plot.x_title = Printable(plot.x_title);
+    for (PlotTick& tick : plot.x_ticks) tick.text = Printable(tick.text);
+    std::fputs(PlotText(plot, how).c_str(), stdout);
   }
 }
 

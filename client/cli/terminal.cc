@@ -20,6 +20,17 @@ absl::string_view Environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+// What a terminal obeys: the controls of ASCII, but for those that text is laid out with, and those
+// from U+0080 to U+009F.
+constexpr unsigned char kC1Lead = 0xc2;
+bool IsControl(const std::string& text, size_t place) {
+  const auto byte = static_cast<unsigned char>(text[place]);
+  if (byte == kC1Lead) {
+    return place + 1 < text.size() && static_cast<unsigned char>(text[place + 1]) < 0xa0;
+  }
+  return (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f;
+}
+
 }  // namespace
 
 bool IsUtf8Locale() {
@@ -33,20 +44,29 @@ bool IsUtf8Locale() {
 }
 
 std::string Printable(const std::string& text) {
-  if (IsUtf8Locale()) return text;
-  std::string ascii;
-  for (const char c : absl::StrReplaceAll(text, {{"…", "..."}})) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x80) ascii += c;
-    if (byte >= 0xc0) ascii += '?';  // The first byte of a character.
+  const bool utf8 = IsUtf8Locale();
+  const std::string spelled = utf8 ? text : absl::StrReplaceAll(text, {{"…", "..."}});
+  std::string shown;
+  for (size_t i = 0; i < spelled.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(spelled[i]);
+    if (IsControl(spelled, i)) {
+      shown += '?';
+      if (byte == kC1Lead) ++i;
+    } else if (byte < 0x80 || utf8) {
+      shown += spelled[i];
+    } else if (byte >= 0xc0) {
+      shown += '?';  // The first byte of a character.
+    }
   }
-  return ascii;
+  return shown;
 }
 
 bool TakesEscapes(int fd) {
   const absl::string_view terminal = Environment("TERM");
   return isatty(fd) != 0 && !terminal.empty() && terminal != "dumb";
 }
+
+bool TakesColour(int fd) { return TakesEscapes(fd) && Environment("NO_COLOR").empty(); }
 
 size_t TerminalColumns(int fd) {
   winsize size = {};

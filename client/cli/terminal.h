@@ -11,11 +11,14 @@ namespace graft {
 // ASCII is printed for people.
 bool IsUtf8Locale();
 // The text as this locale shows it: in UTF-8 as it is, else with "..." for "…" and '?' for every
-// other character outside ASCII.
+// other character outside ASCII. Newlines and tabs stay; every other control, with which a text
+// could move the cursor or more, is '?'.
 std::string Printable(const std::string& text);
 
 // A terminal that takes escape codes: not with TERM=dumb or without TERM.
 bool TakesEscapes(int fd);
+// One whose user does not say NO_COLOR (https://no-color.org), too.
+bool TakesColour(int fd);
 // 80 where it is not known.
 size_t TerminalColumns(int fd);
 // Room for a line of a table: a terminal's columns, anywhere else without bounds.

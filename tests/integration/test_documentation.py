@@ -86,7 +86,9 @@ class Reader:
         self.environment = environment | {"HOME": str(home), "PATH": f"{home}/bin:{environment['PATH']}", "GRAFT_SERVER": self.address,
                                           "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
                                           # Threads that wait do not spin: other work on these cores would make that very slow.
-                                          "OMP_WAIT_POLICY": "passive"}
+                                          "OMP_WAIT_POLICY": "passive",
+                                          # Of a terminal that takes escape codes; what is printed goes to files.
+                                          "TERM": "xterm-256color"}
         # A session of its own, so that what it started can be ended with it.
         self.shell = subprocess.Popen(["bash"], cwd=self.work, env=self.environment, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -167,7 +169,7 @@ class Reader:
             else:
                 status, output = self.run(step)
             check = CHECKS.get(words_of(step, CHECKS))
-            fault = f"ends with {status}" if status else "does not do what it should" if check and not check(self, self.meant(step), output) else None
+            fault = f"ends with {status}" if status else "has escape codes in a file" if "\x1b" in output else "does not do what it should" if check and not check(self, self.meant(step), output) else None
             if fault:
                 pytest.fail(f"{place} {fault}: {step}\n{output}", pytrace=False)
 
