@@ -1,13 +1,12 @@
 // graft datasets, models, adapters.
 
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
 #include "client/cli/data_files.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/upload_meter.h"
@@ -20,7 +19,9 @@
 namespace graft {
 namespace {
 
-struct NoOptions {};
+struct ListingOptions {
+  std::string output;
+};
 
 // One page after another of a List method, item by item.
 template <typename Request, typename Response, typename Items>
@@ -34,8 +35,15 @@ absl::Status ForEach(ApiClient& client, absl::StatusOr<Response> (ApiClient::*li
   return absl::OkStatus();
 }
 
-void PrintTable(const CliContext& context, const Table& table) {
-  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
+// Empty where nobody made it here.
+Cell MakerCell(const std::string& job) { return {job.empty() ? "imported" : job, job}; }
+
+void AddListCommand(CLI::App& app, RunCommand& run, const std::string& description,
+                    absl::Status (*body)(CliContext&, const ListingOptions&)) {
+  auto options = std::make_shared<ListingOptions>();
+  CLI::App* command = AddCommand(app, run, "list", description,
+                                 absl::StrCat("graft ", app.get_name(), " list"), options, body);
+  AddOutputFlag(*command, options->output);
 }
 
 struct UploadOptions {
@@ -60,19 +68,26 @@ absl::Status RunUpload(CliContext& context, const UploadOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status RunDatasets(CliContext& context, const NoOptions&) {
-  Table table({"DATASET", "ROWS>", "SIZE>", "FIELDS~", "CREATED?"});
+absl::Status RunDatasets(CliContext& context, const ListingOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
+  Listing list(format, {{"DATASET", "name"},
+                        {"ROWS>", "num_rows"},
+                        {"SIZE>", "size_bytes"},
+                        {"FIELDS~", "fields"},
+                        {"CREATED?", "create_time"},
+                        {"", "sha256"}});
   RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListDatasets, v1::ListDatasetsRequest(),
                           [&](const v1::ListDatasetsResponse& response) {
                             for (const v1::Dataset& dataset : response.datasets()) {
-                              if (context.json) std::puts(ToJson(dataset).c_str());
-                              table.AddRow({dataset.name(), FormatCount(dataset.num_rows()),
-                                            FormatBytes(dataset.size_bytes()),
-                                            absl::StrJoin(dataset.fields(), ", "),
-                                            FormatTime(dataset.create_time())});
+                              list.Add(dataset, {{dataset.name()},
+                                                 CountCell(dataset.num_rows()),
+                                                 BytesCell(dataset.size_bytes()),
+                                                 {absl::StrJoin(dataset.fields(), ", ")},
+                                                 TimeCell(dataset.create_time()),
+                                                 {dataset.sha256()}});
                             }
                           }));
-  PrintTable(context, table);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -153,22 +168,36 @@ absl::Status RunAddModel(CliContext& context, const AddModelOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status RunModels(CliContext& context, const NoOptions&) {
-  Table table({"MODEL", "PARAMETERS>", "LAYERS>", "WIDTH>", "HEADS>?", "CONTEXT>", "VOCABULARY>?",
-               "DTYPE?", "FROM~"});
+absl::Status RunModels(CliContext& context, const ListingOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
+  Listing list(format, {{"MODEL", "name"},
+                        {"PARAMETERS>", "num_parameters"},
+                        {"LAYERS>", "n_layer"},
+                        {"WIDTH>", "n_embd"},
+                        {"HEADS>?", "n_head"},
+                        {"CONTEXT>", "n_positions"},
+                        {"VOCABULARY>?", "vocab_size"},
+                        {"DTYPE?", "dtype"},
+                        {"FROM~", "job"},
+                        {"", "create_time"},
+                        {"", "sha256"}});
   RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListModels, v1::ListModelsRequest(),
                           [&](const v1::ListModelsResponse& response) {
                             for (const v1::Model& model : response.models()) {
-                              if (context.json) std::puts(ToJson(model).c_str());
-                              table.AddRow(
-                                  {model.name(), FormatCount(model.num_parameters()),
-                                   absl::StrCat(model.n_layer()), absl::StrCat(model.n_embd()),
-                                   absl::StrCat(model.n_head()), absl::StrCat(model.n_positions()),
-                                   FormatCount(model.vocab_size()), model.dtype(),
-                                   model.job().empty() ? "imported" : model.job()});
+                              list.Add(model, {{model.name()},
+                                               CountCell(model.num_parameters()),
+                                               {absl::StrCat(model.n_layer())},
+                                               {absl::StrCat(model.n_embd())},
+                                               {absl::StrCat(model.n_head())},
+                                               {absl::StrCat(model.n_positions())},
+                                               CountCell(model.vocab_size()),
+                                               {model.dtype()},
+                                               MakerCell(model.job()),
+                                               TimeCell(model.create_time()),
+                                               {model.sha256()}});
                             }
                           }));
-  PrintTable(context, table);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -180,27 +209,37 @@ absl::Status RunDeleteModel(CliContext& context, const EntryOptions& options) {
 
 struct ListAdaptersOptions {
   std::string base_model;
+  std::string output;
 };
 
 absl::Status RunAdapters(CliContext& context, const ListAdaptersOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   v1::ListAdaptersRequest request;
   if (!options.base_model.empty()) {
     request.set_filter(absl::StrCat("base_model = \"", options.base_model, "\""));
   }
-  Table table({"ADAPTER", "BASE MODEL", "METHOD", "TRAINED>", "SIZE>", "FROM?", "CREATED?"});
+  Listing list(format, {{"ADAPTER", "name"},
+                        {"BASE MODEL", "base_model"},
+                        {"METHOD", "method"},
+                        {"TRAINED>", "trainable_parameters"},
+                        {"SIZE>", "size_bytes"},
+                        {"FROM?", "job"},
+                        {"CREATED?", "create_time"},
+                        {"", "sha256"}});
   RETURN_IF_ERROR(ForEach(*context.client, &ApiClient::ListAdapters, request,
                           [&](const v1::ListAdaptersResponse& response) {
                             for (const v1::Adapter& adapter : response.adapters()) {
-                              if (context.json) std::puts(ToJson(adapter).c_str());
-                              table.AddRow({adapter.name(), adapter.base_model(),
-                                            MethodName(adapter.method()),
-                                            FormatCount(adapter.trainable_parameters()),
-                                            FormatBytes(adapter.size_bytes()),
-                                            adapter.job().empty() ? "imported" : adapter.job(),
-                                            FormatTime(adapter.create_time())});
+                              list.Add(adapter, {{adapter.name()},
+                                                 {adapter.base_model()},
+                                                 {MethodName(adapter.method())},
+                                                 CountCell(adapter.trainable_parameters()),
+                                                 BytesCell(adapter.size_bytes()),
+                                                 MakerCell(adapter.job()),
+                                                 TimeCell(adapter.create_time()),
+                                                 {adapter.sha256()}});
                             }
                           }));
-  PrintTable(context, table);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -297,8 +336,7 @@ void AddDatasetCommands(CLI::App& app, RunCommand& run) {
   upload_command->add_option(
       "--name", upload->name,
       "Default: the file's name without its ending, with - for what names do not have");
-  AddCommand(*datasets, run, "list", "List data sets", "graft datasets list",
-             std::make_shared<NoOptions>(), RunDatasets);
+  AddListCommand(*datasets, run, "List data sets", RunDatasets);
   auto preview = std::make_shared<PreviewOptions>();
   CLI::App* preview_command =
       AddCommand(*datasets, run, "preview", "Show the first rows as they would train, in tokens",
@@ -330,8 +368,7 @@ void AddModelCommands(CLI::App& app, RunCommand& run) {
       ->add_option("folder", add->directory, "config.json, model.safetensors, vocab.json, ...")
       ->required()
       ->check(CLI::ExistingDirectory);
-  AddCommand(*models, run, "list", "List base models", "graft models list",
-             std::make_shared<NoOptions>(), RunModels);
+  AddListCommand(*models, run, "List base models", RunModels);
   auto remove = std::make_shared<EntryOptions>();
   AddCommand(*models, run, "delete", "Delete a model that nothing uses", "graft models delete gpt2",
              remove, RunDeleteModel)
@@ -344,9 +381,10 @@ void AddAdapterCommands(CLI::App& app, RunCommand& run) {
       app.add_subcommand("adapters", "Adapters: list, show, download, merge, import, delete");
   adapters->require_subcommand(1)->fallthrough();
   auto list = std::make_shared<ListAdaptersOptions>();
-  AddCommand(*adapters, run, "list", "List adapters", "graft adapters list --base-model gpt2", list,
-             RunAdapters)
-      ->add_option("--base-model", list->base_model, "Only those on this model");
+  CLI::App* list_command = AddCommand(*adapters, run, "list", "List adapters",
+                                      "graft adapters list --base-model gpt2", list, RunAdapters);
+  list_command->add_option("--base-model", list->base_model, "Only those on this model");
+  AddOutputFlag(*list_command, list->output);
   auto show = std::make_shared<EntryOptions>();
   AddCommand(*adapters, run, "show", "Show an adapter's files and how to load it",
              "graft adapters show news-lora", show, RunShowAdapter)

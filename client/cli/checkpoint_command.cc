@@ -1,7 +1,5 @@
 // graft checkpoints.
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -10,11 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "client/cli/proto_fields.h"
-#include "client/cli/terminal.h"
 #include "client/cli/usage.h"
-#include "common/base/byte_text.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/continuation.h"
@@ -29,21 +26,30 @@ struct CheckpointOptions {
   std::optional<int64_t> unpin;
   std::optional<int64_t> download;
   std::string to;
+  std::string output;
 };
 
-absl::Status ListCheckpoints(CliContext& context, const std::string& job) {
+absl::Status ListCheckpoints(CliContext& context, const std::string& job,
+                             const std::string& output) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, output));
   ASSIGN_OR_RETURN(const v1::ListJobCheckpointsResponse response,
                    context.client->ListJobCheckpoints(job));
-  Table table({"CHECKPOINT", "STEP>", "ATTEMPT>", "SIZE>", "SAVED?", "PINNED"});
+  Listing list(format, {{"CHECKPOINT", "name"},
+                        {"STEP>", "step"},
+                        {"ATTEMPT>", "attempt"},
+                        {"SIZE>", "size_bytes"},
+                        {"SAVED?", "create_time"},
+                        {"PINNED", "pinned"}});
   for (const v1::JobCheckpoint& checkpoint : response.checkpoints()) {
-    if (context.json) std::puts(ToJson(checkpoint).c_str());
-    table.AddRow({checkpoint.name(), absl::StrCat(checkpoint.step()),
-                  checkpoint.attempt() > 0 ? absl::StrCat(checkpoint.attempt()) : "-",
-                  FormatBytes(checkpoint.size_bytes()),
-                  checkpoint.has_create_time() ? FormatTime(checkpoint.create_time()) : "-",
-                  checkpoint.pinned() ? "yes" : ""});
+    const std::string attempt = checkpoint.attempt() > 0 ? absl::StrCat(checkpoint.attempt()) : "";
+    list.Add(checkpoint, {{checkpoint.name()},
+                          {absl::StrCat(checkpoint.step())},
+                          TextCell(attempt),
+                          BytesCell(checkpoint.size_bytes()),
+                          TimeCell(checkpoint.create_time()),
+                          BoolCell(checkpoint.pinned())});
   }
-  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -76,7 +82,7 @@ absl::Status RunCheckpoints(CliContext& context, const CheckpointOptions& option
     RETURN_IF_ERROR(Download(context, id, *options.download, options.to));
   }
   if (options.pin || options.unpin || options.download) return absl::OkStatus();
-  return ListCheckpoints(context, job);
+  return ListCheckpoints(context, job, options.output);
 }
 
 }  // namespace
@@ -99,6 +105,7 @@ void AddCheckpointsCommand(CLI::App& app, RunCommand& run) {
       ->add_option("--to", options->to,
                    "A folder that does not exist; default: the job's id and the step")
       ->needs(download);
+  AddOutputFlag(*command, options->output);
 }
 
 }  // namespace graft

@@ -1,6 +1,5 @@
 #include "client/cli/compare.h"
 
-#include <cmath>
 #include <limits>
 #include <map>
 #include <vector>
@@ -51,23 +50,6 @@ std::string RowsText(const v1::PairedDifference& difference) {
   }
   if (!difference.note().empty()) parts.push_back(difference.note());
   return absl::StrCat("(", absl::StrJoin(parts, "; "), ")");
-}
-
-// The shortest digits that are this number; empty where there is none.
-std::string Exact(double value) { return std::isfinite(value) ? nlohmann::json(value).dump() : ""; }
-
-std::string CsvLine(const std::vector<std::string>& cells) {
-  std::vector<std::string> quoted;
-  for (const std::string& cell : cells) {
-    if (cell.find_first_of(",\"\r\n") == std::string::npos) {
-      quoted.push_back(cell);
-      continue;
-    }
-    std::string text = "\"";
-    for (const char c : cell) text += c == '"' ? "\"\"" : std::string(1, c);
-    quoted.push_back(text + "\"");
-  }
-  return absl::StrCat(absl::StrJoin(quoted, ","), "\r\n");
 }
 
 template <typename Difference>
@@ -225,10 +207,11 @@ std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
         job.training_job(),
         job.method(),
         trained ? absl::StrCat(job.trainable_parameters()) : "",
-        trained ? Exact(job.train_seconds()) : "",
+        trained ? ExactNumber(job.train_seconds()) : "",
         job.adapter(),
         job.adapter_size_bytes() > 0 ? absl::StrCat(job.adapter_size_bytes()) : ""};
-    for (const std::string& name : metrics) cells.push_back(Exact(MetricOf(job.metrics(), name)));
+    for (const std::string& name : metrics)
+      cells.push_back(ExactNumber(MetricOf(job.metrics(), name)));
     const auto found = differences.find(job.job());
     const auto validation = validations.find(job.job());
     std::string not_comparable;
@@ -242,7 +225,7 @@ std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
       cells.push_back(difference.to_job());
       cells.push_back(difference.metric());
       for (const double number : {difference.mean(), difference.low(), difference.high()}) {
-        cells.push_back(known ? Exact(number) : "");
+        cells.push_back(known ? ExactNumber(number) : "");
       }
       cells.push_back(known ? absl::StrCat(difference.rows()) : "");
       cells.push_back(difference.rows_needed() > 0 ? absl::StrCat(difference.rows_needed()) : "");

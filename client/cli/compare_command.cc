@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "client/cli/command.h"
 #include "client/cli/compare.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
@@ -19,14 +20,11 @@
 namespace graft {
 namespace {
 
-constexpr char kMarkdown[] = "markdown";
-constexpr char kCsv[] = "csv";
-
 struct CompareOptions {
   std::vector<std::string> jobs;
   std::string study;
   std::string metric;
-  std::string output = "table";
+  std::string output;
 };
 
 void PrintComparison(const v1::CompareJobsResponse& comparison, bool markdown) {
@@ -53,6 +51,7 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
   if (options.jobs.empty() && options.study.empty()) {
     return absl::InvalidArgumentError("compare needs jobs, or --study");
   }
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   v1::CompareJobsRequest request;
   request.mutable_names()->Assign(options.jobs.begin(), options.jobs.end());
   request.set_study(options.study);
@@ -61,12 +60,12 @@ absl::Status RunCompare(CliContext& context, const CompareOptions& options) {
   for (const v1::LeftOutJob& job : comparison.left_out()) {
     std::fprintf(stderr, "graft: %s is left out: %s\n", job.job().c_str(), job.why().c_str());
   }
-  if (context.json) {
+  if (format == OutputFormat::kJson) {
     std::fputs(ComparisonJson(comparison).c_str(), stdout);
-  } else if (options.output == kCsv) {
+  } else if (format == OutputFormat::kCsv) {
     std::fputs(ComparisonCsv(comparison).c_str(), stdout);
   } else {
-    PrintComparison(comparison, options.output == kMarkdown);
+    PrintComparison(comparison, format == OutputFormat::kMarkdown);
   }
   return absl::OkStatus();
 }
@@ -84,9 +83,7 @@ void AddCompareCommand(CLI::App& app, RunCommand& run) {
   command->add_option("--study", options->study, "All jobs of a study");
   command->add_option("--metric", options->metric, "Of the differences; default: rougeLsum")
       ->transform(OneOf({"rouge1", "rouge2", "rougeL", "rougeLsum"}));
-  command->add_option("--output", options->output, "How it is printed")
-      ->transform(OneOf({"table", kMarkdown, kCsv}))
-      ->capture_default_str();
+  AddOutputFlag(*command, options->output);
 }
 
 }  // namespace graft

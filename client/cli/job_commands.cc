@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -13,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "client/cli/command.h"
 #include "client/cli/job_flags.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
 #include "client/cli/proto_fields.h"
@@ -22,17 +24,19 @@
 #include "client/cli/usage.h"
 #include "common/base/byte_text.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_spec.h"
 
 namespace graft {
 namespace {
 
-std::string MetricText(const v1::Job& job, const std::string& name, int decimals) {
+// NaN: there is none.
+double JobMetric(const v1::Job& job, const std::string& name) {
   const auto& metrics =
       job.result().metrics().empty() ? job.last_metrics() : job.result().metrics();
   const auto found = metrics.find(name);
-  return found == metrics.end() ? "-" : FormatNumber(found->second, decimals);
+  return found == metrics.end() ? std::numeric_limits<double>::quiet_NaN() : found->second;
 }
 
 struct ListOptions {
@@ -41,9 +45,37 @@ struct ListOptions {
   std::string state;
   std::string study;
   int limit = 50;
+  std::string output;
 };
 
+std::vector<ListColumn> JobColumns() {
+  return {{"JOB", "name"},         {"NAME~", "display_name"},
+          {"METHOD", "method"},    {"STATE", "state"},
+          {"STEP>", "step"},       {"", "total_steps"},
+          {"LOSS>?", "eval/loss"}, {"RLSUM>?", "eval/rougeLsum"},
+          {"", "study"},           {"CREATED?", "create_time"},
+          {"", "start_time"},      {"", "end_time"}};
+}
+
+std::vector<Cell> JobCells(const v1::Job& job) {
+  const std::string steps = job.total_steps() > 0 ? absl::StrCat(job.step(), "/", job.total_steps())
+                                                  : absl::StrCat(job.step());
+  return {{job.name()},
+          CutCell(job.display_name(), 32),
+          {job.method()},
+          {StateText(job.state())},
+          {steps, absl::StrCat(job.step())},
+          {absl::StrCat(job.total_steps())},
+          NumberCell(JobMetric(job, "eval/loss"), 4),
+          NumberCell(JobMetric(job, "eval/rougeLsum"), 3),
+          {job.study()},
+          TimeCell(job.create_time()),
+          TimeCell(job.start_time()),
+          TimeCell(job.end_time())};
+}
+
 absl::Status RunJobs(CliContext& context, const ListOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   std::vector<std::string> terms;
   if (!options.filter.empty()) terms.push_back(options.filter);
   if (!options.state.empty()) {
@@ -53,27 +85,15 @@ absl::Status RunJobs(CliContext& context, const ListOptions& options) {
   v1::ListJobsRequest request;
   request.set_filter(absl::StrJoin(terms, " AND "));
   request.set_order_by(options.order_by);
-  Table table({"JOB", "NAME~", "METHOD", "STATE", "STEP>", "LOSS>?", "RLSUM>?", "CREATED?"});
-  for (int shown = 0; shown < options.limit;) {
-    request.set_page_size(std::min(options.limit - shown, 1000));
+  Listing list(format, JobColumns());
+  do {
+    request.set_page_size(
+        static_cast<int>(std::min<int64_t>(options.limit - list.size(), kMaxPageSize)));
     ASSIGN_OR_RETURN(const v1::ListJobsResponse response, context.client->ListJobs(request));
-    for (const v1::Job& job : response.jobs()) {
-      ++shown;
-      if (context.json) {
-        std::puts(ToJson(job).c_str());
-        continue;
-      }
-      const std::string steps = job.total_steps() > 0
-                                    ? absl::StrCat(job.step(), "/", job.total_steps())
-                                    : absl::StrCat(job.step());
-      table.AddRow({job.name(), OneLine(job.display_name(), 32), job.method(),
-                    StateText(job.state()), steps, MetricText(job, "eval/loss", 4),
-                    MetricText(job, "eval/rougeLsum", 3), FormatTime(job.create_time())});
-    }
+    for (const v1::Job& job : response.jobs()) list.Add(job, JobCells(job));
     request.set_page_token(response.next_page_token());
-    if (response.next_page_token().empty()) break;
-  }
-  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
+  } while (!request.page_token().empty() && list.size() < options.limit);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -272,21 +292,26 @@ absl::Status RunWatch(CliContext& context, const WatchOptions& options) {
   return FollowJob(context, options.name, options.after);
 }
 
+struct ListArtifactsOptions {
+  std::string job;
+  std::string output;
+};
+
 struct ArtifactOptions {
   std::string job;
   std::string path;
   std::string to;
 };
 
-absl::Status RunListArtifacts(CliContext& context, const ArtifactOptions& options) {
+absl::Status RunListArtifacts(CliContext& context, const ListArtifactsOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   ASSIGN_OR_RETURN(const v1::ListJobArtifactsResponse response,
                    context.client->ListJobArtifacts(options.job));
-  Table table({"FILE", "SIZE>", "SHA-256~"});
+  Listing list(format, {{"FILE", "path"}, {"SIZE>", "size_bytes"}, {"SHA-256~", "sha256"}});
   for (const v1::Artifact& artifact : response.artifacts()) {
-    if (context.json) std::puts(ToJson(artifact).c_str());
-    table.AddRow({artifact.path(), FormatBytes(artifact.size_bytes()), artifact.sha256()});
+    list.Add(artifact, {{artifact.path()}, BytesCell(artifact.size_bytes()), {artifact.sha256()}});
   }
-  if (!context.json) std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -302,11 +327,11 @@ void AddArtifactCommands(CLI::App& app, RunCommand& run) {
   CLI::App* artifacts =
       app.add_subcommand("artifacts", "Files that a job left: predictions, results, metrics");
   artifacts->require_subcommand(1)->fallthrough();
-  auto list = std::make_shared<ArtifactOptions>();
-  AddCommand(*artifacts, run, "list", "List a job's files", "graft artifacts list jobs/k3f9", list,
-             RunListArtifacts)
-      ->add_option("job", list->job, "Its name")
-      ->required();
+  auto list = std::make_shared<ListArtifactsOptions>();
+  CLI::App* list_command = AddCommand(*artifacts, run, "list", "List a job's files",
+                                      "graft artifacts list jobs/k3f9", list, RunListArtifacts);
+  list_command->add_option("job", list->job, "Its name")->required();
+  AddOutputFlag(*list_command, list->output);
   auto download = std::make_shared<ArtifactOptions>();
   CLI::App* command = AddCommand(*artifacts, run, "download", "Download one of a job's files",
                                  "graft artifacts download jobs/k3f9 predictions.jsonl", download,
@@ -334,6 +359,7 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
   jobs->add_option("--limit", list->limit, "At most this many")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
+  AddOutputFlag(*jobs, list->output);
 
   auto show = std::make_shared<ShowOptions>();
   CLI::App* show_command =

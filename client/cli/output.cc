@@ -5,9 +5,12 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "client/cli/terminal.h"
 #include "common/errors/status_details.h"
@@ -19,6 +22,31 @@ namespace {
 constexpr size_t kBetween = 2;  // Spaces between columns.
 
 bool IsContinuationByte(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
+
+// Within a word an underscore is only an underscore.
+bool IsWithinWord(const std::string& text, size_t place) {
+  return place > 0 && place + 1 < text.size() && absl::ascii_isalnum(text[place - 1]) &&
+         absl::ascii_isalnum(text[place + 1]);
+}
+
+std::string MarkdownCell(const std::string& cell) {
+  const std::string line = OneLine(cell, DisplayWidth(cell));
+  std::string text;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    const bool markup = absl::StrContains("\\|*`~[]&$", c) || (c == '_' && !IsWithinWord(line, i));
+    if (markup) text += '\\';
+    text += c == '<' ? "&lt;" : std::string(1, c);
+  }
+  return text;
+}
+
+// What a spreadsheet would compute.
+bool IsFormula(const std::string& cell) {
+  double number = 0;
+  return !cell.empty() && absl::StrContains("=+-@\t\r", cell[0]) &&
+         !absl::SimpleAtod(cell, &number);
+}
 
 }  // namespace
 
@@ -112,12 +140,7 @@ std::string Table::ToString(size_t room) const {
 std::string Table::ToMarkdown() const {
   std::string text;
   for (size_t i = 0; i < rows_.size(); ++i) {
-    for (const std::string& cell : rows_[i]) {
-      absl::StrAppend(
-          &text, "| ",
-          absl::StrReplaceAll(cell, {{"\\", "\\\\"}, {"|", "\\|"}, {"<", "&lt;"}, {"\n", " "}}),
-          " ");
-    }
+    for (const std::string& cell : rows_[i]) absl::StrAppend(&text, "| ", MarkdownCell(cell), " ");
     absl::StrAppend(&text, "|\n");
     if (i > 0) continue;
     for (const Column& column : columns_) {
@@ -126,6 +149,17 @@ std::string Table::ToMarkdown() const {
     absl::StrAppend(&text, "|\n");
   }
   return text;
+}
+
+std::string CsvLine(const std::vector<std::string>& cells) {
+  std::vector<std::string> quoted;
+  for (const std::string& cell : cells) {
+    const std::string text = IsFormula(cell) ? absl::StrCat("'", cell) : cell;
+    const bool plain = text.find_first_of(",\"\r\n") == std::string::npos;
+    quoted.push_back(plain ? text
+                           : absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\""));
+  }
+  return absl::StrCat(absl::StrJoin(quoted, ","), "\r\n");
 }
 
 std::string ToJson(const google::protobuf::Message& message, bool pretty) {
@@ -163,6 +197,10 @@ std::string FormatSeconds(double seconds) {
 std::string FormatNumber(double value, int decimals) {
   if (std::isnan(value)) return "-";
   return absl::StrFormat("%.*f", decimals, value);
+}
+
+std::string ExactNumber(double value) {
+  return std::isfinite(value) ? nlohmann::json(value).dump() : "";
 }
 
 std::string FormatTime(const google::protobuf::Timestamp& time) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "client/cli/queue_text.h"
 #include "client/cli/terminal.h"
@@ -21,6 +22,7 @@ namespace {
 struct QueueOptions {
   std::string name;
   int limit = 50;
+  std::string output;
 };
 
 std::string WorkerText(const v1::WorkerFit& worker) {
@@ -39,10 +41,6 @@ absl::Status ShowPlace(CliContext& context, const std::string& name) {
   ASSIGN_OR_RETURN(const v1::GetQueueResponse response, context.client->GetQueue(request));
   if (response.jobs().empty()) return absl::InternalError("the server told of no job");
   const v1::QueueEntry& entry = response.jobs(0);
-  if (context.json) {
-    std::puts(ToJson(entry).c_str());
-    return absl::OkStatus();
-  }
   const auto field = [](const char* key, const std::string& value) {
     if (!value.empty()) std::printf("%-14s %s\n", key, Printable(value).c_str());
   };
@@ -63,34 +61,53 @@ absl::Status ShowPlace(CliContext& context, const std::string& name) {
   return absl::OkStatus();
 }
 
+std::vector<ListColumn> QueueColumns() {
+  return {{"PLACE>", "position"},
+          {"JOB", "name"},
+          {"NAME~?", "display_name"},
+          {"METHOD?", "method"},
+          {"PRIORITY>?", "priority"},
+          {"", "queue_time"},
+          {"STARTS IN>", "expected_start_seconds"},
+          {"WAITS~", "waits"}};
+}
+
+std::vector<Cell> QueueCells(const v1::QueueEntry& entry) {
+  return {{absl::StrCat(entry.position())},
+          {entry.name()},
+          CutCell(entry.display_name(), 32),
+          {entry.method()},
+          {absl::StrCat(entry.priority())},
+          TimeCell(entry.queue_time()),
+          entry.has_expected_start_seconds() ? SecondsCell(entry.expected_start_seconds())
+                                             : TextCell(""),
+          CutCell(entry.waits(), 100)};
+}
+
 absl::Status RunQueue(CliContext& context, const QueueOptions& options) {
-  if (!options.name.empty()) return ShowPlace(context, options.name);
-  Table table({"PLACE>", "JOB", "NAME~?", "METHOD?", "PRIORITY>?", "STARTS IN>", "WAITS~"});
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
+  const bool table = format == OutputFormat::kTable;
+  if (table && !options.name.empty()) return ShowPlace(context, options.name);
+  Listing list(format, QueueColumns());
   v1::GetQueueRequest request;
-  int shown = 0;
+  request.set_name(options.name);
   int64_t total = 0;
   do {
-    request.set_page_size(std::min(options.limit - shown, kMaxPageSize));
+    request.set_page_size(
+        static_cast<int>(std::min<int64_t>(options.limit - list.size(), kMaxPageSize)));
     ASSIGN_OR_RETURN(const v1::GetQueueResponse response, context.client->GetQueue(request));
-    total = response.total();
-    for (const v1::QueueEntry& entry : response.jobs()) {
-      ++shown;
-      if (context.json) std::puts(ToJson(entry).c_str());
-      const std::string start = StartText(entry);
-      table.AddRow({absl::StrCat(entry.position()), entry.name(), OneLine(entry.display_name(), 32),
-                    entry.method(), absl::StrCat(entry.priority()), start.empty() ? "-" : start,
-                    OneLine(entry.waits(), 100)});
-    }
+    total = options.name.empty() ? response.total() : response.jobs_size();
+    for (const v1::QueueEntry& entry : response.jobs()) list.Add(entry, QueueCells(entry));
     request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty() && shown < options.limit);
-  if (context.json) return absl::OkStatus();
-  if (total == 0) {
+  } while (!request.page_token().empty() && list.size() < options.limit);
+  if (total == 0 && table) {
     std::fputs("graft: no job waits\n", stderr);
     return absl::OkStatus();
   }
-  std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
-  if (total > shown)
-    std::fprintf(stderr, "graft: %ld more wait\n", static_cast<long>(total - shown));
+  list.End();
+  if (total > list.size() && format != OutputFormat::kJson) {
+    std::fprintf(stderr, "graft: %ld more wait\n", static_cast<long>(total - list.size()));
+  }
   return absl::OkStatus();
 }
 
@@ -106,6 +123,7 @@ void AddQueueCommand(CLI::App& app, RunCommand& run) {
   command->add_option("--limit", options->limit, "At most this many")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
+  AddOutputFlag(*command, options->output);
 }
 
 }  // namespace graft

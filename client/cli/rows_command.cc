@@ -1,7 +1,5 @@
 // graft rows.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
@@ -12,8 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
-#include "client/cli/terminal.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 
@@ -27,35 +25,38 @@ struct RowsOptions {
   int worst = 0;
   int lost = 0;
   int limit = 20;
+  std::string output;
 };
 
-// Without the columns that no row has anything in.
-std::string RowTable(const std::vector<v1::RowLoss>& rows, size_t room) {
-  const auto any = [&rows](auto has) { return std::any_of(rows.begin(), rows.end(), has); };
-  const bool ids = any([](const v1::RowLoss& row) { return !row.id().empty(); });
-  const bool untuned = any([](const v1::RowLoss& row) { return row.has_untuned_loss(); });
-  const bool predictions = any([](const v1::RowLoss& row) { return !row.prediction().empty(); });
-  std::vector<std::string> header = {"ROW>", "LINE>"};
-  if (ids) header.emplace_back("ID~?");
-  header.insert(header.end(), {"TOKENS>?", "LOSS>"});
-  if (untuned) header.emplace_back("UNTUNED>");
-  header.insert(header.end(), {"SOURCE~", "TARGET~?"});
-  if (predictions) header.emplace_back("PREDICTION~?");
-  Table table(header);
-  for (const v1::RowLoss& row : rows) {
-    std::vector<std::string> cells = {absl::StrCat(row.row()),
-                                      row.line() > 0 ? absl::StrCat(row.line()) : "-"};
-    if (ids) cells.push_back(OneLine(row.id(), 24));
-    cells.insert(cells.end(), {absl::StrCat(row.tokens()), FormatNumber(row.loss(), 4)});
-    if (untuned) {
-      cells.push_back(row.has_untuned_loss() ? FormatNumber(row.untuned_loss(), 4) : "-");
-    }
-    cells.insert(cells.end(),
-                 {OneLine(row.source(), kTextColumns), OneLine(row.target(), kTextColumns)});
-    if (predictions) cells.push_back(OneLine(row.prediction(), kTextColumns));
-    table.AddRow(std::move(cells));
-  }
-  return table.ToString(room);
+// Without the headings of columns that no row has anything in.
+std::vector<ListColumn> RowColumns(const std::vector<v1::RowLoss>& rows) {
+  const auto heading = [&rows](const char* text, auto has) {
+    return std::any_of(rows.begin(), rows.end(), has) ? text : "";
+  };
+  return {
+      {"ROW>", "row"},
+      {"LINE>", "line"},
+      {heading("ID~?", [](const v1::RowLoss& row) { return !row.id().empty(); }), "id"},
+      {"TOKENS>?", "tokens"},
+      {"LOSS>", "loss"},
+      {heading("UNTUNED>", [](const v1::RowLoss& row) { return row.has_untuned_loss(); }),
+       "untuned_loss"},
+      {"SOURCE~", "source"},
+      {"TARGET~?", "target"},
+      {heading("PREDICTION~?", [](const v1::RowLoss& row) { return !row.prediction().empty(); }),
+       "prediction"}};
+}
+
+std::vector<Cell> RowCells(const v1::RowLoss& row) {
+  return {{absl::StrCat(row.row())},
+          TextCell(row.line() > 0 ? absl::StrCat(row.line()) : ""),
+          CutCell(row.id(), 24),
+          {absl::StrCat(row.tokens())},
+          NumberCell(row.loss(), 4),
+          row.has_untuned_loss() ? NumberCell(row.untuned_loss(), 4) : TextCell(""),
+          CutCell(row.source(), kTextColumns),
+          CutCell(row.target(), kTextColumns),
+          CutCell(row.prediction(), kTextColumns)};
 }
 
 void TellOfWhat(long shown, const v1::ReadRowsResponse& response) {
@@ -67,6 +68,7 @@ void TellOfWhat(long shown, const v1::ReadRowsResponse& response) {
 }
 
 absl::Status RunRows(CliContext& context, const RowsOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   v1::ReadRowsRequest request;
   request.set_name(options.name);
   int wanted = options.limit;
@@ -85,12 +87,10 @@ absl::Status RunRows(CliContext& context, const RowsOptions& options) {
     rows.insert(rows.end(), response.rows().begin(), response.rows().end());
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty() && std::ssize(rows) < wanted);
-  if (context.json) {
-    for (const v1::RowLoss& row : rows) std::puts(ToJson(row).c_str());
-    return absl::OkStatus();
-  }
-  std::fputs(RowTable(rows, LineRoom(STDOUT_FILENO)).c_str(), stdout);
-  TellOfWhat(std::ssize(rows), response);
+  Listing list(format, RowColumns(rows));
+  for (const v1::RowLoss& row : rows) list.Add(row, RowCells(row));
+  list.End();
+  if (format != OutputFormat::kJson) TellOfWhat(std::ssize(rows), response);
   return absl::OkStatus();
 }
 
@@ -125,6 +125,7 @@ void AddRowsCommand(CLI::App& app, RunCommand& run) {
       ->excludes(worst)
       ->excludes(lost)
       ->capture_default_str();
+  AddOutputFlag(*command, options->output);
 }
 
 }  // namespace graft

@@ -10,6 +10,7 @@
 #include "client/cli/command.h"
 #include "client/cli/job_file.h"
 #include "client/cli/job_flags.h"
+#include "client/cli/listing.h"
 #include "client/cli/live_block.h"
 #include "client/cli/output.h"
 #include "client/cli/plot_output.h"
@@ -55,30 +56,40 @@ absl::Status RunShow(CliContext& context, const StudyOptions& options) {
   return absl::OkStatus();
 }
 
-struct NoStudyOptions {};
+struct StudyListOptions {
+  std::string output;
+};
 
-absl::Status RunList(CliContext& context, const NoStudyOptions&) {
-  Table table({"STUDY", "NAME~", "STATE", "CREATED?", "BEST?", "ADAPTER~?"});
+absl::Status RunList(CliContext& context, const StudyListOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
+  Listing list(format, {{"STUDY", "name"},
+                        {"NAME~", "display_name"},
+                        {"STATE", "state"},
+                        {"CREATED?", "create_time"},
+                        {"", "end_time"},
+                        {"BEST?", "best_trial"},
+                        {"ADAPTER~?", "adapter"}});
   v1::ListStudiesRequest request;
-  int studies = 0;
   do {
     ASSIGN_OR_RETURN(const v1::ListStudiesResponse page, context.client->ListStudies(request));
     for (const v1::Study& study : page.studies()) {
-      ++studies;
-      if (context.json) std::puts(ToJson(study).c_str());
-      table.AddRow({study.name(), study.display_name(), StudyStateText(study.state()),
-                    FormatTime(study.create_time()),
-                    study.best_trial() > 0 ? absl::StrCat("trial ", study.best_trial()) : "-",
-                    study.adapter().empty() ? "-" : study.adapter()});
+      list.Add(study, {{study.name()},
+                       {study.display_name()},
+                       {StudyStateText(study.state())},
+                       TimeCell(study.create_time()),
+                       TimeCell(study.end_time()),
+                       study.best_trial() > 0 ? Cell{absl::StrCat("trial ", study.best_trial()),
+                                                     absl::StrCat(study.best_trial())}
+                                              : TextCell(""),
+                       TextCell(study.adapter())});
     }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
-  if (context.json) return absl::OkStatus();
-  if (studies == 0) {
+  if (list.size() == 0 && format == OutputFormat::kTable) {
     std::fputs("graft: no studies. graft study create --help shows how one begins\n", stderr);
     return absl::OkStatus();
   }
-  std::fputs(Printable(table.ToString(LineRoom(STDOUT_FILENO))).c_str(), stdout);
+  list.End();
   return absl::OkStatus();
 }
 
@@ -249,8 +260,10 @@ void AddStudyCommands(CLI::App& app, RunCommand& run) {
       "study", "Studies: create, list, show, watch, best, plot, pause, resume, cancel, delete");
   studies->require_subcommand(1)->fallthrough();
   AddCreate(*studies, run);
-  AddCommand(*studies, run, "list", "List studies, newest first", "graft study list",
-             std::make_shared<NoStudyOptions>(), RunList);
+  auto list = std::make_shared<StudyListOptions>();
+  AddOutputFlag(*AddCommand(*studies, run, "list", "List studies, newest first", "graft study list",
+                            list, RunList),
+                list->output);
   AddStudyPlot(*studies, run);
   using Body = absl::Status (*)(CliContext&, const StudyOptions&);
   const struct {

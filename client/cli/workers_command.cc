@@ -1,62 +1,75 @@
 // graft workers.
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command.h"
+#include "client/cli/listing.h"
 #include "client/cli/output.h"
-#include "client/cli/terminal.h"
 #include "common/base/status_macros.h"
 
 namespace graft {
 namespace {
 
-struct WorkersOptions {};
+struct WorkersOptions {
+  std::string output;
+};
 
-std::vector<std::string> Cells(const v1::Worker& worker) {
-  const std::string runs = worker.jobs().empty() ? "-" : absl::StrJoin(worker.jobs(), ", ");
-  if (!worker.connected()) return {worker.name(), "-", "away", "-", "-", "-", runs};
-  return {worker.name(),
-          worker.hostname(),
-          absl::StrJoin(worker.devices(), ", "),
-          worker.engine_threads() > 0 ? absl::StrCat(worker.engine_threads()) : "-",
-          absl::StrCat(worker.slots() - worker.free_slots(), "/", worker.slots()),
-          absl::StrCat(FormatSeconds(worker.seconds_since_heard()), " ago"),
+std::vector<ListColumn> WorkerColumns() {
+  return {{"WORKER", "name"},      {"", "connected"},      {"HOST~", "hostname"},
+          {"", "version"},         {"DEVICE~", "devices"}, {"THREADS>?", "engine_threads"},
+          {"BUSY>", "busy_slots"}, {"", "slots"},          {"HEARD>", "seconds_since_heard"},
+          {"RUNS~", "jobs"}};
+}
+
+std::vector<Cell> WorkerCells(const v1::Worker& worker) {
+  const Cell runs = TextCell(absl::StrJoin(worker.jobs(), ", "));
+  const Cell none = TextCell("");
+  if (!worker.connected()) {
+    return {{worker.name()}, {"", "false"}, none, none, {"away", ""}, none, none, none, none, runs};
+  }
+  const int busy = worker.slots() - worker.free_slots();
+  return {{worker.name()},
+          {"", "true"},
+          TextCell(worker.hostname()),
+          TextCell(worker.version()),
+          TextCell(absl::StrJoin(worker.devices(), ", ")),
+          worker.engine_threads() > 0 ? CountCell(worker.engine_threads()) : none,
+          {absl::StrCat(busy, "/", worker.slots()), absl::StrCat(busy)},
+          {absl::StrCat(worker.slots())},
+          {absl::StrCat(FormatSeconds(worker.seconds_since_heard()), " ago"),
+           ExactNumber(worker.seconds_since_heard())},
           runs};
 }
 
-absl::Status RunWorkers(CliContext& context, const WorkersOptions&) {
-  Table table({"WORKER", "HOST~", "DEVICE~", "THREADS>?", "BUSY>", "HEARD>", "RUNS~"});
-  int workers = 0;
+absl::Status RunWorkers(CliContext& context, const WorkersOptions& options) {
+  ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
+  Listing list(format, WorkerColumns());
   v1::ListWorkersRequest request;
   do {
     ASSIGN_OR_RETURN(const v1::ListWorkersResponse response, context.client->ListWorkers(request));
-    for (const v1::Worker& worker : response.workers()) {
-      ++workers;
-      if (context.json) std::puts(ToJson(worker).c_str());
-      table.AddRow(Cells(worker));
-    }
+    for (const v1::Worker& worker : response.workers()) list.Add(worker, WorkerCells(worker));
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
-  if (context.json) return absl::OkStatus();
-  if (workers == 0) {
+  if (list.size() == 0 && format == OutputFormat::kTable) {
     std::fputs("graft: no worker is connected: jobs wait. graft-server --workers auto starts one\n",
                stderr);
     return absl::OkStatus();
   }
-  std::fputs(table.ToString(LineRoom(STDOUT_FILENO)).c_str(), stdout);
+  list.End();
   return absl::OkStatus();
 }
 
 }  // namespace
 
 void AddWorkersCommand(CLI::App& app, RunCommand& run) {
-  AddCommand(app, run, "workers", "List the workers: device, CPU threads, what each runs",
-             "graft workers", std::make_shared<WorkersOptions>(), RunWorkers);
+  auto options = std::make_shared<WorkersOptions>();
+  CLI::App* command =
+      AddCommand(app, run, "workers", "List the workers: device, CPU threads, what each runs",
+                 "graft workers", options, RunWorkers);
+  AddOutputFlag(*command, options->output);
 }
 
 }  // namespace graft

@@ -341,7 +341,7 @@ CHECKS = {
     "graft plan eval": says("it evaluates a model", "evaluates ", "limit "),
     "graft submit": tuned,
     "graft eval": evaluated,
-    "graft jobs": says("STATE"),
+    "graft jobs": lambda reader, command, output: ("name,display_name," if "--output csv" in command else "STATE") in output,
     "graft show": says("news-lora", "articles"),
     "graft watch": says("succeeded"),
     "graft pause": reaches("JOB_STATE_PAUSED"),

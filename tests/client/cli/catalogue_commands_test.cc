@@ -61,9 +61,19 @@ class FakeAdapters : public v1::AdapterService::Service {
   CondVar cancelled_;
 };
 
-// Remembers what is uploaded.
+// Remembers what is uploaded; has two data sets, each on its page.
 class FakeDatasets : public v1::DatasetService::Service {
  public:
+  grpc::Status ListDatasets(grpc::ServerContext*, const v1::ListDatasetsRequest* request,
+                            v1::ListDatasetsResponse* response) override {
+    v1::Dataset& dataset = *response->add_datasets();
+    dataset.set_name(request->page_token().empty() ? "news" : request->page_token());
+    dataset.set_num_rows(12345);
+    dataset.set_size_bytes(1'200'000);
+    for (const char* field : {"document", "=1+1"}) dataset.add_fields(field);
+    if (request->page_token().empty()) response->set_next_page_token("valid");
+    return grpc::Status::OK;
+  }
   grpc::Status UploadDataset(grpc::ServerContext*, grpc::ServerReader<v1::UploadDatasetRequest>* in,
                              v1::Dataset*) override {
     v1::UploadDatasetRequest message;
@@ -106,6 +116,26 @@ TEST_F(CatalogueCommandsTest, ADownloadAsksForThePeftThatWillRead) {
   EXPECT_EQ(*ReadFile(JoinPath(folder, "lora/adapter_config.json"), 100), "{}");
   ASSERT_TRUE(Run({"adapters", "download", "news", "--to", dir_.Path("b")}).ok());
   EXPECT_EQ(adapters_.download.peft_version(), "");
+}
+
+TEST_F(CatalogueCommandsTest, AListIsPrintedAsIsAskedFor) {
+  const auto printed = [this](const std::string& output) {
+    ::testing::internal::CaptureStdout();
+    EXPECT_TRUE(server_.Run(AddDatasetCommands, {"datasets", "list", "--output", output}).ok());
+    return ::testing::internal::GetCapturedStdout();
+  };
+  EXPECT_EQ(printed("table"),
+            "DATASET    ROWS    SIZE  FIELDS          CREATED\n"
+            "news     12,345  1.2 MB  document, =1+1  -\n"
+            "valid    12,345  1.2 MB  document, =1+1  -\n");
+  EXPECT_EQ(printed("csv"),
+            "name,num_rows,size_bytes,fields,create_time,sha256\r\n"
+            "news,12345,1200000,\"document, =1+1\",,\r\n"
+            "valid,12345,1200000,\"document, =1+1\",,\r\n");
+  EXPECT_THAT(printed("markdown"), HasSubstr("|\n| news | 12,345 | 1.2 MB | document, =1+1 | - |"));
+  EXPECT_THAT(printed("json"), HasSubstr("{\"name\":\"news\","));
+  EXPECT_THAT(server_.Run(AddDatasetCommands, {"datasets", "list", "--output", "cvs"}).message(),
+              HasSubstr("did you mean csv?"));
 }
 
 TEST_F(CatalogueCommandsTest, AMergeNamesItsDtype) {

@@ -77,6 +77,8 @@ TEST_F(CompareCommandTest, WrongWordsAreRefusedBeforeAnythingIsAsked) {
   EXPECT_TRUE(absl::IsInvalidArgument(Run({"jobs/a", "--output", "pdf"})));
   EXPECT_TRUE(absl::IsInvalidArgument(Run({"jobs/a", "--metric", "loss"})));
   EXPECT_EQ(jobs_.last.names_size(), 0);
+  server_.context().json = true;
+  EXPECT_TRUE(absl::IsInvalidArgument(Run({"jobs/a", "--output", "csv"})));
 }
 
 }  // namespace

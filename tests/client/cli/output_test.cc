@@ -1,5 +1,7 @@
 #include "client/cli/output.h"
 
+#include <cmath>
+
 #include "absl/status/status.h"
 #include "common/errors/status_details.h"
 #include "graft/v1/job.pb.h"
@@ -35,6 +37,33 @@ TEST(OutputTest, TablesAlignByDisplayWidthAndTrimTheirLines) {
             "longer  1,000  x\n");
 }
 
+TEST(OutputTest, MarkdownHasNoMarkupOfItsCells) {
+  const Utf8Locale locale;
+  const auto cell = [](const std::string& text) {
+    Table table({"N"});
+    table.AddRow({text});
+    const std::string head = "| N |\n| --- |\n| ";
+    return table.ToMarkdown().substr(head.size());
+  };
+  EXPECT_EQ(cell("soft_prompt r=8"), "soft_prompt r=8 |\n");
+  EXPECT_EQ(cell("a|b\\|c"), "a\\|b\\\\\\|c |\n");
+  EXPECT_EQ(cell("_x_ *y* `z` ~u~ $v$"), "\\_x\\_ \\*y\\* \\`z\\` \\~u\\~ \\$v\\$ |\n");
+  EXPECT_EQ(cell("[a](javascript:b) <img> &lt;"), "\\[a\\](javascript:b) &lt;img> \\&lt; |\n");
+  EXPECT_EQ(cell("a\nb\x1b[2J\r\u009b"), "a b?\\[2J?? |\n");
+}
+
+TEST(OutputTest, CsvIsThatOfRfc4180) {
+  EXPECT_EQ(CsvLine({"a", "", "b c", "ü"}), "a,,b c,ü\r\n");
+  EXPECT_EQ(CsvLine({"a,b", "c\"d", "e\nf", "g\rh"}), "\"a,b\",\"c\"\"d\",\"e\nf\",\"g\rh\"\r\n");
+}
+
+TEST(OutputTest, ASpreadsheetFindsNoFormulaInCsv) {
+  EXPECT_EQ(CsvLine({"=1+1", "+a", "-a", "@SUM(A1)", "\t=1", "\r=1"}),
+            "'=1+1,'+a,'-a,'@SUM(A1),'\t=1,\"'\r=1\"\r\n");
+  EXPECT_EQ(CsvLine({"-0.5", "+1", "-1e-05", "a=1", "1-2"}), "-0.5,+1,-1e-05,a=1,1-2\r\n");
+  EXPECT_EQ(CsvLine({"-1+2", "-1 -"}), "'-1+2,'-1 -\r\n");
+}
+
 TEST(OutputTest, ExitCodesTellScriptsWhatHappened) {
   EXPECT_EQ(ExitCodeOf(absl::OkStatus()), kExitDone);
   EXPECT_EQ(ExitCodeOf(absl::InvalidArgumentError("")), kExitUsage);
@@ -64,6 +93,8 @@ TEST(OutputTest, NumbersReadWell) {
   EXPECT_EQ(FormatSeconds(4.24), "4.2s");
   EXPECT_EQ(FormatSeconds(83), "1m23s");
   EXPECT_EQ(FormatSeconds(7500), "2h05m");
+  EXPECT_EQ(ExactNumber(0.1), "0.1");
+  EXPECT_EQ(ExactNumber(std::nan("")), "");
 }
 
 TEST(OutputTest, OneLineCutsAtCharactersAndShowsNoControls) {
@@ -71,6 +102,7 @@ TEST(OutputTest, OneLineCutsAtCharactersAndShowsNoControls) {
   EXPECT_EQ(OneLine("a\nb\tc", 10), "a b?c");
   EXPECT_EQ(OneLine("ééééé", 4), "ééé…");
   EXPECT_EQ(OneLine("ééééé", 5), "ééééé");
+  EXPECT_EQ(OneLine("\x7f\u009b\u00a0\u00e9", 9), "??\u00a0\u00e9");
 }
 
 TEST(OutputTest, WithoutUtf8TextsOfPeopleAreAscii) {

@@ -90,6 +90,17 @@ TEST_F(QueueCommandTest, OneJobTellsWhatRunsBeforeItAndWhatWorkersLack) {
             "w-5      0/1  can do it, and is free\n");
 }
 
+TEST_F(QueueCommandTest, InCsvOneJobIsARowOfTheList) {
+  const std::string header =
+      "position,name,display_name,method,priority,queue_time,expected_start_seconds,waits\r\n";
+  const std::string waits = "the only worker that can do it is busy\r\n";
+  EXPECT_EQ(Run({"--output", "csv"}),
+            absl::StrCat(header, "1,jobs/a,,lora,0,,90.0,", waits, "2,jobs/b,,lora,0,,,", waits));
+  EXPECT_EQ(Run({"jobs/b", "--output", "csv"}), absl::StrCat(header, "2,jobs/b,,lora,0,,,", waits));
+  queue_.jobs.clear();
+  EXPECT_EQ(Run({"--output", "csv"}), header);
+}
+
 TEST_F(QueueCommandTest, AnEmptyQueueIsSaid) {
   queue_.jobs.clear();
   EXPECT_EQ(Run({}), "graft: no job waits\n");

@@ -28,10 +28,11 @@ class FakeWorkers : public v1::WorkerService::Service {
 class WorkersCommandTest : public ::testing::Test {
  protected:
   // Standard output and error.
-  std::string Run() {
+  std::string Run(std::vector<std::string> words = {}) {
     ::testing::internal::CaptureStdout();
     ::testing::internal::CaptureStderr();
-    const absl::Status status = server_.Run(AddWorkersCommand, {"workers"});
+    words.insert(words.begin(), "workers");
+    const absl::Status status = server_.Run(AddWorkersCommand, words);
     EXPECT_TRUE(status.ok()) << status;
     return ::testing::internal::GetCapturedStdout() + ::testing::internal::GetCapturedStderr();
   }
@@ -58,6 +59,11 @@ TEST_F(WorkersCommandTest, EachHasItsDeviceThreadsAndJobs) {
             "WORKER  HOST  DEVICE              THREADS  BUSY     HEARD  RUNS\n"
             "w-1     host  cuda:0 NVIDIA H200        8   1/2  1.5s ago  jobs/a\n"
             "w-2     -     away                      -     -         -  jobs/b\n");
+  EXPECT_EQ(Run({"--output", "csv"}),
+            "name,connected,hostname,version,devices,engine_threads,busy_slots,slots,"
+            "seconds_since_heard,jobs\r\n"
+            "w-1,true,host,,cuda:0 NVIDIA H200,8,1,2,1.5,jobs/a\r\n"
+            "w-2,false,,,,,,,,jobs/b\r\n");
 }
 
 TEST_F(WorkersCommandTest, NoWorkerIsSaidWithWhatWouldHelp) {
