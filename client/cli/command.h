@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "client/api_client.h"
 #include "client/cli/interrupt.h"
+#include "client/cli/output.h"
 
 namespace graft {
 
@@ -38,6 +39,7 @@ void AddStudyCommands(CLI::App& app, RunCommand& run);
 void AddCompareCommand(CLI::App& app, RunCommand& run);
 void AddPlotCommand(CLI::App& app, RunCommand& run);
 void AddRowsCommand(CLI::App& app, RunCommand& run);
+void AddWaitCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
 void AddQueueCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);
@@ -79,7 +81,11 @@ absl::Status FollowStudy(CliContext& context, const std::string& name);
 
 // Statuses whose text is already on the screen.
 absl::Status AlreadyPrinted(absl::StatusCode code);
+// With the exit code that it comes to; OK for kExitDone.
+absl::Status AlreadyPrinted(ExitCode code);
 bool IsAlreadyPrinted(const absl::Status& status);
+// ExitCodeOf(status), but for one that has its own.
+ExitCode ExitCodeAfter(const absl::Status& status);
 
 // Runs a download: the first Ctrl-C ends it, and it removes what it wrote.
 absl::Status EndableDownload(CliContext& context, const std::function<absl::Status()>& download);

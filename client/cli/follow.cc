@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/next_steps.h"
@@ -20,6 +21,7 @@ namespace graft {
 namespace {
 
 constexpr char kPrintedPayload[] = "graft/already-printed";
+constexpr char kExitCodePayload[] = "graft/exit-code";
 // Of sample texts where no line is redrawn.
 constexpr size_t kPlainColumns = 128;
 
@@ -96,6 +98,20 @@ absl::Status AlreadyPrinted(absl::StatusCode code) {
   absl::Status status(code, "");
   status.SetPayload(kPrintedPayload, absl::Cord("1"));
   return status;
+}
+
+absl::Status AlreadyPrinted(ExitCode code) {
+  if (code == kExitDone) return absl::OkStatus();
+  absl::Status status = AlreadyPrinted(absl::StatusCode::kFailedPrecondition);
+  status.SetPayload(kExitCodePayload, absl::Cord(absl::StrCat(code)));
+  return status;
+}
+
+ExitCode ExitCodeAfter(const absl::Status& status) {
+  const absl::optional<absl::Cord> own = status.GetPayload(kExitCodePayload);
+  int code = 0;
+  return own && absl::SimpleAtoi(std::string(*own), &code) ? static_cast<ExitCode>(code)
+                                                           : ExitCodeOf(status);
 }
 
 bool IsAlreadyPrinted(const absl::Status& status) {

@@ -21,6 +21,8 @@ enum ExitCode {
   kExitUsage = 2,
   kExitNotFound = 3,
   kExitUnreachable = 4,
+  kExitCancelled = 5,  // What was waited for.
+  kExitNotInTime = 6,  // What was waited for is not done.
 };
 // INVALID_ARGUMENT is usage, NOT_FOUND not found, UNAVAILABLE and DEADLINE_EXCEEDED unreachable;
 // every other failure is failed.

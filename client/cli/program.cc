@@ -45,7 +45,7 @@ int Run(CliContext& context, const CLI::App& command, const RunCommand& run) {
     std::fflush(stdout);
     std::fputs(ErrorText(NameFlags(command, Explain(status, context))).c_str(), stderr);
   }
-  return ExitCodeOf(status);
+  return ExitCodeAfter(status);
 }
 
 int SayUsage(const CLI::App& app, const CLI::ParseError& error) {
@@ -64,7 +64,8 @@ int SayUsage(const CLI::App& app, const CLI::ParseError& error) {
 void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   app.description(
       "graft fine-tunes and evaluates GPT-2 with small adapters, as jobs of a server.\n"
-      "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable.");
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable; of wait also\n"
+      "5 cancelled, 6 not done in time.");
   app.name("graft");
   app.formatter(std::make_shared<CommandHelp>());
   app.require_subcommand(1);
@@ -76,16 +77,16 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   app.add_option("--timeout", context.timeout_seconds, "Seconds that a call may take")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  AddGrouped(
-      app, run, "Jobs",
-      {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddCheckpointsCommand, AddLogsCommand});
+  AddGrouped(app, run, "Jobs",
+             {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddWaitCommand,
+              AddCheckpointsCommand, AddLogsCommand});
   AddGrouped(app, run, kWaitingGroup, {AddPlanCommands, AddQueueCommand, AddWorkersCommand});
   AddGrouped(app, run, kLifeGroup, {AddLifeCommands, AddDeleteCommand});
   AddGrouped(app, run, kResultsGroup,
              {AddStudyCommands, AddCompareCommand, AddPlotCommand, AddRowsCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
-  AddGrouped(app, run, "Checks", {AddVerifyCommand, AddRougeCommand});
+  AddGrouped(app, run, kChecksGroup, {AddVerifyCommand, AddRougeCommand});
 }
 
 int RunGraft(int argc, const char* const* argv) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -15,6 +16,8 @@ namespace {
 
 constexpr size_t kColumns = 80;
 constexpr size_t kListMargin = 14;
+constexpr absl::string_view kGroupsOnALine[] = {kWaitingGroup, kLifeGroup, kResultsGroup,
+                                                kChecksGroup};
 
 bool IsFlag(const std::string& word) { return word.size() > 1 && word[0] == '-'; }
 
@@ -142,7 +145,7 @@ std::string CommandList(const CLI::App& app) {
   }
   std::string text;
   for (const std::string& group : groups) {
-    if (group == kWaitingGroup || group == kLifeGroup || group == kResultsGroup) {
+    if (absl::c_linear_search(kGroupsOnALine, group)) {
       absl::StrAppend(&text, group, ": ", absl::StrJoin(NamesIn(commands, group), ", "), "\n");
       continue;
     }

@@ -344,6 +344,7 @@ CHECKS = {
     "graft jobs": lambda reader, command, output: ("name,display_name," if "--output csv" in command else "STATE") in output,
     "graft show": says("news-lora", "articles"),
     "graft watch": says("succeeded"),
+    "graft wait": says("succeeded"),
     "graft pause": reaches("JOB_STATE_PAUSED"),
     "graft resume": reaches("JOB_STATE_RUNNING"),
     "graft checkpoint": says("saves its state"),
