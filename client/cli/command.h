@@ -43,6 +43,7 @@ void AddWaitCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
 void AddQueueCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);
+void AddCompletionCommand(CLI::App& app, RunCommand& run);
 void AddRougeCommand(CLI::App& app, RunCommand& run);
 void AddVerifyCommand(CLI::App& app, RunCommand& run);
 void AddGenerateCommand(CLI::App& app, RunCommand& run);
@@ -65,6 +66,9 @@ CLI::App* AddCommand(CLI::App& app, RunCommand& run, const std::string& name,
   });
   return command;
 }
+
+// That is asked where --server names none.
+std::string UsualServer();
 
 // The program as it was called, for commands that are printed: they go to the same server.
 std::string GraftCommand(const CliContext& context);

@@ -88,10 +88,14 @@ class WatchScreen {
 
 }  // namespace
 
-std::string GraftCommand(const CliContext& context) {
+std::string UsualServer() {
   const char* const environment = std::getenv("GRAFT_SERVER");
-  const std::string usual = environment == nullptr ? CliContext().server : environment;
-  return context.server == usual ? "graft" : absl::StrCat("graft --server ", context.server);
+  return environment == nullptr ? CliContext().server : environment;
+}
+
+std::string GraftCommand(const CliContext& context) {
+  return context.server == UsualServer() ? "graft"
+                                         : absl::StrCat("graft --server ", context.server);
 }
 
 absl::Status AlreadyPrinted(absl::StatusCode code) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/completion.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
@@ -86,7 +87,7 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
              {AddStudyCommands, AddCompareCommand, AddPlotCommand, AddRowsCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
-  AddGrouped(app, run, kChecksGroup, {AddVerifyCommand, AddRougeCommand});
+  AddGrouped(app, run, kChecksGroup, {AddVerifyCommand, AddRougeCommand, AddCompletionCommand});
 }
 
 int RunGraft(int argc, const char* const* argv) {
@@ -100,7 +101,12 @@ int RunGraft(int argc, const char* const* argv) {
   CliContext context;
   RunCommand run;
   AddCommands(app, context, run);
-  std::vector<std::string> words = FoldFlags({argv + 1, argv + argc});
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words[0] == kCompletionRequest) {
+    PrintCompletions(app, UsualServer(), {words.begin() + 1, words.end()});
+    return kExitDone;
+  }
+  words = FoldFlags(words);
   std::reverse(words.begin(), words.end());  // As CLI11 takes them.
   try {
     app.parse(std::move(words));

@@ -134,9 +134,12 @@ void AddVerifyCommand(CLI::App& app, RunCommand& run) {
                    "An adapter's name, an evaluate job (jobs/ID), or a downloaded directory of "
                    "either")
       ->required();
-  command->add_option("--base-model", options->base_model_directory,
-                      "The base model's directory here, instead of the server's");
-  command->add_option("--data", options->data_files, "Data files here, likewise");
+  command
+      ->add_option("--base-model", options->base_model_directory,
+                   "The base model's directory here, instead of the server's")
+      ->type_name("DIR");
+  command->add_option("--data", options->data_files, "Data files here, likewise")
+      ->type_name("FILE");
   command->add_flag("--offline", options->offline, "Ask no server");
 }
 

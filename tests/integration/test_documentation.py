@@ -345,6 +345,7 @@ CHECKS = {
     "graft show": says("news-lora", "articles"),
     "graft watch": says("succeeded"),
     "graft wait": says("succeeded"),
+    "graft completion": says("# The completion of graft for"),
     "graft pause": reaches("JOB_STATE_PAUSED"),
     "graft resume": reaches("JOB_STATE_RUNNING"),
     "graft checkpoint": says("saves its state"),
