@@ -43,6 +43,7 @@ void AddWaitCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
 void AddQueueCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);
+void AddDoctorCommand(CLI::App& app, RunCommand& run);
 void AddCompletionCommand(CLI::App& app, RunCommand& run);
 void AddRougeCommand(CLI::App& app, RunCommand& run);
 void AddVerifyCommand(CLI::App& app, RunCommand& run);

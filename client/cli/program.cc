@@ -87,7 +87,8 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
              {AddStudyCommands, AddCompareCommand, AddPlotCommand, AddRowsCommand});
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
-  AddGrouped(app, run, kChecksGroup, {AddVerifyCommand, AddRougeCommand, AddCompletionCommand});
+  AddGrouped(app, run, kChecksGroup,
+             {AddVerifyCommand, AddRougeCommand, AddDoctorCommand, AddCompletionCommand});
 }
 
 int RunGraft(int argc, const char* const* argv) {

@@ -345,6 +345,7 @@ CHECKS = {
     "graft show": says("news-lora", "articles"),
     "graft watch": says("succeeded"),
     "graft wait": says("succeeded"),
+    "graft doctor": lambda reader, command, output: "WRONG" not in output and re.search(r"^ok +worker ", output, re.MULTILINE),
     "graft completion": says("# The completion of graft for"),
     "graft pause": reaches("JOB_STATE_PAUSED"),
     "graft resume": reaches("JOB_STATE_RUNNING"),
