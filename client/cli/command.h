@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -75,11 +76,14 @@ std::string UsualServer();
 std::string GraftCommand(const CliContext& context);
 
 // Follows a job on the terminal (or as plain lines, or as JSON) to its end, and says what may come
-// next. `prefix` begins its lines where there are other jobs to tell it from; what comes after all
-// of them is then the caller's to say. FAILED_PRECONDITION, with nothing more to print, when the
-// job did not succeed; CANCELLED when Ctrl-C ended the watching.
-absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,
-                       const std::string& prefix = "");
+// next. FAILED_PRECONDITION, with nothing more to print, when the job did not succeed; CANCELLED
+// when Ctrl-C ended the watching.
+absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence);
+
+// The same of several at once, from their first events, at most kMaxFollowedJobs: a line for each
+// that is not done is redrawn; a JSON line is {"job": NAME, "event": {...}}.
+inline constexpr int kMaxFollowedJobs = 64;
+absl::Status FollowJobs(CliContext& context, const std::vector<std::string>& names);
 
 // The same of a study: its table is redrawn on a terminal, its events are lines anywhere else.
 absl::Status FollowStudy(CliContext& context, const std::string& name);

@@ -29,11 +29,11 @@ constexpr size_t kPlainColumns = 128;
 // threads of their own.
 class WatchScreen {
  public:
-  WatchScreen(const CliContext& context, const std::string& prefix)
+  explicit WatchScreen(const CliContext& context)
       : json_(context.json),
         line_(stdout),
         redraws_(!context.json && line_.live()),
-        view_({prefix, !redraws_, IsUtf8Locale()}) {}
+        view_({"", !redraws_, IsUtf8Locale()}) {}
 
   void Show(const v1::WatchJobResponse& response) {
     MutexLock lock(mutex_);
@@ -129,10 +129,9 @@ absl::Status EndableDownload(CliContext& context, const std::function<absl::Stat
   return ended ? AlreadyPrinted(absl::StatusCode::kCancelled) : status;
 }
 
-absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence,
-                       const std::string& prefix) {
+absl::Status FollowJob(CliContext& context, const std::string& name, int64_t after_sequence) {
   context.interrupts->EndStreamsFirst();
-  WatchScreen screen(context, prefix);
+  WatchScreen screen(context);
   v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
   context.interrupts->SetTick([&] { screen.Redraw(); });
   const absl::Status watched = context.client->WatchJob(
@@ -161,7 +160,7 @@ absl::Status FollowJob(CliContext& context, const std::string& name, int64_t aft
   if (state == v1::JOB_STATE_UNSPECIFIED) RETURN_IF_ERROR(job.status());
   if (job.ok()) state = job->state();
   const bool succeeded = state == v1::JOB_STATE_SUCCEEDED;
-  if (job.ok() && !context.json && !(succeeded && !prefix.empty())) {
+  if (job.ok() && !context.json) {
     screen.Say(NextSteps(*job, GraftCommand(context)), stdout);
   }
   if (succeeded) return absl::OkStatus();

@@ -284,12 +284,22 @@ absl::Status RunShow(CliContext& context, const ShowOptions& options) {
 }
 
 struct WatchOptions {
-  std::string name;
+  std::vector<std::string> names;
   int64_t after = 0;
 };
 
 absl::Status RunWatch(CliContext& context, const WatchOptions& options) {
-  return FollowJob(context, options.name, options.after);
+  const auto is_study = [](const std::string& name) { return absl::StartsWith(name, "studies/"); };
+  const bool study = std::any_of(options.names.begin(), options.names.end(), is_study);
+  if (options.after > 0 && (study || options.names.size() > 1)) {
+    return absl::InvalidArgumentError("--after is of one job");
+  }
+  if (options.names.size() == 1) {
+    return study ? FollowStudy(context, options.names[0])
+                 : FollowJob(context, options.names[0], options.after);
+  }
+  if (study) return absl::InvalidArgumentError("a study is watched alone, jobs beside each other");
+  return FollowJobs(context, options.names);
 }
 
 struct ListArtifactsOptions {
@@ -371,10 +381,13 @@ void AddJobCommands(CLI::App& app, RunCommand& run) {
 
   auto watch = std::make_shared<WatchOptions>();
   CLI::App* watch_command =
-      AddCommand(app, run, "watch", "Follow a job from its first event to its end",
+      AddCommand(app, run, "watch", "Follow jobs, or a study, from the first event to the end",
                  "graft watch jobs/k3f9", watch, RunWatch);
-  watch_command->add_option("job", watch->name, "Its name")->required();
-  watch_command->add_option("--after", watch->after, "Leave out events up to this sequence number");
+  watch_command->add_option("job-or-study", watch->names, "Jobs, or a study (studies/s7m2)")
+      ->required()
+      ->expected(1, kMaxFollowedJobs);
+  watch_command->add_option("--after", watch->after,
+                            "Leave out events up to this sequence number, of one job");
 
   AddArtifactCommands(app, run);
 }
