@@ -43,6 +43,7 @@ void AddRowsCommand(CLI::App& app, RunCommand& run);
 void AddWaitCommand(CLI::App& app, RunCommand& run);
 void AddLogsCommand(CLI::App& app, RunCommand& run);
 void AddQueueCommand(CLI::App& app, RunCommand& run);
+void AddTopCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);
 void AddDoctorCommand(CLI::App& app, RunCommand& run);
 void AddCompletionCommand(CLI::App& app, RunCommand& run);

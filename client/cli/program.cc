@@ -81,7 +81,8 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   AddGrouped(app, run, "Jobs",
              {AddSubmitCommand, AddEvalCommand, AddJobCommands, AddWaitCommand,
               AddCheckpointsCommand, AddLogsCommand});
-  AddGrouped(app, run, kWaitingGroup, {AddPlanCommands, AddQueueCommand, AddWorkersCommand});
+  AddGrouped(app, run, kWaitingGroup,
+             {AddPlanCommands, AddQueueCommand, AddWorkersCommand, AddTopCommand});
   AddGrouped(app, run, kLifeGroup, {AddLifeCommands, AddDeleteCommand});
   AddGrouped(app, run, kResultsGroup,
              {AddStudyCommands, AddCompareCommand, AddPlotCommand, AddRowsCommand});

@@ -344,6 +344,7 @@ CHECKS = {
     "graft jobs": lambda reader, command, output: ("name,display_name," if "--output csv" in command else "STATE") in output,
     "graft show": says("news-lora", "articles"),
     "graft watch": says("succeeded"),
+    "graft top": says("WORKER", "running"),
     "graft wait": says("succeeded"),
     "graft doctor": lambda reader, command, output: "WRONG" not in output and re.search(r"^ok +worker ", output, re.MULTILINE),
     "graft completion": says("# The completion of graft for"),
