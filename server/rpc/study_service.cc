@@ -1,8 +1,10 @@
 #include "server/rpc/study_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/base/usable_cores.h"
 #include "common/errors/status_details.h"
 #include "common/jobs/job_spec.h"
 #include "common/jobs/names.h"
@@ -22,6 +24,17 @@ namespace {
 
 constexpr char kStudyPath[] = "study";  // In CreateStudyRequest.
 constexpr char kTemplatePath[] = "study.spec_template";
+
+// One number for all trials, as their sums depend on it: that of the worker with the fewest, else
+// what this machine has.
+int ThreadsOfTrials(WorkerHub& hub) {
+  int fewest = 0;
+  for (const WorkerHub::WorkerView& worker : hub.workers()) {
+    if (worker.serves_only || worker.engine_threads <= 0) continue;
+    fewest = fewest == 0 ? worker.engine_threads : std::min(fewest, worker.engine_threads);
+  }
+  return fewest > 0 ? fewest : UsableCores();
+}
 
 // A verb about one study, which it answers with.
 template <typename Request>
@@ -62,8 +75,10 @@ absl::StatusOr<v1::Study> StudyService::Create(const v1::CreateStudyRequest& sen
   // A request that was answered is answered, whatever has become of what it names.
   absl::StatusOr<v1::Study> answered = context_.store.FindInsertedStudy(key);
   if (!absl::IsNotFound(answered.status())) return answered;
-  ASSIGN_OR_RETURN(NewStudy study, MakeStudy(context_.catalogue, request.study(),
-                                             context_.options.spec_defaults, kStudyPath));
+  SpecDefaults defaults = context_.options.spec_defaults;
+  if (defaults.threads == 0) defaults.threads = ThreadsOfTrials(context_.hub);
+  ASSIGN_OR_RETURN(NewStudy study,
+                   MakeStudy(context_.catalogue, request.study(), defaults, kStudyPath));
   study.request = key;
   for (const v1::Job& job : study.jobs) {
     RETURN_IF_ERROR(judge(job.resolved_spec()).value_or(absl::OkStatus()));

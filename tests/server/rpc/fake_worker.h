@@ -36,7 +36,7 @@ class FakeWorker {
     *request.mutable_worker() = identity_;
     request.set_slots(slots);
     request.add_devices("cuda:0 Fake");
-    request.set_engine_threads(3);
+    if (request.engine_threads() == 0) request.set_engine_threads(3);
     connection_ = CallContext();
     reader_ = stub_->Connect(connection_.get(), request);
     thread_ = std::thread([this] {

@@ -1,9 +1,11 @@
 #include "server/rpc/study_service.h"
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "common/base/usable_cores.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "graft/v1/study.grpc.pb.h"
@@ -14,6 +16,7 @@
 namespace graft {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -93,6 +96,41 @@ TEST_F(StudyServiceTest, AStudyIsMadeWithJobsThatAreResolved) {
   ASSERT_TRUE(stub_->ListStudies(context.get(), {}, &list).ok());
   ASSERT_THAT(list.studies(), SizeIs(1));
   EXPECT_EQ(list.studies(0).name(), study->name());
+}
+
+TEST_F(StudyServiceTest, AllTrialsHaveOneNumberOfThreads) {
+  TestServer server({.engine_threads = 0});
+  const auto stub = v1::StudyService::NewStub(server.channel());
+  const auto threads = [&](const v1::CreateStudyRequest& request) {
+    v1::Study study;
+    const auto context = CallContext();
+    EXPECT_TRUE(stub->CreateStudy(context.get(), request, &study).ok());
+    std::set<int> numbers;
+    for (const v1::Trial& trial : study.trials()) {
+      const auto job = server.store().GetJob(trial.job());
+      numbers.insert(job->resolved_spec().fine_tune().training().threads());
+    }
+    return numbers;
+  };
+  EXPECT_THAT(threads(Asked(kRanks)), ElementsAre(UsableCores())) << "nobody is there yet";
+  FakeWorker one(server, "w1"), two(server, "w2"), texts(server, "w3");
+  worker::v1::ConnectRequest hello;
+  hello.set_engine_threads(5);
+  one.Connect(1, hello);
+  hello.set_engine_threads(4);
+  two.Connect(1, hello);
+  hello.set_engine_threads(1);
+  hello.set_serves_only(true);
+  texts.Connect(1, hello);
+  EXPECT_THAT(threads(Asked(kRanks)), ElementsAre(4))
+      << "as the worker with the fewest that takes jobs";
+  v1::CreateStudyRequest given = Asked(kRanks);
+  given.mutable_study()
+      ->mutable_spec_template()
+      ->mutable_fine_tune()
+      ->mutable_training()
+      ->set_threads(2);
+  EXPECT_THAT(threads(given), ElementsAre(2));
 }
 
 TEST_F(StudyServiceTest, ValidationMakesNothing) {

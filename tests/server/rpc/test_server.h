@@ -37,6 +37,7 @@ struct TestServerOptions {
   absl::Duration first_retry_delay = absl::Milliseconds(1);
   AdmissionLimits limits;         // Of users.
   Clock* clock = &Clock::Real();  // The listeners'.
+  int engine_threads = 2;         // 0: auto
 };
 
 inline std::string NewsRow(int i) {
@@ -87,7 +88,7 @@ class TestServer {
     rpc.max_waiting_texts = options.max_waiting_texts;
     rpc.services.watch_heartbeat = options.watch_heartbeat;
     rpc.services.lease_duration = options.lease_duration;
-    rpc.services.spec_defaults.threads = 2;
+    rpc.services.spec_defaults.threads = options.engine_threads;
     auto started = RpcServer::Start(rpc, {*options.clock, registry_, *store_, *blobs_, *publisher_,
                                           *logs_, *scheduler_, *telemetry_, *partials_});
     EXPECT_TRUE(started.ok()) << started.status();
