@@ -155,10 +155,21 @@ class Waiting {
     }
   }
 
+  // A server that was there is waited for as long as by any watch, whatever it is asked when it
+  // goes.
   absl::StatusOr<Awaited> WaitFor(Awaited one) {
+    const absl::Duration patience = ApiClient::Options().watch_patience;
+    absl::Duration heard = Clock::Real().Boottime();
     while (!one.done) {
-      RETURN_IF_ERROR(AwaitEnd(*context_.client, one));
-      ASSIGN_OR_RETURN(one, Look(context_, one.name));
+      absl::Status status = AwaitEnd(*context_.client, one);
+      if (status.ok()) {
+        heard = Clock::Real().Boottime();
+        absl::StatusOr<Awaited> seen = Look(context_, one.name);
+        status = seen.status();
+        if (seen.ok()) one = *std::move(seen);
+      }
+      const bool patient = Clock::Real().Boottime() - heard < patience;
+      if (!status.ok() && !(IsUnreachable(status) && patient)) return status;
     }
     return one;
   }

@@ -30,6 +30,8 @@ class WaitedJobs : public v1::JobService::Service {
     if (found == ends.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "there is no job");
     job->set_state(v1::JOB_STATE_RUNNING);
     job->set_last_sequence(7);
+    if (ended_.contains(request->name()) && absences-- > 0)
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "");
     if (ended_.contains(request->name())) *job = found->second;
     job->set_name("jobs/" + request->name().substr(request->name().find('/') + 1));
     return grpc::Status::OK;
@@ -66,7 +68,8 @@ class WaitedJobs : public v1::JobService::Service {
   }
 
   std::map<std::string, v1::Job> ends;
-  int breaks = 0;  // Of the stream to each.
+  int breaks = 0;    // Of the stream to each.
+  int absences = 0;  // Of the server, from the end of a job on.
   std::function<void()> on_endless;
 
  private:
@@ -118,7 +121,9 @@ class WaitCommandTest : public ::testing::Test {
 
   WaitedJobs jobs_;
   WaitedStudies studies_;
-  CommandServer server_{std::vector<grpc::Service*>{&jobs_, &studies_}};
+  // Each call is made once.
+  CommandServer server_{std::vector<grpc::Service*>{&jobs_, &studies_},
+                        {.patience = absl::ZeroDuration()}};
   absl::Status status_;
   std::string out_, error_;
 };
@@ -156,6 +161,12 @@ TEST_F(WaitCommandTest, JsonHasWhatIsKnownOfEach) {
 TEST_F(WaitCommandTest, AServerThatComesBackIsWaitedFor) {
   jobs_.breaks = 2;
   EXPECT_EQ(Run({"jobs/good", "jobs/bad"}), kExitFailed);
+  EXPECT_EQ(error_, "");
+}
+
+TEST_F(WaitCommandTest, AServerThatGoesAwayWhenAJobEndsIsWaitedFor) {
+  jobs_.absences = 3;
+  EXPECT_EQ(Run({"jobs/good", "jobs/stopped"}), kExitCancelled);
   EXPECT_EQ(error_, "");
 }
 
