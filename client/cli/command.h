@@ -19,6 +19,7 @@ namespace graft {
 // The options that stand before or after any command, and the client they lead to.
 struct CliContext {
   std::string server = "127.0.0.1:50051";
+  std::string context_name;  // Whose server it is; empty: --server's, or the usual one.
   bool json = false;
   double timeout_seconds = 30;
   // Made before a command runs.
@@ -46,6 +47,7 @@ void AddQueueCommand(CLI::App& app, RunCommand& run);
 void AddTopCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);
 void AddDoctorCommand(CLI::App& app, RunCommand& run);
+void AddContextCommands(CLI::App& app, RunCommand& run);
 void AddCompletionCommand(CLI::App& app, RunCommand& run);
 void AddRougeCommand(CLI::App& app, RunCommand& run);
 void AddVerifyCommand(CLI::App& app, RunCommand& run);
@@ -69,9 +71,6 @@ CLI::App* AddCommand(CLI::App& app, RunCommand& run, const std::string& name,
   });
   return command;
 }
-
-// That is asked where --server names none.
-std::string UsualServer();
 
 // The program as it was called, for commands that are printed: they go to the same server.
 std::string GraftCommand(const CliContext& context);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/api_client.h"
+#include "client/cli/contexts.h"
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
 #include "client/cli/study_view.h"
@@ -37,6 +38,8 @@ std::vector<NameKind> KindsOf(const CLI::Option& option) {
       {"model", {NameKind::kModel}},
       {"adapter", {NameKind::kAdapter}},
       {"result", {NameKind::kAdapter, NameKind::kJob}},
+      {"context", {NameKind::kContext}},
+      {"--context", {NameKind::kContext}},
       {"--train", {NameKind::kDataset}},
       {"--validation", {NameKind::kDataset}},
       {"--data", {NameKind::kDataset}},
@@ -212,11 +215,21 @@ class ServerNames {
                       return absl::StrCat(MethodName(adapter.method()), " on ",
                                           adapter.base_model());
                     });
+      case NameKind::kContext:
+        return OfContexts();
     }
     return {};
   }
 
  private:
+  static std::vector<Suggestion> OfContexts() {
+    std::vector<Suggestion> names;
+    const absl::StatusOr<Contexts> contexts = ReadContexts(ContextsPath());
+    if (!contexts.ok()) return names;
+    for (const auto& [name, server] : contexts->servers) names.push_back({name, server});
+    return names;
+  }
+
   template <typename Request, typename Response, typename Item, typename AboutOf>
   std::vector<Suggestion> From(absl::StatusOr<Response> (ApiClient::*list)(const Request&),
                                Request request,
@@ -238,12 +251,18 @@ class ServerNames {
   std::unique_ptr<ApiClient> client_;
 };
 
-// What --server says, at its last place.
+// What --server or --context says, at its last place.
 std::string ServerOf(const std::vector<std::string>& words, const std::string& usual) {
   std::string server = usual;
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--server" && i + 2 < words.size()) server = words[i + 1];
     if (absl::StartsWith(words[i], "--server=")) server = words[i].substr(words[i].find('=') + 1);
+    std::string name;
+    if (words[i] == "--context" && i + 2 < words.size()) name = words[i + 1];
+    if (absl::StartsWith(words[i], "--context=")) name = words[i].substr(words[i].find('=') + 1);
+    if (name.empty()) continue;
+    const absl::StatusOr<Contexts> contexts = ReadContexts(ContextsPath());
+    if (contexts.ok()) server = ServerOfContext(*contexts, name).value_or(server);
   }
   return server;
 }

@@ -20,7 +20,7 @@ struct Suggestion {
   std::string about;  // In a few words; may be empty.
 };
 
-enum class NameKind { kJob, kStudy, kDataset, kModel, kAdapter };
+enum class NameKind { kJob, kStudy, kDataset, kModel, kAdapter, kContext };
 using NameSource = std::function<std::vector<Suggestion>(NameKind)>;
 
 // What may stand in place of the last word. `names` is asked only for what is needed. Empty: there

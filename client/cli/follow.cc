@@ -1,13 +1,13 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
+#include "client/cli/contexts.h"
 #include "client/cli/next_steps.h"
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
@@ -88,14 +88,9 @@ class WatchScreen {
 
 }  // namespace
 
-std::string UsualServer() {
-  const char* const environment = std::getenv("GRAFT_SERVER");
-  return environment == nullptr ? CliContext().server : environment;
-}
-
 std::string GraftCommand(const CliContext& context) {
-  return context.server == UsualServer() ? "graft"
-                                         : absl::StrCat("graft --server ", context.server);
+  const bool usual = context.server == UsualServer().value_or(CliContext().server);
+  return usual ? "graft" : absl::StrCat("graft --server ", context.server);
 }
 
 absl::Status AlreadyPrinted(absl::StatusCode code) {

@@ -7,10 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/completion.h"
+#include "client/cli/contexts.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
 #include "common/base/command_help.h"
+#include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/base/version.h"
 
@@ -33,6 +35,17 @@ absl::Status Explain(const absl::Status& status, const CliContext& context) {
       absl::StrCat("no answer from the server at ", context.server, ": ", status.message(),
                    ". Is graft-server running there? (--server or GRAFT_SERVER "
                    "names another)"));
+}
+
+// Who is asked: what a flag says, or else the environment, or else the user's file.
+absl::Status ChooseServer(const CLI::App& app, CliContext& context) {
+  if (!context.context_name.empty()) {
+    ASSIGN_OR_RETURN(const Contexts contexts, ReadContexts(ContextsPath()));
+    ASSIGN_OR_RETURN(context.server, ServerOfContext(contexts, context.context_name));
+  } else if (app.get_option("--server")->count() == 0) {
+    ASSIGN_OR_RETURN(context.server, UsualServer());
+  }
+  return absl::OkStatus();
 }
 
 int Run(CliContext& context, const CLI::App& command, const RunCommand& run) {
@@ -74,6 +87,8 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   app.add_option("--server", context.server, "Address of the server")
       ->envname("GRAFT_SERVER")
       ->capture_default_str();
+  app.add_option("--context", context.context_name,
+                 "Name of the server: graft context list has them");
   app.add_flag("--json", context.json, "JSON instead of text: lists have one object a line");
   app.add_option("--timeout", context.timeout_seconds, "Seconds that a call may take")
       ->check(CLI::PositiveNumber)
@@ -89,7 +104,8 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
   AddGrouped(app, run, "Models, data and adapters",
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
   AddGrouped(app, run, kChecksGroup,
-             {AddVerifyCommand, AddRougeCommand, AddDoctorCommand, AddCompletionCommand});
+             {AddVerifyCommand, AddRougeCommand, AddDoctorCommand, AddContextCommands,
+              AddCompletionCommand});
 }
 
 int RunGraft(int argc, const char* const* argv) {
@@ -105,7 +121,7 @@ int RunGraft(int argc, const char* const* argv) {
   AddCommands(app, context, run);
   std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words[0] == kCompletionRequest) {
-    PrintCompletions(app, UsualServer(), {words.begin() + 1, words.end()});
+    PrintCompletions(app, UsualServer().value_or(context.server), {words.begin() + 1, words.end()});
     return kExitDone;
   }
   words = FoldFlags(words);
@@ -114,6 +130,13 @@ int RunGraft(int argc, const char* const* argv) {
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     return SayUsage(app, error);
+  }
+  // The contexts themselves are mended without a server.
+  if (!app.got_subcommand("context")) {
+    if (const absl::Status status = ChooseServer(app, context); !status.ok()) {
+      std::fputs(ErrorText(status).c_str(), stderr);
+      return ExitCodeOf(status);
+    }
   }
   return Run(context, ChosenCommand(app), run);
 }

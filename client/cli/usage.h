@@ -22,7 +22,7 @@ CLI::Validator OneOf(const std::vector<std::string>& names);
 inline constexpr char kWaitingGroup[] = "Before it runs";
 inline constexpr char kLifeGroup[] = "A job's life";
 inline constexpr char kResultsGroup[] = "Studies and results";
-inline constexpr char kChecksGroup[] = "Checks";
+inline constexpr char kChecksGroup[] = "Checks and settings";
 // The commands of `app`, by group, each with a few words.
 std::string CommandList(const CLI::App& app);
 

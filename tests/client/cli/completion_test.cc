@@ -41,6 +41,8 @@ class CompletionTest : public ::testing::Test {
         return {{"gpt2", ""}};
       case NameKind::kAdapter:
         return {{"news-lora", ""}, {"news-prompt", ""}};
+      case NameKind::kContext:
+        return {{"lab", ""}};
     }
     return {};
   }
@@ -78,6 +80,8 @@ TEST_F(CompletionTest, NamesAreThoseOfTheServer) {
   EXPECT_THAT(Offered({"show", "jobs/k"}), ElementsAre("jobs/k3f9", "jobs/k3aa"));
   EXPECT_THAT(Offered({"show", "k3f"}), ElementsAre("k3f9"));
   EXPECT_THAT(Offered({"show", ""}), ElementsAre("jobs/k3f9", "jobs/k3aa", "jobs/p2m7"));
+  EXPECT_THAT(Offered({"context", "use", ""}), ElementsAre("lab"));
+  EXPECT_THAT(Offered({"--context", "l"}), ElementsAre("lab"));
   EXPECT_THAT(Offered({"study", "show", "s"}), ElementsAre("studies/s7m2"));
   EXPECT_THAT(Offered({"wait", "jobs/k3f9", "s"}), ElementsAre("studies/s7m2"));
   EXPECT_THAT(Offered({"compare", "jobs/p2m7", "jobs/p"}), ElementsAre("jobs/p2m7"));
