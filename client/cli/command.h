@@ -48,6 +48,7 @@ void AddTopCommand(CLI::App& app, RunCommand& run);
 void AddWorkersCommand(CLI::App& app, RunCommand& run);
 void AddDoctorCommand(CLI::App& app, RunCommand& run);
 void AddContextCommands(CLI::App& app, RunCommand& run);
+void AddManCommand(CLI::App& app, RunCommand& run);
 void AddCompletionCommand(CLI::App& app, RunCommand& run);
 void AddRougeCommand(CLI::App& app, RunCommand& run);
 void AddVerifyCommand(CLI::App& app, RunCommand& run);

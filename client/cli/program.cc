@@ -105,7 +105,7 @@ void AddCommands(CLI::App& app, CliContext& context, RunCommand& run) {
              {AddModelCommands, AddDatasetCommands, AddAdapterCommands, AddGenerateCommand});
   AddGrouped(app, run, kChecksGroup,
              {AddVerifyCommand, AddRougeCommand, AddDoctorCommand, AddContextCommands,
-              AddCompletionCommand});
+              AddCompletionCommand, AddManCommand});
 }
 
 int RunGraft(int argc, const char* const* argv) {

@@ -352,6 +352,7 @@ CHECKS = {
     "graft context use": says("asked from now on"),
     "graft context delete": says("deleted lab"),
     "graft --context lab jobs": says("STATE"),
+    "graft man": leaves("graft.1", "graft-adapters-merge.1"),
     "graft completion": says("# The completion of graft for"),
     "graft pause": reaches("JOB_STATE_PAUSED"),
     "graft resume": reaches("JOB_STATE_RUNNING"),
