@@ -182,6 +182,9 @@ std::vector<JobFlag> MakeFineTuneFlags() {
        "Of the best evaluations, besides the newest two [1]", kTraining},
       {"--on-divergence", "spec.fine_tune.training.on_divergence",
        "stop, skip or roll_back, without the rows at fault [stop]", kTraining},
+      {"--train-row-losses", "spec.fine_tune.evaluation.train_row_losses",
+       "At the end the loss of each training row, too: graft rows JOB --train [false]",
+       kEvaluation},
   };
   flags.insert(flags.end(), training.begin(), training.end());
   return flags;

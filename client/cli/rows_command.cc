@@ -26,6 +26,7 @@ struct RowsOptions {
   int lost = 0;
   int limit = 20;
   std::string output;
+  bool train = false;
 };
 
 // Without the headings of columns that no row has anything in.
@@ -59,18 +60,21 @@ std::vector<Cell> RowCells(const v1::RowLoss& row) {
           CutCell(row.prediction(), kTextColumns)};
 }
 
-void TellOfWhat(long shown, const v1::ReadRowsResponse& response) {
-  const std::string step =
-      response.step() > 0 ? absl::StrCat(" at step ", response.step(), ", the best") : "";
-  std::fprintf(stderr, "graft: %ld of %s%ld rows%s\n", shown,
+void TellOfWhat(long shown, const RowsOptions& options, const v1::ReadRowsResponse& response) {
+  const std::string step = response.step() > 0
+                               ? absl::StrCat(" at step ", response.step(),
+                                              options.train ? ", which is published" : ", the best")
+                               : "";
+  std::fprintf(stderr, "graft: %ld of %s%ld %srows%s\n", shown,
                response.complete() ? "" : "the first ", static_cast<long>(response.total()),
-               step.c_str());
+               options.train ? "training " : "", step.c_str());
 }
 
 absl::Status RunRows(CliContext& context, const RowsOptions& options) {
   ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   v1::ReadRowsRequest request;
   request.set_name(options.name);
+  request.set_train(options.train);
   int wanted = options.limit;
   if (options.worst > 0) {
     request.set_order(v1::ROW_ORDER_WORST);
@@ -90,7 +94,7 @@ absl::Status RunRows(CliContext& context, const RowsOptions& options) {
   Listing list(format, RowColumns(rows));
   for (const v1::RowLoss& row : rows) list.Add(row, RowCells(row));
   list.End();
-  if (format != OutputFormat::kJson) TellOfWhat(std::ssize(rows), response);
+  if (format != OutputFormat::kJson) TellOfWhat(std::ssize(rows), options, response);
   return absl::OkStatus();
 }
 
@@ -105,6 +109,9 @@ void AddRowsCommand(CLI::App& app, RunCommand& run) {
                  "graft rows jobs/k3f9 --worst 20", options, RunRows);
   command->add_option("job", options->name, "A fine-tune job with validation, or an evaluation")
       ->required();
+  command->add_flag("--train", options->train,
+                    "Of the training rows (of a job with --train-row-losses): what the published "
+                    "adapter has not learnt");
   CLI::Option* const worst =
       command
           ->add_option(

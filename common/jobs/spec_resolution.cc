@@ -203,6 +203,9 @@ void ResolveFineTune(const SpecFacts& facts, const SpecDefaults& defaults, v1::F
   spec.mutable_evaluation()->set_lead3_baseline(false);
   spec.mutable_evaluation()->set_untuned_baseline(false);
   spec.mutable_evaluation()->set_oracle_baseline(false);
+  if (!spec.evaluation().has_train_row_losses()) {
+    spec.mutable_evaluation()->set_train_row_losses(false);
+  }
   CheckGoesOn(facts.continued, spec, scope);
 }
 
@@ -253,6 +256,7 @@ void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::E
   }
   if (!evaluation.has_untuned_baseline()) evaluation.set_untuned_baseline(false);
   if (!evaluation.has_oracle_baseline()) evaluation.set_oracle_baseline(false);
+  evaluation.set_train_row_losses(false);
   if (spec.precision() == v1::PRECISION_UNSPECIFIED) spec.set_precision(v1::PRECISION_AUTO);
   if (!spec.has_threads() && defaults.threads > 0) spec.set_threads(defaults.threads);
   if (!spec.has_batch_size()) spec.set_batch_size(8);

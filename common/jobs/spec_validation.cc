@@ -179,6 +179,8 @@ void CheckEvaluate(const v1::EvaluateSpec& spec, const FieldScope& scope) {
   if (!spec.base_model().empty()) scope.Name("base_model", spec.base_model());
   CheckData(spec.data(), /*evaluate=*/true, scope.At("data"));
   CheckEvaluation(spec.evaluation(), spec.data().has_text_field(), scope.At("evaluation"));
+  scope.Require(!spec.evaluation().train_row_losses(), "evaluation.train_row_losses",
+                "belongs to fine-tune jobs");
   scope.Require(!spec.evaluation().untuned_baseline() || !spec.adapter().empty(),
                 "evaluation.untuned_baseline", "needs an adapter to compare with");
   scope.Require(v1::Precision_IsValid(spec.precision()), "precision", "no such precision");

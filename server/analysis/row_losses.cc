@@ -34,8 +34,15 @@ absl::Status WrongState(const std::string& message) {
 }
 
 // Why there is no file.
-absl::Status NoRows(const v1::Job& job) {
+absl::Status NoRows(const v1::Job& job, bool train) {
   const v1::JobState state = job.state();
+  if (train && !job.resolved_spec().fine_tune().evaluation().train_row_losses()) {
+    return WrongState(
+        absl::StrCat(job.name(), job.resolved_spec().has_evaluate()
+                                     ? " is an evaluation, which has no training rows"
+                                     : " was not asked for the losses of its training rows "
+                                       "(evaluation.train_row_losses)"));
+  }
   if (!job.done()) {
     return WrongState(absl::StrCat(job.name(), " is ", StateName(state),
                                    ": the losses of its rows are there when it has succeeded"));
@@ -44,7 +51,7 @@ absl::Status NoRows(const v1::Job& job) {
     return WrongState(
         absl::StrCat(job.name(), " is ", StateName(state), ": it left no losses of rows"));
   }
-  const bool validates = job.resolved_spec().has_evaluate() ||
+  const bool validates = train || job.resolved_spec().has_evaluate() ||
                          job.resolved_spec().fine_tune().data().validation_source_case() !=
                              v1::DataSpec::VALIDATION_SOURCE_NOT_SET;
   return WrongState(absl::StrCat(job.name(), validates
@@ -92,14 +99,15 @@ std::optional<v1::RowLoss> ParseRow(absl::string_view line) {
   return parsed;
 }
 
-absl::StatusOr<std::vector<v1::RowLoss>> ReadRowLosses(const BlobReader& file, const Gone& gone) {
+absl::StatusOr<std::vector<v1::RowLoss>> ReadRowLosses(const BlobReader& file, const char* name,
+                                                       const Gone& gone) {
   std::vector<v1::RowLoss> rows;
   RETURN_IF_ERROR(
       ForEachLine(file, gone, [&](int64_t number, absl::string_view line) -> absl::Status {
         std::optional<v1::RowLoss> row = ParseRow(line);
         if (!row || std::ssize(rows) == kMaxRowLosses) {
-          return absl::DataLossError(absl::StrCat(kRowLossFile, ": line ", number,
-                                                  row ? " is one too many" : " is broken"));
+          return absl::DataLossError(
+              absl::StrCat(name, ": line ", number, row ? " is one too many" : " is broken"));
         }
         rows.push_back(*std::move(row));
         return absl::OkStatus();
@@ -166,7 +174,8 @@ absl::StatusOr<v1::ReadRowsResponse> ReadJobRows(JobStore& store, const BlobStor
   ASSIGN_OR_RETURN(const int page_size, EffectivePageSize(request.page_size()));
   if (!v1::RowOrder_IsValid(request.order())) return FieldViolation("order", "is not known");
   ASSIGN_OR_RETURN(const v1::Job job, store.GetJob(JobName(id)));
-  const std::string query = absl::StrCat("rows ", job.name(), " ", request.order());
+  const std::string query =
+      absl::StrCat("rows ", job.name(), " ", request.order(), " ", request.train());
   ASSIGN_OR_RETURN(const size_t begin, ReadBegin(query, request.page_token()));
   ASSIGN_OR_RETURN(const std::vector<v1::Artifact> artifacts, store.ListArtifacts(job.name()));
   const auto open = [&](const char* path) -> absl::StatusOr<std::unique_ptr<BlobReader>> {
@@ -175,9 +184,10 @@ absl::StatusOr<v1::ReadRowsResponse> ReadJobRows(JobStore& store, const BlobStor
     }
     return std::unique_ptr<BlobReader>();
   };
-  ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> file, open(kRowLossFile));
-  if (file == nullptr) return NoRows(job);
-  ASSIGN_OR_RETURN(std::vector<v1::RowLoss> rows, ReadRowLosses(*file, gone));
+  const char* const name = request.train() ? kTrainRowLossFile : kRowLossFile;
+  ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> file, open(name));
+  if (file == nullptr) return NoRows(job, request.train());
+  ASSIGN_OR_RETURN(std::vector<v1::RowLoss> rows, ReadRowLosses(*file, name, gone));
   RETURN_IF_ERROR(Order(job, request.order(), rows));
   v1::ReadRowsResponse response;
   response.set_step(job.result().best_step());
@@ -192,6 +202,7 @@ absl::StatusOr<v1::ReadRowsResponse> ReadJobRows(JobStore& store, const BlobStor
     }
     *response.add_rows() = std::move(rows[i]);
   }
+  if (request.train()) return response;
   ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> predictions, open(kPredictionsOfRows));
   if (predictions != nullptr) {
     RETURN_IF_ERROR(AddPredictions(*predictions, gone, *response.mutable_rows()));

@@ -18,7 +18,7 @@ FINE_TUNE = {
         "training": {**STEPS, "schedule": "SCHEDULE_COSINE", "warmup_steps": "1", "weight_decay": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-7,
                      "max_grad_norm": 0.5, "seed": "3", "gradient_accumulation_steps": 2, "on_divergence": "DIVERGENCE_POLICY_SKIP",
                      "checkpoint": {"every_steps": "1", "keep_last": 1}},
-        "evaluation": {**SCORED, "generation": SAMPLED, "use_stemmer": False, "generation_batch_size": 1, "sample_events": 1},
+        "evaluation": {**SCORED, "generation": SAMPLED, "use_stemmer": False, "generation_batch_size": 1, "sample_events": 1, "train_row_losses": True},
     },
     "text prompt": {
         "data": {**DATA, "source_field": "document", "target_field": "summary", "prompt_template": "Text: {source}\nShort:", "max_source_tokens": 40,
@@ -110,6 +110,14 @@ def test_every_fine_tune_setting_is_taken_by_a_job_that_succeeds(service):
         assert math.isfinite(result["metrics"]["eval/loss"]), name
     samples = [event for event in service.events(jobs["lora in full"]["name"]) if "samples" in event]
     assert {len(event["samples"]["texts"]) for event in samples} == {1}
+    rows = service.json("rows", jobs["lora in full"]["name"], "--train", "--worst", 1000)
+    with open(service.directory / "train.jsonl", encoding="utf-8") as data:
+        documents = [json.loads(line)["document"] for line in data]
+    assert sorted(int(row.get("row", 0)) for row in rows) == list(range(len(documents)))
+    assert [row["loss"] for row in rows] == sorted((row["loss"] for row in rows), reverse=True)
+    assert all(documents[int(row.get("row", 0))].startswith(row["source"].removesuffix("…")) for row in rows)
+    refused = service.cli("rows", jobs["dora"]["name"], "--train", check=False)
+    assert refused.returncode == 1 and "train_row_losses" in refused.stderr, refused.stderr
     stopped = service.job(jobs["text prompt"]["name"])
     assert stopped["resolved_spec"]["fine_tune"]["training"]["early_stopping"]["metric"] == "eval/rougeL"
     attempts = {name: service.job(job["name"])["attempts"][0] for name, job in jobs.items()}

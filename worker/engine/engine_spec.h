@@ -90,6 +90,7 @@ struct EvaluationConfig {
   bool lead3_baseline = true;
   bool untuned_baseline = false;
   bool oracle_baseline = false;
+  bool train_row_losses = false;
   int64_t sample_events = 2;
 };
 

@@ -71,6 +71,10 @@ TEST_F(RowsCommandTest, SoManyAsAreAskedForInTheirOrder) {
   rows_.step = 40;
   ASSERT_TRUE(Run({"jobs/a", "--limit", "1"}).ok());
   EXPECT_EQ(error_, "graft: 1 of the first 3 rows at step 40, the best\n");
+  EXPECT_FALSE(rows_.last.train());
+  ASSERT_TRUE(Run({"jobs/a", "--train", "--worst", "1"}).ok());
+  EXPECT_TRUE(rows_.last.train());
+  EXPECT_EQ(error_, "graft: 1 of the first 3 training rows at step 40, which is published\n");
   EXPECT_TRUE(absl::IsInvalidArgument(Run({"jobs/a", "--lost", "1", "--worst", "1"})));
   EXPECT_TRUE(absl::IsInvalidArgument(Run({"jobs/a", "--worst", "0"})));
 }

@@ -316,6 +316,7 @@ TEST_F(SpecResolutionTest, EvaluationTakesItsModelFromTheAdapter) {
   EXPECT_TRUE(resolved->evaluate().evaluation().lead3_baseline());
   EXPECT_TRUE(resolved->evaluate().evaluation().has_oracle_baseline());
   EXPECT_FALSE(resolved->evaluate().evaluation().oracle_baseline());
+  EXPECT_TRUE(resolved->evaluate().evaluation().has_train_row_losses());
   EXPECT_EQ(resolved->evaluate().batch_size(), 8);
   EXPECT_EQ(resolved->evaluate().threads(), 3);
 }

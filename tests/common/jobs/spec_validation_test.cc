@@ -202,6 +202,8 @@ TEST_F(SpecValidationTest, EvaluateSpecsAreCheckedToo) {
               ElementsAre("spec.evaluate.data.validation_fraction"));
   EXPECT_THAT(fields([](auto& s) { s.mutable_evaluation()->set_untuned_baseline(true); }),
               ElementsAre("spec.evaluate.evaluation.untuned_baseline"));
+  EXPECT_THAT(fields([](auto& s) { s.mutable_evaluation()->set_train_row_losses(true); }),
+              ElementsAre("spec.evaluate.evaluation.train_row_losses"));
   EXPECT_THAT(fields([](auto& s) { s.set_batch_size(0); }),
               ElementsAre("spec.evaluate.batch_size"));
 }

@@ -47,6 +47,40 @@ class RowLossesTest : public ::testing::Test {
     return ReadJobRows(fixture_.store(), blobs_, request, [] { return false; });
   }
 
+  // Of a training that was asked for the losses of its rows, and has succeeded.
+  std::string SucceedWithTrainRows(const std::string& rows, const std::string& train_rows,
+                                   const std::string& predictions) {
+    NewJob job = StoreFixture::LoraJob();
+    job.job.mutable_resolved_spec()
+        ->mutable_fine_tune()
+        ->mutable_evaluation()
+        ->set_train_row_losses(true);
+    EXPECT_OK(fixture_.store().InsertJob(job));
+    const auto claim = fixture_.ClaimNext(kWorker);
+    EXPECT_OK(claim);
+    AttemptSucceeded success = StoreFixture::Success();
+    success.artifacts.clear();
+    if (!rows.empty()) success.artifacts.push_back(Store("row_losses.jsonl", rows));
+    if (!train_rows.empty()) {
+      success.artifacts.push_back(Store("train_row_losses.jsonl", train_rows));
+    }
+    if (!predictions.empty()) {
+      success.artifacts.push_back(Store("predictions.jsonl", predictions));
+    }
+    EXPECT_OK(fixture_.store().FinishAttempt(fixture_.LeaseOf(*claim, kWorker), 0, success));
+    return claim->job.name();
+  }
+  absl::StatusOr<v1::ReadRowsResponse> ReadTrain(const std::string& job,
+                                                 const std::string& token = "") {
+    v1::ReadRowsRequest request;
+    request.set_name(job);
+    request.set_order(v1::ROW_ORDER_WORST);
+    request.set_train(true);
+    request.set_page_size(2);
+    request.set_page_token(token);
+    return ReadJobRows(fixture_.store(), blobs_, request, [] { return false; });
+  }
+
   StoreFixture fixture_{StoreKind::kMemory};
   MemoryBlobStore blobs_;
 };
@@ -82,6 +116,24 @@ TEST_F(RowLossesTest, RowsComeInTheOrderThatIsAskedFor) {
   EXPECT_EQ(response->rows(2).prediction(), "text");
   EXPECT_THAT(RowsOf(*Read(job, v1::ROW_ORDER_WORST)), ElementsAre(4, 0, 1));
   EXPECT_THAT(RowsOf(*Read(job, v1::ROW_ORDER_LOST)), ElementsAre(1, 4, 0));
+}
+
+TEST_F(RowLossesTest, TrainingRowsAreAskedForByThemselves) {
+  const std::string job = SucceedWithTrainRows(
+      "{\"row\":9,\"loss\":1}\n", kRows, "{\"index\":4,\"prediction\":\"of a validation row\"}\n");
+  const auto train = ReadTrain(job);
+  ASSERT_OK(train);
+  EXPECT_THAT(RowsOf(*train), ElementsAre(4, 0));
+  EXPECT_EQ(train->rows(0).prediction(), "");
+  EXPECT_EQ(train->total(), 3);
+  EXPECT_EQ(train->step(), 7);
+  EXPECT_THAT(RowsOf(*ReadTrain(job, train->next_page_token())), ElementsAre(1));
+  EXPECT_THAT(RowsOf(*Read(job)), ElementsAre(9));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Read(job, v1::ROW_ORDER_WORST, 2, train->next_page_token()).status()))
+      << "of other rows";
+  const std::string broken = SucceedWithTrainRows("", "broken", "");
+  EXPECT_EQ(ReadTrain(broken).status().message(), "train_row_losses.jsonl: line 1 is broken");
 }
 
 TEST_F(RowLossesTest, WhatIsNotFiniteIsTheWorstAndWhatCannotHaveLostComesLast) {
@@ -138,6 +190,23 @@ TEST_F(RowLossesTest, WhatThereIsNotSaysWhy) {
   };
   says(Succeed(""), v1::ROW_ORDER_FILE, "was run by an earlier graft");
   says(Succeed("{\"row\":0,\"loss\":2}\n"), v1::ROW_ORDER_LOST, "no losses of the untuned model");
+  const auto train = [&](const std::string& job) {
+    const absl::Status status = ReadTrain(job).status();
+    EXPECT_EQ(ReasonOf(status), kReasonWrongState);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(train(Succeed(kRows)), HasSubstr("was not asked for the losses of its training rows "
+                                               "(evaluation.train_row_losses)"));
+  EXPECT_THAT(train(SucceedWithTrainRows("", "", "")), HasSubstr("was run by an earlier graft"));
+  NewJob evaluation = StoreFixture::LoraJob();
+  v1::EvaluateSpec& spec = *evaluation.job.mutable_resolved_spec()->mutable_evaluate();
+  spec.set_base_model("gpt2");
+  spec.set_base_model_sha256(std::string(64, 'a'));
+  spec.mutable_data()->set_validation("valid");
+  spec.mutable_data()->set_validation_sha256(std::string(64, 'c'));
+  const auto job = fixture_.store().InsertJob(evaluation);
+  ASSERT_OK(job);
+  EXPECT_THAT(train(job->name()), HasSubstr("is an evaluation, which has no training rows"));
   says(fixture_.Submit().name(), v1::ROW_ORDER_FILE, "is QUEUED: the losses of its rows");
 }
 

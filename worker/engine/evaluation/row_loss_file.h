@@ -13,9 +13,9 @@
 
 namespace graft {
 
-// row_losses.jsonl: what each row of a validation set adds to the loss; docs/FORMATS.md documents
-// its fields. The file with the rows' texts is opened when this is made: a worker may drop it from
-// its cache before there are losses. One thread.
+// row_losses.jsonl and train_row_losses.jsonl: what each row of a data set adds to the loss;
+// docs/FORMATS.md documents its fields. The file with the rows' texts is opened when this is made:
+// a worker may drop it from its cache before there are losses. One thread.
 class RowLossFile {
  public:
   // Of plain text no texts are told. Codes of RowStream.

@@ -99,6 +99,7 @@ EvaluationConfig ToConfig(const v1::EvaluationSpec& spec) {
   GRAFT_TAKE(spec, lead3_baseline, config.lead3_baseline);
   GRAFT_TAKE(spec, untuned_baseline, config.untuned_baseline);
   GRAFT_TAKE(spec, oracle_baseline, config.oracle_baseline);
+  GRAFT_TAKE(spec, train_row_losses, config.train_row_losses);
   GRAFT_TAKE(spec, sample_events, config.sample_events);
   return config;
 }

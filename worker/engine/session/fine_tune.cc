@@ -1,3 +1,6 @@
+#include <string>
+#include <vector>
+
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
@@ -22,9 +25,11 @@ absl::Status EngineSession::Impl::FineTune(const FineTuneRequest& request, Event
   const absl::Duration start = Clock::Real().Boottime();
   ASSIGN_OR_RETURN(const TrainingResult result, run.Train());
   outcome->seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
+  ASSIGN_OR_RETURN(const std::vector<std::string> of_training, run.WriteTrainRowLosses());
   run.EnterStage(Stage::kSaving);
   ASSIGN_OR_RETURN(outcome->files, run.Save());
   ASSIGN_OR_RETURN(outcome->artifacts, run.WriteRowLosses(result.best));
+  outcome->artifacts.insert(outcome->artifacts.end(), of_training.begin(), of_training.end());
   outcome->steps = result.steps;
   outcome->best_step = result.best_step;
   outcome->stopped_early = result.stopped_early;

@@ -8,6 +8,8 @@
 #include "common/base/status_macros.h"
 #include "common/formats/model_folder.h"
 #include "common/formats/row_loss_file.h"
+#include "worker/engine/data/first_rows.h"
+#include "worker/engine/evaluation/row_counter.h"
 #include "worker/engine/gpt2/runtime.h"
 #include "worker/engine/training/schedule.h"
 #include "worker/engine/training/validation_loss.h"
@@ -164,6 +166,9 @@ absl::StatusOr<TrainingResult> EngineSession::Impl::FineTuneRun::Train() {
     ASSIGN_OR_RETURN(evaluator, TrainingEvaluator::Create(std::move(options), sink, stop));
     ASSIGN_OR_RETURN(row_losses, RowLossFile::Open(data.validation_file, config.data));
   }
+  if (config.evaluation.train_row_losses) {
+    ASSIGN_OR_RETURN(train_row_losses, RowLossFile::Open(request.train, config.data));
+  }
   TrainerOptions options;
   options.config = config.training;
   options.checkpoint_directory = request.checkpoint_directory;
@@ -180,6 +185,7 @@ absl::StatusOr<TrainingResult> EngineSession::Impl::FineTuneRun::Train() {
     DescribeRows(request.train, config.data, rows, stop.pulse());
   };
   options.pause_at_step = request.pause_at_step;
+  options.saves_at_end = config.evaluation.train_row_losses;
   options.allow_migration = request.allow_migration;
   options.execution = execution;
   return graft::Train(options, *data.train, *adapter, evaluator.get(), sink, stop);
@@ -200,6 +206,22 @@ absl::StatusOr<std::vector<std::string>> EngineSession::Impl::FineTuneRun::Write
   RETURN_IF_ERROR(row_losses->Write(JoinPath(request.artifacts_directory, kRowLossFile),
                                     *data.validation, rows, {}, stop.pulse()));
   return std::vector<std::string>{kRowLossFile};
+}
+
+absl::StatusOr<std::vector<std::string>> EngineSession::Impl::FineTuneRun::WriteTrainRowLosses() {
+  if (!train_row_losses) return std::vector<std::string>();
+  EnterStage(Stage::kEvaluating);
+  const Gpt2Network network = adapter->Bind();
+  const FirstRows told(*data.train, EndOfToldRows(*data.train, network.num_prompt_rows()));
+  RowCounter counter(told.size(), [this](const RowsEvent& rows) { sink.OnRows(rows); });
+  counter.BeginPass(told.size());
+  ASSIGN_OR_RETURN(const std::vector<RowLoss> rows,
+                   ComputeRowLosses(network, told, config.training.batch_size, stop,
+                                    [&counter](int64_t done) { counter.Add(done); }));
+  RETURN_IF_ERROR(CreateDirectories(request.artifacts_directory));
+  RETURN_IF_ERROR(train_row_losses->Write(JoinPath(request.artifacts_directory, kTrainRowLossFile),
+                                          told, rows, {}, stop.pulse()));
+  return std::vector<std::string>{kTrainRowLossFile};
 }
 
 }  // namespace graft

@@ -29,6 +29,9 @@ struct EngineSession::Impl::FineTuneRun {
   // evaluation that was the best did not leave them, since it was over before this run began, they
   // are computed again.
   absl::StatusOr<std::vector<std::string>> WriteRowLosses(const EvaluationEvent& best);
+  // Of the training rows, where the spec asks for them, by the tensors that the adapter has now;
+  // its paths there. Left for a pause, too: Train has saved its last step then.
+  absl::StatusOr<std::vector<std::string>> WriteTrainRowLosses();
   void EnterStage(Stage next);
 
   Impl& session;
@@ -44,7 +47,8 @@ struct EngineSession::Impl::FineTuneRun {
   Execution execution;
   // Of a full job, by name: at its end a worker may have dropped them from its cache.
   std::map<std::string, std::string> tokenizer_files;
-  std::optional<RowLossFile> row_losses;  // With a validation set.
+  std::optional<RowLossFile> row_losses;        // With a validation set.
+  std::optional<RowLossFile> train_row_losses;  // Where the spec asks for them.
 
  private:
   absl::Status MakeAdapter();

@@ -46,7 +46,7 @@ struct FineTuneRequest {
   DataSetFile validation;  // Path empty: none of its own.
   std::string cache_directory;
   std::string output_directory;      // Made; must not exist or be empty.
-  std::string artifacts_directory;   // Made; row_losses.jsonl goes here.
+  std::string artifacts_directory;   // Made; row_losses.jsonl goes here, and that of training.
   std::string checkpoint_directory;  // Made; checkpoints go to {step}/ in it.
   std::string resume_from;           // A checkpoint's directory; empty: from the beginning.
   // What the checkpoints belong to: what of the resolved spec no run may change that goes on from

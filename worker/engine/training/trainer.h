@@ -61,6 +61,8 @@ struct TrainerOptions {
   std::string continues;
   // After this step and its evaluation the run is left as for a pause, unless it is done. 0: never.
   int64_t pause_at_step = 0;
+  // Leaves a checkpoint of its last step: what comes after it can be paused, and goes on there.
+  bool saves_at_end = false;
   // Goes on from a checkpoint of another execution, too, with a warning.
   bool allow_migration = false;
   // Tries the longest rows before the first step wherever memory ends, not only where it may be

@@ -462,6 +462,7 @@ absl::Status Trial::RemoveOldCheckpoints() {
 
 absl::StatusOr<TrainingResult> Trial::Finish() {
   if (state_.best_tensors.empty()) RETURN_IF_ERROR(CheckLastTensors());
+  if (options_.saves_at_end) RETURN_IF_ERROR(SaveUnlessSaved());
   TrainingResult result;
   result.steps = state_.step;
   result.best_step = state_.best.step > 0 ? state_.best.step : state_.step;

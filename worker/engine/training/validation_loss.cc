@@ -21,14 +21,15 @@ namespace {
 class LossPass {
  public:
   LossPass(const Gpt2Network& network, const ExampleSource& source, int64_t batch_size)
-      : network_(network), source_(source), batch_size_(batch_size), order_(source.size()) {
+      : network_(network),
+        source_(source),
+        batch_size_(batch_size),
+        order_(source.size()),
+        told_end_(EndOfToldRows(source, network.num_prompt_rows())) {
     std::iota(order_.begin(), order_.end(), 0);
     std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) {
       return source.Get(a).ids.size() < source.Get(b).ids.size();
     });
-    for (int64_t told = 0; told_end_ < source.size() && told < kMaxRowLosses; ++told_end_) {
-      told += NumLabels(told_end_) > 0 ? 1 : 0;
-    }
   }
 
   // The rows of the batch that begins with this one of the order.
@@ -55,7 +56,7 @@ class LossPass {
       });
       if (passed.ok()) return static_cast<int64_t>(rows.size());
       if (!IsOutOfMemory(passed) || rows.size() == 1) {
-        return Annotate(passed, absl::StrCat("validation, ", rows.size(), " rows of ",
+        return Annotate(passed, absl::StrCat("the losses of ", rows.size(), " rows of ",
                                              batch.ids.size(1), " tokens"));
       }
       batch_size_ = static_cast<int64_t>(rows.size() + 1) / 2;
@@ -89,7 +90,7 @@ class LossPass {
   const ExampleSource& source_;
   int64_t batch_size_;
   std::vector<int64_t> order_;
-  int64_t told_end_ = 0;  // Behind the last row whose loss is told by itself.
+  const int64_t told_end_;  // Behind the last row whose loss is told by itself.
 };
 
 void SortByIndex(std::vector<RowLoss>& rows) {
@@ -98,6 +99,14 @@ void SortByIndex(std::vector<RowLoss>& rows) {
 }
 
 }  // namespace
+
+int64_t EndOfToldRows(const ExampleSource& source, int64_t num_prompt_rows) {
+  int64_t end = 0;
+  for (int64_t told = 0; end < source.size() && told < kMaxRowLosses; ++end) {
+    told += CountLabels(source, {&end, 1}, num_prompt_rows) > 0 ? 1 : 0;
+  }
+  return end;
+}
 
 absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
                                                      const ExampleSource& source,
@@ -124,7 +133,8 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(const Gpt2Network& network,
 
 absl::StatusOr<std::vector<RowLoss>> ComputeRowLosses(const Gpt2Network& network,
                                                       const ExampleSource& source,
-                                                      int64_t batch_size, StopToken& stop) {
+                                                      int64_t batch_size, StopToken& stop,
+                                                      const std::function<void(int64_t)>& on_rows) {
   c10::NoGradGuard no_grad;
   LossPass pass(network, source, batch_size);
   LossSum sum;
@@ -136,6 +146,7 @@ absl::StatusOr<std::vector<RowLoss>> ComputeRowLosses(const Gpt2Network& network
       ASSIGN_OR_RETURN(rows, pass.Add(sum.rows, sum));
     }
     sum.rows += rows;
+    if (on_rows) on_rows(rows);
   }
   SortByIndex(sum.of_rows);
   return std::move(sum.of_rows);

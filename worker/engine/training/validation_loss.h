@@ -37,10 +37,13 @@ absl::StatusOr<ValidationLoss> ComputeValidationLoss(
     const Gpt2Network& network, const ExampleSource& source, int64_t batch_size, StopToken& stop,
     const std::function<void(int64_t)>& on_rows = {}, LossSum* so_far = nullptr);
 
+// Behind the last of the first kMaxRowLosses rows that have a label.
+int64_t EndOfToldRows(const ExampleSource& source, int64_t num_prompt_rows);
+
 // What so_far->of_rows would be after such a pass: with the same bits, as it has the same batches,
-// but for those that have none of these rows. Codes of ComputeValidationLoss.
-absl::StatusOr<std::vector<RowLoss>> ComputeRowLosses(const Gpt2Network& network,
-                                                      const ExampleSource& source,
-                                                      int64_t batch_size, StopToken& stop);
+// but for those that have none of these rows. on_rows and codes as of ComputeValidationLoss.
+absl::StatusOr<std::vector<RowLoss>> ComputeRowLosses(
+    const Gpt2Network& network, const ExampleSource& source, int64_t batch_size, StopToken& stop,
+    const std::function<void(int64_t)>& on_rows = {});
 
 }  // namespace graft

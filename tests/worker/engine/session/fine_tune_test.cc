@@ -84,6 +84,105 @@ TEST_F(FineTuneTest, HeldOutRowsAreThoseOfTheirFile) {
   EXPECT_NEAR(MeanOfRows(path), outcome.best.values.at("eval/loss"), 1e-6);
 }
 
+TEST_F(FineTuneTest, TrainingRowsHaveTheirLossesByThePublishedTensors) {
+  FineTuneRequest request = LoraRequest();
+  request.config.training.learning_rates["lora"] = 0.3;  // The best is not the last.
+  request.config.training.epochs = 6;
+  request.config.training.early_stopping.patience = 0;
+  request.config.evaluation.train_row_losses = true;
+  const FineTuneOutcome outcome = FineTune(request);
+  ASSERT_LT(outcome.best_step, outcome.steps);
+  EXPECT_THAT(outcome.artifacts,
+              testing::ElementsAre("row_losses.jsonl", "train_row_losses.jsonl"));
+  EXPECT_EQ(recorder_.rows.back().done, 10);
+  EXPECT_EQ(recorder_.rows.back().total, 10);
+
+  EvaluateRequest evaluate = MakeEvaluateRequest(request.output_directory);
+  evaluate.data = request.train;
+  evaluate.config.batch_size = request.config.training.batch_size;
+  evaluate.config.evaluation.max_samples = 0;
+  evaluate.config.evaluation.untuned_baseline = false;
+  ASSERT_TRUE(session_->Evaluate(evaluate, recorder_, stop_).ok());
+  const std::string losses = ReadWhole(Path("artifacts/row_losses.jsonl"));
+  EXPECT_NE(losses, "");
+  EXPECT_EQ(ReadWhole(Path("out-artifacts/train_row_losses.jsonl")), losses);
+}
+
+TEST_F(FineTuneTest, TrainingRowsAreThoseThatTrain) {
+  FineTuneRequest request = LoraRequest();
+  request.validation = {};
+  request.config.data.validation_fraction = 0.3;
+  request.config.data.max_train_rows = 8;
+  request.config.evaluation.train_row_losses = true;
+  FineTune(request);
+  const auto rows_of = [&](const std::string& name) {
+    std::vector<int> rows;
+    const std::string content = ReadWhole(Path("out-artifacts/" + name));
+    for (const absl::string_view line : absl::StrSplit(content, '\n', absl::SkipEmpty())) {
+      rows.push_back(nlohmann::json::parse(line)["row"].get<int>());
+    }
+    return rows;
+  };
+  std::vector<int> all = rows_of("train_row_losses.jsonl");
+  EXPECT_EQ(all.size(), 5u);
+  for (const int row : rows_of("row_losses.jsonl")) all.push_back(row);
+  EXPECT_THAT(all, testing::UnorderedElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+// While the losses of the training rows are computed, from the given poll on (1: the first), in a
+// run that has no other evaluation.
+class PauseAmongTheTrainingRows : public StopToken {
+ public:
+  PauseAmongTheTrainingRows(const RecordingSink& sink, int poll) : sink_(sink), left_(poll) {}
+  absl::Status Poll() override {
+    const bool there = !sink_.stages.empty() && sink_.stages.back().stage == Stage::kEvaluating;
+    return there && --left_ <= 0 ? PausedStatus() : absl::OkStatus();
+  }
+
+ private:
+  const RecordingSink& sink_;
+  int left_;
+};
+
+TEST_F(FineTuneTest, LossesOfTrainingRowsThatArePausedCostNoTraining) {
+  FineTuneRequest request = LoraRequest();
+  request.validation = {};
+  request.config.training.checkpoint_every_steps = 4;  // The last of six has none by itself.
+  request.config.evaluation.train_row_losses = true;
+  EXPECT_THAT(FineTune(request).artifacts, testing::ElementsAre("train_row_losses.jsonl"));
+  const std::string adapter = *Sha256HexOfFile(Path("out/adapter_model.safetensors"));
+  const std::string losses = ReadWhole(Path("out-artifacts/train_row_losses.jsonl"));
+  for (const int poll : {1, 3}) {
+    for (const auto& folder :
+         {request.output_directory, request.artifacts_directory, request.checkpoint_directory}) {
+      ASSERT_TRUE(RemoveTree(folder).ok());
+    }
+    request.resume_from.clear();
+    RecordingSink first, second;
+    PauseAmongTheTrainingRows pause(first, poll);
+    ASSERT_TRUE(IsPaused(session_->FineTune(request, first, pause).status()));
+    EXPECT_FALSE(FileExists(Path("out-artifacts/train_row_losses.jsonl")));
+    ASSERT_EQ(first.checkpoints.back().step, 6);
+    request.resume_from = first.checkpoints.back().directory;
+    const auto rest = session_->FineTune(request, second, stop_);
+    ASSERT_TRUE(rest.ok()) << rest.status();
+    EXPECT_THAT(second.steps, testing::IsEmpty());
+    EXPECT_EQ(*Sha256HexOfFile(Path("out/adapter_model.safetensors")), adapter);
+    EXPECT_EQ(ReadWhole(Path("out-artifacts/train_row_losses.jsonl")), losses);
+  }
+}
+
+TEST_F(FineTuneTest, BlocksOfPlainTextHaveTheirLosses) {
+  FineTuneRequest request = LoraRequest();
+  request.validation = {};
+  request.config.data.text_field = "document";
+  request.config.evaluation.train_row_losses = true;
+  FineTune(request);
+  const std::string losses = ReadWhole(Path("out-artifacts/train_row_losses.jsonl"));
+  EXPECT_THAT(losses, testing::StartsWith("{\"row\":0,\"line\":1,\"tokens\":"));
+  EXPECT_THAT(losses, testing::Not(HasSubstr("source")));
+}
+
 TEST_F(FineTuneTest, JsonLinesAndCsvGiveTheSameAdapter) {
   FineTune(LoraRequest("json"));
   FineTuneRequest request = LoraRequest("csv");

@@ -45,6 +45,10 @@ TEST_F(MeasureTest, WithoutValidationThereIsNoneToMeasure) {
   const absl::StatusOr<MeasureOutcome> measured = session_->Measure(request, 20, stop);
   ASSERT_TRUE(measured.ok()) << measured.status();
   EXPECT_EQ(measured->evaluate_seconds, 0);
+  request.config.evaluation.train_row_losses = true;
+  const absl::StatusOr<MeasureOutcome> with_losses = session_->Measure(request, 20, stop);
+  ASSERT_TRUE(with_losses.ok()) << with_losses.status();
+  EXPECT_GT(with_losses->evaluate_seconds, 0) << "of the training rows at the end";
 }
 
 TEST_F(MeasureTest, WhatCannotBeReadSaysWhy) {

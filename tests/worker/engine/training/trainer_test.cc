@@ -479,9 +479,13 @@ TEST(ValidationLossTest, TheFirstRowsThatHaveALabelAreTold) {
   EXPECT_EQ(whole.of_rows[0].index, 0);
   EXPECT_EQ(whole.of_rows[1].index, 2);
   EXPECT_EQ(whole.of_rows.back().index, kMaxRowLosses);
-  const auto alone = ComputeRowLosses(model->network(), ManyRows(), 512, stop);
+  int64_t done = 0;
+  const auto alone = ComputeRowLosses(model->network(), ManyRows(), 512, stop,
+                                      [&done](int64_t rows) { done += rows; });
   ASSERT_TRUE(alone.ok()) << alone.status();
   EXPECT_EQ(std::ssize(*alone), kMaxRowLosses);
+  EXPECT_EQ(done, kMaxRowLosses + 5);
+  EXPECT_EQ(EndOfToldRows(ManyRows(), 0), kMaxRowLosses + 1);
 }
 
 }  // namespace
