@@ -85,7 +85,7 @@ class OneByOne : public EventSink, public StopToken {
   void OnStage(const StageEvent&) override {}
   void OnEvaluation(const EvaluationEvent&) override {}
   void OnCheckpoint(const CheckpointEvent&) override {}
-  void OnSamples(int64_t, const std::vector<SampleTextEvent>&) override {}
+  void OnSamples(int64_t, const std::string&, const std::vector<SampleTextEvent>&) override {}
   void OnWarning(const std::string&, const std::string&) override {}
 
  private:

@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -52,16 +53,49 @@ std::string RowsText(const v1::PairedDifference& difference) {
   return absl::StrCat("(", absl::StrJoin(parts, "; "), ")");
 }
 
-template <typename Difference>
-std::map<std::string, const Difference*> ByJob(
-    const google::protobuf::RepeatedPtrField<Difference>& differences) {
-  std::map<std::string, const Difference*> by_job;
-  for (const Difference& difference : differences) by_job[difference.job()] = &difference;
-  return by_job;
+// A job, and of one of several adapters which.
+using Compared = std::pair<std::string, std::string>;
+
+Compared KeyOf(const v1::ComparedJob& job) {
+  return {job.job(), job.one_of_several() ? job.adapter() : ""};
+}
+
+std::map<Compared, const v1::PairedDifference*> DifferencesOf(
+    const v1::CompareJobsResponse& comparison) {
+  std::map<Compared, const v1::PairedDifference*> differences;
+  for (const v1::PairedDifference& difference : comparison.differences()) {
+    differences[{difference.job(), difference.adapter()}] = &difference;
+  }
+  return differences;
+}
+
+// What is told of a job counts for all adapters of it.
+std::map<std::string, const v1::ValidationDifference*> ValidationsOf(
+    const v1::CompareJobsResponse& comparison) {
+  std::map<std::string, const v1::ValidationDifference*> validations;
+  for (const v1::ValidationDifference& difference : comparison.validations()) {
+    validations[difference.job()] = &difference;
+  }
+  return validations;
+}
+
+// By the first one of each.
+std::map<Compared, const v1::SeedGroup*> SeedsOf(const v1::CompareJobsResponse& comparison) {
+  std::map<Compared, const v1::SeedGroup*> seeds;
+  for (const v1::SeedGroup& group : comparison.seed_groups()) {
+    Compared first = {group.jobs(0), ""};
+    for (const v1::ComparedJob& job : comparison.jobs()) {
+      const bool is_first = job.job() == group.jobs(0) && job.label() == group.label();
+      if (is_first && job.one_of_several()) first.second = job.adapter();
+    }
+    seeds[first] = &group;
+  }
+  return seeds;
 }
 
 nlohmann::json DifferenceJson(const v1::PairedDifference& difference) {
   nlohmann::json json = {{"to_job", difference.to_job()}, {"metric", difference.metric()}};
+  if (!difference.to_adapter().empty()) json["to_adapter"] = difference.to_adapter();
   if (!difference.not_comparable().empty()) {
     json["not_comparable"] = difference.not_comparable();
     return json;
@@ -104,6 +138,7 @@ nlohmann::json JobJson(const v1::ComparedJob& job) {
   nlohmann::json row = {
       {"job", job.job()}, {"label", job.label()}, {"metrics", nlohmann::json::object()}};
   for (const auto& [name, value] : job.metrics()) row["metrics"][name] = value;
+  if (job.one_of_several()) row["adapter"] = job.adapter();
   if (job.training_job().empty()) return row;
   row["training_job"] = job.training_job();
   row["method"] = job.method();
@@ -191,14 +226,14 @@ std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
       "job",           "label",   "training_job",      "method", "trainable_parameters",
       "train_seconds", "adapter", "adapter_size_bytes"};
   header.insert(header.end(), metrics.begin(), metrics.end());
-  for (const char* name :
-       {"difference_to", "difference_metric", "difference_mean", "difference_low",
-        "difference_high", "difference_rows", "difference_rows_needed", "not_comparable"}) {
+  for (const char* name : {"difference_to", "difference_metric", "difference_mean",
+                           "difference_low", "difference_high", "difference_rows",
+                           "difference_rows_needed", "not_comparable", "difference_to_adapter"}) {
     header.emplace_back(name);
   }
   std::string csv = CsvLine(header);
-  const auto differences = ByJob(comparison.differences());
-  const auto validations = ByJob(comparison.validations());
+  const auto differences = DifferencesOf(comparison);
+  const auto validations = ValidationsOf(comparison);
   for (const v1::ComparedJob& job : comparison.jobs()) {
     const bool trained = !job.training_job().empty();
     std::vector<std::string> cells = {
@@ -210,11 +245,13 @@ std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
         trained ? ExactNumber(job.train_seconds()) : "",
         job.adapter(),
         job.adapter_size_bytes() > 0 ? absl::StrCat(job.adapter_size_bytes()) : ""};
-    for (const std::string& name : metrics)
+    for (const std::string& name : metrics) {
       cells.push_back(ExactNumber(MetricOf(job.metrics(), name)));
-    const auto found = differences.find(job.job());
+    }
+    const auto found = differences.find(KeyOf(job));
     const auto validation = validations.find(job.job());
     std::string not_comparable;
+    std::string to_adapter;
     if (validation != validations.end()) not_comparable = validation->second->not_comparable();
     if (found == differences.end()) {
       cells.resize(cells.size() + 7);
@@ -222,6 +259,7 @@ std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
       const v1::PairedDifference& difference = *found->second;
       const bool known = difference.not_comparable().empty();
       if (!known) not_comparable = difference.not_comparable();
+      to_adapter = difference.to_adapter();
       cells.push_back(difference.to_job());
       cells.push_back(difference.metric());
       for (const double number : {difference.mean(), difference.low(), difference.high()}) {
@@ -231,26 +269,26 @@ std::string ComparisonCsv(const v1::CompareJobsResponse& comparison) {
       cells.push_back(difference.rows_needed() > 0 ? absl::StrCat(difference.rows_needed()) : "");
     }
     cells.push_back(not_comparable);
+    cells.push_back(to_adapter);
     csv += CsvLine(cells);
   }
   return csv;
 }
 
 std::string ComparisonJson(const v1::CompareJobsResponse& comparison) {
-  const auto differences = ByJob(comparison.differences());
-  const auto validations = ByJob(comparison.validations());
-  std::map<std::string, const v1::SeedGroup*> seeds;
-  for (const v1::SeedGroup& group : comparison.seed_groups()) seeds[group.jobs(0)] = &group;
+  const auto differences = DifferencesOf(comparison);
+  const auto validations = ValidationsOf(comparison);
+  const auto seeds = SeedsOf(comparison);
   std::string text;
   for (const v1::ComparedJob& job : comparison.jobs()) {
     nlohmann::json row = JobJson(job);
-    if (const auto found = differences.find(job.job()); found != differences.end()) {
+    if (const auto found = differences.find(KeyOf(job)); found != differences.end()) {
       row["difference"] = DifferenceJson(*found->second);
     }
     if (const auto found = validations.find(job.job()); found != validations.end()) {
       row["validation"] = ValidationJson(*found->second);
     }
-    if (const auto found = seeds.find(job.job()); found != seeds.end()) {
+    if (const auto found = seeds.find(KeyOf(job)); found != seeds.end()) {
       row["seeds"] = SeedsJson(*found->second);
     }
     absl::StrAppend(&text, row.dump(), "\n");

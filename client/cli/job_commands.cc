@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <map>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -136,16 +138,40 @@ void PrintAttempts(const v1::Job& job) {
   if (!job.attempts().empty()) std::printf("\n%s", table.ToString(LineRoom(STDOUT_FILENO)).c_str());
 }
 
+bool IsLeftOut(const std::string& metric) {
+  // The interval and its parts are in --json; here they would drown the rest.
+  return absl::EndsWith(metric, "_low") || absl::EndsWith(metric, "_high") ||
+         absl::EndsWith(metric, "_precision") || absl::EndsWith(metric, "_recall");
+}
+
+// A column for each adapter.
+void PrintMetricsOfSeveral(const v1::JobResult& result) {
+  std::vector<std::string> header = {"METRIC"};
+  std::set<std::string> names;
+  for (const v1::AdapterResult& one : result.adapters()) {
+    header.push_back(absl::StrCat(one.adapter(), ">"));
+    for (const auto& [name, value] : one.metrics()) names.insert(name);
+  }
+  Table table(header);
+  for (const std::string& name : names) {
+    if (IsLeftOut(name)) continue;
+    std::vector<std::string> cells = {name};
+    for (const v1::AdapterResult& one : result.adapters()) {
+      const auto found = one.metrics().find(name);
+      cells.push_back(found == one.metrics().end() ? "-" : absl::StrCat(found->second));
+    }
+    table.AddRow(std::move(cells));
+  }
+  std::printf("\n%s", table.ToString(LineRoom(STDOUT_FILENO)).c_str());
+}
+
 void PrintMetrics(const v1::Job& job) {
+  if (!job.result().adapters().empty()) return PrintMetricsOfSeveral(job.result());
   const auto& values = job.result().metrics().empty() ? job.last_metrics() : job.result().metrics();
   std::map<std::string, double> sorted(values.begin(), values.end());
   Table table({"METRIC", "VALUE>"});
   for (const auto& [name, value] : sorted) {
-    // The interval and its parts are in --json; here they would drown the rest.
-    if (absl::EndsWith(name, "_low") || absl::EndsWith(name, "_high") ||
-        absl::EndsWith(name, "_precision") || absl::EndsWith(name, "_recall")) {
-      continue;
-    }
+    if (IsLeftOut(name)) continue;
     table.AddRow({name, absl::StrCat(value)});
   }
   if (!sorted.empty()) std::printf("\n%s", table.ToString(LineRoom(STDOUT_FILENO)).c_str());
@@ -157,6 +183,7 @@ void PrintInputs(const v1::JobSpec& spec) {
   PrintField("base model",
              evaluates ? spec.evaluate().base_model() : spec.fine_tune().base_model());
   PrintField("adapter", spec.evaluate().adapter());
+  PrintField("adapters", absl::StrJoin(spec.evaluate().adapters(), ", "));
   PrintField("init from", spec.fine_tune().init_from());
   PrintField("train", data.train());
   PrintField(evaluates ? "data" : "validation", data.validation());
@@ -171,11 +198,16 @@ void PrintSettings(CliContext& context, const v1::Job& job) {
   const auto& flags = job.spec().has_evaluate() ? EvaluateFlags() : FineTuneFlags();
   const SpecReferences names = ReferencesOf(job.resolved_spec(), "");
   const auto model = context.client->GetModel(names.base_model.name);
-  absl::StatusOr<v1::Adapter> adapter = absl::NotFoundError("none is named");
-  if (!names.adapter.name.empty()) adapter = context.client->GetAdapter(names.adapter.name);
+  std::vector<SpecReference> named = names.adapters;
+  if (!names.adapter.name.empty()) named.push_back(names.adapter);
+  std::vector<v1::Adapter> adapters;
+  for (const SpecReference& adapter : named) {
+    absl::StatusOr<v1::Adapter> found = context.client->GetAdapter(adapter.name);
+    if (found.ok()) adapters.push_back(*std::move(found));
+  }
   const char* label = "settings";
-  for (const Setting& setting : ChosenSettings(job.spec(), model.ok() ? &*model : nullptr,
-                                               adapter.ok() ? &*adapter : nullptr)) {
+  for (const Setting& setting :
+       ChosenSettings(job.spec(), model.ok() ? &*model : nullptr, adapters)) {
     std::string name = NameOfField(flags, {}, "spec", setting.path);
     for (const char* task : {"spec.fine_tune.", "spec.evaluate."}) {
       name = std::string(absl::StripPrefix(name, task));

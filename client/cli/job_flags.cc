@@ -195,7 +195,9 @@ std::vector<JobFlag> MakeEvaluateFlags() {
   const std::vector<JobFlag> more = {
       {"--data", "spec.evaluate.data.validation", "The rows to score: a data set, or a file here",
        kData},
-      {"--adapter", "spec.evaluate.adapter", "Adapter to put on the model [none]", kJob},
+      {"--adapter", "spec.evaluate.adapter",
+       "Adapter to put on the model [none]; of several each is scored on the same rows, in one job",
+       kJob, true, "spec.evaluate.adapters"},
       {"--precision", "spec.evaluate.precision", "auto, fp32, bf16 or fp64 [auto]", kEvaluation},
       {"--threads", "spec.evaluate.threads", "CPU threads [the server's setting]", kEvaluation},
       {"--batch-size", "spec.evaluate.batch_size", "Rows a batch for the loss [8]", kEvaluation},
@@ -249,11 +251,17 @@ struct Superseded {
   const char* path;
 };
 constexpr Superseded kSuperseded[] = {
-    {"--epochs", "training.max_steps"},          {"--warmup-steps", "training.warmup_ratio"},
-    {"--warmup-ratio", "training.warmup_steps"}, {"--text-field", "data.source_field"},
-    {"--text-field", "data.target_field"},       {"--text-field", "data.prompt_template"},
-    {"--source-field", "data.text_field"},       {"--target-field", "data.text_field"},
+    {"--epochs", "training.max_steps"},
+    {"--warmup-steps", "training.warmup_ratio"},
+    {"--warmup-ratio", "training.warmup_steps"},
+    {"--text-field", "data.source_field"},
+    {"--text-field", "data.target_field"},
+    {"--text-field", "data.prompt_template"},
+    {"--source-field", "data.text_field"},
+    {"--target-field", "data.text_field"},
     {"--prompt-template", "data.text_field"},
+    {"--adapter", "adapter"},
+    {"--adapter", "adapters"},
 };
 
 // Before any flag is applied: two flags that exclude each other are still refused.
@@ -277,6 +285,14 @@ bool Applies(const JobFlag& flag, const v1::Job& job) {
   if (!absl::StartsWith(path, kMethodPath) || MethodName(method).empty()) return true;
   const absl::string_view part = path.substr(kMethodPath.size() + 1);
   return HasPart(method, part.substr(0, part.find('.')));
+}
+
+absl::Status SetFlag(v1::Job& job, const JobFlag& flag, const std::string& value) {
+  if (flag.path == nullptr) return SetMethod(job, value);
+  if (flag.several == nullptr) return SetField(job, flag.path, value);
+  const std::vector<std::string> values = absl::StrSplit(value, ',', absl::SkipWhitespace());
+  if (values.size() > 1) return SetField(job, flag.several, value);
+  return SetField(job, flag.path, values.empty() ? "" : values[0]);
 }
 
 // Every job that the flag concerns once for each of its values.
@@ -333,7 +349,9 @@ NamedFlag FlagOf(const std::vector<JobFlag>& flags, const JobFlagValues& values,
   const bool is_part = absl::ConsumePrefix(&part, kMethodPath) &&
                        (part.empty() || part.find('.', 1) == absl::string_view::npos);
   for (const JobFlag& flag : flags) {
-    const bool names = flag.path == nullptr ? is_part : path == flag.path;
+    const bool names = flag.path == nullptr
+                           ? is_part
+                           : path == flag.path || (flag.several != nullptr && path == flag.several);
     if (!names) continue;
     const auto given = values.values.find(flag.name);
     return {flag.name, given != values.values.end() && !given->second.empty()};
@@ -387,11 +405,10 @@ absl::StatusOr<std::vector<v1::Job>> JobsFromFlags(const std::vector<JobFlag>& f
   for (const JobFlag& flag : flags) {
     const std::string& text = values.values.at(flag.name);
     if (text.empty()) continue;
-    ASSIGN_OR_RETURN(
-        jobs,
-        Multiply(jobs, flag, ValuesOf(flag, text), [&](v1::Job& job, const std::string& value) {
-          return flag.path == nullptr ? SetMethod(job, value) : SetField(job, flag.path, value);
-        }));
+    ASSIGN_OR_RETURN(jobs, Multiply(jobs, flag, ValuesOf(flag, text),
+                                    [&](v1::Job& job, const std::string& value) {
+                                      return SetFlag(job, flag, value);
+                                    }));
     if (jobs.size() > kMaxStudyJobs) {
       return absl::InvalidArgumentError(absl::StrCat("these lists make over ", kMaxStudyJobs,
                                                      " jobs; submit them in smaller studies"));

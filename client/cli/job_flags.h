@@ -21,6 +21,7 @@ struct JobFlag {
   const char* help;
   const char* group;  // Heading in the help text.
   bool list = false;  // The field itself takes a list: commas separate its elements, not jobs.
+  const char* several = nullptr;  // The field that takes the list, where `path` takes one value.
 };
 const std::vector<JobFlag>& FineTuneFlags();
 const std::vector<JobFlag>& EvaluateFlags();

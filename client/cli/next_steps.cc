@@ -48,6 +48,9 @@ class Steps {
       Command(absl::StrCat("eval --base-model ", result.model(), " --data test.jsonl --watch"));
     } else {
       Command(absl::StrCat("show ", job_.name()));
+      if (!result.adapters().empty()) {
+        return Command(absl::StrCat("compare ", job_.name()));
+      }
       if (result.fingerprint().num_samples() > 0) {
         Command(absl::StrCat("artifacts download ", job_.name(), " predictions.jsonl"));
       }

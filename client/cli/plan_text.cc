@@ -52,8 +52,10 @@ std::string Count(int64_t count, const std::string& one) {
 
 std::string Trained(const v1::JobPlan& plan) {
   if (plan.resolved_spec().has_evaluate()) {
+    const int adapters = plan.resolved_spec().evaluate().adapters_size();
     return absl::StrCat("nothing: it evaluates a model of ", FormatCount(plan.total_parameters()),
-                        " parameters");
+                        " parameters",
+                        adapters > 0 ? absl::StrCat(" with each of ", adapters, " adapters") : "");
   }
   return absl::StrCat(FormatCount(plan.trainable_parameters()), " of ",
                       FormatCount(plan.total_parameters()), " parameters (",

@@ -91,6 +91,9 @@ std::string SampleLines(const v1::SampleTexts& samples, size_t columns) {
   const size_t width =
       std::clamp(columns - std::min(columns, kSampleMargin), kMinSampleWidth, kMaxSampleWidth);
   std::string text;
+  if (!samples.adapter().empty()) {
+    absl::StrAppend(&text, OneLine(absl::StrCat("  by ", samples.adapter()), columns), "\n");
+  }
   for (const v1::SampleText& sample : samples.texts()) {
     absl::StrAppend(&text, absl::StrFormat("  row %-3d predicted: ", sample.row()),
                     OneLine(sample.prediction(), width),
@@ -246,6 +249,7 @@ std::string ProgressView::AddDivergence(const v1::Divergence& divergence, size_t
 
 std::string ProgressView::AddEvaluation(const v1::EvaluationResult& evaluation) {
   std::string text = "evaluation";
+  if (!evaluation.adapter().empty()) absl::StrAppend(&text, " of ", evaluation.adapter());
   if (trains_) absl::StrAppend(&text, " at step ", evaluation.step());
   const double loss = ValueOf(evaluation.values(), "eval/loss");
   if (loss == loss) absl::StrAppendFormat(&text, ": loss %.4f", loss);

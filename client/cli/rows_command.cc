@@ -26,6 +26,7 @@ struct RowsOptions {
   int lost = 0;
   int limit = 20;
   std::string output;
+  std::string adapter;
   bool train = false;
 };
 
@@ -74,6 +75,7 @@ absl::Status RunRows(CliContext& context, const RowsOptions& options) {
   ASSIGN_OR_RETURN(const OutputFormat format, FormatOf(context, options.output));
   v1::ReadRowsRequest request;
   request.set_name(options.name);
+  request.set_adapter(options.adapter);
   request.set_train(options.train);
   int wanted = options.limit;
   if (options.worst > 0) {
@@ -127,6 +129,8 @@ void AddRowsCommand(CLI::App& app, RunCommand& run) {
               "made worse (of an evaluation with --untuned-baseline)")
           ->check(CLI::Range(1, 1000000))
           ->excludes(worst);
+  command->add_option("--adapter", options->adapter,
+                      "Of an evaluation of several adapters: whose rows");
   command->add_option("--limit", options->limit, "So many, as they stand in the data")
       ->check(CLI::Range(1, 1000000))
       ->excludes(worst)

@@ -29,6 +29,7 @@ v1::JobSpec NamesOf(const v1::JobSpec& submitted) {
     v1::EvaluateSpec& spec = *names.mutable_evaluate();
     spec.set_base_model(submitted.evaluate().base_model());
     spec.set_adapter(submitted.evaluate().adapter());
+    *spec.mutable_adapters() = submitted.evaluate().adapters();
     name_data(submitted.evaluate().data(), *spec.mutable_data());
     return names;
   }
@@ -46,7 +47,7 @@ v1::JobSpec NamesOf(const v1::JobSpec& submitted) {
 
 // What `names` resolves to; itself where that is not known.
 v1::JobSpec DefaultsOf(const v1::JobSpec& names, const v1::Model* model,
-                       const v1::Adapter* adapter) {
+                       const std::vector<v1::Adapter>& adapters) {
   if (model == nullptr) return names;
   v1::Dataset dataset;
   dataset.set_name("data");
@@ -54,7 +55,11 @@ v1::JobSpec DefaultsOf(const v1::JobSpec& names, const v1::Model* model,
   for (const char* field : {"document", "summary"}) dataset.add_fields(field);
   SpecFacts facts;
   facts.base_model = model;
-  facts.adapter = adapter;
+  const bool several = !names.evaluate().adapters().empty();
+  if (!several && !adapters.empty()) facts.adapter = &adapters[0];
+  for (const v1::Adapter& adapter : adapters) {
+    if (several) facts.adapters.push_back(&adapter);
+  }
   facts.train = &dataset;
   facts.validation = &dataset;
   // A number of threads is the server's setting unless it was chosen, and then none of these.
@@ -120,9 +125,9 @@ void AddDifferences(const Message& chosen, const Message& defaults, const std::s
 }  // namespace
 
 std::vector<Setting> ChosenSettings(const v1::JobSpec& submitted, const v1::Model* model,
-                                    const v1::Adapter* adapter) {
+                                    const std::vector<v1::Adapter>& adapters) {
   const v1::JobSpec names = NamesOf(submitted);
-  v1::JobSpec defaults = DefaultsOf(names, model, adapter);
+  v1::JobSpec defaults = DefaultsOf(names, model, adapters);
   std::vector<Setting> settings;
   AddDifferences(submitted, defaults, "spec", settings);
   return settings;

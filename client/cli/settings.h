@@ -17,10 +17,11 @@ struct Setting {
 };
 
 // The settings of the submitted spec that are no defaults: set to something else than what a spec
-// with the same model, data, adapter and parts of the method, and nothing more, resolves to. Names
-// are no settings. `model` and `adapter` are those of the job; without its model (it may have been
-// deleted) nothing is known of defaults, and all that was set is given.
+// with the same model, data, adapters and parts of the method, and nothing more, resolves to. Names
+// are no settings. `model` and `adapters` are those of the job, in the order in which it names
+// them; without its model (it may have been deleted) nothing is known of defaults, and all that was
+// set is given.
 std::vector<Setting> ChosenSettings(const v1::JobSpec& submitted, const v1::Model* model,
-                                    const v1::Adapter* adapter);
+                                    const std::vector<v1::Adapter>& adapters);
 
 }  // namespace graft

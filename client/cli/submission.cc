@@ -38,13 +38,20 @@ std::string FolderName(const std::string& path) {
   return IsSafeFileName(name) ? name : "NAME";
 }
 
+// Models and adapters that the job names.
+std::vector<SpecReference> FolderNames(const SpecReferences& names) {
+  std::vector<SpecReference> all = {names.base_model, names.adapter};
+  all.insert(all.end(), names.adapters.begin(), names.adapters.end());
+  return all;
+}
+
 // How a folder of this machine becomes what a job can name.
-std::string HowToAdd(const SpecReferences& names, const std::string& field) {
+std::string HowToAdd(const SpecReferences& names, const SpecReference& folder) {
   const std::string& base = names.base_model.name;
-  if (field == names.base_model.field) {
+  if (folder.field == names.base_model.field) {
     return absl::StrCat("graft models add ", FolderName(base), " ", base);
   }
-  const std::string& adapter = names.adapter.name;
+  const std::string& adapter = folder.name;
   return absl::StrCat("graft adapters import ", adapter, " --name ", FolderName(adapter),
                       " --base-model ", base.empty() ? "MODEL" : FolderName(base));
 }
@@ -53,10 +60,10 @@ std::string HowToAdd(const SpecReferences& names, const std::string& field) {
 absl::Status CheckFolders(const v1::Job& job) {
   const SpecReferences names = ReferencesOf(job.spec(), "job.spec");
   Violations violations;
-  for (const SpecReference& name : {names.base_model, names.adapter}) {
+  for (const SpecReference& name : FolderNames(names)) {
     if (!IsPath(name.name)) continue;
     violations.Add(name.field, absl::StrCat("a job names what the server has, not the folder ",
-                                            name.name, "; first: ", HowToAdd(names, name.field)));
+                                            name.name, "; first: ", HowToAdd(names, name)));
   }
   return violations.ToStatus();
 }
@@ -71,11 +78,10 @@ absl::Status InTheirWords(const Submission& submission, const absl::Status& stat
   Violations violations;
   for (const auto& violation : given) {
     std::string description = violation.description();
-    for (const SpecReference& name : {names.base_model, names.adapter}) {
+    for (const SpecReference& name : FolderNames(names)) {
       if (violation.reason().empty() || name.field != violation.field()) continue;
       if (!DirectoryExists(name.name)) continue;
-      absl::StrAppend(&description,
-                      "; to add the folder of this name: ", HowToAdd(names, name.field));
+      absl::StrAppend(&description, "; to add the folder of this name: ", HowToAdd(names, name));
     }
     violations.Add(submission.NameOf(violation.field()), description, violation.reason());
   }

@@ -10,6 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/formats/evaluation_files.h"
 #include "common/formats/graft_json.h"
 #include "common/formats/json_util.h"
 #include "common/formats/model_folder.h"
@@ -20,8 +21,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr char kResultsJson[] = "results.json";
-constexpr char kPredictions[] = "predictions.jsonl";
 constexpr char kMetrics[] = "metrics.jsonl";
 constexpr char kTrainerState[] = "trainer_state.json";
 constexpr int64_t kMaxJsonBytes = 64 << 20;
@@ -247,7 +246,7 @@ absl::StatusOr<std::vector<VerifyCheck>> Verification::Adapter() {
 }
 
 absl::StatusOr<std::vector<VerifyCheck>> Verification::Evaluation() {
-  ASSIGN_OR_RETURN(record_, ReadRecord(directory_, kResultsJson));
+  ASSIGN_OR_RETURN(record_, ReadRecord(directory_, kResultsFile));
   Files(sources_.published, "the server");
   BaseModel();
   const std::string adapter = TextAt(record_, "/adapter/name");
@@ -256,7 +255,7 @@ absl::StatusOr<std::vector<VerifyCheck>> Verification::Evaluation() {
          sources_.adapter);
   }
   Data();
-  const std::string path = JoinPath(directory_, kPredictions);
+  const std::string path = JoinPath(directory_, kPredictionsFile);
   if (record_.value("num_samples", int64_t{0}) == 0) {
     NotChecked("scores", "the job generated nothing");
   } else if (!FileExists(path)) {

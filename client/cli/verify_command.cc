@@ -8,12 +8,14 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "client/cli/terminal.h"
 #include "client/cli/verify.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/formats/evaluation_files.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/artifacts.h"
 
@@ -54,14 +56,40 @@ VerifySources SourcesOf(CliContext& context, const VerifyOptions& options) {
   return sources;
 }
 
+// Of an evaluation of several adapters what is said of each.
+absl::StatusOr<std::vector<VerifyCheck>> VerifyAdapters(const std::string& directory,
+                                                        const VerifySources& sources) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  std::vector<VerifyCheck> all;
+  for (const std::string& name : names) {
+    VerifySources of_one = sources;
+    of_one.published.clear();
+    for (ManifestFile file : sources.published) {
+      absl::string_view path = file.path;
+      if (!absl::ConsumePrefix(&path, EvaluationFile(name, ""))) continue;
+      file.path = std::string(path);
+      of_one.published.push_back(std::move(file));
+    }
+    ASSIGN_OR_RETURN(const std::vector<VerifyCheck> checks,
+                     VerifyEvaluationDirectory(JoinPath(directory, name), of_one));
+    for (VerifyCheck check : checks) {
+      check.what = absl::StrCat(name, ": ", check.what);
+      all.push_back(std::move(check));
+    }
+  }
+  return all;
+}
+
 absl::StatusOr<std::vector<VerifyCheck>> VerifyDirectory(const std::string& directory,
                                                          const VerifySources& sources) {
   if (FileExists(JoinPath(directory, kGraftJson))) {
     return VerifyAdapterDirectory(directory, sources);
   }
-  if (FileExists(JoinPath(directory, "results.json"))) {
+  if (FileExists(JoinPath(directory, kResultsFile))) {
     return VerifyEvaluationDirectory(directory, sources);
   }
+  const std::string several = JoinPath(directory, "adapters");
+  if (DirectoryExists(several)) return VerifyAdapters(several, sources);
   return absl::InvalidArgumentError(
       absl::StrCat(directory,
                    " has neither graft.json (an adapter of graft) nor results.json (an "
@@ -79,11 +107,13 @@ absl::StatusOr<std::vector<VerifyCheck>> VerifyJob(CliContext& context, const st
     RETURN_IF_ERROR(CreateDirectories(DirectoryOf(path)));
     RETURN_IF_ERROR(context.client->DownloadJobArtifact(name, file.path, path));
   }
-  if (!FileExists(JoinPath(directory, "results.json"))) {
+  const bool evaluates = FileExists(JoinPath(directory, kResultsFile)) ||
+                         DirectoryExists(JoinPath(directory, "adapters"));
+  if (!evaluates) {
     return absl::InvalidArgumentError(absl::StrCat(
         name, " is no evaluate job that has succeeded; of a fine-tune job verify the adapter"));
   }
-  return VerifyEvaluationDirectory(directory, sources);
+  return VerifyDirectory(directory, sources);
 }
 
 absl::StatusOr<std::vector<VerifyCheck>> VerifyAdapter(CliContext& context, const std::string& name,

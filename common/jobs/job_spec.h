@@ -24,7 +24,8 @@ namespace graft {
 //   Dataset  name, sha256, num_rows, fields
 struct SpecFacts {
   const v1::Model* base_model = nullptr;
-  const v1::Adapter* adapter = nullptr;  // init_from, or the adapter to evaluate.
+  const v1::Adapter* adapter = nullptr;      // init_from, or the adapter to evaluate.
+  std::vector<const v1::Adapter*> adapters;  // EvaluateSpec.adapters, in their order.
   const v1::Dataset* train = nullptr;
   const v1::Dataset* validation = nullptr;
   // The resolved spec of the job whose checkpoint init_from names.
@@ -45,10 +46,14 @@ struct SpecReference {
 struct SpecReferences {
   SpecReference base_model;  // Of an evaluate job: may be empty; then it is the adapter's.
   SpecReference adapter;
+  std::vector<SpecReference> adapters;  // EvaluateSpec.adapters, in their order.
   SpecReference train;
   SpecReference validation;
 };
 SpecReferences ReferencesOf(const v1::JobSpec& spec, absl::string_view path);
+
+// Of one evaluate job.
+inline constexpr int kMaxEvaluatedAdapters = 16;
 
 // Everything that can be said without facts: required fields, ranges, names, what excludes what.
 // INVALID_ARGUMENT with every violation (BadRequest); paths begin with `path`, e.g. "job.spec" or
@@ -68,7 +73,7 @@ absl::StatusOr<v1::JobSpec> ResolveSpec(const v1::JobSpec& spec, const SpecFacts
 void ResolveFields(v1::DataSpec& data);
 
 // What a person should know about a resolved spec, though nothing in it is refused: of an evaluate
-// job whatever of its data is otherwise than the adapter was trained with (NOT_AS_TRAINED).
+// job whatever of its data is otherwise than an adapter of it was trained with (NOT_AS_TRAINED).
 std::vector<v1::Warning> WarningsOf(const v1::JobSpec& resolved, const SpecFacts& facts);
 
 // The client's fields of a job to create: display_name, labels, priority, study (not its spec).

@@ -20,6 +20,9 @@ inline constexpr char kJoinFieldsAdvice[] =
 
 void CheckGeneration(const v1::GenerationOptions& generation, const FieldScope& scope);
 
+// A text in a message: in quotation marks, escaped; of a long one only its size.
+std::string Quoted(const std::string& text);
+
 // Where the texts of a spec must fit: what the model has, and what the soft prompt takes of it.
 struct Room {
   int n_positions = 0;

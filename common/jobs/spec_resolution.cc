@@ -1,4 +1,9 @@
 #include <algorithm>
+#include <functional>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -221,6 +226,73 @@ void InheritLengths(const v1::DataSpec& trained, int available, v1::DataSpec& da
   }
 }
 
+// An adapter to evaluate, and the field of the spec that names it.
+struct EvaluatedAdapter {
+  const v1::Adapter* adapter = nullptr;
+  std::string field;
+};
+
+std::vector<EvaluatedAdapter> AdaptersToEvaluate(const SpecFacts& facts) {
+  std::vector<EvaluatedAdapter> adapters;
+  if (facts.adapter != nullptr) adapters.push_back({facts.adapter, "adapter"});
+  for (size_t i = 0; i < facts.adapters.size(); ++i) {
+    adapters.push_back({facts.adapters[i], absl::StrCat("adapters[", i, "]")});
+  }
+  return adapters;
+}
+
+std::string SettingText(const std::string& text) { return Quoted(text); }
+std::string SettingText(int32_t number) { return absl::StrCat(number); }
+
+// What the adapters were trained with in a field that the spec leaves open, by those of them that
+// say it. Nothing: none does; or two say different things, so that it must be set.
+template <typename Get>
+auto AgreedOn(const std::vector<EvaluatedAdapter>& adapters, absl::string_view field,
+              bool (v1::DataSpec::*has)() const, Get get, const FieldScope& scope)
+    -> std::optional<std::decay_t<std::invoke_result_t<Get, const v1::DataSpec&>>> {
+  const v1::Adapter* first = nullptr;
+  for (const EvaluatedAdapter& named : adapters) {
+    const v1::DataSpec& trained = named.adapter->trained_with();
+    if (!(trained.*has)()) continue;
+    if (first == nullptr) first = named.adapter;
+    const auto& theirs = std::invoke(get, first->trained_with());
+    const auto& ours = std::invoke(get, trained);
+    if (ours == theirs) continue;
+    scope.Add(field, absl::StrCat("must be set: ", first->name(), " was trained with ",
+                                  SettingText(theirs), ", ", named.adapter->name(), " with ",
+                                  SettingText(ours)));
+    return std::nullopt;
+  }
+  if (first == nullptr) return std::nullopt;
+  return std::invoke(get, first->trained_with());
+}
+
+// What of it the adapters agree on, where `data` leaves it open.
+v1::DataSpec AgreedTraining(const std::vector<EvaluatedAdapter>& adapters, const v1::DataSpec& data,
+                            const FieldScope& scope) {
+  v1::DataSpec agreed;
+  if (data.has_text_field()) return agreed;
+  if (!data.has_prompt_template()) {
+    const auto text = AgreedOn(
+        adapters, "prompt_template", &v1::DataSpec::has_prompt_template,
+        [](const v1::DataSpec& from) { return from.prompt_template(); }, scope);
+    if (text) agreed.set_prompt_template(*text);
+  }
+  if (!data.has_max_source_tokens()) {
+    const auto tokens =
+        AgreedOn(adapters, "max_source_tokens", &v1::DataSpec::has_max_source_tokens,
+                 &v1::DataSpec::max_source_tokens, scope);
+    if (tokens) agreed.set_max_source_tokens(*tokens);
+  }
+  if (!data.has_max_target_tokens()) {
+    const auto tokens =
+        AgreedOn(adapters, "max_target_tokens", &v1::DataSpec::has_max_target_tokens,
+                 &v1::DataSpec::max_target_tokens, scope);
+    if (tokens) agreed.set_max_target_tokens(*tokens);
+  }
+  return agreed;
+}
+
 void InheritTraining(const v1::DataSpec& trained, const Room& room, v1::DataSpec& data) {
   if (data.has_text_field()) return;
   if (!data.has_prompt_template() && trained.has_prompt_template()) {
@@ -235,16 +307,23 @@ void ResolveEvaluate(const SpecFacts& facts, const SpecDefaults& defaults, v1::E
   spec.set_base_model(model.name());
   spec.set_base_model_sha256(model.sha256());
   spec.clear_adapter_sha256();
+  spec.clear_adapters_sha256();
+  if (facts.adapter != nullptr) spec.set_adapter_sha256(facts.adapter->sha256());
+  for (const v1::Adapter* adapter : facts.adapters) spec.add_adapters_sha256(adapter->sha256());
+  const std::vector<EvaluatedAdapter> adapters = AdaptersToEvaluate(facts);
+  // The texts of several are cut alike, for the one that leaves them least.
   Room room = {model.n_positions(), 0};
-  if (facts.adapter != nullptr) {
-    spec.set_adapter_sha256(facts.adapter->sha256());
-    CheckAdapterFits(*facts.adapter, model, "adapter", scope);
-    room.num_virtual_tokens = NumVirtualTokens(facts.adapter->method());
+  std::string narrowest = "base_model";
+  for (const EvaluatedAdapter& named : adapters) {
+    CheckAdapterFits(*named.adapter, model, named.field, scope);
+    const int taken = NumVirtualTokens(named.adapter->method());
+    if (narrowest != "base_model" && taken <= room.num_virtual_tokens) continue;
+    room.num_virtual_tokens = taken;
+    narrowest = named.field;
   }
-  if (!CheckRoom(room, model, facts.adapter == nullptr ? "base_model" : "adapter", scope)) return;
-  if (facts.adapter != nullptr) {
-    InheritTraining(facts.adapter->trained_with(), room, *spec.mutable_data());
-  }
+  if (!CheckRoom(room, model, narrowest, scope)) return;
+  InheritTraining(AgreedTraining(adapters, spec.data(), scope.At("data")), room,
+                  *spec.mutable_data());
   SpecFacts data_facts = facts;
   data_facts.train = nullptr;
   spec.mutable_data()->clear_train();
@@ -272,11 +351,15 @@ absl::Status CheckFacts(const v1::JobSpec& spec, const SpecFacts& facts, absl::s
   };
   check(names.base_model, facts.base_model, "base model");
   check(names.adapter, facts.adapter, "adapter");
+  for (size_t i = 0; i < names.adapters.size(); ++i) {
+    check(names.adapters[i], i < facts.adapters.size() ? facts.adapters[i] : nullptr, "adapter");
+  }
   check(names.train, facts.train, "data set");
   check(names.validation, facts.validation, "data set");
   if (violations.empty() && facts.base_model == nullptr) {
-    violations.Add(names.base_model.field, absl::StrCat("the base model of the adapter ",
-                                                        names.adapter.name, " is not known"));
+    const SpecReference& adapter = names.adapters.empty() ? names.adapter : names.adapters[0];
+    violations.Add(names.base_model.field,
+                   absl::StrCat("the base model of the adapter ", adapter.name, " is not known"));
   }
   return violations.ToStatus();
 }
@@ -356,6 +439,10 @@ SpecReferences ReferencesOf(const v1::JobSpec& spec, absl::string_view path) {
     const FieldScope scope(unused, FieldScope(unused, path).Path("evaluate"));
     names.base_model = {evaluate.base_model(), scope.Path("base_model")};
     names.adapter = {evaluate.adapter(), scope.Path("adapter")};
+    for (int i = 0; i < evaluate.adapters_size(); ++i) {
+      names.adapters.push_back(
+          {evaluate.adapters(i), scope.Path(absl::StrCat("adapters[", i, "]"))});
+    }
     names.validation = {evaluate.data().validation(), scope.Path("data.validation")};
     return names;
   }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -170,10 +171,27 @@ void CheckFineTune(const v1::FineTuneSpec& spec, const FieldScope& scope) {
   if (!spec.output_name().empty()) scope.Name("output_name", spec.output_name());
 }
 
+void CheckAdapters(const v1::EvaluateSpec& spec, const FieldScope& scope) {
+  const int count = spec.adapters_size();
+  if (count == 0) return;
+  scope.Require(spec.adapter().empty(), "adapters", "excludes adapter: name all of them here");
+  scope.Require(count > 1 && count <= kMaxEvaluatedAdapters, "adapters",
+                absl::StrCat("has ", count, "; must have 2 to ", kMaxEvaluatedAdapters,
+                             count == 1 ? ", one alone is named in adapter" : ""));
+  std::set<std::string> seen;
+  for (int i = 0; i < std::min(count, kMaxEvaluatedAdapters); ++i) {
+    const std::string field = absl::StrCat("adapters[", i, "]");
+    scope.Name(field, spec.adapters(i));
+    scope.Require(seen.insert(spec.adapters(i)).second, field,
+                  absl::StrCat("names ", spec.adapters(i), " again"));
+  }
+}
+
 void CheckEvaluate(const v1::EvaluateSpec& spec, const FieldScope& scope) {
-  if (!spec.adapter().empty()) {
-    scope.Name("adapter", spec.adapter());
-  } else if (spec.base_model().empty()) {
+  const bool adapted = !spec.adapter().empty() || !spec.adapters().empty();
+  if (!spec.adapter().empty()) scope.Name("adapter", spec.adapter());
+  CheckAdapters(spec, scope);
+  if (!adapted && spec.base_model().empty()) {
     scope.Add("base_model", "is required unless adapter is given");
   }
   if (!spec.base_model().empty()) scope.Name("base_model", spec.base_model());
@@ -181,8 +199,8 @@ void CheckEvaluate(const v1::EvaluateSpec& spec, const FieldScope& scope) {
   CheckEvaluation(spec.evaluation(), spec.data().has_text_field(), scope.At("evaluation"));
   scope.Require(!spec.evaluation().train_row_losses(), "evaluation.train_row_losses",
                 "belongs to fine-tune jobs");
-  scope.Require(!spec.evaluation().untuned_baseline() || !spec.adapter().empty(),
-                "evaluation.untuned_baseline", "needs an adapter to compare with");
+  scope.Require(!spec.evaluation().untuned_baseline() || adapted, "evaluation.untuned_baseline",
+                "needs an adapter to compare with");
   scope.Require(v1::Precision_IsValid(spec.precision()), "precision", "no such precision");
   if (spec.has_threads()) scope.Between("threads", spec.threads(), 1, kMaxThreads);
   if (spec.has_batch_size()) scope.Between("batch_size", spec.batch_size(), 1, kMaxBatchSize);

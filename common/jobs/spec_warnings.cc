@@ -5,17 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/jobs/job_spec.h"
+#include "common/jobs/spec_checks.h"
 
 namespace graft {
 namespace {
 
 // Longer texts are not quoted.
 constexpr size_t kMaxQuotedBytes = 200;
-
-std::string Quoted(const std::string& text) {
-  if (text.size() > kMaxQuotedBytes) return absl::StrCat("one of ", text.size(), " bytes");
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
-}
 
 // What of `data` is not as in `trained`, which says nothing about what it does not set.
 std::vector<std::string> Differences(const v1::DataSpec& data, const v1::DataSpec& trained) {
@@ -40,17 +36,26 @@ std::vector<std::string> Differences(const v1::DataSpec& data, const v1::DataSpe
 
 }  // namespace
 
+std::string Quoted(const std::string& text) {
+  if (text.size() > kMaxQuotedBytes) return absl::StrCat("one of ", text.size(), " bytes");
+  return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
+}
+
 std::vector<v1::Warning> WarningsOf(const v1::JobSpec& resolved, const SpecFacts& facts) {
   std::vector<v1::Warning> warnings;
-  if (!resolved.has_evaluate() || facts.adapter == nullptr) return warnings;
-  const std::vector<std::string> differences =
-      Differences(resolved.evaluate().data(), facts.adapter->trained_with());
-  if (differences.empty()) return warnings;
-  v1::Warning& warning = warnings.emplace_back();
-  warning.set_code("NOT_AS_TRAINED");
-  warning.set_text(absl::StrCat(facts.adapter->name(),
-                                " was trained otherwise: ", absl::StrJoin(differences, ", "),
-                                "; its scores may be worse for that"));
+  if (!resolved.has_evaluate()) return warnings;
+  std::vector<const v1::Adapter*> adapters = facts.adapters;
+  if (facts.adapter != nullptr) adapters.push_back(facts.adapter);
+  for (const v1::Adapter* adapter : adapters) {
+    const std::vector<std::string> differences =
+        Differences(resolved.evaluate().data(), adapter->trained_with());
+    if (differences.empty()) continue;
+    v1::Warning& warning = warnings.emplace_back();
+    warning.set_code("NOT_AS_TRAINED");
+    warning.set_text(absl::StrCat(adapter->name(),
+                                  " was trained otherwise: ", absl::StrJoin(differences, ", "),
+                                  "; its scores may be worse for that"));
+  }
   return warnings;
 }
 

@@ -78,6 +78,9 @@ void CheckDimension(const FieldScope& scope, const std::string& path,
     return scope.AddHere("is no field that trials can differ in; see spec.proto");
   }
   if (IsTheStudysOwn(path)) return scope.AddHere("is set by the study itself");
+  if (path == "evaluate.adapters") {
+    return scope.AddHere("makes trials of several results: vary evaluate.adapter instead");
+  }
   if (dimension.has_choices()) return CheckChoices(scope, dimension.choices());
   if (dimension.values_case() == v1::Dimension::VALUES_NOT_SET) {
     return scope.AddHere("has no values: choices, range or log_range");
@@ -244,6 +247,10 @@ absl::Status ValidateStudy(const v1::Study& study, absl::string_view path) {
   if (study.spec_template().task_case() == v1::JobSpec::TASK_NOT_SET) {
     scope.Add("spec_template", "is required: what every trial is told (fine_tune or evaluate)");
     return violations.ToStatus();
+  }
+  if (!study.spec_template().evaluate().adapters().empty()) {
+    scope.Add("spec_template.evaluate.adapters",
+              "a trial has one result: vary evaluate.adapter instead, one adapter a trial");
   }
   CheckSpace(scope, study);
   CheckStopping(scope, study);

@@ -13,6 +13,7 @@
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/formats/evaluation_files.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/method.h"
 #include "common/jobs/names.h"
@@ -25,7 +26,6 @@
 namespace graft {
 namespace {
 
-constexpr char kPredictionsFile[] = "predictions.jsonl";
 const char* const kScores[] = {"rougeLsum", "rouge1", "rouge2", "rougeL"};
 
 // All that is wrong with the request by itself.
@@ -45,16 +45,17 @@ absl::Status CheckComparison(const v1::CompareJobsRequest& request) {
   return violations.ToStatus();
 }
 
+absl::Status TooMany(const char* what) {
+  return FieldViolation("names", absl::StrCat("more than ", kMaxComparedJobs, " ", what,
+                                              " are not compared at once; name those that matter"));
+}
+
 // The jobs that are compared, each once: those that are named, then the study's.
 class JobNames {
  public:
   absl::Status Add(const std::string& name) {
     if (!known_.insert(name).second) return absl::OkStatus();
-    if (names_.size() == kMaxComparedJobs) {
-      return FieldViolation("names",
-                            absl::StrCat("more than ", kMaxComparedJobs,
-                                         " jobs are not compared at once; name those that matter"));
-    }
+    if (names_.size() == kMaxComparedJobs) return TooMany("jobs");
     names_.push_back(name);
     return absl::OkStatus();
   }
@@ -87,6 +88,13 @@ absl::StatusOr<JobNames> FindNames(JobStore& store, const v1::CompareJobsRequest
   return absl::NotFoundError(absl::StrCat("no job belongs to study \"", request.study(), "\""));
 }
 
+// The adapter, and of several jobs also which of them.
+std::string LabelOfOne(const Contestant& contestant, bool alone) {
+  const std::string& name = contestant.job.display_name();
+  const std::string& adapter = contestant.evaluated_adapter();
+  return alone || name.empty() ? adapter : absl::StrCat(name, ": ", adapter);
+}
+
 std::string LabelOf(const Contestant& contestant) {
   const v1::Job& job = contestant.job;
   if (!job.display_name().empty()) return job.display_name();
@@ -97,13 +105,11 @@ std::string LabelOf(const Contestant& contestant) {
 }
 
 // The adapter and the training behind a job. What was deleted meanwhile is left out.
-absl::StatusOr<Contestant> MakeContestant(JobStore& store, v1::Job job) {
-  Contestant contestant;
-  contestant.job = std::move(job);
+absl::Status FillOrigin(JobStore& store, Contestant& contestant) {
   const bool evaluates = contestant.job.resolved_spec().has_evaluate();
   if (!evaluates) contestant.training = contestant.job;
-  const std::string name = evaluates ? contestant.job.resolved_spec().evaluate().adapter()
-                                     : contestant.job.result().adapter();
+  const std::string name =
+      evaluates ? contestant.evaluated_adapter() : contestant.job.result().adapter();
   if (!name.empty()) {
     absl::StatusOr<v1::Adapter> adapter = store.GetAdapter(name);
     if (!absl::IsNotFound(adapter.status())) {
@@ -118,15 +124,34 @@ absl::StatusOr<Contestant> MakeContestant(JobStore& store, v1::Job job) {
       contestant.training = *std::move(training);
     }
   }
-  contestant.label = LabelOf(contestant);
-  return contestant;
+  return absl::OkStatus();
+}
+
+// A job, or each of the adapters that it evaluated. `alone`: no other job is compared.
+absl::StatusOr<std::vector<Contestant>> MakeContestants(JobStore& store, const v1::Job& job,
+                                                        bool alone) {
+  std::vector<Contestant> contestants(std::max(1, job.result().adapters_size()));
+  for (size_t i = 0; i < contestants.size(); ++i) {
+    Contestant& contestant = contestants[i];
+    contestant.job = job;
+    if (!job.result().adapters().empty()) {
+      contestant.of_several = job.result().adapters(static_cast<int>(i));
+    }
+    RETURN_IF_ERROR(FillOrigin(store, contestant));
+    contestant.label = contestant.of_several ? LabelOfOne(contestant, alone) : LabelOf(contestant);
+  }
+  return contestants;
 }
 
 v1::ComparedJob ToProto(const Contestant& contestant) {
   v1::ComparedJob compared;
   compared.set_job(contestant.job.name());
   compared.set_label(contestant.label);
-  *compared.mutable_metrics() = contestant.job.result().metrics();
+  *compared.mutable_metrics() = contestant.metrics();
+  if (contestant.of_several) {
+    compared.set_one_of_several(true);
+    compared.set_adapter(contestant.of_several->adapter());
+  }
   if (!contestant.training) return compared;
   const v1::JobResult& result = contestant.training->result();
   compared.set_training_job(contestant.training->name());
@@ -142,10 +167,13 @@ v1::ComparedJob ToProto(const Contestant& contestant) {
 
 // The hash of its predictions.jsonl; nothing: it has none.
 absl::StatusOr<std::optional<std::string>> FindPredictions(JobStore& store,
-                                                           const std::string& job) {
-  ASSIGN_OR_RETURN(const std::vector<v1::Artifact> artifacts, store.ListArtifacts(job));
+                                                           const Contestant& contestant) {
+  const std::string path = EvaluationFile(
+      contestant.of_several ? contestant.of_several->adapter() : "", kPredictionsFile);
+  ASSIGN_OR_RETURN(const std::vector<v1::Artifact> artifacts,
+                   store.ListArtifacts(contestant.job.name()));
   for (const v1::Artifact& artifact : artifacts) {
-    if (artifact.path() == kPredictionsFile) return std::optional(artifact.sha256());
+    if (artifact.path() == path) return std::optional(artifact.sha256());
   }
   return std::optional<std::string>();
 }
@@ -174,12 +202,13 @@ class Pairs {
       v1::PairedDifference& difference = differences.emplace_back();
       difference.set_job(ours.job->job.name());
       difference.set_to_job(base->job->job.name());
+      if (ours.job->of_several) difference.set_adapter(ours.job->of_several->adapter());
+      if (base->job->of_several) difference.set_to_adapter(base->job->of_several->adapter());
       difference.set_label(absl::StrCat(ours.job->label, " - ", base->job->label));
       difference.set_metric(metric_);
       difference.set_not_comparable(WhyNot(ours, *base));
       if (!difference.not_comparable().empty()) continue;
-      difference.set_note(UnequalDecoding(ours.job->job.result().fingerprint(),
-                                          base->job->job.result().fingerprint(),
+      difference.set_note(UnequalDecoding(ours.job->fingerprint(), base->job->fingerprint(),
                                           {"decoding", "max_new_tokens", "max_source_tokens"}));
       if (!theirs) theirs = Read(*base);
       RETURN_IF_ERROR(CompareTo(ours, *theirs, difference));
@@ -188,12 +217,16 @@ class Pairs {
   }
 
  private:
+  static std::string NameOf(const Contestant& job) {
+    return absl::StrCat(job.job.name(), job.of_several ? ", " : "",
+                        job.of_several ? job.of_several->adapter() : "");
+  }
+
   static std::string WhyNot(const Evaluation& ours, const Evaluation& base) {
     if (!ours.predictions) {
-      return absl::StrCat(ours.job->job.name(), " stored no predictions: no text was generated");
+      return absl::StrCat(NameOf(*ours.job), " stored no predictions: no text was generated");
     }
-    return WhyNotComparable(ours.job->job.result().fingerprint(),
-                            base.job->job.result().fingerprint());
+    return WhyNotComparable(ours.job->fingerprint(), base.job->fingerprint());
   }
 
   absl::StatusOr<RowScores> Read(const Evaluation& evaluation) const {
@@ -201,7 +234,7 @@ class Pairs {
     absl::StatusOr<RowScores> scores = ReadRowScores(*file, metric_, gone_);
     if (scores.ok()) return scores;
     return absl::Status(scores.status().code(),
-                        absl::StrCat(kPredictionsFile, " of ", evaluation.job->job.name(), ": ",
+                        absl::StrCat(kPredictionsFile, " of ", NameOf(*evaluation.job), ": ",
                                      scores.status().message()));
   }
 
@@ -231,8 +264,6 @@ absl::StatusOr<v1::CompareJobsResponse> CompareJobs(JobStore& store, const BlobS
   ASSIGN_OR_RETURN(const JobNames names, FindNames(store, request));
   v1::CompareJobsResponse response;
   std::vector<Contestant> jobs;
-  jobs.reserve(names.all().size());
-  std::vector<Pairs::Evaluation> evaluations;
   for (const std::string& name : names.all()) {
     RETURN_IF_ERROR(CheckWanted(gone));
     ASSIGN_OR_RETURN(v1::Job job, store.GetJob(name));
@@ -242,11 +273,17 @@ absl::StatusOr<v1::CompareJobsResponse> CompareJobs(JobStore& store, const BlobS
       left_out->set_why(absl::StrCat("it is ", StateName(job.state())));
       continue;
     }
-    ASSIGN_OR_RETURN(jobs.emplace_back(), MakeContestant(store, std::move(job)));
-    *response.add_jobs() = ToProto(jobs.back());
-    ASSIGN_OR_RETURN(std::optional<std::string> predictions, FindPredictions(store, name));
-    if (predictions || jobs.back().job.resolved_spec().has_evaluate()) {
-      evaluations.push_back({&jobs.back(), std::move(predictions)});
+    ASSIGN_OR_RETURN(std::vector<Contestant> contestants,
+                     MakeContestants(store, job, names.all().size() == 1));
+    if (jobs.size() + contestants.size() > kMaxComparedJobs) return TooMany("results");
+    std::move(contestants.begin(), contestants.end(), std::back_inserter(jobs));
+  }
+  std::vector<Pairs::Evaluation> evaluations;
+  for (const Contestant& job : jobs) {
+    *response.add_jobs() = ToProto(job);
+    ASSIGN_OR_RETURN(std::optional<std::string> predictions, FindPredictions(store, job));
+    if (predictions || job.job.resolved_spec().has_evaluate()) {
+      evaluations.push_back({&job, std::move(predictions)});
     }
   }
   const std::string metric = request.metric().empty() ? kScores[0] : request.metric();

@@ -10,7 +10,7 @@
 
 namespace graft {
 
-inline constexpr size_t kMaxComparedJobs = 100;
+inline constexpr size_t kMaxComparedJobs = 100;  // And adapters, of jobs that evaluated several.
 
 // Reads the predictions of the evaluations among them, of two at a time. NOT_FOUND (job, study),
 // INVALID_ARGUMENT (none, too many, no metric), errors of the stores; CANCELLED: nobody waits any

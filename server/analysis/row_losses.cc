@@ -13,10 +13,12 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/json.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/errors/status_details.h"
+#include "common/formats/evaluation_files.h"
 #include "common/formats/row_loss_file.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
@@ -26,8 +28,6 @@
 
 namespace graft {
 namespace {
-
-constexpr char kPredictionsOfRows[] = "predictions.jsonl";
 
 absl::Status WrongState(const std::string& message) {
   return WithReason(absl::FailedPreconditionError(message), kReasonWrongState);
@@ -157,6 +157,21 @@ absl::Status AddPredictions(const BlobReader& file, const Gone& gone,
   });
 }
 
+absl::Status CheckAdapter(const v1::Job& job, const std::string& adapter) {
+  const auto& adapters = job.resolved_spec().evaluate().adapters();
+  if (adapters.empty() && adapter.empty()) return absl::OkStatus();
+  if (std::find(adapters.begin(), adapters.end(), adapter) != adapters.end()) {
+    return absl::OkStatus();
+  }
+  if (adapters.empty()) {
+    return FieldViolation("adapter", absl::StrCat("is for evaluations of several adapters; ",
+                                                  job.name(), " is none"));
+  }
+  return FieldViolation(
+      "adapter", absl::StrCat(adapter.empty() ? "is required" : "is none of them", ": ", job.name(),
+                              " evaluated ", absl::StrJoin(adapters, ", ")));
+}
+
 absl::StatusOr<size_t> ReadBegin(const std::string& query, const std::string& token) {
   if (token.empty()) return size_t{0};
   ASSIGN_OR_RETURN(const auto parts, ReadPageToken(query, token, 1));
@@ -174,11 +189,13 @@ absl::StatusOr<v1::ReadRowsResponse> ReadJobRows(JobStore& store, const BlobStor
   ASSIGN_OR_RETURN(const int page_size, EffectivePageSize(request.page_size()));
   if (!v1::RowOrder_IsValid(request.order())) return FieldViolation("order", "is not known");
   ASSIGN_OR_RETURN(const v1::Job job, store.GetJob(JobName(id)));
-  const std::string query =
-      absl::StrCat("rows ", job.name(), " ", request.order(), " ", request.train());
+  RETURN_IF_ERROR(CheckAdapter(job, request.adapter()));
+  const std::string query = absl::StrCat("rows ", job.name(), " ", request.order(), " ",
+                                         request.train(), " ", request.adapter());
   ASSIGN_OR_RETURN(const size_t begin, ReadBegin(query, request.page_token()));
   ASSIGN_OR_RETURN(const std::vector<v1::Artifact> artifacts, store.ListArtifacts(job.name()));
-  const auto open = [&](const char* path) -> absl::StatusOr<std::unique_ptr<BlobReader>> {
+  const auto open = [&](const char* name) -> absl::StatusOr<std::unique_ptr<BlobReader>> {
+    const std::string path = EvaluationFile(request.adapter(), name);
     for (const v1::Artifact& artifact : artifacts) {
       if (artifact.path() == path) return blobs.Open(artifact.sha256());
     }
@@ -203,7 +220,7 @@ absl::StatusOr<v1::ReadRowsResponse> ReadJobRows(JobStore& store, const BlobStor
     *response.add_rows() = std::move(rows[i]);
   }
   if (request.train()) return response;
-  ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> predictions, open(kPredictionsOfRows));
+  ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> predictions, open(kPredictionsFile));
   if (predictions != nullptr) {
     RETURN_IF_ERROR(AddPredictions(*predictions, gone, *response.mutable_rows()));
   }

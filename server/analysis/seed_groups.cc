@@ -25,6 +25,8 @@ std::optional<std::string> WithoutSeed(const Contestant& contestant) {
     evaluation = contestant.job.resolved_spec();
     evaluation.mutable_evaluate()->clear_adapter();
     evaluation.mutable_evaluate()->clear_adapter_sha256();
+    evaluation.mutable_evaluate()->clear_adapters();
+    evaluation.mutable_evaluate()->clear_adapters_sha256();
   }
   const std::string told = training.SerializeAsString();
   return absl::StrCat(told.size(), ":", told, evaluation.SerializeAsString());
@@ -41,7 +43,7 @@ v1::SeedGroup MakeGroup(const std::vector<const Contestant*>& members) {
   for (const Contestant* member : members) {
     group.add_jobs(member->job.name());
     group.add_seeds(SeedOf(*member));
-    for (const auto& [name, value] : member->job.result().metrics()) {
+    for (const auto& [name, value] : member->metrics()) {
       if (std::isfinite(value)) values[name].push_back(value);
     }
   }

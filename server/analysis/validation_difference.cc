@@ -66,9 +66,8 @@ std::string UnequalRows(const v1::Job& our_job, const v1::Job& their_job) {
   return absl::StrJoin(parts, "; ");
 }
 
-std::string UnequalScoring(const v1::Job& our_job, const v1::Job& their_job) {
-  const v1::ScoringFingerprint& ours = our_job.result().fingerprint();
-  const v1::ScoringFingerprint& theirs = their_job.result().fingerprint();
+std::string UnequalScoring(const v1::ScoringFingerprint& ours,
+                           const v1::ScoringFingerprint& theirs) {
   if (ours.num_samples() == 0 || theirs.num_samples() == 0) return "";
   return UnequalDecoding(
       ours, theirs,
@@ -120,7 +119,7 @@ std::vector<v1::ValidationDifference> ValidationDifferences(const std::vector<Co
     difference.set_limits(
         UnequalFields(DataOf(ours.job), DataOf(theirs->job),
                       {"max_source_tokens", "max_target_tokens", "prompt_template"}));
-    difference.set_scoring(UnequalScoring(ours.job, theirs->job));
+    difference.set_scoring(UnequalScoring(ours.fingerprint(), theirs->fingerprint()));
     if (difference.not_comparable().empty() && difference.limits().empty() &&
         difference.scoring().empty()) {
       continue;

@@ -51,6 +51,13 @@ absl::StatusOr<v1::Artifact> DatasetFile(JobStore& store, const std::string& nam
   return FileOf(dataset);
 }
 
+absl::StatusOr<worker::v1::InputFiles> AdapterFiles(JobStore& store, const std::string& name,
+                                                    const std::string& sha256) {
+  ASSIGN_OR_RETURN(const v1::Adapter adapter, store.GetAdapter(name));
+  RETURN_IF_ERROR(CheckHash("adapter", name, adapter.sha256(), sha256));
+  return Files(adapter);
+}
+
 }  // namespace
 
 worker::v1::InputFiles FilesOf(const v1::Model& model) { return Files(model); }
@@ -79,11 +86,14 @@ absl::Status FillLease(JobStore& store, const Claim& claim, worker::v1::Lease* l
   const std::string adapter_name =
       evaluates ? spec.evaluate().adapter() : InitialAdapter(spec.fine_tune());
   if (!adapter_name.empty()) {
-    ASSIGN_OR_RETURN(const v1::Adapter adapter, store.GetAdapter(adapter_name));
-    RETURN_IF_ERROR(CheckHash(
-        "adapter", adapter_name, adapter.sha256(),
-        evaluates ? spec.evaluate().adapter_sha256() : spec.fine_tune().init_from_sha256()));
-    *lease->mutable_adapter() = FilesOf(adapter);
+    ASSIGN_OR_RETURN(*lease->mutable_adapter(),
+                     AdapterFiles(store, adapter_name,
+                                  evaluates ? spec.evaluate().adapter_sha256()
+                                            : spec.fine_tune().init_from_sha256()));
+  }
+  for (int i = 0; i < spec.evaluate().adapters_size(); ++i) {
+    ASSIGN_OR_RETURN(*lease->add_adapters(), AdapterFiles(store, spec.evaluate().adapters(i),
+                                                          spec.evaluate().adapters_sha256(i)));
   }
   const v1::DataSpec& data = evaluates ? spec.evaluate().data() : spec.fine_tune().data();
   // A field of the lease is made only for what there is: the worker fetches every one that is set.

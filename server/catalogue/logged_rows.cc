@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 
@@ -16,6 +17,19 @@ MetricRow RowOf(const v1::JobEvent& event, const Numbers& numbers) {
   row.wall_time_seconds =
       static_cast<double>(event.create_time().seconds()) + 1e-9 * event.create_time().nanos();
   row.values.insert(numbers.values().begin(), numbers.values().end());
+  return row;
+}
+
+// Of an evaluation of several adapters each has numbers of its own: "news-lora:eval/loss".
+MetricRow RowOf(const v1::JobEvent& event) {
+  if (event.has_metrics()) return RowOf(event, event.metrics());
+  const v1::EvaluationResult& evaluation = event.evaluation();
+  MetricRow row = RowOf(event, evaluation);
+  if (evaluation.adapter().empty()) return row;
+  row.values.clear();
+  for (const auto& [name, value] : evaluation.values()) {
+    row.values[absl::StrCat(evaluation.adapter(), ":", name)] = value;
+  }
   return row;
 }
 
@@ -51,8 +65,7 @@ void NoteRollback(const v1::JobEvent& event, std::vector<Rollback>& rollbacks) {
 absl::Status VisitRow(const v1::JobEvent& event, const std::vector<Rollback>& rollbacks,
                       const std::function<absl::Status(const MetricRow&)>& visit) {
   if (!event.has_metrics() && !event.has_evaluation()) return absl::OkStatus();
-  const MetricRow row =
-      event.has_metrics() ? RowOf(event, event.metrics()) : RowOf(event, event.evaluation());
+  const MetricRow row = RowOf(event);
   return IsUndone(event, row.step, rollbacks) ? absl::OkStatus() : visit(row);
 }
 

@@ -61,6 +61,7 @@ v1::Dataset Assumed(const std::string& name, v1::DataSpec data) {
 struct Found {
   v1::Model model;
   v1::Adapter adapter;
+  std::vector<v1::Adapter> adapters;  // Of several, as far as they are there.
   v1::Dataset train, validation;
   std::optional<v1::FineTuneSpec> continued;
   Violations missing;  // Models and adapters.
@@ -85,6 +86,11 @@ absl::Status LookUp(JobStore& store, const SpecReferences& references, const v1:
   if (!references.adapter.name.empty()) {
     RETURN_IF_ERROR(Take(FindAdapter(store, references.adapter), found.adapter, found.missing));
     if (base.name.empty()) base.name = found.adapter.base_model();
+  }
+  for (const SpecReference& adapter : references.adapters) {
+    found.adapters.emplace_back();
+    RETURN_IF_ERROR(Take(FindAdapter(store, adapter), found.adapters.back(), found.missing));
+    if (base.name.empty()) base.name = found.adapters.back().base_model();
   }
   if (!base.name.empty()) {
     RETURN_IF_ERROR(Take(FindModel(store, base), found.model, found.missing));
@@ -159,7 +165,12 @@ absl::StatusOr<ResolvedFromStore> ResolveFromStore(const Catalogue& catalogue,
   const v1::DataSpec& data = spec.has_evaluate() ? spec.evaluate().data() : spec.fine_tune().data();
   Found found;
   RETURN_IF_ERROR(LookUp(catalogue.store, references, data, found));
-  if (spec.has_evaluate()) RETURN_IF_ERROR(FillTrainedWith(catalogue.blobs, found.adapter));
+  if (spec.has_evaluate()) {
+    RETURN_IF_ERROR(FillTrainedWith(catalogue.blobs, found.adapter));
+    for (v1::Adapter& adapter : found.adapters) {
+      RETURN_IF_ERROR(FillTrainedWith(catalogue.blobs, adapter));
+    }
+  }
   const bool continues = spec.has_fine_tune() && ContinuesJob(spec.fine_tune());
   if (continues) {
     RETURN_IF_ERROR(FindContinued(catalogue.store, spec.fine_tune(), references.adapter, found));
@@ -168,6 +179,7 @@ absl::StatusOr<ResolvedFromStore> ResolveFromStore(const Catalogue& catalogue,
   if (found.continued) facts.continued = &*found.continued;
   if (!found.model.name().empty()) facts.base_model = &found.model;
   if (!references.adapter.name.empty()) facts.adapter = &found.adapter;
+  for (const v1::Adapter& adapter : found.adapters) facts.adapters.push_back(&adapter);
   if (!references.train.name.empty()) facts.train = &found.train;
   if (!references.validation.name.empty()) facts.validation = &found.validation;
   ResolvedFromStore resolved;

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/formats/gpt2_config.h"
 #include "common/jobs/step_plan.h"
@@ -14,10 +15,23 @@
 namespace graft {
 namespace {
 
-// The adapter and its method, of an evaluate job: none has neither.
+// The adapter and its method, of an evaluate job: none has neither. Of several the one that takes
+// most positions, for which the texts of all are cut; what it trained is not the job's.
 absl::StatusOr<v1::Adapter> AdapterOf(const Catalogue& catalogue, const v1::JobSpec& spec) {
-  if (spec.evaluate().adapter().empty()) return v1::Adapter();
-  return FindAdapter(catalogue.store, {spec.evaluate().adapter(), "evaluate.adapter"});
+  const v1::EvaluateSpec& evaluate = spec.evaluate();
+  v1::Adapter narrowest;
+  for (int i = 0; i < evaluate.adapters_size(); ++i) {
+    ASSIGN_OR_RETURN(v1::Adapter adapter,
+                     FindAdapter(catalogue.store, {evaluate.adapters(i),
+                                                   absl::StrCat("evaluate.adapters[", i, "]")}));
+    adapter.clear_trainable_parameters();
+    const bool first = i == 0;
+    if (first || NumVirtualTokens(adapter.method()) > NumVirtualTokens(narrowest.method())) {
+      narrowest = std::move(adapter);
+    }
+  }
+  if (evaluate.adapter().empty()) return narrowest;
+  return FindAdapter(catalogue.store, {evaluate.adapter(), "evaluate.adapter"});
 }
 
 absl::StatusOr<int64_t> CountTrained(const Catalogue& catalogue, const v1::Model& model,

@@ -17,8 +17,8 @@ constexpr size_t kMaxRememberedWorks = 10'000;
 
 // Wherever they stand in a spec.
 bool TakesNoTime(const std::string& field) {
-  static const auto* const names = new std::set<std::string>{"seed", "learning_rate", "output_name",
-                                                             "adapter", "adapter_sha256"};
+  static const auto* const names = new std::set<std::string>{
+      "seed", "learning_rate", "output_name", "adapter", "adapter_sha256", "adapters_sha256"};
   return names->contains(field);
 }
 
@@ -40,6 +40,9 @@ void ClearWhatTakesNoTime(google::protobuf::Message& message) {
 std::string WorkOf(const v1::JobSpec& resolved) {
   v1::JobSpec work = resolved;
   ClearWhatTakesNoTime(work);
+  if (work.has_evaluate()) {  // How many there are counts.
+    for (std::string& adapter : *work.mutable_evaluate()->mutable_adapters()) adapter.clear();
+  }
   return Sha256Hex(work.SerializeAsString());
 }
 

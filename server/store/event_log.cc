@@ -70,17 +70,39 @@ absl::Status LogMetrics(VerbContext& context, JobRow& row, AttemptRow& attempt,
   return AddEvent(context, row, std::move(event));
 }
 
-// An evaluation or its samples: whole, once for each step. `values` may be empty.
-absl::Status LogOnce(VerbContext& context, JobRow& row, AttemptRow& attempt, LoggedKind kind,
-                     int64_t step, Values values, v1::JobEvent event) {
-  UpdateLastMetrics(values, row.job);
-  ASSIGN_OR_RETURN(const std::optional<v1::Metrics> logged,
-                   context.tables.FindLogged(row.number, kind, step));
-  if (logged) return DropLogged(context, row, attempt, step, logged->values(), values);
-  v1::Metrics entry;
-  entry.set_step(step);
-  entry.mutable_values()->swap(values);
-  RETURN_IF_ERROR(context.tables.PutLogged(row.number, kind, entry));
+// What an evaluation found, or its samples, of which nothing is compared.
+struct WholeResult {
+  LoggedKind kind;
+  int64_t step = 0;
+  std::string adapter;  // Whose, where several are evaluated at one step; else empty.
+  Values values;
+};
+
+// The name under which a metric of one of several adapters is logged: "news-lora:eval/loss".
+// Without a metric, what says that there is something of the adapter.
+std::string LoggedName(const std::string& adapter, const std::string& metric) {
+  return adapter.empty() ? metric : absl::StrCat(adapter, ":", metric);
+}
+
+// Whole, once for each step and adapter.
+absl::Status LogOnce(VerbContext& context, JobRow& row, AttemptRow& attempt,
+                     const WholeResult& result, v1::JobEvent event) {
+  // Of several none is the job's.
+  if (result.adapter.empty()) UpdateLastMetrics(result.values, row.job);
+  Values values;
+  for (const auto& [metric, value] : result.values)
+    values[LoggedName(result.adapter, metric)] = value;
+  ASSIGN_OR_RETURN(std::optional<v1::Metrics> logged,
+                   context.tables.FindLogged(row.number, result.kind, result.step));
+  const std::string mark = LoggedName(result.adapter, "");
+  if (logged && (mark.empty() || logged->values().contains(mark))) {
+    return DropLogged(context, row, attempt, result.step, logged->values(), values);
+  }
+  if (!logged) logged.emplace();
+  logged->set_step(result.step);
+  if (!mark.empty()) (*logged->mutable_values())[mark] = 0;
+  for (const auto& [metric, value] : values) (*logged->mutable_values())[metric] = value;
+  RETURN_IF_ERROR(context.tables.PutLogged(row.number, result.kind, *logged));
   return AddEvent(context, row, std::move(event));
 }
 
@@ -136,14 +158,15 @@ absl::Status LogEvent(VerbContext& context, JobRow& row, AttemptRow& attempt, v1
     case v1::JobEvent::kMetrics:
       return LogMetrics(context, row, attempt, std::move(event));
     case v1::JobEvent::kEvaluation: {
-      const int64_t step = event.evaluation().step();
-      Values values = event.evaluation().values();
-      return LogOnce(context, row, attempt, LoggedKind::kEvaluation, step, std::move(values),
-                     std::move(event));
+      const v1::EvaluationResult& found = event.evaluation();
+      const WholeResult result = {LoggedKind::kEvaluation, found.step(), found.adapter(),
+                                  found.values()};
+      return LogOnce(context, row, attempt, result, std::move(event));
     }
     case v1::JobEvent::kSamples: {
-      const int64_t step = event.samples().step();
-      return LogOnce(context, row, attempt, LoggedKind::kSamples, step, {}, std::move(event));
+      const WholeResult result = {
+          LoggedKind::kSamples, event.samples().step(), event.samples().adapter(), {}};
+      return LogOnce(context, row, attempt, result, std::move(event));
     }
     case v1::JobEvent::kDivergence:
       return LogDivergence(context, row, std::move(event));

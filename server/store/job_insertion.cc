@@ -37,6 +37,10 @@ std::vector<BoundResource> ResourcesOf(const v1::JobSpec& resolved) {
         resolved.evaluate().base_model_sha256());
     add(ResourceKind::kAdapter, resolved.evaluate().adapter(),
         resolved.evaluate().adapter_sha256());
+    for (int i = 0; i < resolved.evaluate().adapters_size(); ++i) {
+      add(ResourceKind::kAdapter, resolved.evaluate().adapters(i),
+          resolved.evaluate().adapters_sha256(i));
+    }
   } else {
     add(ResourceKind::kModel, resolved.fine_tune().base_model(),
         resolved.fine_tune().base_model_sha256());

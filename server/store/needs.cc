@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "common/jobs/method.h"
 #include "common/methods/method_spec.h"
 
 namespace graft {
@@ -20,6 +21,7 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   for (const Method* method : MethodsOf(resolved.fine_tune().method())) {
     if (method->must_be_known()) methods.push_back(method->name());
   }
+  if (!resolved.evaluate().adapters().empty()) methods.push_back(kSeveralAdapters);
   needs.methods = absl::StrJoin(methods, "+");
   return needs;
 }

@@ -259,8 +259,11 @@ def tuned(reader, command, output):
 def evaluated(reader, command, output):
     job = reader.json("show", reader.jobs["evaluate"][-1])[0]
     adapter = re.search(r"--adapter (\S+)", command)
-    return (job["state"] == "JOB_STATE_SUCCEEDED" and {"eval/loss", "eval/rougeLsum", "lead3/rougeLsum"} <= job["result"]["metrics"].keys()
-            and job["resolved_spec"]["evaluate"].get("adapter") == (adapter and adapter.group(1)))
+    names = adapter.group(1).split(",") if adapter else []
+    spec, result = job["resolved_spec"]["evaluate"], job["result"]
+    results = result.get("adapters", [result])
+    return (job["state"] == "JOB_STATE_SUCCEEDED" and spec.get("adapters", [spec[one] for one in ["adapter"] if one in spec]) == names
+            and len(results) == max(1, len(names)) and all({"eval/loss", "eval/rougeLsum", "lead3/rougeLsum"} <= one["metrics"].keys() for one in results))
 
 
 def compared(reader, command, output):

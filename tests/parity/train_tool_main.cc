@@ -117,7 +117,7 @@ class Steps : public EventSink, public StopToken {
   void OnStage(const StageEvent&) override {}
   void OnEvaluation(const EvaluationEvent&) override {}
   void OnCheckpoint(const CheckpointEvent&) override {}
-  void OnSamples(int64_t, const std::vector<SampleTextEvent>&) override {}
+  void OnSamples(int64_t, const std::string&, const std::vector<SampleTextEvent>&) override {}
   void OnWarning(const std::string&, const std::string&) override {}
 
   std::vector<std::vector<double>> numbers;

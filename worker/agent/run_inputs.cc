@@ -18,6 +18,9 @@ absl::StatusOr<engine::v1::Run> LayOutInputs(const worker::v1::Lease& lease, Inp
   if (!lease.adapter().files().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_adapter_directory(), inputs.Folder(lease.adapter(), stop));
   }
+  for (const worker::v1::InputFiles& adapter : lease.adapters()) {
+    ASSIGN_OR_RETURN(*run.add_adapter_directories(), inputs.Folder(adapter, stop));
+  }
   if (!lease.train_data().sha256().empty()) {
     ASSIGN_OR_RETURN(*run.mutable_train_file(), inputs.File(lease.train_data(), stop));
   }

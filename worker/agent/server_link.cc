@@ -12,6 +12,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
+#include "common/jobs/method.h"
 #include "common/methods/method.h"
 #include "common/rpc/deadline.h"
 #include "common/rpc/status.h"
@@ -86,6 +87,7 @@ absl::StatusOr<worker::v1::LeaseJobResponse> ServerLink::LeaseJob(
   request.set_request_id(request_id);
   if (capabilities.has_value()) *request.mutable_capabilities() = *capabilities;
   for (const Method* method : Methods()) request.add_methods(method->name());
+  request.add_methods(kSeveralAdapters);
   return CallUnary<worker::v1::LeaseJobRequest, worker::v1::LeaseJobResponse>(
       *stub_, &worker::v1::WorkerService::Stub::LeaseJob, request, options_.call_timeout);
 }

@@ -251,7 +251,9 @@ CLI::App* AddEvaluate(CLI::App& app, Arguments* arguments) {
   evaluate->footer(
       "Example: graft-engine evaluate --spec eval.json --adapter runs/lora/adapter --out "
       "runs/scores\n"
-      "OUT/artifacts has predictions.jsonl and results.json.");
+      "OUT/artifacts has predictions.jsonl and results.json, of several adapters (\"adapters\" in "
+      "the "
+      "spec) each below adapters/NAME.");
   return evaluate;
 }
 

@@ -88,6 +88,7 @@ struct RowLoss {
 
 // One evaluation; `values` carries the metric names of design.md ("eval/loss", "eval/rougeL" ...).
 struct EvaluationEvent {
+  std::string adapter;  // Whose it is, in an evaluate job of several.
   int64_t step = 0;
   double epoch = 0;
   std::map<std::string, double> values;
@@ -158,7 +159,9 @@ class EventSink {
   virtual void OnCheckpoint(const CheckpointEvent& event) = 0;
   // Those of kRolledBack come before what is done again.
   virtual void OnDivergence(const DivergenceEvent&) {}
-  virtual void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) = 0;
+  // `adapter`: as in EvaluationEvent.
+  virtual void OnSamples(int64_t step, const std::string& adapter,
+                         const std::vector<SampleTextEvent>& texts) = 0;
   // `code` is UPPER_SNAKE and stable: ROWS_TRUNCATED, NOT_BIT_EXACT, MICRO_BATCH_HALVED ...
   virtual void OnWarning(const std::string& code, const std::string& text) = 0;
 };

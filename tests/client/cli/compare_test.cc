@@ -46,6 +46,39 @@ v1::CompareJobsResponse Comparison() {
   return comparison;
 }
 
+TEST(CompareTest, EachOfSeveralAdaptersHasItsOwnDifferenceAndSeeds) {
+  v1::CompareJobsResponse comparison;
+  for (const char* name : {"a", "b"}) {
+    v1::ComparedJob& job = *comparison.add_jobs();
+    job.set_job("jobs/1");
+    job.set_label(name);
+    job.set_adapter(name);
+    job.set_one_of_several(true);
+  }
+  v1::PairedDifference& difference = *comparison.add_differences();
+  difference.set_job("jobs/1");
+  difference.set_adapter("b");
+  difference.set_to_job("jobs/1");
+  difference.set_to_adapter("a");
+  difference.set_mean(0.5);
+  v1::SeedGroup& group = *comparison.add_seed_groups();
+  group.set_label("b");
+  group.add_jobs("jobs/1");
+  const std::vector<std::string> lines =
+      absl::StrSplit(ComparisonJson(comparison), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 2u);
+  const auto first = nlohmann::json::parse(lines[0]), second = nlohmann::json::parse(lines[1]);
+  EXPECT_EQ(first["adapter"], "a");
+  EXPECT_FALSE(first.contains("difference"));
+  EXPECT_FALSE(first.contains("seeds"));
+  EXPECT_EQ(second["difference"]["to_adapter"], "a");
+  EXPECT_TRUE(second.contains("seeds"));
+  const std::vector<std::string> csv = absl::StrSplit(ComparisonCsv(comparison), "\r\n");
+  EXPECT_THAT(csv[0], ::testing::EndsWith(",difference_to_adapter"));
+  EXPECT_THAT(csv[1], ::testing::EndsWith(",,,"));
+  EXPECT_THAT(csv[2], ::testing::EndsWith(",a"));
+}
+
 TEST(CompareTest, TheTableHasTrainingFiguresAndBaselines) {
   EXPECT_EQ(
       ComparisonTable(Comparison()).ToString(),
@@ -127,10 +160,10 @@ TEST(CompareTest, MarkdownAndCsvKeepEveryCellInItsPlace) {
   const std::vector<std::string> lines = absl::StrSplit(ComparisonCsv(Comparison()), "\r\n");
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_THAT(lines[0], StartsWith("job,label,training_job,method,"));
-  EXPECT_EQ(lines[1], "jobs/1,untuned,,,,,,,,,,,,0.25,,,,,,,,,,");
+  EXPECT_EQ(lines[1], "jobs/1,untuned,,,,,,,,,,,,0.25,,,,,,,,,,,");
   EXPECT_EQ(lines[2],
             "jobs/2,\"lora, \"\"mine\"\" | r=8\",jobs/0,lora,24576,30.0,a,102400,,,,,,0.5,0.4375,"
-            "0.5625,jobs/1,rougeLsum,0.25,0.125,0.375,120,1234,");
+            "0.5625,jobs/1,rougeLsum,0.25,0.125,0.375,120,1234,,");
 }
 
 }  // namespace

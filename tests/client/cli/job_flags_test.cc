@@ -42,6 +42,29 @@ TEST(JobFlagsTest, FlagsSetTheirFields) {
   EXPECT_EQ(jobs->at(0).study(), "");
 }
 
+TEST(JobFlagsTest, SeveralAdaptersAreOneJobAndReplaceTheFilesOwn) {
+  v1::Job file;
+  file.mutable_spec()->mutable_evaluate()->add_adapters("x");
+  file.mutable_spec()->mutable_evaluate()->add_adapters("y");
+  JobFlagValues values;
+  for (const JobFlag& flag : EvaluateFlags()) values.values[flag.name] = "";
+  const auto jobs = [&](const std::string& adapters) {
+    values.values["--adapter"] = adapters;
+    return JobsFromFlags(EvaluateFlags(), values, file, "study-1");
+  };
+  const auto several = jobs("a, b,c");
+  ASSERT_TRUE(several.ok()) << several.status();
+  ASSERT_EQ(several->size(), 1u);
+  EXPECT_THAT(several->at(0).spec().evaluate().adapters(), ::testing::ElementsAre("a", "b", "c"));
+  EXPECT_EQ(several->at(0).spec().evaluate().adapter(), "");
+  const auto one = jobs("a");
+  ASSERT_TRUE(one.ok());
+  EXPECT_EQ(one->at(0).spec().evaluate().adapter(), "a");
+  EXPECT_TRUE(one->at(0).spec().evaluate().adapters().empty());
+  EXPECT_EQ(NameOfField(EvaluateFlags(), values, "spec", "job.spec.evaluate.adapters[2]"),
+            "--adapter");
+}
+
 TEST(JobFlagsTest, ListsMakeEveryCombinationAsALabelledStudy) {
   const auto jobs = Jobs({{"--method", "lora"}, {"--rank", "2,4"}, {"--seed", "1,2,3"}});
   ASSERT_TRUE(jobs.ok()) << jobs.status();

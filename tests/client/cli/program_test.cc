@@ -41,7 +41,8 @@ TEST(ProgramTest, AloneItListsItsCommandsByGroup) {
   for (const char* part :
        {"\nJobs\n", "\n  submit      Submit a fine-tune job\n", "\n  logs ",
         "\nA job's life: cancel, pause, resume, checkpoint, retry, continue, edit, delete\n",
-        "\nModels, data and adapters\n", "\nChecks and settings: verify, rouge", "graft COMMAND --help"}) {
+        "\nModels, data and adapters\n", "\nChecks and settings: verify, rouge",
+        "graft COMMAND --help"}) {
     EXPECT_THAT(answer.error, HasSubstr(part));
   }
   size_t length = 0, lines = 0;

@@ -296,6 +296,17 @@ TEST_F(ProgressTest, AnEvaluationNamesItsScoresAndTheBest) {
   EXPECT_EQ(Add(event), "evaluation at step 40: loss 0.5000  rougeLsum 0.610  (best)\n");
 }
 
+TEST_F(ProgressTest, OfSeveralAdaptersEachScoreAndSampleSaysWhoseItIs) {
+  v1::JobEvent evaluation;
+  evaluation.mutable_evaluation()->set_adapter("news-lora");
+  (*evaluation.mutable_evaluation()->mutable_values())["eval/loss"] = 0.5;
+  EXPECT_THAT(Add(evaluation), ::testing::StartsWith("evaluation of news-lora"));
+  v1::JobEvent samples;
+  samples.mutable_samples()->set_adapter("news-lora");
+  samples.mutable_samples()->add_texts()->set_prediction("text");
+  EXPECT_THAT(Add(samples), ::testing::StartsWith("  by news-lora\n  row 0   predicted: text\n"));
+}
+
 TEST_F(ProgressTest, ADivergenceNamesItsRowsAndWhatBecameOfIt) {
   Train();
   v1::JobEvent event;

@@ -56,6 +56,8 @@ class RowsCommandTest : public ::testing::Test {
 };
 
 TEST_F(RowsCommandTest, SoManyAsAreAskedForInTheirOrder) {
+  ASSERT_TRUE(Run({"jobs/a", "--adapter", "b"}).ok());
+  EXPECT_EQ(rows_.last.adapter(), "b");
   ASSERT_TRUE(Run({"jobs/a", "--worst", "2"}).ok());
   EXPECT_EQ(rows_.last.order(), v1::ROW_ORDER_WORST);
   EXPECT_EQ(out_,

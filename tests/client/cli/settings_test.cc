@@ -36,7 +36,9 @@ v1::JobSpec Lora() {
 std::vector<std::string> Chosen(const v1::JobSpec& spec, const v1::Model* model,
                                 const v1::Adapter* adapter = nullptr) {
   std::vector<std::string> lines;
-  for (const Setting& setting : ChosenSettings(spec, model, adapter)) {
+  std::vector<v1::Adapter> adapters;
+  if (adapter != nullptr) adapters.push_back(*adapter);
+  for (const Setting& setting : ChosenSettings(spec, model, adapters)) {
     lines.push_back(absl::StrCat(setting.path, " ", setting.value));
   }
   return lines;

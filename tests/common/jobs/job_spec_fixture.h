@@ -57,6 +57,7 @@ class JobSpecTest : public ::testing::Test {
     SpecFacts facts;
     facts.base_model = &model_;
     if (!names.adapter.name.empty()) facts.adapter = &adapter_;
+    for (size_t i = 0; i < names.adapters.size(); ++i) facts.adapters.push_back(&adapters_[i]);
     if (!names.train.name.empty()) facts.train = &train_;
     if (!names.validation.name.empty()) facts.validation = &validation_;
     return facts;
@@ -73,6 +74,7 @@ class JobSpecTest : public ::testing::Test {
   v1::Model model_;
   v1::Dataset train_, validation_;
   v1::Adapter adapter_;
+  std::vector<v1::Adapter> adapters_;  // Of an evaluate job of several, in its order.
 };
 
 // The fields that a refusal names, in its order.

@@ -418,6 +418,67 @@ TEST_F(AdapterEvaluationTest, APromptThatLeavesNoRoomIsToldOnce) {
                         "and what follows it need 2"));
 }
 
+class SeveralAdaptersTest : public AdapterEvaluationTest {
+ protected:
+  SeveralAdaptersTest() {
+    spec_.mutable_evaluate()->clear_adapter();
+    for (const char* name : {"a", "b", "c"}) {
+      v1::Adapter& adapter = adapters_.emplace_back(adapter_);
+      adapter.set_name(name);
+      adapter.set_sha256(std::string(64, *name));
+      spec_.mutable_evaluate()->add_adapters(name);
+    }
+  }
+};
+
+TEST_F(SeveralAdaptersTest, WhatTheyAgreeOnIsTheJobs) {
+  adapters_[1].clear_trained_with();  // It says nothing, and so disagrees with nobody.
+  const v1::EvaluateSpec resolved = Resolved();
+  EXPECT_EQ(resolved.base_model(), "gpt2");
+  EXPECT_THAT(resolved.adapters_sha256(),
+              ElementsAre(std::string(64, 'a'), std::string(64, 'b'), std::string(64, 'c')));
+  EXPECT_EQ(resolved.adapter_sha256(), "");
+  EXPECT_EQ(resolved.data().prompt_template(), "{source} =>");
+  EXPECT_EQ(resolved.data().max_source_tokens(), 300);
+  EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(SeveralAdaptersTest, WhereTheyWereTrainedOtherwiseTheJobMustSay) {
+  adapters_[1].mutable_trained_with()->set_prompt_template("{source}\nTL;DR:");
+  adapters_[2].mutable_trained_with()->set_max_target_tokens(70);
+  const absl::Status status = Resolve(spec_).status();
+  EXPECT_THAT(FieldsOf(status), ElementsAre("spec.evaluate.data.prompt_template",
+                                            "spec.evaluate.data.max_target_tokens"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("must be set: a was trained with \"{source} =>\", b with "
+                        "\"{source}\\nTL;DR:\""));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a was trained with 60, c with 70"));
+  data().set_prompt_template("{source} =>");
+  data().set_max_target_tokens(60);
+  EXPECT_EQ(Resolved().data().max_source_tokens(), 300);
+  ASSERT_EQ(warnings_.size(), 2u) << "one for each that differs";
+  EXPECT_THAT(warnings_[0].text(), HasSubstr("b was trained otherwise: prompt_template is"));
+  EXPECT_THAT(warnings_[1].text(), HasSubstr("c was trained otherwise: max_target_tokens is 60"));
+}
+
+TEST_F(SeveralAdaptersTest, OneOfAnotherBaseModelIsRefusedByItsPlace) {
+  adapters_[2].set_base_model("other");
+  adapters_[2].set_base_model_sha256(std::string(64, 'e'));
+  const absl::Status status = Resolve(spec_).status();
+  EXPECT_THAT(FieldsOf(status), ElementsAre("spec.evaluate.adapters[2]"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("c was made for the base model other (eeeeeeeeeeee), not for gpt2"));
+}
+
+TEST_F(SeveralAdaptersTest, TextsAreCutForTheOneThatLeavesThemLeast) {
+  model_.set_n_positions(400);
+  adapters_[1].mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(50);
+  EXPECT_EQ(Resolved().data().max_source_tokens(), 290) << "and 60 of the target";
+  EXPECT_EQ(warnings_.size(), 3u) << "all were trained with 300";
+  adapters_[1].mutable_method()->mutable_soft_prompt()->set_num_virtual_tokens(399);
+  EXPECT_THAT(FieldsOf(Resolve(spec_).status()), ElementsAre("spec.evaluate.adapters[1]"));
+}
+
 TEST_F(SpecResolutionTest, AnAdapterThatNoMethodTrainsCannotBeBegunWith) {
   adapter_.set_init_from_error("LoRA on a has rank 2, on b rank 4, but a method has one rank");
   v1::JobSpec spec = LoraSpec();

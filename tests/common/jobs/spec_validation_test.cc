@@ -208,6 +208,33 @@ TEST_F(SpecValidationTest, EvaluateSpecsAreCheckedToo) {
               ElementsAre("spec.evaluate.batch_size"));
 }
 
+TEST_F(SpecValidationTest, SeveralAdaptersAreTwoToSixteenAndNoneIsThereTwice) {
+  const auto check = [](const std::vector<std::string>& adapters, const std::string& adapter = "") {
+    v1::JobSpec spec = EvaluateSpec();
+    v1::EvaluateSpec& evaluate = *spec.mutable_evaluate();
+    evaluate.clear_base_model();
+    evaluate.set_adapter(adapter);
+    evaluate.mutable_adapters()->Assign(adapters.begin(), adapters.end());
+    evaluate.mutable_evaluation()->set_untuned_baseline(true);
+    return ValidateSpec(spec, "spec");
+  };
+  EXPECT_TRUE(check({"a", "b"}).ok()) << "the base model is theirs";
+  std::vector<std::string> many;
+  for (int i = 0; i < 16; ++i) many.push_back(absl::StrCat("a", i));
+  EXPECT_TRUE(check(many).ok());
+  many.push_back("one-too-many");
+  EXPECT_THAT(std::string(check(many).message()),
+              HasSubstr("spec.evaluate.adapters: has 17; must have 2 to 16"));
+  EXPECT_THAT(std::string(check({"a"}).message()),
+              HasSubstr("has 1; must have 2 to 16, one alone is named in adapter"));
+  EXPECT_THAT(std::string(check({"a", "b", "a"}).message()),
+              HasSubstr("spec.evaluate.adapters[2]: names a again"));
+  EXPECT_THAT(FieldsOf(check({"a", "b/c", ""})),
+              ElementsAre("spec.evaluate.adapters[1]", "spec.evaluate.adapters[2]"));
+  EXPECT_THAT(std::string(check({"a", "b"}, "c").message()),
+              HasSubstr("spec.evaluate.adapters: excludes adapter"));
+}
+
 TEST_F(SpecValidationTest, OneAnswerNamesEverythingThatIsWrongWithARequest) {
   v1::CreateJobRequest request;
   EXPECT_THAT(FieldsOf(ValidateCreateJob(request)), ElementsAre("job.spec"));

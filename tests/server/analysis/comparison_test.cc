@@ -36,11 +36,37 @@ class ComparisonTest : public ::testing::Test {
     Finish(success);
     return inserted->name();
   }
-  v1::Artifact Store(const std::string& predictions) {
+  // One of the adapters a and b, with a score each.
+  std::string EvaluateSeveral(double a, double b, const std::string& display_name = "") {
+    NewJob job;
+    job.job.set_display_name(display_name);
+    v1::EvaluateSpec& spec = *job.job.mutable_resolved_spec()->mutable_evaluate();
+    spec.set_base_model("gpt2");
+    spec.set_base_model_sha256(std::string(64, 'a'));
+    AttemptSucceeded success;
+    for (const auto& [name, score] : {std::pair("a", a), std::pair("b", b)}) {
+      EXPECT_OK(fixture_.store().InsertAdapter(StoreFixture::NewAdapter(name)));
+      spec.add_adapters(name);
+      spec.add_adapters_sha256(std::string(64, 'd'));
+      v1::AdapterResult& result = *success.result.add_adapters();
+      result.set_adapter(name);
+      (*result.mutable_metrics())["eval/rougeLsum"] = score;
+      success.artifacts.push_back(
+          Store(absl::StrCat("{\"index\": 0, \"rougeLsum\": {\"f\": ", score, "}}\n"),
+                absl::StrCat("adapters/", name, "/predictions.jsonl")));
+    }
+    *job.job.mutable_spec() = job.job.resolved_spec();
+    const auto inserted = fixture_.store().InsertJob(job);
+    EXPECT_OK(inserted);
+    Finish(success);
+    return inserted->name();
+  }
+  v1::Artifact Store(const std::string& predictions,
+                     const std::string& path = "predictions.jsonl") {
     const auto blob = blobs_.Put(predictions);
     EXPECT_OK(blob);
     v1::Artifact artifact;
-    artifact.set_path("predictions.jsonl");
+    artifact.set_path(path);
     artifact.set_size_bytes(blob->size_bytes);
     artifact.set_sha256(blob->sha256);
     return artifact;
@@ -88,6 +114,32 @@ TEST_F(ComparisonTest, EvaluationsArePairedByRowWithTheFirst) {
   // Mean 0.2, standard deviation 0.2.
   EXPECT_EQ(difference.rows_needed(), 4);
   EXPECT_EQ(Compare({base, better}, "", "rouge1")->differences(0).mean(), 0);
+}
+
+TEST_F(ComparisonTest, AnEvaluationOfSeveralAdaptersIsThereOnceForEach) {
+  const std::string job = EvaluateSeveral(0.25, 0.75);
+  const auto alone = Compare({job});
+  ASSERT_OK(alone);
+  EXPECT_THAT(NamesOf(*alone), ElementsAre(job, job));
+  EXPECT_TRUE(alone->jobs(1).one_of_several());
+  EXPECT_EQ(alone->jobs(1).adapter(), "b");
+  EXPECT_EQ(alone->jobs(1).label(), "b");
+  EXPECT_EQ(alone->jobs(1).metrics().at("eval/rougeLsum"), 0.75);
+  ASSERT_EQ(alone->differences_size(), 1);
+  EXPECT_EQ(alone->differences(0).label(), "b - a");
+  EXPECT_EQ(alone->differences(0).adapter(), "b");
+  EXPECT_EQ(alone->differences(0).to_adapter(), "a");
+  EXPECT_EQ(alone->differences(0).mean(), 0.5);
+
+  const std::string base = Evaluate({0.5}), named = EvaluateSeveral(0.5, 1, "other rows");
+  const auto beside = Compare({base, named});
+  ASSERT_OK(beside);
+  EXPECT_THAT(NamesOf(*beside), ElementsAre(base, named, named));
+  EXPECT_FALSE(beside->jobs(0).one_of_several());
+  ASSERT_EQ(beside->differences_size(), 2);
+  EXPECT_EQ(beside->differences(1).label(), "other rows: b - untuned");
+  EXPECT_EQ(beside->differences(1).to_adapter(), "");
+  EXPECT_EQ(beside->differences(1).mean(), 0.5);
 }
 
 TEST_F(ComparisonTest, AStudyIsComparedWholeAfterWhatIsNamed) {
@@ -151,6 +203,14 @@ TEST_F(ComparisonTest, BadRequestsNameTheField) {
   std::vector<std::string> many;
   for (size_t i = 0; i <= kMaxComparedJobs; ++i) many.push_back(absl::StrCat("j", i));
   EXPECT_THAT(std::string(Compare(many).status().message()), HasSubstr("more than 100 jobs"));
+}
+
+TEST_F(ComparisonTest, AdaptersCountWhereThereAreTooMany) {
+  std::vector<std::string> names;
+  for (size_t i = 0; i <= kMaxComparedJobs / 2; ++i) names.push_back(EvaluateSeveral(0, 1));
+  EXPECT_THAT(std::string(Compare(names).status().message()), HasSubstr("more than 100 results"));
+  names.pop_back();
+  EXPECT_EQ(Compare(names)->jobs_size(), 100);
 }
 
 }  // namespace

@@ -98,6 +98,47 @@ constexpr char kRows[] =
     "{\"row\":1,\"line\":2,\"tokens\":4,\"loss\":1,\"untuned_loss\":0.5}\n"
     "{\"row\":4,\"line\":5,\"tokens\":4,\"loss\":4,\"untuned_loss\":4}\n";
 
+TEST_F(RowLossesTest, OfSeveralAdaptersTheRowsAreThoseOfTheOneThatIsNamed) {
+  NewJob job;
+  v1::EvaluateSpec& spec = *job.job.mutable_resolved_spec()->mutable_evaluate();
+  spec.set_base_model("gpt2");
+  spec.set_base_model_sha256(std::string(64, 'a'));
+  AttemptSucceeded success;
+  for (const auto& [name, row] : {std::pair("a", "3"), std::pair("b", "5")}) {
+    ASSERT_OK(fixture_.store().InsertAdapter(StoreFixture::NewAdapter(name)));
+    spec.add_adapters(name);
+    spec.add_adapters_sha256(std::string(64, 'd'));
+    const std::string folder = absl::StrCat("adapters/", name, "/");
+    success.artifacts.push_back(
+        Store(folder + "row_losses.jsonl", absl::StrCat("{\"row\":", row, ",\"loss\":1}\n")));
+    success.artifacts.push_back(
+        Store(folder + "predictions.jsonl",
+              absl::StrCat("{\"index\":", row, ",\"prediction\":\"by ", name, "\"}\n")));
+  }
+  *job.job.mutable_spec() = job.job.resolved_spec();
+  ASSERT_OK(fixture_.store().InsertJob(job));
+  const auto claim = fixture_.ClaimNext(kWorker);
+  ASSERT_OK(claim);
+  const LeaseRef lease = fixture_.LeaseOf(*claim, kWorker);
+  ASSERT_OK(fixture_.store().FinishAttempt(lease, 0, success));
+  v1::ReadRowsRequest request;
+  request.set_name(lease.job);
+  const auto read = [&](const std::string& adapter) {
+    request.set_adapter(adapter);
+    return ReadJobRows(fixture_.store(), blobs_, request, [] { return false; });
+  };
+  const auto response = read("b");
+  ASSERT_OK(response);
+  EXPECT_THAT(RowsOf(*response), ElementsAre(5));
+  EXPECT_EQ(response->rows(0).prediction(), "by b");
+  EXPECT_THAT(std::string(read("").status().message()),
+              HasSubstr("adapter: is required: jobs/j1 evaluated a, b"));
+  EXPECT_THAT(std::string(read("c").status().message()), HasSubstr("is none of them"));
+  request.set_name(Succeed(kRows));
+  EXPECT_THAT(std::string(read("a").status().message()),
+              HasSubstr("is for evaluations of several adapters"));
+}
+
 TEST_F(RowLossesTest, RowsComeInTheOrderThatIsAskedFor) {
   const std::string job = Succeed(kRows, "{\"index\":4,\"prediction\":\"text\"}\nbroken\n");
   const auto response = Read(job);

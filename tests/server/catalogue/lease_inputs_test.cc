@@ -50,15 +50,37 @@ class FillLeaseTest : public ::testing::Test {
   absl::Status Fill() {
     const auto claim = fixture_.ClaimNext(kWorker);
     EXPECT_OK(claim);
-    worker::v1::Lease lease;
-    return FillLease(fixture_.store(), *claim, &lease);
+    return FillLease(fixture_.store(), *claim, &lease_);
   }
+  worker::v1::Lease lease_;
   StoreFixture fixture_{StoreKind::kMemory};
 };
 
 TEST_F(FillLeaseTest, InputsThatAreThereAreFound) {
   fixture_.Submit();
   EXPECT_OK(Fill());
+}
+
+TEST_F(FillLeaseTest, SeveralAdaptersComeInTheOrderOfTheSpec) {
+  NewJob job;
+  v1::EvaluateSpec& spec = *job.job.mutable_resolved_spec()->mutable_evaluate();
+  spec.set_base_model("gpt2");
+  for (const char digit : {'2', '1'}) {
+    v1::Adapter adapter = StoreFixture::NewAdapter(std::string(1, digit));
+    adapter.set_sha256(std::string(64, digit));
+    ASSERT_OK(fixture_.store().InsertAdapter(adapter));
+    spec.add_adapters(adapter.name());
+    spec.add_adapters_sha256(adapter.sha256());
+  }
+  spec.set_base_model_sha256(std::string(64, 'a'));
+  *job.job.mutable_spec() = job.job.resolved_spec();
+  ASSERT_OK(fixture_.store().InsertJob(job));
+  ASSERT_OK(Fill());
+  ASSERT_EQ(lease_.adapters_size(), 2);
+  EXPECT_EQ(lease_.adapters(0).sha256(), std::string(64, '2'));
+  EXPECT_EQ(lease_.adapters(1).sha256(), std::string(64, '1'));
+  EXPECT_EQ(lease_.adapters(0).files_size(), 1);
+  EXPECT_FALSE(lease_.has_adapter());
 }
 
 TEST_F(FillLeaseTest, ALeaseThatNoWorkerCouldReceiveIsRefused) {

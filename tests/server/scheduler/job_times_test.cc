@@ -28,6 +28,21 @@ TEST(WorkOfTest, SeedsRatesAndNamesTakeNoTime) {
   EXPECT_NE(WorkOf(longer), WorkOf(spec));
 }
 
+TEST(WorkOfTest, AdaptersCountButAreAllAlike) {
+  v1::JobSpec spec;
+  const auto add = [](const std::string& name, v1::JobSpec& to) {
+    to.mutable_evaluate()->add_adapters(name);
+    to.mutable_evaluate()->add_adapters_sha256(name);
+  };
+  v1::JobSpec other = spec, more;
+  add("a", spec);
+  add("b", other);
+  more = other;
+  add("c", more);
+  EXPECT_EQ(WorkOf(other), WorkOf(spec));
+  EXPECT_NE(WorkOf(more), WorkOf(spec));
+}
+
 v1::Job Succeeded() {
   v1::Job job;
   job.set_state(v1::JOB_STATE_SUCCEEDED);

@@ -68,6 +68,34 @@ TEST_P(EventLogTest, WhatComesAfterARollbackIsLoggedAnewAndNotCompared) {
   ExpectGapFree(lease.job);
 }
 
+TEST_P(EventLogTest, EachOfSeveralAdaptersIsLoggedOnceAndComparedWithItself) {
+  const auto evaluation = [](const std::string& adapter, double loss) {
+    v1::JobEvent event;
+    event.mutable_evaluation()->set_adapter(adapter);
+    (*event.mutable_evaluation()->mutable_values())["eval/loss"] = loss;
+    return event;
+  };
+  const auto samples = [](const std::string& adapter) {
+    v1::JobEvent event;
+    event.mutable_samples()->set_adapter(adapter);
+    event.mutable_samples()->add_texts()->set_prediction("text");
+    return event;
+  };
+  const LeaseRef first = fixture_.Start(kWorker);
+  int64_t before = fixture_.Get(first.job).last_sequence();
+  Append(first, 1, {samples("a"), samples("b"), evaluation("a", 2), evaluation("b", 3)});
+  EXPECT_THAT(fixture_.Events(first.job, before), SizeIs(4));
+  EXPECT_THAT(fixture_.Get(first.job).last_metrics(), IsEmpty()) << "none of them is the job's";
+  const LeaseRef second = Resume(first);
+  before = fixture_.Get(first.job).last_sequence();
+  Append(second, 1, {samples("a"), evaluation("a", 2), evaluation("b", 3.5), samples("c")});
+  const auto events = fixture_.Events(first.job, before);
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_THAT(events[0].warning().text(), HasSubstr("another b:eval/loss: 3 is logged"));
+  EXPECT_EQ(events[1].samples().adapter(), "c");
+  ExpectGapFree(first.job);
+}
+
 TEST_P(EventLogTest, OnlyARollbackMakesTheLogForget) {
   const LeaseRef lease = fixture_.Start(kWorker);
   v1::JobEvent divergence;

@@ -452,6 +452,23 @@ TEST_P(LeasesTest, AMethodThatWorkersMustKnowStaysWhatTheJobNeeds) {
   EXPECT_EQ(fixture_.Needs("jobs/j1"), (JobNeeds{"cpu", "AVX2", "fp32", "dora"}));
 }
 
+TEST_P(LeasesTest, AWorkerMustKnowEvaluationsOfSeveralAdapters) {
+  NewJob job;
+  v1::EvaluateSpec& spec = *job.job.mutable_resolved_spec()->mutable_evaluate();
+  spec.set_base_model("gpt2");
+  spec.set_base_model_sha256(std::string(64, 'a'));
+  for (const char* name : {"one", "two"}) {
+    ASSERT_OK(store().InsertAdapter(StoreFixture::NewAdapter(name)));
+    spec.add_adapters(name);
+    spec.add_adapters_sha256(std::string(64, 'd'));
+  }
+  *job.job.mutable_spec() = job.job.resolved_spec();
+  ASSERT_OK(store().InsertJob(job));
+  EXPECT_EQ(fixture_.Needs("jobs/j1"), (JobNeeds{"", "", "", "several_adapters"}));
+  // It holds each of them.
+  EXPECT_TRUE(absl::IsFailedPrecondition(store().DeleteAdapter("two")));
+}
+
 TEST_P(LeasesTest, CancelOfAWaitingRetryEndsIt) {
   const LeaseRef lease = fixture_.Start(kWorker);
   ASSERT_OK(store().CommitCheckpoint(lease, {1, {StoreFixture::File("state", '7')}}));

@@ -17,8 +17,10 @@ class RecordingSink : public EventSink {
   void OnEvaluation(const EvaluationEvent& event) override { evaluations.push_back(event); }
   void OnCheckpoint(const CheckpointEvent& event) override { checkpoints.push_back(event); }
   void OnDivergence(const DivergenceEvent& event) override { divergences.push_back(event); }
-  void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override {
+  void OnSamples(int64_t step, const std::string& adapter,
+                 const std::vector<SampleTextEvent>& texts) override {
     samples.push_back({step, texts});
+    samples_of.push_back(adapter);
   }
   void OnWarning(const std::string& code, const std::string& text) override {
     warnings.push_back({code, text});
@@ -31,6 +33,7 @@ class RecordingSink : public EventSink {
   std::vector<CheckpointEvent> checkpoints;
   std::vector<DivergenceEvent> divergences;
   std::vector<std::pair<int64_t, std::vector<SampleTextEvent>>> samples;
+  std::vector<std::string> samples_of;  // The adapters, of `samples`.
   std::vector<std::pair<std::string, std::string>> warnings;
 };
 

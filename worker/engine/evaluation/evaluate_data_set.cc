@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -25,23 +26,40 @@
 namespace graft {
 namespace {
 
+// What comes of one network.
+struct NetworkScores {
+  RougeTable table;
+  std::vector<SampleTextEvent> samples;
+  EvaluationEvent event;
+};
+
+// What the texts of a row are compared with, whosever they are.
+struct RowBaselines {
+  std::optional<ScoredText> lead3;
+  std::optional<ScoredText> oracle;
+  std::optional<ScoredText> untuned;
+};
+
 class EvaluationRun {
  public:
-  EvaluationRun(const Gpt2Network& network, const EvaluateDataSetOptions& options, StopToken& stop)
-      : network_(network),
+  EvaluationRun(const EvaluateDataSetOptions& options, StopToken& stop)
+      : networks_(options.networks),
         options_(options),
         evaluation_(options.config.evaluation),
         stop_(stop),
         total_(RowsToGenerateFor(options)),
-        counter_(LossRows(options) + total_, options.on_rows) {}
+        counter_(LossRows(options) + total_ * NumNetworks(), options.on_rows),
+        scores_(options.networks.size()) {}
 
-  absl::StatusOr<EvaluationEvent> Run() {
+  absl::StatusOr<std::vector<EvaluationEvent>> Run() {
     absl::Status status = RunAll();
     if (IsPaused(status)) {
       if (absl::Status saved = Save(/*now=*/true); !saved.ok()) return saved;
     }
     RETURN_IF_ERROR(status);
-    return event_;
+    std::vector<EvaluationEvent> events;
+    for (NetworkScores& scores : scores_) events.push_back(std::move(scores.event));
+    return events;
   }
 
  private:
@@ -49,39 +67,70 @@ class EvaluationRun {
     const absl::Duration start = Clock::Real().Boottime();
     // Opened before the loss passes: meanwhile a worker may drop the file from its cache.
     ASSIGN_OR_RETURN(RowStream rows, RowStream::Open(options_.data, options_.config.data));
-    ASSIGN_OR_RETURN(RowLossFile row_losses,
-                     RowLossFile::Open(options_.data, options_.config.data));
-    EvaluationSums& sums = options_.record->sums();
-    RETURN_IF_ERROR(
-        AddLoss(network_, *options_.tokens, "eval/", sums.loss, &event_.num_loss_tokens));
-    if (options_.untuned != nullptr) {
-      int64_t tokens = 0;
-      RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/",
-                              sums.untuned_loss, &tokens));
-    }
-    RETURN_IF_ERROR(row_losses.Write(options_.row_losses_path, *options_.tokens, sums.loss.of_rows,
-                                     sums.untuned_loss.of_rows, stop_.pulse()));
+    RETURN_IF_ERROR(AddLosses());
     if (total_ > 0) RETURN_IF_ERROR(GenerateAll(rows));
-    event_.seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
-    event_.is_best = true;
+    const double seconds = absl::ToDoubleSeconds(Clock::Real().Boottime() - start);
+    for (size_t i = 0; i < networks_.size(); ++i) {
+      EvaluationEvent& event = scores_[i].event;
+      event.adapter = networks_[i].adapter;
+      event.seconds = seconds;
+      event.is_best = true;
+    }
     return absl::OkStatus();
   }
 
   absl::Status Save(bool now) { return options_.save ? options_.save(now) : absl::OkStatus(); }
 
+  int64_t NumNetworks() const { return static_cast<int64_t>(networks_.size()); }
+
   static int64_t RowsToGenerateFor(const EvaluateDataSetOptions& options) {
     const int64_t most = options.config.evaluation.max_samples;
+    const int64_t all = options.networks[0].tokens->size();
     if (!options.config.data.text_field.empty()) return 0;
-    return most < 0 ? options.tokens->size() : std::min(most, options.tokens->size());
+    return most < 0 ? all : std::min(most, all);
   }
 
   static int64_t LossRows(const EvaluateDataSetOptions& options) {
-    return options.tokens->size() +
-           (options.untuned == nullptr ? 0 : options.untuned_tokens->size());
+    int64_t rows = options.untuned == nullptr ? 0 : options.untuned_tokens->size();
+    for (const ScoredNetwork& network : options.networks) rows += network.tokens->size();
+    return rows;
   }
 
-  absl::Status AddLoss(const Gpt2Network& network, const TokenFile& tokens,
-                       const std::string& prefix, LossSum& so_far, int64_t* num_tokens) {
+  absl::Status AddLosses() {
+    EvaluationSums& sums = options_.record->sums();
+    std::vector<RowLossFile> files;
+    for (size_t i = 0; i < networks_.size(); ++i) {
+      ASSIGN_OR_RETURN(RowLossFile file, RowLossFile::Open(options_.data, options_.config.data));
+      files.push_back(std::move(file));
+    }
+    for (size_t i = 0; i < networks_.size(); ++i) {
+      EvaluationEvent& event = scores_[i].event;
+      ASSIGN_OR_RETURN(event.num_loss_tokens, AddLoss(networks_[i].network, *networks_[i].tokens,
+                                                      "eval/", LossOf(sums, i), event.values));
+    }
+    std::map<std::string, double> untuned;
+    if (options_.untuned != nullptr) {
+      RETURN_IF_ERROR(AddLoss(*options_.untuned, *options_.untuned_tokens, "untuned/",
+                              sums.untuned_loss, untuned)
+                          .status());
+    }
+    for (size_t i = 0; i < networks_.size(); ++i) {
+      scores_[i].event.values.insert(untuned.begin(), untuned.end());
+      RETURN_IF_ERROR(files[i].Write(networks_[i].row_losses_path, *networks_[i].tokens,
+                                     LossOf(sums, i).of_rows, sums.untuned_loss.of_rows,
+                                     stop_.pulse()));
+    }
+    return absl::OkStatus();
+  }
+
+  static LossSum& LossOf(EvaluationSums& sums, size_t network) {
+    return network == 0 ? sums.loss : sums.more_losses[network - 1];
+  }
+
+  // Returns the number of label tokens.
+  absl::StatusOr<int64_t> AddLoss(const Gpt2Network& network, const TokenFile& tokens,
+                                  const std::string& prefix, LossSum& so_far,
+                                  std::map<std::string, double>& values) {
     counter_.BeginPass(tokens.size(), so_far.rows);
     absl::Status saved = absl::OkStatus();
     const auto on_batch = [&](int64_t rows) {
@@ -97,34 +146,51 @@ class EvaluationRun {
                        ComputeRowLosses(network, tokens, options_.config.batch_size, stop_));
       so_far.knows_rows = true;
     }
-    event_.values[prefix + "loss"] = loss.loss;
-    event_.values[prefix + "perplexity"] = std::exp(loss.loss);
-    *num_tokens = loss.num_tokens;
-    return absl::OkStatus();
+    values[prefix + "loss"] = loss.loss;
+    values[prefix + "perplexity"] = std::exp(loss.loss);
+    return loss.num_tokens;
   }
 
   absl::Status GenerateAll(RowStream& stream) {
-    counter_.BeginPass(total_, recorded_);
-    ASSIGN_OR_RETURN(PredictionWriter writer, PredictionWriter::Create(options_.predictions_path));
+    counter_.BeginPass(total_ * NumNetworks(), recorded_ * NumNetworks());
+    std::vector<PredictionWriter> writers;
+    for (const ScoredNetwork& network : networks_) {
+      ASSIGN_OR_RETURN(PredictionWriter writer, PredictionWriter::Create(network.predictions_path));
+      writers.push_back(std::move(writer));
+    }
     std::vector<DataRow> rows;
     while (done_ < total_) {
       RETURN_IF_ERROR(ReadSome(stream, &rows));
       ASSIGN_OR_RETURN(const auto of_networks,
                        done_ < recorded_ ? ReadTexts(rows) : GenerateSome(rows));
-      RETURN_IF_ERROR(ScoreSome(rows, of_networks, writer));
+      RETURN_IF_ERROR(ScoreSome(rows, of_networks, writers));
       done_ += static_cast<int64_t>(rows.size());
       if (done_ > recorded_) RETURN_IF_ERROR(Save(/*now=*/false));
     }
-    RETURN_IF_ERROR(writer.Commit());
-    if (options_.on_samples && !samples_.empty()) options_.on_samples(samples_);
-    table_.Summarise("eval/", &event_.values);
-    lead3_table_.Summarise("lead3/", &event_.values);
-    oracle_table_.Summarise("oracle/", &event_.values);
-    untuned_table_.Summarise("untuned/", &event_.values);
-    SetScoringSettings(options_.config.data, evaluation_, PrecisionName(network_.dtype()), &event_);
-    event_.num_samples = table_.size();
-    event_.samples_sha256 = hash_.Hex();
+    for (PredictionWriter& writer : writers) RETURN_IF_ERROR(writer.Commit());
+    Conclude();
     return absl::OkStatus();
+  }
+
+  void Conclude() {
+    const std::string samples_sha256 = hash_.Hex();
+    std::map<std::string, double> baselines;
+    lead3_table_.Summarise("lead3/", &baselines);
+    oracle_table_.Summarise("oracle/", &baselines);
+    untuned_table_.Summarise("untuned/", &baselines);
+    for (size_t i = 0; i < networks_.size(); ++i) {
+      const NetworkScores& scores = scores_[i];
+      if (options_.on_samples && !scores.samples.empty()) {
+        options_.on_samples(networks_[i].adapter, scores.samples);
+      }
+      EvaluationEvent& event = scores_[i].event;
+      scores.table.Summarise("eval/", &event.values);
+      event.values.insert(baselines.begin(), baselines.end());
+      SetScoringSettings(options_.config.data, evaluation_,
+                         PrecisionName(networks_[i].network.dtype()), &event);
+      event.num_samples = scores.table.size();
+      event.samples_sha256 = samples_sha256;
+    }
   }
 
   absl::Status ReadSome(RowStream& stream, std::vector<DataRow>* rows) {
@@ -137,11 +203,14 @@ class EvaluationRun {
     return absl::OkStatus();
   }
 
-  using Texts = std::vector<std::vector<Summary>>;  // Of each network, of each row.
+  // Of each network, the untuned one last, of each row.
+  using Texts = std::vector<std::vector<Summary>>;
+
+  size_t TextsOfRow() const { return networks_.size() + (options_.untuned == nullptr ? 0 : 1); }
 
   // Those that the record has. It was saved between two times GenerateSome.
   absl::StatusOr<Texts> ReadTexts(const std::vector<DataRow>& rows) {
-    Texts of_networks(options_.untuned == nullptr ? 1 : 2);
+    Texts of_networks(TextsOfRow());
     for (size_t i = 0; i < rows.size(); ++i) {
       ASSIGN_OR_RETURN(std::vector<Summary> texts, options_.record->ReadRow());
       if (texts.size() != of_networks.size()) {
@@ -155,57 +224,76 @@ class EvaluationRun {
   }
 
   absl::StatusOr<Texts> GenerateSome(const std::vector<DataRow>& rows) {
-    // With the untuned model's, a row is done when it has two texts.
-    const int64_t texts_a_row = options_.untuned == nullptr ? 1 : 2;
+    // A row of each network counts. The untuned model's texts, which have none, come among them.
+    const auto texts_of_row = static_cast<int64_t>(TextsOfRow());
     int64_t texts = 0;
+    const auto rows_of = [&](int64_t count) { return count * NumNetworks() / texts_of_row; };
     const SummaryOptions options = {options_.tokenizer, options_.config.data, evaluation_,
                                     [&](int64_t more) {
-                                      const int64_t before = texts / texts_a_row;
+                                      const int64_t before = rows_of(texts);
                                       texts += more;
-                                      counter_.Add(texts / texts_a_row - before);
+                                      counter_.Add(rows_of(texts) - before);
                                     }};
-    std::vector<const Gpt2Network*> networks = {&network_};
+    std::vector<const Gpt2Network*> networks;
+    for (const ScoredNetwork& scored : networks_) networks.push_back(&scored.network);
     if (options_.untuned != nullptr) networks.push_back(options_.untuned);
     ASSIGN_OR_RETURN(Texts of_networks, Summarise(networks, options, rows, done_, stop_));
     for (size_t i = 0; i < rows.size(); ++i) {
-      std::vector<const Summary*> texts;
-      for (const std::vector<Summary>& of_network : of_networks) texts.push_back(&of_network[i]);
-      options_.record->Add(texts);
+      std::vector<const Summary*> of_row;
+      for (const std::vector<Summary>& of_network : of_networks) of_row.push_back(&of_network[i]);
+      options_.record->Add(of_row);
     }
     return of_networks;
   }
 
   absl::Status ScoreSome(const std::vector<DataRow>& rows, const Texts& of_networks,
-                         PredictionWriter& writer) {
-    const std::vector<Summary>& summaries = of_networks[0];
+                         std::vector<PredictionWriter>& writers) {
     for (size_t i = 0; i < rows.size(); ++i) {
       stop_.pulse().Beat();
-      Prediction prediction;
-      prediction.index = done_ + static_cast<int64_t>(i);
-      prediction.row = &rows[i];
-      prediction.prediction = Score(rows[i], summaries[i].text, table_);
-      prediction.new_tokens = summaries[i].new_tokens;
-      prediction.ended = summaries[i].ended;
-      prediction.prompt_tokens = summaries[i].prompt_tokens;
-      prediction.source_tokens_cut = summaries[i].source_tokens_cut;
-      if (evaluation_.lead3_baseline) {
-        prediction.lead3 = Score(rows[i], LeadSentences(rows[i].source, 3), lead3_table_);
-      }
-      if (evaluation_.oracle_baseline) {
-        std::string oracle = ExtractiveOracle(rows[i].source, rows[i].targets, 3, rouge_options_);
-        prediction.oracle = Score(rows[i], std::move(oracle), oracle_table_);
-      }
+      RowBaselines baselines = ScoreBaselines(rows[i]);
       if (options_.untuned != nullptr) {
-        prediction.untuned = Score(rows[i], of_networks[1][i].text, untuned_table_);
-      }
-      if (prediction.index < evaluation_.sample_events) {
-        samples_.push_back(MakeSampleText(prediction.index, rows[i], summaries[i].text));
+        baselines.untuned = Score(rows[i], of_networks.back()[i].text, untuned_table_);
       }
       hash_.Add(rows[i].targets);
-      event_.truncated_sources += summaries[i].source_tokens_cut > 0;
-      RETURN_IF_ERROR(writer.Append(prediction));
+      for (size_t network = 0; network < networks_.size(); ++network) {
+        RETURN_IF_ERROR(ScoreRow(rows[i], done_ + static_cast<int64_t>(i), of_networks[network][i],
+                                 baselines, scores_[network], writers[network]));
+      }
     }
     return absl::OkStatus();
+  }
+
+  RowBaselines ScoreBaselines(const DataRow& row) {
+    RowBaselines baselines;
+    if (evaluation_.lead3_baseline) {
+      baselines.lead3 = Score(row, LeadSentences(row.source, 3), lead3_table_);
+    }
+    if (evaluation_.oracle_baseline) {
+      std::string oracle = ExtractiveOracle(row.source, row.targets, 3, rouge_options_);
+      baselines.oracle = Score(row, std::move(oracle), oracle_table_);
+    }
+    return baselines;
+  }
+
+  absl::Status ScoreRow(const DataRow& row, int64_t index, const Summary& summary,
+                        const RowBaselines& baselines, NetworkScores& scores,
+                        PredictionWriter& writer) const {
+    Prediction prediction;
+    prediction.index = index;
+    prediction.row = &row;
+    prediction.prediction = Score(row, summary.text, scores.table);
+    prediction.new_tokens = summary.new_tokens;
+    prediction.ended = summary.ended;
+    prediction.prompt_tokens = summary.prompt_tokens;
+    prediction.source_tokens_cut = summary.source_tokens_cut;
+    prediction.lead3 = baselines.lead3;
+    prediction.oracle = baselines.oracle;
+    prediction.untuned = baselines.untuned;
+    if (index < evaluation_.sample_events) {
+      scores.samples.push_back(MakeSampleText(index, row, summary.text));
+    }
+    scores.event.truncated_sources += summary.source_tokens_cut > 0;
+    return writer.Append(prediction);
   }
 
   ScoredText Score(const DataRow& row, std::string text, RougeTable& table) const {
@@ -215,7 +303,7 @@ class EvaluationRun {
     return scored;
   }
 
-  const Gpt2Network& network_;
+  const std::vector<ScoredNetwork>& networks_;
   const EvaluateDataSetOptions& options_;
   const EvaluationConfig& evaluation_;
   StopToken& stop_;
@@ -224,18 +312,16 @@ class EvaluationRun {
   const int64_t recorded_ = options_.record->sums().rows;  // Of them, before this began.
   RowCounter counter_;
   const RougeOptions rouge_options_{evaluation_.use_stemmer};
-  RougeTable table_, lead3_table_, oracle_table_, untuned_table_;
+  std::vector<NetworkScores> scores_;
+  RougeTable lead3_table_, oracle_table_, untuned_table_;
   SamplesHash hash_;
-  std::vector<SampleTextEvent> samples_;
-  EvaluationEvent event_;
 };
 
 }  // namespace
 
-absl::StatusOr<EvaluationEvent> EvaluateDataSet(const Gpt2Network& network,
-                                                const EvaluateDataSetOptions& options,
-                                                StopToken& stop) {
-  return EvaluationRun(network, options, stop).Run();
+absl::StatusOr<std::vector<EvaluationEvent>> EvaluateDataSet(const EvaluateDataSetOptions& options,
+                                                             StopToken& stop) {
+  return EvaluationRun(options, stop).Run();
 }
 
 }  // namespace graft

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,18 +17,25 @@
 
 namespace graft {
 
+// A network that is scored, and where what is found out about it goes.
+struct ScoredNetwork {
+  std::string adapter;  // Its name, where several are scored.
+  Gpt2Network network;
+  std::shared_ptr<const TokenFile> tokens;  // The data set's, cut for it.
+  std::string predictions_path;             // Every row, one JSON object a line (docs/FORMATS.md).
+  std::string row_losses_path;              // Likewise.
+};
+
 struct EvaluateDataSetOptions {
   EvaluateConfig config;
   DataSetFile data;
   const BpeTokenizer* tokenizer = nullptr;
-  const TokenFile* tokens = nullptr;          // Of `data`, for the network.
-  const Gpt2Network* untuned = nullptr;       // Scored too when not nullptr: the base model,
-  const TokenFile* untuned_tokens = nullptr;  // with the tokens cut for it.
-  std::string predictions_path;  // Every row, one JSON object a line (docs/FORMATS.md).
-  std::string row_losses_path;   // Likewise.
-  std::function<void(const RowsEvent&)> on_rows;  // May be empty.
-  // Told once of the first sample_events rows, when all are scored. May be empty.
-  std::function<void(const std::vector<SampleTextEvent>&)> on_samples;
+  std::vector<ScoredNetwork> networks;              // On one base model; at least one.
+  const Gpt2Network* untuned = nullptr;             // Scored too when not nullptr: the base model,
+  std::shared_ptr<const TokenFile> untuned_tokens;  // with the tokens cut for it.
+  std::function<void(const RowsEvent&)> on_rows;    // May be empty.
+  // Told for each network once of the first sample_events rows, when all are scored. May be empty.
+  std::function<void(const std::string& adapter, const std::vector<SampleTextEvent>&)> on_samples;
   // What is done already, and is not done again; kept up to date. Required.
   EvaluationRecord* record = nullptr;
   // Asked to save the record wherever it is whole: after each batch of a loss, and each RowsAtOnce
@@ -39,9 +47,12 @@ struct EvaluateDataSetOptions {
 // max_samples of them, their ROUGE with intervals, and the baselines that are asked for, under
 // eval/…, lead3/…, oracle/… and untuned/…. Memory for some rows only, whatever the data set's size.
 // One that is left and goes on with its record has the bits of one that was not.
+//
+// Of several networks each has an event of its own, in their order. The losses are computed one
+// network after the other and have the bits that they have alone; the texts of all are made in the
+// same passes over the base, and the baselines once. EvaluationEvent::seconds is of all together.
 // Errors as of the parts.
-absl::StatusOr<EvaluationEvent> EvaluateDataSet(const Gpt2Network& network,
-                                                const EvaluateDataSetOptions& options,
-                                                StopToken& stop);
+absl::StatusOr<std::vector<EvaluationEvent>> EvaluateDataSet(const EvaluateDataSetOptions& options,
+                                                             StopToken& stop);
 
 }  // namespace graft

@@ -47,12 +47,13 @@ LossSum ToSum(const RecordJson& json) {
 }
 
 std::string HeaderLine(const EvaluationSums& sums) {
-  const RecordJson json = {{"format", kRecordFormat},
-                           {"fingerprint", sums.fingerprint},
-                           {"execution", ExecutionToJson(sums.execution)},
-                           {"loss", FromSum(sums.loss)},
-                           {"untuned_loss", FromSum(sums.untuned_loss)},
-                           {"rows", sums.rows}};
+  RecordJson json = {{"format", kRecordFormat},
+                     {"fingerprint", sums.fingerprint},
+                     {"execution", ExecutionToJson(sums.execution)},
+                     {"loss", FromSum(sums.loss)},
+                     {"untuned_loss", FromSum(sums.untuned_loss)},
+                     {"rows", sums.rows}};
+  for (const LossSum& loss : sums.more_losses) json["more_losses"].push_back(FromSum(loss));
   return json.dump() + "\n";
 }
 
@@ -62,8 +63,11 @@ absl::StatusOr<EvaluationSums> ParseHeader(const std::string& line) {
     if (json.at("format").get<int>() != kRecordFormat) {
       return absl::FailedPreconditionError("was written by another version of graft");
     }
-    return EvaluationSums{json.at("fingerprint"), ExecutionFromJson(json.at("execution")),
-                          ToSum(json.at("loss")), ToSum(json.at("untuned_loss")), json.at("rows")};
+    EvaluationSums sums = {json.at("fingerprint"), ExecutionFromJson(json.at("execution")),
+                           ToSum(json.at("loss")), ToSum(json.at("untuned_loss")), json.at("rows")};
+    if (!json.contains("more_losses")) return sums;
+    for (const RecordJson& loss : json.at("more_losses")) sums.more_losses.push_back(ToSum(loss));
+    return sums;
   } catch (const RecordJson::exception&) {
     return absl::DataLossError("begins with a broken line");
   }

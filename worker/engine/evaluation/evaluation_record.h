@@ -25,6 +25,8 @@ struct EvaluationSums {
   LossSum loss;
   LossSum untuned_loss;
   int64_t rows = 0;  // That have their texts.
+  // Of the adapters after the first, in an evaluation of several.
+  std::vector<LossSum> more_losses;
 };
 
 // Keeps the record of the evaluation that runs. Of the texts it holds those in memory that came

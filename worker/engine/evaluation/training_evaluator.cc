@@ -155,7 +155,7 @@ void TrainingEvaluator::Score(Run& run) {
   table.Summarise("eval/", &event.values);
   event.num_samples = table.size();
   event.samples_sha256 = hash.Hex();
-  if (!samples.empty()) sink_.OnSamples(run.step, samples);
+  if (!samples.empty()) sink_.OnSamples(run.step, /*adapter=*/"", samples);
 }
 
 absl::Status TrainingEvaluator::Keep(Run& run, bool now) {

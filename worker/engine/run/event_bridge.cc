@@ -83,6 +83,7 @@ v1::ScoringFingerprint FingerprintOf(const EvaluationEvent& event) {
 v1::JobEvent ToProto(const EvaluationEvent& event) {
   v1::JobEvent proto;
   v1::EvaluationResult& result = *proto.mutable_evaluation();
+  result.set_adapter(event.adapter);
   result.set_step(event.step);
   result.set_epoch(event.epoch);
   result.mutable_values()->insert(event.values.begin(), event.values.end());
@@ -147,8 +148,10 @@ v1::Execution ToProto(const Execution& execution) {
   return proto;
 }
 
-v1::JobEvent ToProto(int64_t step, const std::vector<SampleTextEvent>& texts) {
+v1::JobEvent ToProto(int64_t step, const std::string& adapter,
+                     const std::vector<SampleTextEvent>& texts) {
   v1::JobEvent proto;
+  proto.mutable_samples()->set_adapter(adapter);
   proto.mutable_samples()->set_step(step);
   for (const SampleTextEvent& text : texts) {
     v1::SampleText& sample = *proto.mutable_samples()->add_texts();

@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/formats/evaluation_files.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/artifacts.h"
 #include "common/jobs/continuation.h"
@@ -122,13 +123,14 @@ absl::Status FineTune(const engine::v1::Run& run, EngineSession& session, ProtoE
   return AddArtifacts(request.output_directory, {kGraftJson}, finished->mutable_output());
 }
 
-absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoEventSink& sink,
-                      StopToken& stop, engine::v1::Finished* finished) {
-  const v1::EvaluateSpec& spec = run.resolved_spec().evaluate();
+EvaluateRequest MakeEvaluateRequest(const engine::v1::Run& run, const v1::EvaluateSpec& spec) {
   EvaluateRequest request;
   request.config = ToConfig(spec);
   request.base_model = {run.base_model_directory(), run.base_model_sha256()};
   request.adapter_directory = run.adapter_directory();
+  for (int i = 0; i < spec.adapters_size(); ++i) {
+    request.adapters.push_back({spec.adapters(i), run.adapter_directories(i)});
+  }
   request.data = {run.validation_file(), spec.data().validation_sha256(), spec.data().validation()};
   request.cache_directory = run.cache_directory();
   request.artifacts_directory = JoinPath(run.work_directory(), "artifacts");
@@ -138,15 +140,44 @@ absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoE
   request.allow_migration = run.allow_migration();
   request.libtorch = kLibTorchVersion;
   request.code_sha256 = kCodeSha256;
+  return request;
+}
+
+// JobResult's or AdapterResult's.
+template <typename Result>
+void SetScores(const EvaluationEvent& scores, int64_t trainable_parameters, Result& result) {
+  result.mutable_metrics()->insert(scores.values.begin(), scores.values.end());
+  if (scores.num_samples > 0) *result.mutable_fingerprint() = FingerprintOf(scores);
+  result.set_trainable_parameters(trainable_parameters);
+}
+
+absl::Status Evaluate(const engine::v1::Run& run, EngineSession& session, ProtoEventSink& sink,
+                      StopToken& stop, engine::v1::Finished* finished) {
+  const v1::EvaluateSpec& spec = run.resolved_spec().evaluate();
+  if (spec.adapters_size() != run.adapter_directories_size()) {
+    return absl::InvalidArgumentError(absl::StrCat("the run has ", run.adapter_directories_size(),
+                                                   " directories of adapters for ",
+                                                   spec.adapters_size()));
+  }
+  const EvaluateRequest request = MakeEvaluateRequest(run, spec);
   ASSIGN_OR_RETURN(EvaluateOutcome outcome, session.Evaluate(request, sink, stop));
   v1::JobResult& result = *finished->mutable_result();
-  result.mutable_metrics()->insert(outcome.result.values.begin(), outcome.result.values.end());
-  if (outcome.result.num_samples > 0) *result.mutable_fingerprint() = FingerprintOf(outcome.result);
+  const auto write_results = [&](const std::string& adapter, const std::string& json) {
+    outcome.files.push_back(EvaluationFile(adapter, kResultsFile));
+    return WriteFileAtomically(JoinPath(request.artifacts_directory, outcome.files.back()), json);
+  };
+  for (int i = 0; i < spec.adapters_size(); ++i) {
+    v1::AdapterResult& of_adapter = *result.add_adapters();
+    of_adapter.set_adapter(spec.adapters(i));
+    const AdapterOutcome& scored = outcome.adapters[static_cast<size_t>(i)];
+    SetScores(scored.result, scored.trainable_parameters, of_adapter);
+    RETURN_IF_ERROR(write_results(spec.adapters(i), ResultsJson(run, outcome, i)));
+  }
+  if (spec.adapters().empty()) {
+    SetScores(outcome.result, outcome.trainable_parameters, result);
+    RETURN_IF_ERROR(write_results("", ResultsJson(run, outcome)));
+  }
   result.set_train_seconds(0);
-  result.set_trainable_parameters(outcome.trainable_parameters);
-  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(request.artifacts_directory, kResultsJson),
-                                      ResultsJson(run, outcome)));
-  outcome.files.push_back(kResultsJson);
   return AddArtifacts(request.artifacts_directory, outcome.files, finished->mutable_artifacts());
 }
 

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,14 +41,34 @@ std::string NameOf(const std::string& path) {
   return name.empty() ? "unnamed" : name;
 }
 
+std::string AbsolutePath(const std::string& path) {
+  std::error_code ignored;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, ignored);
+  return ignored ? path : absolute.lexically_normal().string();
+}
+
 // The flag's path, or what the spec says; then the spec gets a name. Returns the absolute path.
 std::string TakePath(const std::string& flag, std::string* in_spec) {
   const std::string path = flag.empty() ? *in_spec : flag;
   if (path.empty()) return path;
   *in_spec = NameOf(path);
-  std::error_code ignored;
-  const std::filesystem::path absolute = std::filesystem::absolute(path, ignored);
-  return ignored ? path : absolute.lexically_normal().string();
+  return AbsolutePath(path);
+}
+
+// The same for EvaluateSpec.adapters: each run leaves a folder of the name "adapter".
+std::vector<std::string> TakeAdapterPaths(v1::EvaluateSpec& spec) {
+  std::map<std::string, int> named;
+  for (const std::string& path : spec.adapters()) ++named[NameOf(path)];
+  std::vector<std::string> paths;
+  for (std::string& adapter : *spec.mutable_adapters()) {
+    std::filesystem::path path = AbsolutePath(adapter);
+    if (!path.has_filename()) path = path.parent_path();  // It ended with a slash.
+    const std::string last = path.filename().string();
+    const std::string parent = path.parent_path().filename().string();
+    adapter = NameOf(named[NameOf(adapter)] == 1 ? last : absl::StrCat(parent, "_", last));
+    paths.push_back(path.string());
+  }
+  return paths;
 }
 
 absl::StatusOr<v1::Model> ModelFacts(const std::string& directory, const std::string& name,
@@ -140,6 +161,7 @@ absl::StatusOr<LocalJob> ResolveLocally(const StandaloneOptions& options) {
   if (!evaluate && spec.fine_tune().output_name().empty()) {
     spec.mutable_fine_tune()->set_output_name(NameOf(options.output));
   }
+  if (evaluate) job.adapters = TakeAdapterPaths(*spec.mutable_evaluate());
   RETURN_IF_ERROR(ValidateSpec(spec, "spec"));
 
   SpecFacts facts;
@@ -154,6 +176,12 @@ absl::StatusOr<LocalJob> ResolveLocally(const StandaloneOptions& options) {
                      AdapterFacts(job.adapter, names.adapter.name, model, folder.config()));
     facts.adapter = &adapter;
   }
+  std::vector<v1::Adapter> adapters;
+  for (size_t i = 0; i < job.adapters.size(); ++i) {
+    ASSIGN_OR_RETURN(adapters.emplace_back(),
+                     AdapterFacts(job.adapters[i], names.adapters[i].name, model, folder.config()));
+  }
+  for (const v1::Adapter& one : adapters) facts.adapters.push_back(&one);
   v1::Dataset train, validation;
   if (!job.train.empty()) {
     ASSIGN_OR_RETURN(train,

@@ -78,8 +78,9 @@ void ProtoEventSink::OnDivergence(const DivergenceEvent& event) {
   ReportProgress(now, true);
 }
 
-void ProtoEventSink::OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) {
-  Emit(ToProto(step, texts));
+void ProtoEventSink::OnSamples(int64_t step, const std::string& adapter,
+                               const std::vector<SampleTextEvent>& texts) {
+  Emit(ToProto(step, adapter, texts));
 }
 
 void ProtoEventSink::OnWarning(const std::string& code, const std::string& text) {

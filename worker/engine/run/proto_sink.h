@@ -29,7 +29,8 @@ class ProtoEventSink : public EventSink {
   void OnEvaluation(const EvaluationEvent& event) override;
   void OnCheckpoint(const CheckpointEvent& event) override;
   void OnDivergence(const DivergenceEvent& event) override;
-  void OnSamples(int64_t step, const std::vector<SampleTextEvent>& texts) override;
+  void OnSamples(int64_t step, const std::string& adapter,
+                 const std::vector<SampleTextEvent>& texts) override;
   void OnWarning(const std::string& code, const std::string& text) override;
 
   // Tells the progress as it was told or known last. From any thread.

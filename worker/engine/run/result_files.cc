@@ -111,26 +111,30 @@ std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome
   return json.dump(kIndent) + "\n";
 }
 
-std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outcome) {
+std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outcome,
+                        std::optional<int> of_several) {
   const v1::EvaluateSpec& spec = run.resolved_spec().evaluate();
+  const std::string& adapter = of_several ? spec.adapters(*of_several) : spec.adapter();
+  const EvaluationEvent& result =
+      of_several ? outcome.adapters[static_cast<size_t>(*of_several)].result : outcome.result;
   Json json;
   json["graft_format"] = 1;
   json["display_name"] = run.display_name();
   json["engine_version"] = std::string(kVersion);
   json["build"] = BuildJson();
   json["base_model"] = {{"name", spec.base_model()}, {"sha256", spec.base_model_sha256()}};
-  if (!spec.adapter().empty()) {
-    json["adapter"] = {{"name", spec.adapter()}, {"sha256", spec.adapter_sha256()}};
+  if (!adapter.empty()) {
+    json["adapter"] = {
+        {"name", adapter},
+        {"sha256", of_several ? spec.adapters_sha256(*of_several) : spec.adapter_sha256()}};
   }
   json["data"] = DataJson(spec.data());
   json["execution"] = ExecutionJson(outcome.device, outcome.precision, outcome.threads);
-  json["metrics"] = outcome.result.values;
-  json["num_samples"] = outcome.result.num_samples;
-  json["num_loss_tokens"] = outcome.result.num_loss_tokens;
+  json["metrics"] = result.values;
+  json["num_samples"] = result.num_samples;
+  json["num_loss_tokens"] = result.num_loss_tokens;
   json["seconds"] = outcome.seconds;
-  if (outcome.result.num_samples > 0) {
-    json["fingerprint"] = MessageJson(FingerprintOf(outcome.result));
-  }
+  if (result.num_samples > 0) json["fingerprint"] = MessageJson(FingerprintOf(result));
   json["resolved_spec"] = MessageJson(run.resolved_spec());
   return json.dump(kIndent) + "\n";
 }

@@ -4,6 +4,7 @@
 
 #include <google/protobuf/message.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,15 +15,15 @@
 
 namespace graft {
 
-inline constexpr char kResultsJson[] = "results.json";
-
 // graft.json of an adapter or model: resolved spec, hashes of base and data, code version,
 // settings, metrics, lineage, and the files made so far (`finished.output`).
 std::string GraftJson(const engine::v1::Run& run, const FineTuneOutcome& outcome,
                       const engine::v1::Finished& finished);
 
-// results.json of an evaluation: every value, the fingerprint, the resolved spec.
-std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outcome);
+// results.json of an evaluation: every value, the fingerprint, the resolved spec. Of several
+// adapters each has one; `of_several` is its place in EvaluateSpec.adapters.
+std::string ResultsJson(const engine::v1::Run& run, const EvaluateOutcome& outcome,
+                        std::optional<int> of_several = std::nullopt);
 
 // resolved_spec of a graft.json. INVALID_ARGUMENT: there is none, or it has fields that are not
 // known here. Codes of common/base/file.h.

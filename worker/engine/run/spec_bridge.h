@@ -33,7 +33,8 @@ v1::JobEvent ToProto(const StepEvent& event);
 v1::JobEvent ToProto(const EvaluationEvent& event);
 v1::JobEvent ToProto(const CheckpointEvent& event);
 v1::JobEvent ToProto(const DivergenceEvent& event);
-v1::JobEvent ToProto(int64_t step, const std::vector<SampleTextEvent>& texts);
+v1::JobEvent ToProto(int64_t step, const std::string& adapter,
+                     const std::vector<SampleTextEvent>& texts);
 v1::JobEvent WarningToProto(const std::string& code, const std::string& text);
 v1::JobStage ToProto(Stage stage);
 v1::Execution ToProto(const Execution& execution);

@@ -18,6 +18,7 @@
 #include "common/base/machine_memory.h"
 #include "common/base/process_lock.h"
 #include "common/base/status_macros.h"
+#include "common/formats/evaluation_files.h"
 #include "common/formats/graft_json.h"
 #include "common/jobs/timestamps.h"
 #include "common/methods/method_spec.h"
@@ -44,19 +45,33 @@ absl::Status ResultInTheWay(const std::string& message) {
   return WithFailureClass(absl::FailedPreconditionError(message), FailureClass::kConfig);
 }
 
-// An evaluation that was ended leaves its directory behind, without results.json, which is written
-// last; what it had predicted must not pass for the next one's.
+// Is there a results.json, of one adapter or of one of several? It is written last.
+absl::StatusOr<bool> HoldsScores(const std::string& artifacts) {
+  if (FileExists(JoinPath(artifacts, kResultsFile))) return true;
+  const std::string several = JoinPath(artifacts, "adapters");
+  if (!DirectoryExists(several)) return false;
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(several));
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return FileExists(JoinPath(artifacts, EvaluationFile(name, kResultsFile)));
+  });
+}
+
+// An evaluation that was ended leaves its directory behind, without results.json; what it had
+// predicted must not pass for the next one's.
 absl::Status CheckNoResult(const std::string& output, const v1::JobSpec& spec) {
   const std::string result = JoinPath(output, ResultName(spec));
-  const std::string predictions = JoinPath(result, "predictions.jsonl");
-  const bool holds_result = spec.has_evaluate() ? FileExists(JoinPath(result, kResultsJson))
-                                                : FileExists(result) || DirectoryExists(result);
+  bool holds_result = FileExists(result) || DirectoryExists(result);
+  if (spec.has_evaluate()) {
+    ASSIGN_OR_RETURN(holds_result, HoldsScores(result));
+  }
   if (holds_result) {
     return ResultInTheWay(absl::StrCat(
         result, ": holds the result of an earlier run; give another --out, or remove it"));
   }
-  return spec.has_evaluate() && FileExists(predictions) ? RemoveFile(predictions)
-                                                        : absl::OkStatus();
+  if (!spec.has_evaluate()) return absl::OkStatus();
+  const std::string predictions = JoinPath(result, kPredictionsFile);
+  if (FileExists(predictions)) RETURN_IF_ERROR(RemoveFile(predictions));
+  return RemoveTree(JoinPath(result, "adapters"));
 }
 
 // Numbers the events and hands them on.
@@ -194,6 +209,7 @@ engine::v1::Run MakeRun(const StandaloneOptions& options, LocalJob job) {
   run.set_base_model_directory(job.base_model);
   run.set_base_model_name(job.base_model);
   run.set_adapter_directory(job.adapter);
+  for (std::string& path : job.adapters) run.add_adapter_directories(std::move(path));
   run.set_train_file(job.train);
   run.set_validation_file(job.validation);
   run.set_work_directory(options.output);

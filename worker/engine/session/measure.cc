@@ -26,7 +26,7 @@ class NoSink : public EventSink {
   void OnStep(const StepEvent&) override {}
   void OnEvaluation(const EvaluationEvent&) override {}
   void OnCheckpoint(const CheckpointEvent&) override {}
-  void OnSamples(int64_t, const std::vector<SampleTextEvent>&) override {}
+  void OnSamples(int64_t, const std::string&, const std::vector<SampleTextEvent>&) override {}
   void OnWarning(const std::string&, const std::string&) override {}
 };
 

@@ -90,13 +90,21 @@ struct MeasureOutcome {
   std::optional<double> evaluate_seconds;
 };
 
+struct NamedAdapter {
+  std::string name;
+  std::string directory;
+};
+
 struct EvaluateRequest {
   EvaluateConfig config;
   BaseModel base_model;
-  std::string adapter_directory;  // Empty: the untuned model.
+  std::string adapter_directory;       // Empty: the untuned model.
+  std::vector<NamedAdapter> adapters;  // Not empty: these instead, each as it is alone.
   DataSetFile data;
   std::string cache_directory;
-  std::string artifacts_directory;  // Made; predictions.jsonl and row_losses.jsonl go here.
+  // Made; predictions.jsonl and row_losses.jsonl go here, of several adapters to where
+  // EvaluationFile (common/formats/evaluation_files.h) has them.
+  std::string artifacts_directory;
   // As of FineTuneRequest: checkpoints go to {rows done}/, every minute. Empty: none are made.
   std::string checkpoint_directory;
   std::string resume_from;
@@ -106,9 +114,15 @@ struct EvaluateRequest {
   std::string code_sha256;
 };
 
-struct EvaluateOutcome {
+struct AdapterOutcome {
   EvaluationEvent result;
-  int64_t trainable_parameters = 0;  // Of the adapter.
+  int64_t trainable_parameters = 0;
+};
+
+struct EvaluateOutcome {
+  EvaluationEvent result;                // Of several adapters it says nothing.
+  int64_t trainable_parameters = 0;      // Of the adapter; likewise.
+  std::vector<AdapterOutcome> adapters;  // EvaluateRequest::adapters, in their order.
   double seconds = 0;
   std::string device;  // As DescribeDevice of gpt2/runtime.h has it.
   std::string precision;

@@ -14,6 +14,7 @@ namespace graft {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 EvaluationSums SomeSums() {
   EvaluationSums sums;
@@ -83,6 +84,24 @@ TEST_F(EvaluationRecordTest, WhatWasSavedComesBackToTheBit) {
   for (const char* text : {"\"quoted\"\nline\xe2\x80\xa8", "two", "three"}) {
     EXPECT_EQ((*again->ReadRow())[0].text, text);
   }
+}
+
+TEST_F(EvaluationRecordTest, TheLossesOfFurtherAdaptersComeBackAndStandNowhereElse) {
+  EvaluationRecord one(SomeSums());
+  ASSERT_TRUE(one.Save(Path("1/evaluation.jsonl"), pulse_).ok());
+  EXPECT_THAT(*ReadFile(Path("1/evaluation.jsonl"), 1 << 20), Not(HasSubstr("more_losses")))
+      << "an earlier build reads it";
+  EXPECT_TRUE(EvaluationRecord::Open(Path("1/evaluation.jsonl"), "f")->sums().more_losses.empty());
+  EvaluationSums sums = SomeSums();
+  sums.more_losses = {{0.5, 3, 2}, {-0.0, 1, 1, {{2, 1, 0.25}}}};
+  EvaluationRecord three(sums);
+  ASSERT_TRUE(three.Save(Path("3/evaluation.jsonl"), pulse_).ok());
+  auto read = EvaluationRecord::Open(Path("3/evaluation.jsonl"), "f");
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->sums().more_losses.size(), 2u);
+  EXPECT_EQ(read->sums().more_losses[0].rows, 2);
+  EXPECT_TRUE(std::signbit(read->sums().more_losses[1].sum));
+  EXPECT_EQ(read->sums().more_losses[1].of_rows[0].sum, 0.25);
 }
 
 TEST_F(EvaluationRecordTest, EachTruncationIsNoticed) {

@@ -500,6 +500,41 @@ TEST_F(StandaloneTest, EvaluatesWhatItTrained) {
   EXPECT_EQ(Run(options).status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
 }
 
+TEST_F(StandaloneTest, EvaluatesSeveralAdaptersInOneRun) {
+  ASSERT_EQ(Run(Options("one")).status().code(), 0);
+  ASSERT_EQ(Run(Options("two", R"({"fine_tune": {"training": {"seed": 7}}})")).status().code(), 0);
+  StandaloneOptions options;
+  options.spec.mutable_evaluate()->mutable_evaluation()->set_max_new_tokens(4);
+  for (const char* run : {"one", "two"}) {
+    options.spec.mutable_evaluate()->add_adapters(Path(absl::StrCat(run, "/adapter/")));
+  }
+  options.base_model = Path("tiny model");
+  options.validation = Path("rows.jsonl");
+  options.output = Path("scores");
+  options.threads = 1;
+  const engine::v1::Finished finished = Run(options);
+  ASSERT_EQ(finished.status().code(), 0) << finished.status().message();
+  ASSERT_EQ(finished.result().adapters_size(), 2);
+  EXPECT_EQ(finished.result().adapters(0).adapter(), "one_adapter");
+  EXPECT_TRUE(finished.result().metrics().empty());
+  EXPECT_NE(finished.result().adapters(0).metrics().at("eval/loss"),
+            finished.result().adapters(1).metrics().at("eval/loss"));
+  EXPECT_EQ(finished.result().adapters(1).fingerprint().num_samples(), 9);
+  const auto results = ReadJson(Path("scores/artifacts/adapters/two_adapter/results.json"));
+  EXPECT_EQ(results["adapter"]["name"], "two_adapter");
+  EXPECT_EQ(results["metrics"]["eval/loss"].get<double>(),
+            finished.result().adapters(1).metrics().at("eval/loss"));
+  EXPECT_TRUE(FileExists(Path("scores/artifacts/adapters/one_adapter/predictions.jsonl")));
+  EXPECT_EQ(finished.artifacts_size(), 6);
+  EXPECT_EQ(Run(options).status().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  // One that was ended does not stand in the way.
+  for (const char* name : {"one_adapter", "two_adapter"}) {
+    ASSERT_TRUE(
+        RemoveFile(Path(absl::StrCat("scores/artifacts/adapters/", name, "/results.json"))).ok());
+  }
+  EXPECT_EQ(Run(options).status().code(), 0);
+}
+
 TEST_F(StandaloneTest, AnAdapterIsEvaluatedAsItWasTrained) {
   ASSERT_EQ(Run(Options("out", R"({"fine_tune": {"data": {"prompt_template": "{source} =>",
                                                          "max_target_tokens": 9}}})"))

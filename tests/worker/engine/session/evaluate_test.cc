@@ -5,6 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/formats/evaluation_files.h"
+#include "common/methods/last_layers.h"
+#include "common/methods/soft_prompt.h"
 #include "tests/worker/engine/session/session_fixture.h"
 
 namespace graft {
@@ -218,6 +221,117 @@ TEST_F(EvaluateTest, ACheckpointOfAnotherEvaluationOrABrokenOneIsRefused) {
   ASSERT_TRUE(RemoveFile(path).ok());
   EXPECT_EQ(session_->Evaluate(request, recorder_, stop_).status().code(),
             absl::StatusCode::kNotFound);
+}
+
+// Three adapters of different methods in one evaluation.
+class SeveralAdaptersTest : public EvaluateTest {
+ protected:
+  void SetUp() override {
+    FineTune(LoraRequest("lora"));
+    FineTuneRequest soft = LoraRequest("soft");
+    soft.config.method = MethodConfig();
+    soft.config.method.Get<SoftPromptConfig>().num_virtual_tokens = 3;
+    soft.config.training.learning_rates["soft_prompt"] = 0.3;
+    FineTune(soft);
+    FineTuneRequest last = LoraRequest("last");
+    last.config.method = MethodConfig();
+    last.config.method.Get<LastLayersConfig>().num_layers = 1;
+    FineTune(last);
+  }
+  EvaluateRequest Several() {
+    EvaluateRequest request = MakeEvaluateRequest("");
+    for (const char* name : kNames) request.adapters.push_back({name, Path(name)});
+    request.config.evaluation.oracle_baseline = true;
+    return request;
+  }
+  std::string FileOf(const std::string& adapter, const std::string& name) {
+    return ReadWhole(Path("artifacts/" + EvaluationFile(adapter, name)));
+  }
+
+  static constexpr const char* kNames[] = {"lora", "soft", "last"};
+};
+
+TEST_F(SeveralAdaptersTest, EachIsScoredAsItIsAlone) {
+  recorder_ = RecordingSink();
+  const auto several = session_->Evaluate(Several(), recorder_, stop_);
+  ASSERT_TRUE(several.ok()) << several.status();
+  ASSERT_EQ(several->adapters.size(), 3u);
+  EXPECT_THAT(
+      several->files,
+      testing::ElementsAre("adapters/lora/row_losses.jsonl", "adapters/lora/predictions.jsonl",
+                           "adapters/soft/row_losses.jsonl", "adapters/soft/predictions.jsonl",
+                           "adapters/last/row_losses.jsonl", "adapters/last/predictions.jsonl"));
+  EXPECT_THAT(recorder_.samples_of, testing::ElementsAre("lora", "soft", "last"));
+  ASSERT_EQ(recorder_.evaluations.size(), 3u);
+  // Losses of three and of the untuned model, then texts of three.
+  EXPECT_EQ(recorder_.rows.back().total, 4 * 5 + 3 * 5);
+  EXPECT_EQ(recorder_.rows.back().done, recorder_.rows.back().total);
+  for (size_t i = 0; i < 3; ++i) {
+    const std::string name = kNames[i];
+    EXPECT_EQ(recorder_.evaluations[i].adapter, name);
+    EvaluateRequest alone = MakeEvaluateRequest(Path(name));
+    alone.config.evaluation.oracle_baseline = true;
+    const auto outcome = session_->Evaluate(alone, recorder_, stop_);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    const EvaluationEvent& result = several->adapters[i].result;
+    EXPECT_EQ(several->adapters[i].trainable_parameters, outcome->trainable_parameters);
+    EXPECT_EQ(result.samples_sha256, outcome->result.samples_sha256);
+    EXPECT_EQ(result.num_loss_tokens, outcome->result.num_loss_tokens);
+    ASSERT_EQ(result.values.size(), outcome->result.values.size());
+    for (const auto& [metric, value] : outcome->result.values) {
+      EXPECT_NEAR(result.values.at(metric), value, 1e-6) << name << " " << metric;
+    }
+    EXPECT_EQ(FileOf(name, "predictions.jsonl"), FileOf("", "predictions.jsonl")) << name;
+    EXPECT_EQ(FileOf(name, "row_losses.jsonl"), FileOf("", "row_losses.jsonl")) << name;
+  }
+  EXPECT_NE(FileOf("lora", "row_losses.jsonl"), FileOf("soft", "row_losses.jsonl"));
+}
+
+TEST_F(SeveralAdaptersTest, OneThatWasPausedAnywhereHasTheBitsOfOneThatWasNot) {
+  EvaluateRequest request = Several();
+  request.data = WriteRows("many.jsonl", 18);
+  request.config.evaluation.generation_batch_size = 1;
+  request.identity = "spec";
+  const auto whole = session_->Evaluate(request, recorder_, stop_);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  std::vector<std::string> files;
+  for (const std::string& file : whole->files)
+    files.push_back(ReadWhole(Path("artifacts/" + file)));
+  request.checkpoint_directory = Path("checkpoints");
+  int64_t pauses = 0, with_texts = 0;
+  for (int64_t poll = 1;; poll += 17) {
+    RecordingSink first, second;
+    PauseAtPoll pause(poll);
+    request.resume_from.clear();
+    const auto paused = session_->Evaluate(request, first, pause);
+    if (paused.ok()) break;
+    ++pauses;
+    ASSERT_TRUE(IsPaused(paused.status())) << paused.status();
+    if (!first.checkpoints.empty()) {
+      with_texts += first.checkpoints[0].step > 4 * 18;
+      request.resume_from = Path("begun");
+      ASSERT_TRUE(RemoveTree(request.resume_from).ok());
+      ASSERT_TRUE(RenameAndSync(first.checkpoints[0].directory, request.resume_from).ok());
+    }
+    const auto rest = session_->Evaluate(request, second, stop_);
+    ASSERT_TRUE(rest.ok()) << rest.status();
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(rest->adapters[i].result.values, whole->adapters[i].result.values) << poll;
+    }
+    for (size_t i = 0; i < files.size(); ++i) {
+      EXPECT_EQ(ReadWhole(Path("artifacts/" + whole->files[i])), files[i]) << poll;
+    }
+    EXPECT_EQ(second.rows.back().done, second.rows.back().total);
+  }
+  EXPECT_GT(pauses, 10);
+  EXPECT_GT(with_texts, 3);
+}
+
+TEST_F(SeveralAdaptersTest, OneThatDoesNotLoadIsNamed) {
+  EvaluateRequest request = Several();
+  request.adapters[1].directory = Path("nowhere");
+  const absl::Status status = session_->Evaluate(request, recorder_, stop_).status();
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("adapter soft: "));
 }
 
 TEST_F(EvaluateTest, TheUntunedModelIsEvaluatedWithoutAdapter) {
