@@ -21,14 +21,25 @@ std::vector<ListColumn> WorkerColumns() {
   return {{"WORKER", "name"},      {"", "connected"},      {"HOST~", "hostname"},
           {"", "version"},         {"DEVICE~", "devices"}, {"THREADS>?", "engine_threads"},
           {"BUSY>", "busy_slots"}, {"", "slots"},          {"HEARD>", "seconds_since_heard"},
-          {"RUNS~", "jobs"}};
+          {"RUNS~", "jobs"},       {"", "serves_only"}};
 }
 
 std::vector<Cell> WorkerCells(const v1::Worker& worker) {
-  const Cell runs = TextCell(absl::StrJoin(worker.jobs(), ", "));
+  const Cell runs =
+      worker.serves_only() ? Cell{"texts only", ""} : TextCell(absl::StrJoin(worker.jobs(), ", "));
   const Cell none = TextCell("");
   if (!worker.connected()) {
-    return {{worker.name()}, {"", "false"}, none, none, {"away", ""}, none, none, none, none, runs};
+    return {{worker.name()},
+            {"", "false"},
+            none,
+            none,
+            {"away", ""},
+            none,
+            none,
+            none,
+            none,
+            runs,
+            none};
   }
   const int busy = worker.slots() - worker.free_slots();
   return {{worker.name()},
@@ -41,7 +52,8 @@ std::vector<Cell> WorkerCells(const v1::Worker& worker) {
           {absl::StrCat(worker.slots())},
           {absl::StrCat(FormatSeconds(worker.seconds_since_heard()), " ago"),
            ExactNumber(worker.seconds_since_heard())},
-          runs};
+          runs,
+          {"", worker.serves_only() ? "true" : "false"}};
 }
 
 absl::Status RunWorkers(CliContext& context, const WorkersOptions& options) {

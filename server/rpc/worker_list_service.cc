@@ -23,6 +23,7 @@ v1::Worker ToProto(const WorkerHub::WorkerView& view) {
   worker.set_engine_threads(view.engine_threads);
   worker.set_slots(view.slots);
   worker.set_free_slots(view.free_slots);
+  worker.set_serves_only(view.serves_only);
   worker.set_seconds_since_heard(absl::ToDoubleSeconds(view.since_heard));
   return worker;
 }

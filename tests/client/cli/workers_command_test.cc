@@ -55,15 +55,26 @@ TEST_F(WorkersCommandTest, EachHasItsDeviceThreadsAndJobs) {
   v1::Worker& away = workers_.workers.emplace_back();
   away.set_name("w-2");
   away.add_jobs("jobs/b");
+  v1::Worker& serving = workers_.workers.emplace_back();
+  serving.set_name("w-3");
+  serving.set_connected(true);
+  serving.set_hostname("host");
+  serving.add_devices("cpu");
+  serving.set_engine_threads(4);
+  serving.set_slots(1);
+  serving.set_free_slots(1);
+  serving.set_serves_only(true);
   EXPECT_EQ(Run(),
             "WORKER  HOST  DEVICE              THREADS  BUSY     HEARD  RUNS\n"
             "w-1     host  cuda:0 NVIDIA H200        8   1/2  1.5s ago  jobs/a\n"
-            "w-2     -     away                      -     -         -  jobs/b\n");
+            "w-2     -     away                      -     -         -  jobs/b\n"
+            "w-3     host  cpu                       4   0/1  0.0s ago  texts only\n");
   EXPECT_EQ(Run({"--output", "csv"}),
             "name,connected,hostname,version,devices,engine_threads,busy_slots,slots,"
-            "seconds_since_heard,jobs\r\n"
-            "w-1,true,host,,cuda:0 NVIDIA H200,8,1,2,1.5,jobs/a\r\n"
-            "w-2,false,,,,,,,,jobs/b\r\n");
+            "seconds_since_heard,jobs,serves_only\r\n"
+            "w-1,true,host,,cuda:0 NVIDIA H200,8,1,2,1.5,jobs/a,false\r\n"
+            "w-2,false,,,,,,,,jobs/b,\r\n"
+            "w-3,true,host,,cpu,4,0,1,0,,true\r\n");
 }
 
 TEST_F(WorkersCommandTest, NoWorkerIsSaidWithWhatWouldHelp) {

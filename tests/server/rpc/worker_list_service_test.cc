@@ -59,6 +59,19 @@ TEST_F(WorkerListServiceTest, AConnectedWorkerIsListedWithWhatItRuns) {
   EXPECT_GE(workers[0].seconds_since_heard(), 0);
 }
 
+TEST_F(WorkerListServiceTest, AWorkerThatOnlyServesSaysSo) {
+  FakeWorker trains(server_, "w1");
+  trains.Connect();
+  FakeWorker serves(server_, "w2");
+  worker::v1::ConnectRequest hello;
+  hello.set_serves_only(true);
+  serves.Connect(/*slots=*/1, hello);
+  const std::vector<v1::Worker> workers = Workers();
+  ASSERT_EQ(workers.size(), 2u);
+  EXPECT_FALSE(workers[0].serves_only());
+  EXPECT_TRUE(workers[1].serves_only());
+}
+
 TEST_F(WorkerListServiceTest, AWorkerThatIsAwayIsListedWhileItHoldsAJob) {
   FakeWorker worker(server_, "w1");
   const std::string job = server_.Create(LoraJob())->name();
