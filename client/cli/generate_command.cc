@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
+#include "client/cli/prompt_file.h"
 #include "client/cli/proto_fields.h"
 #include "client/cli/terminal.h"
 #include "client/cli/text_printer.h"
@@ -25,6 +26,7 @@ namespace {
 
 struct GenerateOptions {
   std::string prompt;
+  std::string prompts_file;
   std::string base_model;
   std::vector<std::string> adapters;
   bool apply_template = false;
@@ -122,23 +124,72 @@ absl::Status GenerateSeveral(CliContext& context, const v1::GenerateBatchRequest
   return printer.error().ok() ? absl::OkStatus() : AlreadyPrinted(printer.error().code());
 }
 
+// One an adapter.
+std::vector<v1::GenerateRequest> RequestsOf(const GenerateOptions& options, std::string prompt) {
+  v1::GenerateRequest request = ToRequest(options, std::move(prompt));
+  if (options.adapters.empty()) return {request};
+  std::vector<v1::GenerateRequest> requests;
+  for (const std::string& adapter : options.adapters) {
+    request.set_adapter(adapter);
+    requests.push_back(request);
+  }
+  return requests;
+}
+
+// The texts of one batch. `first_error` becomes that of the first text that has one, which is told.
+absl::Status MakeTexts(CliContext& context, const PromptBatch& batch, absl::Status& first_error) {
+  std::vector<std::string> of_prompts;
+  for (const Prompt* prompt : batch.prompts) {
+    of_prompts.push_back(absl::StrCat("line ", prompt->line, ", "));
+  }
+  TextPrinter printer(batch.request, isatty(STDOUT_FILENO) != 0, of_prompts);
+  PromptJson json(batch);
+  RETURN_IF_ERROR(
+      context.client->GenerateBatch(batch.request, [&](const v1::GenerateBatchResponse& message) {
+        const std::string lines = context.json ? json.Take(message) : printer.Take(message);
+        std::fputs(lines.c_str(), stdout);
+        std::fflush(stdout);
+        return true;
+      }));
+  first_error.Update(context.json ? json.error() : printer.error());
+  return absl::OkStatus();
+}
+
+absl::Status GenerateForFile(CliContext& context, const GenerateOptions& options) {
+  const std::string& path = options.prompts_file;
+  ASSIGN_OR_RETURN(const std::vector<Prompt> prompts, ReadPrompts(path));
+  ASSIGN_OR_RETURN(const std::vector<PromptBatch> batches,
+                   BatchesOf(path, prompts, RequestsOf(options, "")));
+  absl::Status first_error;
+  for (const PromptBatch& batch : batches) {
+    if (&batch != &batches.front() && !context.json) std::puts("");
+    const absl::Status made = MakeTexts(context, batch, first_error);
+    if (context.interrupts->interrupted()) return AlreadyPrinted(absl::StatusCode::kCancelled);
+    if (!made.ok()) return WithLines(made, path, batch);
+  }
+  return first_error.ok() ? absl::OkStatus() : AlreadyPrinted(first_error.code());
+}
+
 absl::Status RunGenerate(CliContext& context, const GenerateOptions& options) {
   if (options.log_probabilities && !context.json) {
     return absl::InvalidArgumentError("--log-probabilities needs --json, which prints them");
   }
+  if (options.prompt.empty() == options.prompts_file.empty()) {
+    return absl::InvalidArgumentError(
+        "give a prompt (- reads it from standard input) or --prompts");
+  }
+  if (!options.prompts_file.empty()) {
+    context.interrupts->EndStreamsFirst();
+    return GenerateForFile(context, options);
+  }
   ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.prompt));
-  v1::GenerateRequest request = ToRequest(options, std::move(prompt));
+  const std::vector<v1::GenerateRequest> requests = RequestsOf(options, std::move(prompt));
   context.interrupts->EndStreamsFirst();
-  if (options.adapters.size() < 2 && request.num_return_sequences() < 2) {
-    if (!options.adapters.empty()) request.set_adapter(options.adapters.front());
-    return GenerateOne(context, request);
+  if (requests.size() == 1 && requests[0].num_return_sequences() < 2) {
+    return GenerateOne(context, requests[0]);
   }
   v1::GenerateBatchRequest batch;
-  for (const std::string& adapter : options.adapters) {
-    request.set_adapter(adapter);
-    *batch.add_requests() = request;
-  }
-  if (options.adapters.empty()) *batch.add_requests() = request;
+  batch.mutable_requests()->Assign(requests.begin(), requests.end());
   return GenerateSeveral(context, batch);
 }
 
@@ -183,8 +234,11 @@ void AddGenerateCommand(CLI::App& app, RunCommand& run) {
       app, run, "generate", "Generate text, token by token, by one adapter or several",
       "graft generate --base-model gpt2 --adapter news-lora --apply-template - < article.txt",
       options, RunGenerate);
-  command->add_option("prompt", options->prompt, "The prompt; - reads it from standard input")
-      ->required();
+  command->add_option("prompt", options->prompt, "The prompt; - reads it from standard input");
+  command->add_option(
+      "--prompts", options->prompts_file,
+      "A file of prompts instead: JSON lines with the field prompt (.jsonl), or one "
+      "on each line; with --json each text is a line");
   command->add_option("--base-model", options->base_model,
                       "Name of the base model; may be left out with --adapter");
   command

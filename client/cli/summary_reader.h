@@ -1,6 +1,7 @@
 #pragma once
 
-// Reads the files that `graft rouge` scores: summaries, one a row.
+// Reads the files that `graft rouge` scores: summaries, one a row; and the prompts of `graft
+// generate`.
 //
 // A file whose name ends in .jsonl, .ndjson or .json is JSON lines: the summary stands in a field,
 // blank lines are passed over. Any other file is plain text: every line is a summary, an empty one

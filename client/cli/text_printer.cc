@@ -10,22 +10,26 @@
 namespace graft {
 namespace {
 
-std::string HeadingOf(const v1::GenerateRequest& request, int sequence, int sequences) {
+std::string HeadingOf(const v1::GenerateRequest& request, const std::string& of_prompt,
+                      int sequence, int sequences) {
   const std::string& model = request.adapter().empty() ? request.base_model() : request.adapter();
   const std::string which =
       sequences == 1 ? "" : absl::StrCat(", ", sequence + 1, " of ", sequences);
-  return absl::StrCat("==> ", model, which, " <==\n");
+  return absl::StrCat("==> ", of_prompt, model, which, " <==\n");
 }
 
 }  // namespace
 
-TextPrinter::TextPrinter(const v1::GenerateBatchRequest& request, bool on_terminal)
+TextPrinter::TextPrinter(const v1::GenerateBatchRequest& request, bool on_terminal,
+                         const std::vector<std::string>& of_prompts)
     : on_terminal_(on_terminal) {
   for (int row = 0; row < request.requests_size(); ++row) {
     const int sequences = std::max(1, request.requests(row).num_return_sequences());
     for (int sequence = 0; sequence < sequences; ++sequence) {
       places_[{row, sequence}] = texts_.size();
-      texts_.push_back({.heading = HeadingOf(request.requests(row), sequence, sequences)});
+      texts_.push_back(
+          {.heading = HeadingOf(request.requests(row), of_prompts.empty() ? "" : of_prompts[row],
+                                sequence, sequences)});
     }
   }
 }

@@ -14,7 +14,9 @@ namespace graft {
 class TextPrinter {
  public:
   // `on_terminal`: people read it; elsewhere a text is data.
-  TextPrinter(const v1::GenerateBatchRequest& request, bool on_terminal);
+  // `of_prompts`, where there are some, is what each request's heading begins with.
+  TextPrinter(const v1::GenerateBatchRequest& request, bool on_terminal,
+              const std::vector<std::string>& of_prompts = {});
 
   // What can be printed now.
   std::string Take(const v1::GenerateBatchResponse& message);

@@ -1,5 +1,6 @@
 """Texts of several adapters, made beside each other."""
 
+import json
 import os
 
 import pytest
@@ -29,6 +30,19 @@ def test_a_batch_has_the_texts_that_each_adapter_makes_alone(loaded):
         mine = [message["response"] for message in messages if message.get("row", 0) == row]
         assert [response.get("done", False) for response in mine] == [False] * (len(mine) - 1) + [True]
         assert sum(len(response.get("ids", [])) for response in mine) == mine[-1]["new_tokens"]
+
+
+def test_a_file_of_prompts_has_a_text_for_each_in_its_order(loaded):
+    prompts = [f"The council met {count} times." for count in range(70)]  # More than are made at once.
+    path = loaded.directory / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": prompt, "id": f"p{i}"}) + "\n" for i, prompt in enumerate(prompts)), encoding="utf-8")
+    texts = loaded.json("generate", *LENGTH, "--prompts", path)
+    assert [(text["line"], text["id"], text["prompt"]) for text in texts] == [(i + 1, f"p{i}", prompt) for i, prompt in enumerate(prompts)]
+    for i in (0, 69):
+        assert loaded.cli("generate", *LENGTH, prompts[i]).stdout == texts[i]["text"].rstrip("\n") + "\n"
+    path.write_text(json.dumps({"prompt": "one"}) + "\n" + "{}\n", encoding="utf-8")
+    refused = loaded.cli("generate", *LENGTH, "--prompts", path, check=False)
+    assert refused.returncode == 2 and f"{path}: line 2: " in refused.stderr and not refused.stdout, refused
 
 
 def test_an_adapter_of_another_base_is_no_part_of_a_batch(loaded):

@@ -5,11 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
 #include "common/errors/status_details.h"
 #include "common/rpc/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/command_server.h"
+#include "tests/fakes/temp_dir.h"
 
 namespace graft {
 namespace {
@@ -29,6 +33,13 @@ class FakeGenerator : public v1::AdapterService::Service {
   grpc::Status GenerateBatch(grpc::ServerContext*, const v1::GenerateBatchRequest* request,
                              grpc::ServerWriter<v1::GenerateBatchResponse>* writer) override {
     batch = *request;
+    batches.push_back(batch);
+    for (const v1::GenerateRequest& asked : request->requests()) {
+      if (asked.prompt() == "refused") {
+        return ToGrpcStatus(FieldViolation(
+            absl::StrCat("requests[", &asked - &request->requests(0), "].prompt"), "is bad"));
+      }
+    }
     v1::GenerateBatchResponse message;
     for (int row = request->requests_size() - 1; row >= 0; --row) {
       message.set_row(row);
@@ -39,8 +50,14 @@ class FakeGenerator : public v1::AdapterService::Service {
           *message.mutable_error() = ToRpcStatus(
               WithReason(absl::UnavailableError("the worker was lost"), kReasonNoWorker));
         } else {
-          message.mutable_response()->set_text("by " + asked.adapter());
-          message.mutable_response()->set_done(true);
+          v1::GenerateResponse& response = *message.mutable_response();
+          response.Clear();
+          response.set_text("by ");
+          writer->Write(message);
+          response.set_text(asked.adapter());
+          response.set_done(true);
+          response.set_finish_reason("end_of_text");
+          response.set_new_tokens(2);
         }
         writer->Write(message);
       }
@@ -50,7 +67,8 @@ class FakeGenerator : public v1::AdapterService::Service {
 
   std::vector<std::string> prompts;
   v1::GenerateRequest last;
-  v1::GenerateBatchRequest batch;
+  v1::GenerateBatchRequest batch;  // The last one.
+  std::vector<v1::GenerateBatchRequest> batches;
 };
 
 class GenerateCommandTest : public ::testing::Test {
@@ -136,9 +154,96 @@ TEST_F(GenerateCommandTest, ATextThatFailsIsToldAndTheOthersArePrinted) {
   ::testing::internal::CaptureStdout();
   EXPECT_FALSE(server_.Run(AddGenerateCommand, {"generate", "--adapter", "broken,b", "Once"}).ok());
   const std::string json = ::testing::internal::GetCapturedStdout();
-  EXPECT_THAT(json, HasSubstr("{\"row\":1,\"response\":{\"text\":\"by b\""));
+  EXPECT_THAT(json, HasSubstr("{\"row\":1,\"response\":{\"text\":\"by \"}"));
   EXPECT_THAT(json, HasSubstr("\"message\":\"the worker was lost\""));
   EXPECT_THAT(json, HasSubstr("\"reason\":\"NO_WORKER\""));
+}
+
+// Prompts of a file.
+class GenerateForFileTest : public GenerateCommandTest {
+ protected:
+  std::string Write(const std::string& name, const std::string& content) {
+    EXPECT_TRUE(WriteFileAtomically(dir_.Path(name), content).ok());
+    return dir_.Path(name);
+  }
+  absl::Status Make(const std::string& path, std::vector<std::string> words = {}) {
+    words.insert(words.begin(), {"generate", "--prompts", path});
+    ::testing::internal::CaptureStdout();
+    const absl::Status status = server_.Run(AddGenerateCommand, words);
+    out_ = ::testing::internal::GetCapturedStdout();
+    return status;
+  }
+
+  TempDir dir_;
+  std::string out_;
+};
+
+TEST_F(GenerateForFileTest, TextsComeInTheOrderOfTheLines) {
+  const std::string path = Write("prompts.txt", "Once\nTwice\n");
+  ASSERT_TRUE(Make(path, {"--adapter", "a,b"}).ok());
+  EXPECT_EQ(out_,
+            "==> line 1, a <==\nby a\n\n==> line 1, b <==\nby b\n\n"
+            "==> line 2, a <==\nby a\n\n==> line 2, b <==\nby b\n");
+  ASSERT_EQ(adapters_.batch.requests_size(), 4);
+  EXPECT_EQ(adapters_.batch.requests(1).prompt(), "Once");
+  EXPECT_EQ(adapters_.batch.requests(2).prompt(), "Twice");
+  server_.context().json = true;
+  ASSERT_TRUE(
+      Make(Write("rows.jsonl", "{\"id\": \"r\", \"prompt\": \"Once\"}\n"), {"--adapter", "a"})
+          .ok());
+  EXPECT_EQ(out_,
+            "{\"line\":1,\"id\":\"r\",\"prompt\":\"Once\",\"adapter\":\"a\",\"text\":\"by a\","
+            "\"finish_reason\":\"end_of_text\",\"prompt_tokens\":0,\"new_tokens\":2}\n");
+}
+
+TEST_F(GenerateForFileTest, ManyPromptsAreManyBatchesInTheirOrder) {
+  std::string rows, expected;
+  for (int i = 1; i <= 100; ++i) {
+    absl::StrAppend(&rows, "{\"prompt\": \"p", i, "\"}\n\n");
+    absl::StrAppend(&expected, "{\"line\":", 2 * i - 1, ",\"prompt\":\"p", i, "\"\n");
+  }
+  server_.context().json = true;
+  ASSERT_TRUE(Make(Write("rows.jsonl", rows), {"--base-model", "m"}).ok());
+  ASSERT_EQ(adapters_.batches.size(), 2u);
+  EXPECT_EQ(adapters_.batches[0].requests_size(), 64);
+  EXPECT_EQ(adapters_.batches[1].requests(0).prompt(), "p65");
+  std::string beginnings;
+  for (const absl::string_view line : absl::StrSplit(out_, '\n', absl::SkipEmpty())) {
+    absl::StrAppend(&beginnings, line.substr(0, line.find(",\"base_model\"")), "\n");
+  }
+  EXPECT_EQ(beginnings, expected);
+}
+
+TEST_F(GenerateForFileTest, ABadLineIsNamedBeforeAnythingIsSent) {
+  const auto error = [&](const std::string& name, const std::string& content) {
+    const absl::Status status = Make(Write(name, content), {"--base-model", "m"});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_EQ(out_, "");
+    return std::string(status.message());
+  };
+  EXPECT_THAT(error("rows.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": 3}\n"),
+              HasSubstr("rows.jsonl: line 2: field \"prompt\" is a number"));
+  EXPECT_THAT(error("rows.jsonl", "{\"text\": \"a\"}\n"),
+              HasSubstr("rows.jsonl: line 1: no field prompt; the row has: text"));
+  EXPECT_THAT(error("lines.txt", "a\n\nb\n"), HasSubstr("lines.txt: line 2: an empty prompt"));
+  EXPECT_THAT(error("lines.txt", ""), HasSubstr("lines.txt: has no prompt"));
+  EXPECT_THAT(error("lines.txt", "a\n" + std::string(4 << 20, 'x')),
+              HasSubstr("lines.txt: line 2: the prompt has 4194304 bytes; at most 3145728"));
+  EXPECT_TRUE(adapters_.batches.empty());
+  EXPECT_THAT(error("lines.txt", "a\nrefused\n"), HasSubstr("lines.txt: line 2: prompt is bad"));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(Make(dir_.Path("lines.txt"), {"a prompt", "--base-model", "m"})));
+  EXPECT_TRUE(absl::IsInvalidArgument(server_.Run(AddGenerateCommand, {"generate"})));
+}
+
+TEST_F(GenerateForFileTest, ATextThatFailsIsToldInItsPlace) {
+  server_.context().json = true;
+  const absl::Status status = Make(Write("lines.txt", "Once\n"), {"--adapter", "broken,b"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(IsAlreadyPrinted(status));
+  EXPECT_THAT(
+      out_, HasSubstr("\"adapter\":\"broken\",\"text\":\"\",\"error\":\"the worker was lost\"}\n"));
+  EXPECT_THAT(out_, HasSubstr("\"adapter\":\"b\",\"text\":\"by b\""));
 }
 
 TEST_F(GenerateCommandTest, LogProbabilitiesNeedJson) {
