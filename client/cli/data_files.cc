@@ -28,6 +28,20 @@ DataFields FieldsOf(v1::DataSpec data) {
   return fields;
 }
 
+// The same bytes are other rows in another format, which goes by the file's name.
+std::string FormatMark(const std::string& path) {
+  switch (FormatOfName(path)) {
+    case DataFormat::kCsv:
+      return "-csv";
+    case DataFormat::kText:
+      return "-txt";
+    case DataFormat::kJsonLines:
+    case DataFormat::kAutomatic:
+      break;
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> NameOfFile(const std::string& path, size_t max_bytes,
@@ -74,7 +88,7 @@ absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_
 absl::StatusOr<FileDataset> DatasetOfFile(const std::string& path, const std::string& flag) {
   FileDataset dataset;
   ASSIGN_OR_RETURN(dataset.sha256, Sha256HexOfFile(path));
-  const std::string ending = absl::StrCat("-", dataset.sha256.substr(0, 8));
+  const std::string ending = absl::StrCat(FormatMark(path), "-", dataset.sha256.substr(0, 8));
   ASSIGN_OR_RETURN(const std::string name, NameOfFile(path, kMaxNameBytes - ending.size(), flag));
   dataset.name = absl::StrCat(name, ending);
   return dataset;

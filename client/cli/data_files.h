@@ -34,11 +34,13 @@ absl::Status CheckRows(const std::string& path, const v1::DataSpec& data, int64_
 
 // The data set that a file is uploaded as.
 struct FileDataset {
-  std::string name;    // "my-articles-1a2b3c4d": the same for the same content.
+  // "my-articles-1a2b3c4d": the same for the same content. Of CSV and text "notes-csv-1a2b3c4d",
+  // "notes-txt-1a2b3c4d": there the same bytes have other rows.
+  std::string name;
   std::string sha256;  // Of the file.
 };
-// Its name is made of what names may hold of the file's, and the beginning of its hash. Codes of
-// NameOfFile and common/base/file.h.
+// Its name is made of what names may hold of the file's, its format and the beginning of its hash.
+// Codes of NameOfFile and common/base/file.h.
 absl::StatusOr<FileDataset> DatasetOfFile(const std::string& path, const std::string& flag);
 
 // Uploads it as that and says so.

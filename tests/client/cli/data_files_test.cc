@@ -32,6 +32,20 @@ TEST_F(DataFilesTest, ADataSetIsNamedAfterItsFileAndTheHash) {
             std::string(kMaxNameBytes - 9, 'x') + "-ca3d163b");
 }
 
+TEST_F(DataFilesTest, TheSameBytesHaveANameForEachFormatThatTheyAreReadIn) {
+  const auto name_of = [&](const std::string& file) {
+    return DatasetOfFile(Write(file, "text\n"), "--train")->name;
+  };
+  const std::string hash = name_of("notes.jsonl").substr(5);
+  EXPECT_EQ(name_of("notes.ndjson"), "notes" + hash);
+  EXPECT_EQ(name_of("notes"), "notes" + hash);
+  EXPECT_EQ(name_of("notes.csv"), "notes-csv" + hash);
+  EXPECT_EQ(name_of("notes.TSV.gz"), "notes-csv" + hash);
+  EXPECT_EQ(name_of("notes.txt"), "notes-txt" + hash);
+  EXPECT_EQ(name_of(std::string(200, 'x') + ".csv"),
+            std::string(kMaxNameBytes - 13, 'x') + "-csv" + hash);
+}
+
 TEST_F(DataFilesTest, APackedFileIsNamedLikeTheFileInIt) {
   EXPECT_EQ(*NameOfFile("data/articles.jsonl.gz", 100, "--train"), "articles");
 }
