@@ -128,7 +128,7 @@ TEST(SettingsTest, AResolvedSpecChoosesNothingByItself) {
   data.set_num_rows(100);
   data.add_fields("document");
   data.add_fields("summary");
-  const auto resolved = ResolveSpec(Lora(), {&model, nullptr, &data, nullptr}, {2}, "spec");
+  const auto resolved = ResolveSpec(Lora(), {.base_model = &model, .train = &data}, {2}, "spec");
   ASSERT_TRUE(resolved.ok()) << resolved.status();
   v1::JobSpec again = *resolved;
   again.mutable_fine_tune()->mutable_training()->clear_threads();
