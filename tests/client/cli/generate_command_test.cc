@@ -34,11 +34,9 @@ class FakeGenerator : public v1::AdapterService::Service {
                              grpc::ServerWriter<v1::GenerateBatchResponse>* writer) override {
     batch = *request;
     batches.push_back(batch);
-    for (const v1::GenerateRequest& asked : request->requests()) {
-      if (asked.prompt() == "refused") {
-        return ToGrpcStatus(FieldViolation(
-            absl::StrCat("requests[", &asked - &request->requests(0), "].prompt"), "is bad"));
-      }
+    for (int row = 0; row < request->requests_size(); ++row) {
+      if (request->requests(row).prompt() != "refused") continue;
+      return ToGrpcStatus(FieldViolation(absl::StrCat("requests[", row, "].prompt"), "is bad"));
     }
     v1::GenerateBatchResponse message;
     for (int row = request->requests_size() - 1; row >= 0; --row) {

@@ -74,7 +74,7 @@ TEST_F(WorkersCommandTest, EachHasItsDeviceThreadsAndJobs) {
             "seconds_since_heard,jobs,serves_only\r\n"
             "w-1,true,host,,cuda:0 NVIDIA H200,8,1,2,1.5,jobs/a,false\r\n"
             "w-2,false,,,,,,,,jobs/b,\r\n"
-            "w-3,true,host,,cpu,4,0,1,0,,true\r\n");
+            "w-3,true,host,,cpu,4,0,1,0.0,,true\r\n");
 }
 
 TEST_F(WorkersCommandTest, NoWorkerIsSaidWithWhatWouldHelp) {
