@@ -13,25 +13,17 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from graft_client import progress as bars
 from graft_client import transfers
-from graft_client.calls import TRANSFER_SECONDS, Calls
+from graft_client.calls import TRANSFER_SECONDS
 from graft_client.errors import GraftError, JobFailed
+from graft_client.resource import Resource
 from graft_client.v1 import event_pb2, job_pb2, results_pb2
 
 if TYPE_CHECKING:
     import pandas
 
 
-class Job:
+class Job(Resource):
     """A job of the server, as it was when it was last looked at (`refresh`). What the message Job has is here, too: job.step, job.result."""
-
-    def __init__(self, calls: Calls, message: job_pb2.Job):
-        self._calls = calls
-        self.message = message
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.message, name)
 
     def __repr__(self) -> str:
         called = f" {self.message.display_name!r}" if self.message.display_name else ""
@@ -49,19 +41,7 @@ class Job:
     def watch(self, after: int = 0) -> Iterator[event_pb2.JobEvent]:
         """Its events, each once and in order, those after sequence `after`; follows it until it is done, however often the server goes
         and comes back."""
-        seen = after
-
-        def begin() -> Any:
-            return self._calls.jobs.WatchJob(job_pb2.WatchJobRequest(name=self.message.name, after_sequence=seen))
-
-        def take(message: job_pb2.WatchJobResponse) -> event_pb2.JobEvent | None:
-            nonlocal seen
-            if message.WhichOneof("message") != "event" or message.event.sequence <= seen:
-                return None
-            seen = message.event.sequence
-            return message.event
-
-        yield from self._calls.following(begin, take)
+        yield from self._events(lambda seen: self._calls.jobs.WatchJob(job_pb2.WatchJobRequest(name=self.message.name, after_sequence=seen)), after)
 
     def wait(self, *, progress: bool | None = None) -> job_pb2.JobResult:
         """Blocks until it is done. JobFailed: it did not succeed. `progress`: a bar (where nobody says: where somebody sees it)."""
@@ -119,8 +99,7 @@ class Job:
         request = results_pb2.ReadRowsRequest(name=self.message.name, order=f"ROW_ORDER_{order.upper()}", page_size=1000)
         found = self._calls.pages(self._calls.jobs.ReadRows, request, "rows", limit)
         names = [field.name for field in results_pb2.RowLoss.DESCRIPTOR.fields]
-        untuned = results_pb2.RowLoss.DESCRIPTOR.fields_by_name["untuned_loss"].name
-        return pandas.DataFrame([[getattr(row, name) if name != untuned or row.HasField(untuned) else None for name in names] for row in found],
+        return pandas.DataFrame([[None if name == "untuned_loss" and not row.HasField(name) else getattr(row, name) for name in names] for row in found],
                                 columns=names)
 
     def predictions(self) -> list[dict[str, Any]]:

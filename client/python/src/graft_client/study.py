@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from graft_client.calls import Calls
 from graft_client.errors import StudyFailed
+from graft_client.resource import Resource
 from graft_client.v1 import study_pb2
 
 if TYPE_CHECKING:
     import pandas
 
 
-class Study:
+class Study(Resource):
     """A study of the server, as it was when it was last looked at (`refresh`). What the message Study has is here, too: study.ranking."""
-
-    def __init__(self, calls: Calls, message: study_pb2.Study):
-        self._calls = calls
-        self.message = message
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.message, name)
 
     def __repr__(self) -> str:
         return f"<{self.message.name} {self.status}>"
@@ -38,19 +29,7 @@ class Study:
 
     def watch(self, after: int = 0) -> Iterator[study_pb2.StudyEvent]:
         """Its events, each once and in order, until it is done."""
-        seen = after
-
-        def begin() -> Any:
-            return self._calls.studies.WatchStudy(study_pb2.WatchStudyRequest(name=self.message.name, after_sequence=seen))
-
-        def take(message: study_pb2.WatchStudyResponse) -> study_pb2.StudyEvent | None:
-            nonlocal seen
-            if message.WhichOneof("message") != "event" or message.event.sequence <= seen:
-                return None
-            seen = message.event.sequence
-            return message.event
-
-        yield from self._calls.following(begin, take)
+        yield from self._events(lambda seen: self._calls.studies.WatchStudy(study_pb2.WatchStudyRequest(name=self.message.name, after_sequence=seen)), after)
 
     def wait(self) -> "Study":
         """Blocks until it is done. StudyFailed: it did not succeed."""
