@@ -25,8 +25,8 @@ phase() {
 phase_done() { say "$phase_name: $((SECONDS - phase_began)) s"; }
 
 # The Python environments of the parity tests, by their PEFT: `newest` (the default) runs them, the older ones have the transformers
-# of their time, `bench` the other peers of tools/bench, and `client` what client/python needs. Each of these holds only what differs, and finds the rest in those named
-# after it. Other pins are another folder.
+# of their time, `bench` the other peers of tools/bench, and `client` what client/python needs. Each of these holds only what differs,
+# and finds the rest in those named after it. Other pins are another folder.
 parity_versions="newest 0.17 0.10 client"
 parity_layers() { # VERSION
   case "$1" in
