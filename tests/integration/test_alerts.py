@@ -1,53 +1,28 @@
 """Every alert of deploy/prometheus, fired and ended by a real Prometheus that watches a real server with a real fault.
 
-A minute is a second here: all durations of deploy/prometheus (intervals, `for`, ranges, thresholds in seconds) are divided by FACTOR.
-What is measured is printed (pytest -rP), in the durations of deploy/prometheus; only the lease is longer than a sixtieth of a minute,
-so that a busy machine loses none.
+A minute is a second here (prometheus.py). What is measured is printed (pytest -rP), in the durations of deploy/prometheus; only the
+lease is longer than a sixtieth of a minute, so that a busy machine loses none.
 """
 
 import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 
 import pytest
 
-from conftest import ROOT, free_port, load, samples, wait_until
-
-FACTOR = 60
-LOOKBACK_SECONDS = 300  # Prometheus' default: a series that nobody has seen for so long is gone.
-MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-DURATION = re.compile(r"(?<![\w.:])(\d+)(ms|s|m|h|d)(?!\w)")
-THRESHOLD = re.compile(r"(\w+_seconds\S* [<>]=? )(\d+)")
+from conftest import ROOT, load, samples, wait_until
+from prometheus import DURATION, FACTOR, MILLISECONDS, Prometheus, is_prose, needs_prometheus, scaled
 
 
 def real(test):
     """Runs Prometheus and servers: a minute and more."""
-    missing = shutil.which("prometheus") is None
-    return pytest.mark.full(pytest.mark.skipif(missing, reason="prometheus is not installed (tools/setup --tests brings it)")(test))
-
-
-def is_prose(line):
-    return line.strip().startswith(("#", "summary:", "description:"))
-
-
-def scaled(text):
-    """A configuration of Prometheus in which time runs FACTOR times as fast."""
-    lines = []
-    for line in text.split("\n"):
-        if not is_prose(line):
-            line = DURATION.sub(lambda found: f"{int(found[1]) * MILLISECONDS[found[2]] // FACTOR}ms", line)
-            line = THRESHOLD.sub(lambda found: f"{found[1]}{int(found[2]) / FACTOR:g}", line)
-        lines.append(line)
-    return "\n".join(lines)
+    return pytest.mark.full(needs_prometheus(test))
 
 
 def rules():
@@ -60,35 +35,12 @@ def rules():
     return found
 
 
-class Prometheus:
-    """Watches one server."""
+class Watch(Prometheus):
+    """Looks at the alerts of one server."""
 
     def __init__(self, directory, graft):
         self.graft = graft
-        self.directory = directory
-        self.address = f"127.0.0.1:{free_port()}"
-        shutil.copytree(ROOT / "deploy/prometheus", directory, dirs_exist_ok=True)
-        for name in ("prometheus.yml", "alerts.yml"):
-            text = (directory / name).read_text()
-            (directory / name).write_text(scaled(text).replace("127.0.0.1:9464", graft.http))
-        subprocess.run([shutil.which("promtool"), "check", "config", directory / "prometheus.yml"], check=True, capture_output=True)
-        with open(directory / "log", "wb") as log:
-            self.process = subprocess.Popen(
-                [shutil.which("prometheus"), f"--config.file={directory / 'prometheus.yml'}", f"--storage.tsdb.path={directory / 'series'}",
-                 f"--web.listen-address={self.address}", f"--query.lookback-delta={LOOKBACK_SECONDS / FACTOR:g}s"], stdout=log, stderr=log)
-        wait_until(lambda: self.query("up{job='graft-server'} == 1") or self.process.poll() is not None, "Prometheus' first scrape")
-        assert self.process.poll() is None, (directory / "log").read_text()
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-
-    def query(self, expression):
-        try:
-            with urllib.request.urlopen(f"http://{self.address}/api/v1/query?query={urllib.parse.quote(expression)}", timeout=10) as response:
-                return json.load(response)["data"]["result"]
-        except urllib.error.URLError:
-            return []  # Not listening yet.
+        super().__init__(directory, graft)
 
     def moments(self, alert, state, severity):
         """When evaluations found the alert in this state."""
@@ -136,7 +88,7 @@ def watch(tmp_path):
     watching = []
 
     def start(graft):
-        watching.append(Prometheus(tmp_path, graft))
+        watching.append(Watch(tmp_path, graft))
         return watching[-1]
 
     yield start

@@ -1,18 +1,16 @@
 """What Prometheus sees."""
 
 import json
-import pathlib
 import os
+import re
 import shutil
 import signal
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
 
 from conftest import ROOT, free_port, load, samples, scrape, wait_until
+from prometheus import Prometheus, needs_prometheus
 
 
 @pytest.fixture
@@ -123,35 +121,72 @@ def test_two_servers_in_a_row_count_each_crash_once(graft):
 
 
 def test_the_configuration_in_deploy_is_valid(promtool):
-    config = next(pathlib.Path(ROOT / "deploy/prometheus").glob("prometheus.yml"))
-    subprocess.run([promtool, "check", "config", config], check=True, capture_output=True)
+    subprocess.run([promtool, "check", "config", ROOT / "deploy/prometheus/prometheus.yml"], check=True, capture_output=True)
 
 
-def test_prometheus_scrapes_the_live_server(loaded, tmp_path):
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is not installed (tools/setup --tests brings it)")
-    shutil.copytree(ROOT / "deploy/prometheus", tmp_path, dirs_exist_ok=True)
-    config = tmp_path / "prometheus.yml"
-    text = config.read_text()
-    assert "127.0.0.1:9464" in text
-    config.write_text(text.replace("127.0.0.1:9464", loaded.http).replace("scrape_interval: 15s", "scrape_interval: 1s"))
+def each_query(board):
+    """(panel's title, query as Grafana sends it with its variables at All) of each."""
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            query = target["expr"].replace("$__rate_interval", "5s")  # 20 of the sped-up scrapes.
+            yield panel["title"], re.sub(r"\$\w+", ".*", query)
+
+
+BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))}
+
+
+@needs_prometheus
+def test_every_query_of_every_board_finds_series_at_a_busy_server(graft, tmp_path):
+    """A job that trains and evaluates, one that failed, one that succeeded, texts; and a worker that tells of itself."""
+    graft.start(workers=0, quota_gb=1000, on_job_end=shutil.which("true"))
+    load(graft)
     address = f"127.0.0.1:{free_port()}"
+    graft.start_worker("worker", "--http", address, "--slots", "2", "--engine-threads", "1", "--device", "cpu")
+    prometheus = Prometheus(tmp_path, graft, [address])
+    try:
+        graft.submit("--max-steps", "1000000", "--eval-every-steps", "20", "--eval-samples", "4")
+        graft.wait_for(graft.submit("--learning-rate", "1e38"), "FAILED")
+        graft.wait_for(graft.submit("--output-name", "short"))
+        missing = {(name, title, query) for name, board in BOARDS.items() for title, query in each_query(board)}
+
+        def found_all():
+            # What is a rate of the last seconds needs something in them.
+            graft.cli("generate", "--base-model", "tiny", "--max-new-tokens", "4", "The council")
+            graft.cli("show", "jobs/none", check=False)
+            for name, title, query in list(missing):
+                values = [float(series["value"][1]) for series in prometheus.query(query)]
+                if any(value == value for value in values):  # A quantile of nothing is no number.
+                    missing.remove((name, title, query))
+            return not missing
+
+        try:
+            wait_until(found_all, "series for each query")
+        except AssertionError:
+            pytest.fail("no series for\n" + "\n".join(map(str, sorted(missing))), pytrace=False)
+    finally:
+        prometheus.stop()
+
+
+def test_boards_are_laid_out_without_overlap_and_say_what_they_are():
+    assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS) == 3
+    for name, board in BOARDS.items():
+        taken = set()
+        assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]), name
+        for panel in board["panels"]:
+            at = panel["gridPos"]
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert at["x"] + at["w"] <= 24 and not cells & taken, (name, panel["title"])
+            taken |= cells
+        used = set(re.findall(r"\$\{?(\w+)", json.dumps(board["panels"]))) - {"__rate_interval"}
+        assert used == {variable["name"] for variable in board["templating"]["list"]}, name
+
+
+@needs_prometheus
+def test_prometheus_scrapes_the_live_server(loaded, tmp_path):
     loaded.wait_for(loaded.submit())
-
-    def finished_jobs():
-        query = urllib.parse.quote('sum(graft_jobs{state="SUCCEEDED"})')
-        try:
-            with urllib.request.urlopen(f"http://{address}/api/v1/query?query={query}", timeout=10) as response:
-                return [sample["value"][1] for sample in json.load(response)["data"]["result"]] == ["1"]
-        except urllib.error.URLError:
-            return False  # Not listening yet.
-
-    with open(tmp_path / "log", "wb") as log, subprocess.Popen(
-            [program, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'series'}", f"--web.listen-address={address}"],
-            stdout=log, stderr=log) as process:
-        try:
-            wait_until(lambda: finished_jobs() or process.poll() is not None, "the finished job in Prometheus")
-            assert process.poll() is None, (tmp_path / "log").read_text()
-        finally:
-            process.terminate()
+    prometheus = Prometheus(tmp_path, loaded)
+    try:
+        [jobs] = wait_until(lambda: prometheus.query('sum(graft_jobs{state="SUCCEEDED"})'), "the finished job in Prometheus")
+        assert jobs["value"][1] == "1"
+    finally:
+        prometheus.stop()

@@ -83,3 +83,8 @@ REASON = re.compile(r"tidy: \w+")
 MARKERS = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.}/])/(" + "|".join(["ro" + "ot", "wo" + "rk", "ho" + "me"]) + r")/")
 REGISTRY_HOSTS = re.compile(r"\b(" + "|".join(["py" + r"pi\.org", "files.python" + r"hosted\.org", r"deb\.deb" + r"ian\.org"]) + r")\b")
+
+# Metrics that no panel of deploy/grafana shows, and why.
+NOT_ON_A_BOARD = {
+    "process_virtual_memory_bytes": "address space that is only reserved tells nobody anything; memory in RAM is shown",
+}

@@ -256,16 +256,19 @@ class Tree:
                     if name not in known and re.sub(r"_(bucket|sum|count)$", "", name) not in known:
                         self.report(path, number, f"no program has a metric {name}")
 
+    def metrics(self):
+        """The names of all families that some program registers."""
+        return {name for path in self.includes if not within(path, "tests")
+                for name in re.findall(r'Add(?:Counter|Gauge|Histogram)\(\s*"(\w+)"', "\n".join(self.lines[path]))}
+
     def check_telemetry_is_documented(self):
         """Every metric and alert stands in docs/OPERATIONS.md, and nothing else; every alert has its promtool test."""
         page = "docs/OPERATIONS.md"
         if page not in self.lines:
             return
         told = {name: number for number, line in enumerate(self.lines[page], 1) for name in re.findall(r"`((?:graft|process)_[a-z0-9_]+)`", line)}
-        metrics, alerts, tested = set(), {}, set()
+        metrics, alerts, tested = self.metrics(), {}, set()
         for path, lines in self.lines.items():
-            if path in self.includes and not within(path, "tests"):
-                metrics |= set(re.findall(r'Add(?:Counter|Gauge|Histogram)\(\s*"(\w+)"', "\n".join(lines)))
             for number, line in enumerate(lines, 1):
                 named = re.search(r"\balert(name)?: (Graft\w+)", line)
                 if named and within(path, "deploy"):
@@ -281,6 +284,15 @@ class Tree:
                 self.report(path, number, f"the alert {name} is not in {page}")
             if name not in tested:
                 self.report(path, number, f"no test of tests/deploy makes {name} fire")
+
+    def check_telemetry_is_shown(self):
+        """Every metric is in a panel of deploy/grafana, or rules.py says why not."""
+        boards = [path for path in self.lines if within(path, "deploy/grafana") and path.endswith(".json")]
+        if not boards:
+            return
+        shown = set(re.findall(r"\b(?:graft|process)_[a-z0-9_]+", "\n".join(line for path in boards for line in self.lines[path])))
+        for name in sorted(self.metrics() - {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown} - rules.NOT_ON_A_BOARD.keys()):
+            self.report(boards[0], 1, f"no panel shows the metric {name}, and rules.py has no reason")
 
     def check(self):
         for name in sorted(dir(self)):

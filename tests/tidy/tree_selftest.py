@@ -77,6 +77,7 @@ BROKEN = {
     "a documented metric that is none": ({"docs/OPERATIONS.md": "| `graft_rpc_seconds` |\n"}, "no program has a metric graft_rpc_seconds"),
     "an alert that is not documented": ({"docs/OPERATIONS.md": "", "deploy/alerts.yml": "- alert: GraftX\n", "tests/deploy/a.yml": "alertname: GraftX\n"},
                                         "GraftX is not in docs"),
+    "a metric on no board": ({"server/rpc/n.cc": 'AddGauge(\n    "graft_jobs", "Jobs.")\n', "deploy/grafana/b.json": "{}\n"}, "no panel shows the metric graft_jobs"),
     "an alert without a test": ({"docs/OPERATIONS.md": "GraftX\n", "deploy/alerts.yml": "- alert: GraftX\n"}, "makes GraftX fire"),
     "a marker": ({"common/base/a.cc": "// TO" + "DO: all\n"}, "marker"),
     "a machine's path": ({"README.md": "see /wo" + "rk/x\n"}, "path of one machine"),
