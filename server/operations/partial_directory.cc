@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "server/operations/backup_manifest.h"
 
 namespace graft {
 namespace {
@@ -36,17 +37,26 @@ absl::Status CheckTarget(const std::string& target) {
   return absl::OkStatus();
 }
 
+// The copy of the store is the first thing that is written, and goes last: by it a partial
+// directory is known, wherever a kill or a power loss ends this.
+absl::Status RemoveContents(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
+  for (const std::string& name : names) {
+    if (name != kBackupStore) RETURN_IF_ERROR(RemoveTree(JoinPath(path, name)));
+  }
+  RETURN_IF_ERROR(SyncDirectory(path));
+  return RemoveTree(JoinPath(path, kBackupStore));
+}
+
 // What a process that was killed wrote; anything else stays.
 absl::Status EmptyPartial(const std::string& path) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(path));
   if (names.empty()) return absl::OkStatus();
-  // The first thing that is written.
-  if (!FileExists(JoinPath(path, "graft.db"))) {
+  if (!FileExists(JoinPath(path, kBackupStore))) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, " is in the way, and no backup made it (it holds ", names[0], "): move it"));
   }
-  for (const std::string& name : names) RETURN_IF_ERROR(RemoveTree(JoinPath(path, name)));
-  return absl::OkStatus();
+  return RemoveContents(path);
 }
 
 bool IsAt(int directory, const std::string& path) {
@@ -74,7 +84,8 @@ absl::StatusOr<PartialDirectory> PartialDirectory::Create(std::string target) {
 }
 
 PartialDirectory::~PartialDirectory() {
-  if (lock_.valid()) RemoveTree(path_).IgnoreError();
+  if (!lock_.valid()) return;
+  if (RemoveContents(path_).ok()) RemoveTree(path_).IgnoreError();
 }
 
 absl::Status PartialDirectory::Finish() {

@@ -64,6 +64,8 @@ absl::Status CopyDatabase(SqliteDatabase& source, const std::string& path,
                           const ByteProgress& progress) {
   // SQLite would take what is there, and make it readable for all.
   ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDWR | O_CREAT | O_EXCL));
+  // Before SQLite's journal beside it: what is left of a copy always shows what it was to be.
+  RETURN_IF_ERROR(SyncDirectory(DirectoryOf(path)));
   {
     ASSIGN_OR_RETURN(const auto target, OpenCopy(path, SQLITE_OPEN_READWRITE));
     RETURN_IF_ERROR(CopyPages(source, *target, progress));

@@ -1,6 +1,8 @@
 // What a power loss leaves of a backup and of a restoration, after any change of the disk that they
 // make: either is whole, or is known not to be and can be made again.
 
+#include <fcntl.h>
+
 #include <functional>
 #include <iostream>
 #include <optional>
@@ -18,7 +20,7 @@
 namespace graft {
 namespace {
 
-constexpr uint64_t kSeeds = 4;
+constexpr uint64_t kSeeds = 16;
 
 class OperationPowerLossTest : public ::testing::Test {
  protected:
@@ -100,6 +102,37 @@ TEST_F(OperationPowerLossTest, ABackupIsWholeOrIsNone) {
     const auto restored = Restore(backup, data, GoOn);
     ASSERT_TRUE(restored.ok()) << restored.status();
     ExpectWhole(data);
+  });
+}
+
+TEST_F(OperationPowerLossTest, WhatAnEndedOneLeftIsKnownHoweverOftenItsRemovalEndsToo) {
+  const std::string root = Record();
+  const std::string partial = JoinPath(root, "backup.partial");
+  ASSERT_TRUE(CreateDirectories(JoinPath(partial, "blobs")).ok());
+  for (const char* name : {kBackupStore, "graft.db-journal", "SHA256SUMS", "a", "z"}) {
+    ASSERT_TRUE(WriteFileAtomically(JoinPath(partial, name), "x").ok());
+  }
+  for (int blob = 0; blob < 30; ++blob) {
+    const std::string name = absl::StrCat("blobs/", blob);
+    ASSERT_TRUE(WriteFileAtomically(JoinPath(partial, name), "x").ok());
+  }
+  ASSERT_TRUE(SyncDirectory(partial).ok());
+  ASSERT_TRUE(SyncDirectory(root).ok());
+  const size_t begin = log_->size();
+  {
+    const auto taken = PartialDirectory::Create(JoinPath(root, "backup"));
+    ASSERT_TRUE(taken.ok()) << taken.status();
+    // As it begins its own copy: the destructor removes that.
+    for (const char* name : {kBackupStore, "graft.db-journal"}) {
+      const std::string path = JoinPath(taken->path(), name);
+      ASSERT_TRUE(OpenFile(path, O_RDWR | O_CREAT | O_EXCL).ok());
+      ASSERT_TRUE(SyncDirectory(taken->path()).ok());
+    }
+  }
+  log_->Stop();
+  TryEachPowerLoss(begin, [&](bool) {
+    const auto place = PartialDirectory::Create(Left("backup"));
+    EXPECT_TRUE(place.ok()) << place.status();
   });
 }
 
