@@ -37,6 +37,8 @@ class Model {
   Answer Update(const std::string& job, const JobUpdate& update, const RequestKey& key);
   Answer Delete(const std::string& job, bool delete_adapter, const RequestKey& key);
   Answer Pin(const std::string& job, int64_t step, bool pinned);
+  // `broken_off`: after the first of its transactions.
+  Answer Purge(const JobPurge& purge, bool broken_off);
 
   // ---- Leases (model_leases.cc) ----------------------------------------------------------------
   Answer Lease(const WorkerRef& worker, const std::string& request_id,
@@ -87,6 +89,7 @@ class Model {
     std::string body;
     Answer answer;
     absl::Duration since;
+    std::vector<std::string> purged;  // Of a purge that has begun.
   };
 
   absl::Duration now() const { return clock_.Boottime(); }
@@ -101,6 +104,8 @@ class Model {
 
   std::optional<Answer> RefuseInsertion(const std::string& output) const;
   void CancelJob(ModelJob& job, bool saves);
+  // Of a job that is done; its adapter, if that is to go and there is one.
+  std::string Remove(const std::string& job, bool delete_adapter);
   // The job stands where its newest checkpoint is.
   static void BackToCheckpoint(ModelJob& job);
   void SetState(ModelJob& job, v1::JobState to);

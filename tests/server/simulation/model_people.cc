@@ -196,15 +196,54 @@ Answer Model::Delete(const std::string& name, bool delete_adapter, const Request
     if (!IsDoneState(job->state)) {
       return Refusal(absl::StatusCode::kFailedPrecondition, kReasonNotDone);
     }
-    DeletedJob deleted = {name, ""};
-    if (delete_adapter && job->state == v1::JOB_STATE_SUCCEEDED &&
-        adapters_.erase(job->output) > 0) {
-      deleted.adapter = job->output;
-    }
-    jobs_.erase(name);
-    placement_.Forget(name);
-    return Answer{.value = Text(deleted)};
+    return Answer{.value = Text(DeletedJob{name, Remove(name, delete_adapter)})};
   });
+}
+
+std::string Model::Remove(const std::string& name, bool delete_adapter) {
+  const ModelJob& job = jobs_[name];
+  const bool published = job.state == v1::JOB_STATE_SUCCEEDED;
+  const std::string output = job.output;
+  jobs_.erase(name);
+  touched_.insert(name);
+  placement_.Forget(name);
+  return delete_adapter && published && adapters_.erase(output) > 0 ? output : "";
+}
+
+// Newest first, kAtOnce in each transaction; the last of them finds fewer. One that was broken off
+// goes on when it is asked for again.
+Answer Model::Purge(const JobPurge& purge, bool broken_off) {
+  constexpr size_t kAtOnce = 20;
+  std::map<int64_t, std::string, std::greater<>> found;
+  for (const auto& [name, job] : jobs_) {
+    if (!IsDoneState(job.state)) continue;
+    if (!purge.filter.state || purge.filter.state == job.state) found[job.number] = name;
+  }
+  const std::pair<std::string, std::string> begun = {"PurgeJobs begun", purge.request.id};
+  std::vector<std::string> purged;
+  if (const auto kept = answers_.find(begun); purge.force && kept != answers_.end()) {
+    if (kept->second.body != purge.request.body_sha256) {
+      return Refusal(absl::StatusCode::kAlreadyExists, kReasonRequestIdReused);
+    }
+    purged = kept->second.purged;
+  }
+  const bool over = !purge.force || !broken_off || found.size() < kAtOnce;
+  const size_t done_before = purged.size();
+  const auto act = [&] {
+    for (const auto& [number, name] : found) {
+      if (!over && purged.size() - done_before == kAtOnce) break;
+      purged.push_back(name);
+      if (purge.force) Remove(name, purge.delete_adapters);
+    }
+    return Answer{.value = PurgeText(static_cast<int64_t>(purged.size()), purged)};
+  };
+  if (!purge.force) return act();
+  if (over) return Once("PurgeJobs", purge.request, act);
+  const Answer answer = act();
+  if (!purge.request.id.empty()) {
+    answers_[begun] = {purge.request.body_sha256, answer, now(), purged};
+  }
+  return answer;
 }
 
 Answer Model::Pin(const std::string& name, int64_t step, bool pinned) {

@@ -68,7 +68,8 @@ void Simulation::DoSomethingToJobs() {
   if (choice < 64) return ChangeJob();
   if (choice < 73) return Retry();
   if (choice < 81) return Update();
-  if (choice < 87) return Delete();
+  if (choice < 86) return Delete();
+  if (choice < 88) return Purge();
   if (choice < 92) return Pin();
   if (!asked_.empty()) random_.Pick(asked_)();
 }
@@ -150,6 +151,30 @@ void Simulation::Delete() {
         absl::StrCat("delete ", job, delete_adapter ? " and its adapter " : " ", request.id),
         [&] { return server_.store().DeleteJob(job, delete_adapter, request); },
         [&] { return model_.Delete(job, delete_adapter, request); });
+  });
+}
+
+void Simulation::Purge() {
+  JobPurge purge;
+  static const std::vector<v1::JobState> kStates = {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED,
+                                                    v1::JOB_STATE_CANCELLED, v1::JOB_STATE_RUNNING};
+  if (random_.Percent(75)) purge.filter.state = random_.Pick(kStates);
+  purge.force = random_.Percent(60);
+  purge.delete_adapters = random_.Percent(50);
+  purge.request = NewRequest(absl::StrCat("purge ", ++requests_));
+  Ask([=, this] {
+    bool broken_off = false;
+    Do(
+        absl::StrCat(purge.force ? "purge" : "would purge",
+                     purge.filter.state ? " " + Text(*purge.filter.state) : "", " jobs ",
+                     purge.request.id),
+        [&] {
+          auto answer = server_.store().PurgeJobs(
+              purge, [](const std::vector<DeletedJob>&) { return absl::OkStatus(); });
+          broken_off = server_.faults().fired;
+          return answer;
+        },
+        [&] { return model_.Purge(purge, broken_off); });
   });
 }
 

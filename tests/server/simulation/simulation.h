@@ -86,6 +86,7 @@ class Simulation {
   void ChangeJob();
   void Update();
   void Delete();
+  void Purge();
   void Pin();
   // Of a new request or none; the same call can be repeated later.
   RequestKey NewRequest(const std::string& body);

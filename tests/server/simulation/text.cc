@@ -1,5 +1,7 @@
 #include "tests/server/simulation/text.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
@@ -94,6 +96,18 @@ std::string Text(const v1::JobEvent& event) {
 
 std::string Text(const DeletedJob& deleted) {
   return absl::StrCat(deleted.job, NamedText("and", deleted.adapter));
+}
+
+std::string PurgeText(int64_t count, const std::vector<std::string>& names) {
+  constexpr size_t kNamed = 100;
+  return absl::StrCat(
+      count, " purged: ",
+      absl::StrJoin(names.begin(), names.begin() + std::min(kNamed, names.size()), " "));
+}
+std::string Text(const v1::PurgeJobsResponse& purged) {
+  return PurgeText(purged.purge_count(),
+                   {purged.purge_sample().begin(), purged.purge_sample().end()}) +
+         (purged.left().empty() ? "" : absl::StrCat(" left: ", absl::StrJoin(purged.left(), " ")));
 }
 
 std::string Text(const v1::JobCheckpoint& checkpoint) {

@@ -18,6 +18,9 @@ std::string Text(const ModelJob& job);
 std::string Text(const JobNeeds& needs);
 std::string Text(const v1::JobEvent& event);
 std::string Text(const DeletedJob& deleted);
+std::string Text(const v1::PurgeJobsResponse& purged);
+// `names` may be more than an answer has.
+std::string PurgeText(int64_t count, const std::vector<std::string>& names);
 std::string Text(const v1::JobCheckpoint& checkpoint);
 std::string Text(int64_t step, const ModelCheckpoint& checkpoint);
 std::string Text(const std::vector<LeaseRenewal>& renewals);
