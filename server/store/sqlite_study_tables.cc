@@ -12,15 +12,18 @@ namespace {
 constexpr char kInsertStudy[] =
     "INSERT INTO studies (id, version, done, since_ns, study) VALUES (?1, ?2, ?3, ?4, ?5)";
 constexpr char kUpdateStudy[] =
-    "UPDATE studies SET version = ?2, done = ?3, study = ?4 WHERE number = ?1";
+    "UPDATE studies SET version = ?2, done = ?3, since_ns = ?4, paused_since_ns = ?5, study = ?6 "
+    "WHERE number = ?1";
 constexpr char kDeleteStudy[] = "DELETE FROM studies WHERE number = ?1";
 constexpr char kFindStudy[] =
-    "SELECT number, version, since_ns, study FROM studies WHERE owner = 'default' AND id = ?1";
+    "SELECT number, version, since_ns, paused_since_ns, study FROM studies WHERE owner = 'default' "
+    "AND id = ?1";
 constexpr char kListStudies[] =
-    "SELECT number, version, since_ns, study FROM studies INDEXED BY studies_by_number "
+    "SELECT number, version, since_ns, paused_since_ns, study FROM studies INDEXED BY "
+    "studies_by_number "
     "WHERE owner = 'default' AND number < ?1 ORDER BY number DESC LIMIT ?2";
 constexpr char kListOpenStudies[] =
-    "SELECT number, version, since_ns, study FROM studies INDEXED BY studies_open "
+    "SELECT number, version, since_ns, paused_since_ns, study FROM studies INDEXED BY studies_open "
     "WHERE owner = 'default' AND done = 0 AND number < ?1 ORDER BY number DESC LIMIT ?2";
 
 constexpr char kPutTrial[] =
@@ -42,7 +45,8 @@ std::optional<StudyRow> ReadStudy(SqliteQuery& query) {
   row.number = query.Int(0);
   row.version = query.Int(1);
   row.since = absl::Nanoseconds(query.Int(2));
-  if (!query.Parse(3, row.study)) return std::nullopt;
+  if (!query.IsNull(3)) row.paused_since = absl::Nanoseconds(query.Int(3));
+  if (!query.Parse(4, row.study)) return std::nullopt;
   return row;
 }
 
@@ -56,8 +60,10 @@ absl::Status SqliteTables::InsertStudy(StudyRow& row) {
 }
 
 absl::Status SqliteTables::UpdateStudy(const StudyRow& row) {
+  std::optional<int64_t> paused_since;
+  if (row.paused_since) paused_since = absl::ToInt64Nanoseconds(*row.paused_since);
   return database_.Run(kUpdateStudy, row.number, row.version, row.study.done(),
-                       SqliteBlob(row.study));
+                       absl::ToInt64Nanoseconds(row.since), paused_since, SqliteBlob(row.study));
 }
 
 absl::Status SqliteTables::DeleteStudy(int64_t number) {

@@ -203,6 +203,7 @@ absl::StatusOr<v1::Study> DoResumeStudy(VerbContext& context, absl::string_view 
                                         const RequestKey& request) {
   return ChangeStudyOnce(
       context, kResumeStudyVerb, request, name, [&](StudyUnderWay& study) -> absl::Status {
+        study.row.paused_since = context.running_time;
         if (study.row.study.state() != v1::STUDY_STATE_PAUSED) {
           return WrongStudyState(study.row.study, "only a PAUSED study can be resumed");
         }
@@ -220,6 +221,9 @@ absl::StatusOr<v1::Study> DoCancelStudy(VerbContext& context, absl::string_view 
                                         const RequestKey& request) {
   return ChangeStudyOnce(
       context, kCancelStudyVerb, request, name, [&](StudyUnderWay& study) -> absl::Status {
+        study.row.since +=
+            context.running_time - study.row.paused_since.value_or(context.running_time);
+        study.row.paused_since.reset();
         if (study.row.study.done()) return absl::OkStatus();
         for (v1::Trial& trial : study.trials) {
           if (IsFinal(trial.state())) continue;

@@ -115,7 +115,9 @@ struct StudyRow {
   int64_t number = 0;  // Order of creation, from 1, never used again.
   v1::Study study;     // Without trials and ranking.
   int64_t version = 0;
-  absl::Duration since;  // Running time at its creation.
+  // Running time at its creation, later by as much as it was paused.
+  absl::Duration since;
+  std::optional<absl::Duration> paused_since;  // Running time.
 };
 
 // The id in its name.

@@ -309,6 +309,24 @@ TEST_P(StudyTest, TimeEndsAStudyWithTheBestSoFar) {
   EXPECT_EQ(JobOf(2).state(), v1::JOB_STATE_CANCELLING);
 }
 
+TEST_P(StudyTest, ItsTimeStandsStillWhileItIsPaused) {
+  Insert(RankStudy(1, "limits { max_seconds: 100 }"));
+  fixture_.clock().Advance(absl::Seconds(60));
+  ASSERT_OK(store().PauseStudy("studies/j1", {}));
+  fixture_.clock().Advance(absl::Hours(9));
+  EXPECT_FALSE(AdvanceNow().done);
+  ASSERT_OK(store().ResumeStudy("studies/j1", {}));
+  EXPECT_EQ(AdvanceNow().next, store().RunningTime() + absl::Seconds(40));
+  // A second time, too.
+  ASSERT_OK(store().PauseStudy("studies/j1", {}));
+  fixture_.clock().Advance(absl::Hours(9));
+  ASSERT_OK(store().ResumeStudy("studies/j1", {}));
+  EXPECT_EQ(AdvanceNow().next, store().RunningTime() + absl::Seconds(40));
+  fixture_.clock().Advance(absl::Seconds(41));
+  AdvanceNow();
+  EXPECT_THAT(TrialOf(1).state_reason(), HasSubstr("limits.max_seconds 100"));
+}
+
 TEST_P(StudyTest, ANameThatWasTakenMeanwhileIsSaid) {
   Insert(RankStudy(1, "output_name: 'best'"));
   ASSERT_OK(store().InsertAdapter(StoreFixture::NewAdapter("best")));
