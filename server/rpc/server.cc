@@ -203,6 +203,7 @@ void RpcServer::Stop(absl::Duration grace) {
 
 void RpcServer::OnStudy(const std::string& study, const StudyAdvance& advance) {
   if (!advance.done) return;
+  context_.telemetry.OnStudyDone(advance.state);
   Log(LogLevel::kInfo, "study done",
       {{"study", study}, {"adapter", advance.adapter}, {"model", advance.model}});
   Publisher& publisher = context_.catalogue.publisher;

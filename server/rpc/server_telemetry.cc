@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "common/jobs/job_state.h"
+#include "common/studies/study_state.h"
 
 namespace graft {
 namespace {
@@ -52,7 +53,12 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
       failures_(registry.AddCounter("graft_job_failures_total",
                                     "Jobs that ended FAILED, by failure class.", {"class"})),
       deleted_(registry.AddCounter("graft_jobs_deleted_total", "Jobs that were deleted.")),
+      ended_studies_(registry.AddCounter("graft_studies_ended_total",
+                                         "Studies that came to their end by themselves, by state.",
+                                         {"state"})),
       jobs_(registry.AddGauge("graft_jobs", "Jobs by state and method.", {"state", "method"})),
+      studies_(
+          registry.AddGauge("graft_studies", "Studies that are not done, by state.", {"state"})),
       oldest_wait_(registry.AddGauge("graft_queue_oldest_wait_seconds",
                                      "Time that a job has waited in the queue, the longest.")),
       head_wait_(registry.AddGauge("graft_queue_head_wait_seconds",
@@ -80,7 +86,10 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
           {"worker"})),
       texts_(registry),
       roster_(clock) {
-  // Counters are there from the start, so that a rate over their first increment is right.
+  BeginCounters();
+}
+
+void ServerTelemetry::BeginCounters() {
   requeues_.Add({}, 0);
   expired_leases_.Add({}, 0);
   preemptions_.Add({}, 0);
@@ -89,6 +98,9 @@ ServerTelemetry::ServerTelemetry(MetricRegistry& registry, Clock& clock)
   commit_changes_.Add({}, 0);
   for (int state = 0; state < v1::JobState_ARRAYSIZE; ++state) {
     if (IsFinal(v1::JobState(state))) ended_.Add({StateName(v1::JobState(state))}, 0);
+  }
+  for (const v1::StudyState state : {v1::STUDY_STATE_SUCCEEDED, v1::STUDY_STATE_FAILED}) {
+    ended_studies_.Add({StudyStateName(state)}, 0);
   }
   for (int failure = 1; failure < v1::FailureClass_ARRAYSIZE; ++failure) {
     failures_.Add({FailureClassName(v1::FailureClass(failure))}, 0);
@@ -116,6 +128,10 @@ void ServerTelemetry::OnLeased(const v1::Job& job) {
 void ServerTelemetry::OnLeaseExpired() { expired_leases_.Add({}); }
 
 void ServerTelemetry::OnPreempted() { preemptions_.Add({}); }
+
+void ServerTelemetry::OnStudyDone(v1::StudyState state) {
+  ended_studies_.Add({StudyStateName(state)});
+}
 
 void ServerTelemetry::OnEvents(const std::string& job,
                                const google::protobuf::RepeatedPtrField<v1::JobEvent>& events) {
@@ -166,11 +182,14 @@ void ServerTelemetry::RefreshAtScrape(MetricRegistry& registry, JobStore& store,
 }
 
 void ServerTelemetry::RefreshCounts(JobStore& store) {
-  const absl::StatusOr<StoreCounts> counts = store.Counts();
+  absl::StatusOr<StoreCounts> counts = store.Counts();
   if (!counts.ok()) return;
   jobs_.Clear();
   for (const StoreCounts::Jobs& jobs : counts->jobs) {
     jobs_.Set({StateName(jobs.state), jobs.method}, static_cast<double>(jobs.count));
+  }
+  for (const v1::StudyState state : {v1::STUDY_STATE_RUNNING, v1::STUDY_STATE_PAUSED}) {
+    studies_.Set({StudyStateName(state)}, static_cast<double>(counts->open_studies[state]));
   }
   marked_ends_.Set({}, static_cast<double>(counts->marked_ends));
   catalogue_.Set({"dataset"}, static_cast<double>(counts->datasets));

@@ -39,6 +39,8 @@ class ServerTelemetry {
                 const google::protobuf::RepeatedPtrField<v1::JobEvent>& events);
   void OnLeaseExpired();
   void OnPreempted();
+  // A study came to its end by itself.
+  void OnStudyDone(v1::StudyState state);
   // A worker's stream was opened, and a heartbeat came; each is good for `lease`.
   void OnConnected(const worker::v1::ConnectRequest& hello, absl::Duration lease);
   void OnHeartbeat(const worker::v1::HeartbeatRequest& heartbeat, absl::Duration lease);
@@ -58,6 +60,8 @@ class ServerTelemetry {
     absl::Time time;
   };
 
+  // They are there from the start, so that a rate over their first increment is right.
+  void BeginCounters();
   // 0 for InfiniteFuture.
   double WaitedSeconds(absl::Time since) const;
   void RefreshCounts(JobStore& store);
@@ -79,7 +83,9 @@ class ServerTelemetry {
   CounterFamily& ended_;
   CounterFamily& failures_;
   CounterFamily& deleted_;
+  CounterFamily& ended_studies_;
   GaugeFamily& jobs_;
+  GaugeFamily& studies_;
   GaugeFamily& oldest_wait_;
   GaugeFamily& head_wait_;
   GaugeFamily& marked_ends_;

@@ -99,6 +99,7 @@ struct StoreCounts {
     int64_t count;
   };
   std::vector<Jobs> jobs;
+  std::map<v1::StudyState, int64_t> open_studies;  // Those that are not done.
   int64_t events = 0;
   int64_t datasets = 0, models = 0, adapters = 0;
   int64_t marked_ends = 0;

@@ -51,6 +51,7 @@ class Advancing {
       const bool open = std::any_of(trials_.begin(), trials_.end(),
                                     [](const v1::Trial& trial) { return !IsFinal(trial.state()); });
       if (!open) RETURN_IF_ERROR(Finish(advance));
+      advance.state = study_.state();
     }
     for (size_t i = 0; i < trials_.size(); ++i) {
       if (trials_[i].SerializeAsString() == before[i].SerializeAsString()) continue;

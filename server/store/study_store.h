@@ -28,7 +28,8 @@ struct NewStudy {
 
 // What there is to do for a study's sake beyond the store.
 struct StudyAdvance {
-  bool done = false;     // It ended just now.
+  bool done = false;                                   // It ended just now.
+  v1::StudyState state = v1::STUDY_STATE_UNSPECIFIED;  // Of one that was not done before.
   bool blocked = false;  // The queue had no room for a trial: to be asked again.
   std::string adapter;   // Published just now; empty: none.
   std::string model;

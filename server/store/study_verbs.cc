@@ -168,6 +168,14 @@ absl::StatusOr<std::vector<std::string>> DoOpenStudies(VerbContext& context) {
   return names;
 }
 
+absl::StatusOr<StoreCounts> DoCount(VerbContext& context) {
+  ASSIGN_OR_RETURN(StoreCounts counts, context.tables.Counts());
+  ASSIGN_OR_RETURN(const std::vector<StudyRow> rows,
+                   context.tables.ListStudies(std::nullopt, /*open=*/true, -1));
+  for (const StudyRow& row : rows) ++counts.open_studies[row.study.state()];
+  return counts;
+}
+
 absl::StatusOr<std::vector<v1::StudyEvent>> DoReadStudyEvents(VerbContext& context,
                                                               absl::string_view study,
                                                               int64_t after, int limit) {
@@ -195,6 +203,7 @@ absl::StatusOr<v1::Study> DoPauseStudy(VerbContext& context, absl::string_view n
         }
         RETURN_IF_ERROR(
             SetStudyState(context, study.row, v1::STUDY_STATE_PAUSED, "asked to pause"));
+        study.row.paused_since = context.running_time;
         return SaveStudy(context, study.row);
       });
 }
@@ -203,7 +212,6 @@ absl::StatusOr<v1::Study> DoResumeStudy(VerbContext& context, absl::string_view 
                                         const RequestKey& request) {
   return ChangeStudyOnce(
       context, kResumeStudyVerb, request, name, [&](StudyUnderWay& study) -> absl::Status {
-        study.row.paused_since = context.running_time;
         if (study.row.study.state() != v1::STUDY_STATE_PAUSED) {
           return WrongStudyState(study.row.study, "only a PAUSED study can be resumed");
         }
@@ -213,6 +221,9 @@ absl::StatusOr<v1::Study> DoResumeStudy(VerbContext& context, absl::string_view 
         }
         RETURN_IF_ERROR(
             SetStudyState(context, study.row, v1::STUDY_STATE_RUNNING, "asked to resume"));
+        study.row.since +=
+            context.running_time - study.row.paused_since.value_or(context.running_time);
+        study.row.paused_since.reset();
         return SaveStudy(context, study.row);
       });
 }
@@ -221,9 +232,6 @@ absl::StatusOr<v1::Study> DoCancelStudy(VerbContext& context, absl::string_view 
                                         const RequestKey& request) {
   return ChangeStudyOnce(
       context, kCancelStudyVerb, request, name, [&](StudyUnderWay& study) -> absl::Status {
-        study.row.since +=
-            context.running_time - study.row.paused_since.value_or(context.running_time);
-        study.row.paused_since.reset();
         if (study.row.study.done()) return absl::OkStatus();
         for (v1::Trial& trial : study.trials) {
           if (IsFinal(trial.state())) continue;

@@ -14,6 +14,8 @@ absl::StatusOr<v1::Study> DoGetStudy(VerbContext& context, absl::string_view nam
 absl::StatusOr<Page<v1::Study>> DoListStudies(VerbContext& context, int page_size,
                                               absl::string_view page_token);
 absl::StatusOr<std::vector<std::string>> DoOpenStudies(VerbContext& context);
+// JobStore::Counts.
+absl::StatusOr<StoreCounts> DoCount(VerbContext& context);
 absl::StatusOr<std::vector<v1::StudyEvent>> DoReadStudyEvents(VerbContext& context,
                                                               absl::string_view study,
                                                               int64_t after, int limit);

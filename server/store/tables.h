@@ -290,6 +290,7 @@ class Tables {
   virtual absl::StatusOr<std::vector<UnnamedBlobRow>> ListUnnamedBlobs() = 0;  // By hash.
   virtual absl::Status DeleteUnnamedBlob(absl::string_view sha256) = 0;
 
+  // Without open_studies.
   virtual absl::StatusOr<StoreCounts> Counts() = 0;
 };
 

@@ -386,7 +386,7 @@ class TransactionalStore : public JobStore, private VerbRunner {
     return Forget(sha256, &Tables::DeleteUnnamedBlob);
   }
   absl::StatusOr<StoreCounts> Counts() override {
-    return Read<StoreCounts>([](VerbContext& context) { return context.tables.Counts(); });
+    return Read<StoreCounts>([](VerbContext& context) { return DoCount(context); });
   }
 
  private:

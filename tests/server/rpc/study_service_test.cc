@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "common/base/usable_cores.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
@@ -216,6 +217,24 @@ TEST_F(StudyServiceTest, AWatcherSeesEachEventOnceUntilTheEnd) {
   const auto refused = stub_->WatchStudy(again.get(), beyond);
   EXPECT_FALSE(refused->Read(&response));
   EXPECT_EQ(refused->Finish().error_code(), grpc::StatusCode::OUT_OF_RANGE);
+}
+
+TEST_F(StudyServiceTest, MetricsTellOfStudies) {
+  EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_studies{state=\"RUNNING\"} 0"));
+  EXPECT_THAT(server_.registry().Text(),
+              HasSubstr("graft_studies_ended_total{state=\"FAILED\"} 0"));
+  const auto study = Create(Asked(kRanks));
+  ASSERT_TRUE(study.ok()) << study.status();
+  EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_studies{state=\"RUNNING\"} 1"));
+  for (const v1::Trial& trial : study->trials()) {
+    ASSERT_TRUE(server_.store().CancelJob(trial.job(), {}).ok());
+  }
+  // The study loop hears of it a little later.
+  std::string text;
+  do {
+    text = server_.registry().Text();
+  } while (!absl::StrContains(text, "graft_studies_ended_total{state=\"FAILED\"} 1"));
+  EXPECT_THAT(text, HasSubstr("graft_studies{state=\"RUNNING\"} 0"));
 }
 
 TEST_F(StudyServiceTest, ItIsPausedResumedCancelledAndDeletedWithItsJobs) {

@@ -11,7 +11,9 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 class StudyTest : public StoreTest {
  protected:
@@ -325,6 +327,19 @@ TEST_P(StudyTest, ItsTimeStandsStillWhileItIsPaused) {
   fixture_.clock().Advance(absl::Seconds(41));
   AdvanceNow();
   EXPECT_THAT(TrialOf(1).state_reason(), HasSubstr("limits.max_seconds 100"));
+}
+
+TEST_P(StudyTest, OpenOnesAreCountedByTheirStates) {
+  EXPECT_THAT(store().Counts()->open_studies, IsEmpty());
+  Insert(RankStudy(1));
+  const v1::Study second = Insert(RankStudy(1));
+  ASSERT_OK(store().PauseStudy(second.name(), {}));
+  EXPECT_THAT(
+      store().Counts()->open_studies,
+      UnorderedElementsAre(Pair(v1::STUDY_STATE_RUNNING, 1), Pair(v1::STUDY_STATE_PAUSED, 1)));
+  ASSERT_OK(store().CancelStudy(second.name(), {}));
+  EXPECT_THAT(store().Counts()->open_studies,
+              UnorderedElementsAre(Pair(v1::STUDY_STATE_RUNNING, 1)));
 }
 
 TEST_P(StudyTest, ANameThatWasTakenMeanwhileIsSaid) {
