@@ -9,6 +9,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/base/byte_text.h"
+#include "common/text/csv_row.h"
+#include "common/text/exact_number.h"
 #include "nlohmann/json.hpp"
 
 namespace graft {

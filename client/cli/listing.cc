@@ -9,6 +9,8 @@
 #include "client/cli/terminal.h"
 #include "client/cli/usage.h"
 #include "common/base/byte_text.h"
+#include "common/text/csv_row.h"
+#include "common/text/exact_number.h"
 #include "google/protobuf/util/time_util.h"
 
 namespace graft {

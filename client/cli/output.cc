@@ -7,11 +7,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "client/cli/terminal.h"
 #include "common/errors/status_details.h"
 #include "google/protobuf/util/json_util.h"
@@ -39,13 +36,6 @@ std::string MarkdownCell(const std::string& cell) {
     text += c == '<' ? "&lt;" : std::string(1, c);
   }
   return text;
-}
-
-// What a spreadsheet would compute.
-bool IsFormula(const std::string& cell) {
-  double number = 0;
-  return !cell.empty() && absl::StrContains("=+-@\t\r", cell[0]) &&
-         !absl::SimpleAtod(cell, &number);
 }
 
 }  // namespace
@@ -151,17 +141,6 @@ std::string Table::ToMarkdown() const {
   return text;
 }
 
-std::string CsvLine(const std::vector<std::string>& cells) {
-  std::vector<std::string> quoted;
-  for (const std::string& cell : cells) {
-    const std::string text = IsFormula(cell) ? absl::StrCat("'", cell) : cell;
-    const bool plain = text.find_first_of(",\"\r\n") == std::string::npos;
-    quoted.push_back(plain ? text
-                           : absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\""));
-  }
-  return absl::StrCat(absl::StrJoin(quoted, ","), "\r\n");
-}
-
 std::string ToJson(const google::protobuf::Message& message, bool pretty) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -197,10 +176,6 @@ std::string FormatSeconds(double seconds) {
 std::string FormatNumber(double value, int decimals) {
   if (std::isnan(value)) return "-";
   return absl::StrFormat("%.*f", decimals, value);
-}
-
-std::string ExactNumber(double value) {
-  return std::isfinite(value) ? nlohmann::json(value).dump() : "";
 }
 
 std::string FormatTime(const google::protobuf::Timestamp& time) {

@@ -60,11 +60,6 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// One line of CSV as RFC 4180 has it, with its end. A spreadsheet takes a cell that begins with
-// = + - @ (or a tab or a carriage return) for a formula: such a one, unless it is a number, gets an
-// apostrophe before it.
-std::string CsvLine(const std::vector<std::string>& cells);
-
 // One line of proto JSON with the field names of the .proto, defaults left out; with `pretty`,
 // indented.
 std::string ToJson(const google::protobuf::Message& message, bool pretty = false);
@@ -77,7 +72,6 @@ std::string OneFact(bool json, const std::string& key, const std::string& value,
 std::string FormatCount(int64_t count);                // "1,234,567"
 std::string FormatSeconds(double seconds);             // "4.2s", "1m23s", "2h05m"
 std::string FormatNumber(double value, int decimals);  // Fixed; "-" for NaN.
-std::string ExactNumber(double value);  // The shortest digits that are it; empty if not finite.
 std::string FormatTime(
     const google::protobuf::Timestamp& time);  // Local, "2026-01-31 12:00:00"; "-" when unset.
 // As many columns as a terminal shows for UTF-8 text without wide characters.

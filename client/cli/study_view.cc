@@ -14,6 +14,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/terminal.h"
 #include "common/studies/study_points.h"
+#include "common/studies/study_ranking.h"
 #include "common/studies/study_state.h"
 
 namespace graft {
@@ -48,26 +49,6 @@ std::string CurveOf(const v1::Trial& trial) {
   }
   if (trial.has_value()) values.push_back(trial.value());
   return LossCurve(values, kCurveColumns);
-}
-
-// Points by rank, then those that have none, by number.
-std::map<int32_t, int> RankOfPoints(const v1::Study& study) {
-  std::map<int32_t, int> ranks;
-  for (int i = 0; i < study.ranking_size(); ++i) ranks[study.ranking(i).point()] = i;
-  return ranks;
-}
-
-std::vector<const v1::Trial*> InOrder(const v1::Study& study) {
-  const std::map<int32_t, int> ranks = RankOfPoints(study);
-  const auto rank = [&](const v1::Trial& trial) {
-    const auto found = ranks.find(trial.point());
-    return found == ranks.end() ? study.ranking_size() : found->second;
-  };
-  std::vector<const v1::Trial*> trials;
-  for (const v1::Trial& trial : study.trials()) trials.push_back(&trial);
-  std::stable_sort(trials.begin(), trials.end(),
-                   [&](const v1::Trial* a, const v1::Trial* b) { return rank(*a) < rank(*b); });
-  return trials;
 }
 
 // The names of the parameters, as columns; several in one where there are many.
@@ -156,7 +137,7 @@ std::string StudyStateText(v1::StudyState state) {
 }
 
 std::string TrialStateText(v1::TrialState state) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::TrialState_Name(state), "TRIAL_STATE_"));
+  return absl::AsciiStrToLower(TrialStateName(state));
 }
 
 std::string StudyLine(const v1::Study& study) {
@@ -188,7 +169,7 @@ std::string TrialTable(const v1::Study& study, const StudyLook& look) {
   header.push_back("JOB?");
   Table table(header);
   size_t rows = 0;
-  for (const v1::Trial* trial : InOrder(study)) {
+  for (const v1::Trial* trial : TrialsByRank(study)) {
     if (++rows > look.max_trials) break;
     std::vector<std::string> cells = {absl::StrCat(trial->number())};
     AddParameters(study, *trial, cells);

@@ -9,6 +9,7 @@
 #include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "common/base/status_macros.h"
+#include "common/text/exact_number.h"
 
 namespace graft {
 namespace {

@@ -110,4 +110,18 @@ const v1::Trial* BestTrial(const v1::Study& study) {
   return best;
 }
 
+std::vector<const v1::Trial*> TrialsByRank(const v1::Study& study) {
+  std::map<int32_t, int> ranks;  // By point.
+  for (int i = 0; i < study.ranking_size(); ++i) ranks[study.ranking(i).point()] = i;
+  const auto rank = [&](const v1::Trial& trial) {
+    const auto found = ranks.find(trial.point());
+    return found == ranks.end() ? study.ranking_size() : found->second;
+  };
+  std::vector<const v1::Trial*> trials;
+  for (const v1::Trial& trial : study.trials()) trials.push_back(&trial);
+  std::stable_sort(trials.begin(), trials.end(),
+                   [&](const v1::Trial* a, const v1::Trial* b) { return rank(*a) < rank(*b); });
+  return trials;
+}
+
 }  // namespace graft

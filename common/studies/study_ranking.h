@@ -17,4 +17,7 @@ std::vector<v1::RankedPoint> Rank(const v1::Study& study);
 // null: there is none.
 const v1::Trial* BestTrial(const v1::Study& study);
 
+// All trials, those of the best point first; those of points that have no rank last, by number.
+std::vector<const v1::Trial*> TrialsByRank(const v1::Study& study);
+
 }  // namespace graft

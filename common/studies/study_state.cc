@@ -18,4 +18,8 @@ std::string StudyStateName(v1::StudyState state) {
   return std::string(absl::StripPrefix(v1::StudyState_Name(state), "STUDY_STATE_"));
 }
 
+std::string TrialStateName(v1::TrialState state) {
+  return std::string(absl::StripPrefix(v1::TrialState_Name(state), "TRIAL_STATE_"));
+}
+
 }  // namespace graft

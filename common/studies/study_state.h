@@ -12,5 +12,6 @@ bool IsFinal(v1::TrialState state);
 
 // "FAILED".
 std::string StudyStateName(v1::StudyState state);
+std::string TrialStateName(v1::TrialState state);
 
 }  // namespace graft

@@ -2,11 +2,22 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "common/base/status_macros.h"
 
 namespace graft {
 namespace {
+
+// What a spreadsheet would compute.
+bool IsFormula(const std::string& cell) {
+  double number = 0;
+  return !cell.empty() && absl::StrContains("=+-@\t\r", cell[0]) &&
+         !absl::SimpleAtod(cell, &number);
+}
 
 // Reads a field from behind its opening quote; `row` then begins behind the closing one.
 absl::Status ReadQuoted(absl::string_view* row, std::string* field) {
@@ -72,6 +83,17 @@ char SeparatorOf(absl::string_view header) {
   }
   if (comma || semicolon == tab) return ',';
   return semicolon ? ';' : '\t';
+}
+
+std::string CsvLine(const std::vector<std::string>& cells) {
+  std::vector<std::string> quoted;
+  for (const std::string& cell : cells) {
+    const std::string text = IsFormula(cell) ? absl::StrCat("'", cell) : cell;
+    const bool plain = text.find_first_of(",\"\r\n") == std::string::npos;
+    quoted.push_back(plain ? text
+                           : absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\""));
+  }
+  return absl::StrCat(absl::StrJoin(quoted, ","), "\r\n");
 }
 
 }  // namespace graft

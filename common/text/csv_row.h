@@ -1,6 +1,6 @@
 #pragma once
 
-// The fields of one row of CSV (RFC 4180), or of the same with another separator.
+// One row of CSV (RFC 4180), or of the same with another separator: its fields, and the way back.
 
 #include <string>
 #include <vector>
@@ -20,5 +20,10 @@ absl::Status ParseCsvRow(absl::string_view row, char separator, std::vector<std:
 // By what the header separates its fields: a semicolon or a tab where it has only one of these and
 // no comma, outside of double quotes; else a comma.
 char SeparatorOf(absl::string_view header);
+
+// One line of CSV as RFC 4180 has it, with its end. A spreadsheet takes a cell that begins with
+// = + - @ (or a tab or a carriage return) for a formula: such a one, unless it is a number, gets an
+// apostrophe before it.
+std::string CsvLine(const std::vector<std::string>& cells);
 
 }  // namespace graft

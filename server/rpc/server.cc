@@ -15,6 +15,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "server/catalogue/study_files.h"
 
 namespace graft {
 namespace {
@@ -134,15 +135,17 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptio
   });
   server->subscription_ = parts.store.Subscribe(
       "", [raw = server.get()](const JobChange& change) { raw->OnChange(change); });
+  server->study_loop_ = std::make_unique<StudyLoop>(
+      parts.store, parts.clock,
+      [&blobs = parts.blobs](const v1::Study& study) { return MakeStudyFiles(blobs, study); },
+      [raw = server.get()](const std::string& study, const StudyAdvance& advance) {
+        raw->OnStudy(study, advance);
+      });
+  server->context_.study_loop = server->study_loop_.get();
   RETURN_IF_ERROR(server->Listen(options));
   server->scheduler_loop_ = std::make_unique<SchedulerLoop>(
       parts.store, parts.clock, parts.scheduler,
       [raw = server.get()](const Upkeep& upkeep) { raw->OnUpkeep(upkeep); });
-  server->study_loop_ = std::make_unique<StudyLoop>(
-      parts.store, parts.clock,
-      [raw = server.get()](const std::string& study, const StudyAdvance& advance) {
-        raw->OnStudy(study, advance);
-      });
   return server;
 }
 

@@ -13,6 +13,7 @@
 #include "server/rpc/watch.h"
 #include "server/scheduler/queue_view.h"
 #include "server/scheduler/scheduler.h"
+#include "server/scheduler/study_loop.h"
 #include "server/serving/generation_broker.h"
 #include "server/serving/measurement_broker.h"
 #include "server/store/job_store.h"
@@ -50,6 +51,7 @@ struct ServiceContext {
   DataChecks& data_checks;
   JobLogs& logs;
   ServerTelemetry& telemetry;
+  StudyLoop* study_loop = nullptr;  // Set before any call comes.
 };
 
 }  // namespace graft

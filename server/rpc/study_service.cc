@@ -38,15 +38,22 @@ int ThreadsOfTrials(WorkerHub& hub) {
 
 // A verb about one study, which it answers with.
 template <typename Request>
+absl::Status ChangeStudy(ServiceContext& context, const Request& request, v1::Study* response,
+                         absl::StatusOr<v1::Study> (StudyStore::*act)(absl::string_view,
+                                                                      const RequestKey&)) {
+  ASSIGN_OR_RETURN(const std::string id, ParseStudyId(request.name()));
+  RETURN_IF_ERROR(ValidateRequestId(request.request_id()));
+  ASSIGN_OR_RETURN(*response, (context.store.*act)(StudyName(id), RequestKeyOf(request)));
+  return absl::OkStatus();
+}
+
+template <typename Request>
 ServerUnaryReactor* AnswerWithStudy(
     ServiceContext& context, CallbackServerContext* call, const Request* request,
     const CallInfo& info, v1::Study* response,
     absl::StatusOr<v1::Study> (StudyStore::*act)(absl::string_view, const RequestKey&)) {
-  return context.runtime.Unary(call, *request, info, [=, &context](const Caller&) -> absl::Status {
-    ASSIGN_OR_RETURN(const std::string id, ParseStudyId(request->name()));
-    RETURN_IF_ERROR(ValidateRequestId(request->request_id()));
-    ASSIGN_OR_RETURN(*response, (context.store.*act)(StudyName(id), RequestKeyOf(*request)));
-    return absl::OkStatus();
+  return context.runtime.Unary(call, *request, info, [=, &context](const Caller&) {
+    return ChangeStudy(context, *request, response, act);
   });
 }
 
@@ -138,9 +145,14 @@ ServerUnaryReactor* StudyService::PauseStudy(CallbackServerContext* call,
 ServerUnaryReactor* StudyService::ResumeStudy(CallbackServerContext* call,
                                               const v1::ResumeStudyRequest* request,
                                               v1::Study* response) {
-  return AnswerWithStudy(context_, call, request,
-                         {"StudyService.ResumeStudy", "studies.resume", request->name()}, response,
-                         &StudyStore::ResumeStudy);
+  return context_.runtime.Unary(
+      call, *request, {"StudyService.ResumeStudy", "studies.resume", request->name()},
+      [=, this](const Caller&) -> absl::Status {
+        RETURN_IF_ERROR(ChangeStudy(context_, *request, response, &StudyStore::ResumeStudy));
+        // Its trials may all have ended while it was paused: no job will tell of it any more.
+        context_.study_loop->Wake(response->name());
+        return absl::OkStatus();
+      });
 }
 
 ServerUnaryReactor* StudyService::CancelStudy(CallbackServerContext* call,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/status_macros.h"
 #include "common/jobs/job_state.h"
 #include "common/telemetry/log.h"
 
@@ -29,8 +30,11 @@ bool Concerns(const JobChange& change) {
 
 }  // namespace
 
-StudyLoop::StudyLoop(JobStore& store, Clock& clock, OnAdvance on_advance)
-    : store_(store), clock_(clock), on_advance_(std::move(on_advance)) {
+StudyLoop::StudyLoop(JobStore& store, Clock& clock, MakeFiles make_files, OnAdvance on_advance)
+    : store_(store),
+      clock_(clock),
+      make_files_(std::move(make_files)),
+      on_advance_(std::move(on_advance)) {
   subscription_ = store.Subscribe("", [this](const JobChange& change) {
     if (Concerns(change)) Wake(StudyOfTrial(change.trial));
   });
@@ -71,8 +75,16 @@ void StudyLoop::FindOpen() {
   find_at_ = open.ok() ? absl::InfiniteDuration() : clock_.Boottime() + kRetry;
 }
 
+absl::StatusOr<StudyAdvance> StudyLoop::AdvanceOrFinish(const std::string& study) {
+  ASSIGN_OR_RETURN(const StudyAdvance advance, store_.AdvanceStudy(study));
+  if (!advance.ending) return advance;
+  ASSIGN_OR_RETURN(const v1::Study ended, store_.GetStudy(study));
+  ASSIGN_OR_RETURN(const std::vector<v1::Artifact> files, make_files_(ended));
+  return store_.FinishStudy(study, files);
+}
+
 void StudyLoop::Advance(const std::string& study) {
-  const absl::StatusOr<StudyAdvance> advance = store_.AdvanceStudy(study);
+  const absl::StatusOr<StudyAdvance> advance = AdvanceOrFinish(study);
   if (absl::IsNotFound(advance.status())) return;  // Deleted.
   if (!advance.ok()) {
     Log(LogLevel::kError, "a study cannot go on",

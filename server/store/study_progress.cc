@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/errors/status_details.h"
+#include "common/formats/manifest.h"
+#include "common/jobs/artifacts.h"
 #include "common/jobs/job_state.h"
 #include "common/jobs/names.h"
 #include "common/jobs/timestamps.h"
@@ -35,8 +38,13 @@ constexpr size_t kMaxShownBytes = 120;  // Of a name or label that is made of pa
 // One advance of one study.
 class Advancing {
  public:
-  Advancing(VerbContext& context, StudyUnderWay& study)
-      : context_(context), study_(study.row.study), row_(study.row), trials_(study.trials) {}
+  // `files` are published with the best; null: the study does not end yet.
+  Advancing(VerbContext& context, StudyUnderWay& study, const std::vector<v1::Artifact>* files)
+      : context_(context),
+        study_(study.row.study),
+        row_(study.row),
+        trials_(study.trials),
+        files_(files) {}
 
   absl::StatusOr<StudyAdvance> Run() {
     if (study_.done()) return StudyAdvance();
@@ -50,7 +58,8 @@ class Advancing {
       RETURN_IF_ERROR(Act());
       const bool open = std::any_of(trials_.begin(), trials_.end(),
                                     [](const v1::Trial& trial) { return !IsFinal(trial.state()); });
-      if (!open) RETURN_IF_ERROR(Finish(advance));
+      advance.ending = !open && files_ == nullptr;
+      if (!open && files_ != nullptr) RETURN_IF_ERROR(Finish(advance));
       advance.state = study_.state();
     }
     for (size_t i = 0; i < trials_.size(); ++i) {
@@ -330,6 +339,15 @@ class Advancing {
                         more > 0 ? absl::StrCat("; and ", more, " more") : "");
   }
 
+  void AddFiles(v1::Adapter& adapter) const {
+    if (files_->empty()) return;
+    for (const v1::Artifact& file : *files_) {
+      *adapter.add_files() = file;
+      adapter.set_size_bytes(adapter.size_bytes() + file.size_bytes());
+    }
+    adapter.set_sha256(ManifestSha256(ToManifest(adapter.files())));
+  }
+
   // Publishes what the trial made under the study's name, too. Says what came in between.
   template <typename T>
   absl::StatusOr<std::string> Publish(ResourceKind kind, const std::string& from,
@@ -344,6 +362,7 @@ class Advancing {
     absl::StatusOr<T> made = DoGetResource<T>(context_, {kind, from});
     if (!made.ok()) return absl::StrCat("; ", made.status().message());
     made->set_name(named.name);
+    if constexpr (std::is_same_v<T, v1::Adapter>) AddFiles(*made);
     RETURN_IF_ERROR(publish(context_, *made));
     return std::string();
   }
@@ -391,6 +410,7 @@ class Advancing {
   v1::Study& study_;
   StudyRow& row_;
   std::vector<v1::Trial>& trials_;
+  const std::vector<v1::Artifact>* const files_;
   bool changed_ = false;
   bool blocked_ = false;
 };
@@ -433,7 +453,12 @@ v1::Study WholeStudy(const StudyUnderWay& study) {
 }
 
 absl::StatusOr<StudyAdvance> Advance(VerbContext& context, StudyUnderWay& study) {
-  return Advancing(context, study).Run();
+  return Advancing(context, study, nullptr).Run();
+}
+
+absl::StatusOr<StudyAdvance> Finish(VerbContext& context, StudyUnderWay& study,
+                                    const std::vector<v1::Artifact>& files) {
+  return Advancing(context, study, &files).Run();
 }
 
 }  // namespace graft

@@ -28,5 +28,8 @@ v1::Study WholeStudy(const StudyUnderWay& study);
 
 // AdvanceStudy of one that is read; saves it and the trials that changed.
 absl::StatusOr<StudyAdvance> Advance(VerbContext& context, StudyUnderWay& study);
+// FinishStudy, the same.
+absl::StatusOr<StudyAdvance> Finish(VerbContext& context, StudyUnderWay& study,
+                                    const std::vector<v1::Artifact>& files);
 
 }  // namespace graft

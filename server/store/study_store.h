@@ -28,7 +28,8 @@ struct NewStudy {
 
 // What there is to do for a study's sake beyond the store.
 struct StudyAdvance {
-  bool done = false;                                   // It ended just now.
+  bool ending = false;  // All its trials have ended: FinishStudy is due.
+  bool done = false;    // It ended just now.
   v1::StudyState state = v1::STUDY_STATE_UNSPECIFIED;  // Of one that was not done before.
   bool blocked = false;  // The queue had no room for a trial: to be asked again.
   std::string adapter;   // Published just now; empty: none.
@@ -59,8 +60,12 @@ class StudyStore {
   virtual absl::StatusOr<std::vector<v1::StudyEvent>> ReadStudyEvents(absl::string_view study,
                                                                       int64_t after, int limit) = 0;
   // Takes in what became of its trials' jobs, and does what follows: lets trials begin and go on,
-  // ends others, publishes the best. Nothing changes in one that is done.
+  // ends others. Nothing changes in one that is done.
   virtual absl::StatusOr<StudyAdvance> AdvanceStudy(absl::string_view name) = 0;
+  // AdvanceStudy of one that is `ending`: it is done, and its best published, with `files` (whose
+  // blobs are there) beside the adapter's. Of any other study nothing changes.
+  virtual absl::StatusOr<StudyAdvance> FinishStudy(absl::string_view name,
+                                                   const std::vector<v1::Artifact>& files) = 0;
   // RUNNING becomes PAUSED, as do its jobs. WRONG_STATE.
   virtual absl::StatusOr<v1::Study> PauseStudy(absl::string_view name,
                                                const RequestKey& request) = 0;

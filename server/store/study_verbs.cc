@@ -190,6 +190,12 @@ absl::StatusOr<StudyAdvance> DoAdvanceStudy(VerbContext& context, absl::string_v
   return Advance(context, study);
 }
 
+absl::StatusOr<StudyAdvance> DoFinishStudy(VerbContext& context, absl::string_view name,
+                                           const std::vector<v1::Artifact>& files) {
+  ASSIGN_OR_RETURN(StudyUnderWay study, RequireStudy(context, name));
+  return Finish(context, study, files);
+}
+
 absl::StatusOr<v1::Study> DoPauseStudy(VerbContext& context, absl::string_view name,
                                        const RequestKey& request) {
   return ChangeStudyOnce(

@@ -20,6 +20,8 @@ absl::StatusOr<std::vector<v1::StudyEvent>> DoReadStudyEvents(VerbContext& conte
                                                               absl::string_view study,
                                                               int64_t after, int limit);
 absl::StatusOr<StudyAdvance> DoAdvanceStudy(VerbContext& context, absl::string_view name);
+absl::StatusOr<StudyAdvance> DoFinishStudy(VerbContext& context, absl::string_view name,
+                                           const std::vector<v1::Artifact>& files);
 absl::StatusOr<v1::Study> DoPauseStudy(VerbContext& context, absl::string_view name,
                                        const RequestKey& request);
 absl::StatusOr<v1::Study> DoResumeStudy(VerbContext& context, absl::string_view name,

@@ -39,11 +39,7 @@ class TransactionalStore : public JobStore, private VerbRunner {
     return Write<v1::Job>([&](VerbContext& context) { return DoInsertJob(context, job); });
   }
   absl::Status CheckJob(const NewJob& job) override {
-    return Read<bool>([&](VerbContext& context) -> absl::StatusOr<bool> {
-             RETURN_IF_ERROR(DoCheckJob(context, job));
-             return true;
-           })
-        .status();
+    return ReadStatus([&](VerbContext& context) { return DoCheckJob(context, job); });
   }
   absl::StatusOr<v1::Job> FindInserted(const RequestKey& request) override {
     return Read<v1::Job>([&](VerbContext& context) { return DoFindInserted(context, request); });
@@ -250,11 +246,7 @@ class TransactionalStore : public JobStore, private VerbRunner {
     return Write<v1::Study>([&](VerbContext& context) { return DoInsertStudy(context, study); });
   }
   absl::Status CheckStudy(const NewStudy& study) override {
-    return Read<bool>([&](VerbContext& context) -> absl::StatusOr<bool> {
-             RETURN_IF_ERROR(DoCheckStudy(context, study));
-             return true;
-           })
-        .status();
+    return ReadStatus([&](VerbContext& context) { return DoCheckStudy(context, study); });
   }
   absl::StatusOr<v1::Study> FindInsertedStudy(const RequestKey& request) override {
     return Read<v1::Study>(
@@ -279,6 +271,11 @@ class TransactionalStore : public JobStore, private VerbRunner {
   }
   absl::StatusOr<StudyAdvance> AdvanceStudy(absl::string_view name) override {
     return Write<StudyAdvance>([&](VerbContext& context) { return DoAdvanceStudy(context, name); });
+  }
+  absl::StatusOr<StudyAdvance> FinishStudy(absl::string_view name,
+                                           const std::vector<v1::Artifact>& files) override {
+    return Write<StudyAdvance>(
+        [&](VerbContext& context) { return DoFinishStudy(context, name, files); });
   }
   absl::StatusOr<v1::Study> PauseStudy(absl::string_view name, const RequestKey& request) override {
     return Write<v1::Study>(

@@ -58,11 +58,17 @@ class VerbRunner {
     Failpoint("store", name, "after_commit");
     return status;
   }
+  template <typename Verb>
+  absl::Status ReadStatus(const Verb& verb) {
+    return backend_->Read([&](Tables& tables) {
+      VerbContext context = {tables, options_, times_, RunningTime()};
+      return verb(context);
+    });
+  }
   template <typename T, typename Verb>
   absl::StatusOr<T> Read(const Verb& verb) {
     absl::StatusOr<T> result;
-    RETURN_IF_ERROR(backend_->Read([&](Tables& tables) {
-      VerbContext context = {tables, options_, times_, RunningTime()};
+    RETURN_IF_ERROR(ReadStatus([&](VerbContext& context) {
       result = verb(context);
       return result.status();
     }));

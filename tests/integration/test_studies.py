@@ -2,6 +2,7 @@
 
 GRAFT_STUDY_KILLS sets how often everything is killed (30 with --full, else 4); GRAFT_STUDY_SEED repeats a run."""
 
+import csv
 import json
 import os
 import random
@@ -64,6 +65,13 @@ def test_a_rank_study_stops_the_worse_and_publishes_the_best(graft):
     # It is that trial's, and a promoted trial's numbers are those of a run that was never paused.
     published = adapter_hash(graft, "best")
     assert published == adapter_hash(graft, f"best-{best['number']}")
+    # Beside it lies what the study came to.
+    with (graft.directory / "adapter-best" / "study.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert sorted(int(row["trial"]) for row in table) == [trial["number"] for trial in one["trials"]]
+    assert (int(table[0]["trial"]), float(table[0]["eval/loss"]), table[0]["rank"]) == (
+        best["number"], best["value"], best["parameters"]["fine_tune.method.lora.rank"])
+    assert not (graft.directory / f"adapter-best-{best['number']}" / "study.csv").exists()
     rank = best["parameters"]["fine_tune.method.lora.rank"]
     alone = graft.submit(*BASE, "--rank", rank, "--max-steps", "24", "--eval-every-steps", "3", "--output-name", "alone")
     graft.wait_for(alone)

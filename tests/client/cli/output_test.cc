@@ -52,18 +52,6 @@ TEST(OutputTest, MarkdownHasNoMarkupOfItsCells) {
   EXPECT_EQ(cell("a\nb\x1b[2J\r\u009b"), "a b?\\[2J?? |\n");
 }
 
-TEST(OutputTest, CsvIsThatOfRfc4180) {
-  EXPECT_EQ(CsvLine({"a", "", "b c", "ü"}), "a,,b c,ü\r\n");
-  EXPECT_EQ(CsvLine({"a,b", "c\"d", "e\nf", "g\rh"}), "\"a,b\",\"c\"\"d\",\"e\nf\",\"g\rh\"\r\n");
-}
-
-TEST(OutputTest, ASpreadsheetFindsNoFormulaInCsv) {
-  EXPECT_EQ(CsvLine({"=1+1", "+a", "-a", "@SUM(A1)", "\t=1", "\r=1"}),
-            "'=1+1,'+a,'-a,'@SUM(A1),'\t=1,\"'\r=1\"\r\n");
-  EXPECT_EQ(CsvLine({"-0.5", "+1", "-1e-05", "a=1", "1-2"}), "-0.5,+1,-1e-05,a=1,1-2\r\n");
-  EXPECT_EQ(CsvLine({"-1+2", "-1 -"}), "'-1+2,'-1 -\r\n");
-}
-
 TEST(OutputTest, ExitCodesTellScriptsWhatHappened) {
   EXPECT_EQ(ExitCodeOf(absl::OkStatus()), kExitDone);
   EXPECT_EQ(ExitCodeOf(absl::InvalidArgumentError("")), kExitUsage);
@@ -93,8 +81,6 @@ TEST(OutputTest, NumbersReadWell) {
   EXPECT_EQ(FormatSeconds(4.24), "4.2s");
   EXPECT_EQ(FormatSeconds(83), "1m23s");
   EXPECT_EQ(FormatSeconds(7500), "2h05m");
-  EXPECT_EQ(ExactNumber(0.1), "0.1");
-  EXPECT_EQ(ExactNumber(std::nan("")), "");
 }
 
 TEST(OutputTest, OneLineCutsAtCharactersAndShowsNoControls) {

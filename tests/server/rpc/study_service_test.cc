@@ -234,7 +234,26 @@ TEST_F(StudyServiceTest, MetricsTellOfStudies) {
   do {
     text = server_.registry().Text();
   } while (!absl::StrContains(text, "graft_studies_ended_total{state=\"FAILED\"} 1"));
-  EXPECT_THAT(text, HasSubstr("graft_studies{state=\"RUNNING\"} 0"));
+  EXPECT_THAT(server_.registry().Text(), HasSubstr("graft_studies{state=\"RUNNING\"} 0"));
+}
+
+TEST_F(StudyServiceTest, OneWhoseTrialsAllEndedWhileItWasPausedEndsWhenItIsResumed) {
+  const auto study = Create(Asked(kRanks));
+  ASSERT_TRUE(study.ok()) << study.status();
+  ASSERT_TRUE(
+      Call(&v1::StudyService::Stub::PauseStudy, Named<v1::PauseStudyRequest>(study->name())).ok());
+  for (const v1::Trial& trial : study->trials()) {
+    ASSERT_TRUE(server_.store().CancelJob(trial.job(), {}).ok());
+  }
+  ASSERT_TRUE(
+      Call(&v1::StudyService::Stub::ResumeStudy, Named<v1::ResumeStudyRequest>(study->name()))
+          .ok());
+  // The study loop ends it a little later.
+  v1::StudyState state = v1::STUDY_STATE_UNSPECIFIED;
+  do {
+    state = Get(study->name())->state();
+  } while (state == v1::STUDY_STATE_RUNNING);
+  EXPECT_EQ(state, v1::STUDY_STATE_FAILED);
 }
 
 TEST_F(StudyServiceTest, ItIsPausedResumedCancelledAndDeletedWithItsJobs) {

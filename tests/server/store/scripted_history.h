@@ -196,7 +196,8 @@ class ScriptedHistory {
     Did(store_.ResumeStudy(study.name(), NextRequest()));
     // Of equal ones the first goes on.
     Did(store_.FinishAttempt(Take(study.trials(0).job()), 0, StoreFixture::Success()));
-    EXPECT_TRUE(Did(store_.AdvanceStudy(study.name())).done);
+    EXPECT_TRUE(Did(store_.AdvanceStudy(study.name())).ending);
+    EXPECT_TRUE(Did(store_.FinishStudy(study.name(), {})).done);
     Did(store_.DeleteAdapter(Named("best")));
     Did(store_.DeleteAdapter(absl::StrCat(Named("best"), "-1")));
     Did(store_.DeleteStudy(study.name()));

@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "common/base/utf8.h"
+#include "common/formats/manifest.h"
+#include "common/jobs/artifacts.h"
 #include "tests/server/store/studies.h"
 
 namespace graft {
@@ -25,8 +27,10 @@ class StudyTest : public StoreTest {
   v1::Study Get() { return *store().GetStudy("studies/j1"); }
   v1::Trial TrialOf(int number) { return Get().trials(number - 1); }
   v1::Job JobOf(int trial) { return fixture_.Get(TrialOf(trial).job()); }
+  // As the study loop does.
   StudyAdvance AdvanceNow() {
-    const auto advance = store().AdvanceStudy("studies/j1");
+    auto advance = store().AdvanceStudy("studies/j1");
+    if (advance.ok() && advance->ending) advance = store().FinishStudy("studies/j1", files_);
     EXPECT_OK(advance);
     return advance.ok() ? *advance : StudyAdvance();
   }
@@ -73,6 +77,7 @@ class StudyTest : public StoreTest {
   }
 
   std::map<std::string, int64_t> batches_;
+  std::vector<v1::Artifact> files_;  // That studies end with.
 };
 INSTANTIATE_ON_EVERY_STORE(StudyTest);
 
@@ -340,6 +345,35 @@ TEST_P(StudyTest, OpenOnesAreCountedByTheirStates) {
   ASSERT_OK(store().CancelStudy(second.name(), {}));
   EXPECT_THAT(store().Counts()->open_studies,
               UnorderedElementsAre(Pair(v1::STUDY_STATE_RUNNING, 1)));
+}
+
+TEST_P(StudyTest, ItsFilesLieBesideTheBestAdapter) {
+  files_ = {StoreFixture::File("study.csv", 't')};
+  Insert(RankStudy(1, "output_name: 'best'"));
+  Succeed(Claim(1), 1.0);
+  EXPECT_TRUE(AdvanceNow().done);
+  const v1::Adapter trial = *store().GetAdapter("best-1");
+  v1::Adapter best = *store().GetAdapter("best");
+  EXPECT_EQ(best.sha256(), ManifestSha256(ToManifest(best.files())));
+  EXPECT_NE(best.sha256(), trial.sha256());
+  EXPECT_EQ(best.size_bytes(), trial.size_bytes() + files_[0].size_bytes());
+  ASSERT_EQ(best.files_size(), trial.files_size() + 1);
+  EXPECT_EQ(best.files().rbegin()->path(), "study.csv");
+}
+
+TEST_P(StudyTest, OnlyOneThatIsEndingCanBeFinished) {
+  Insert(RankStudy(1));
+  EXPECT_FALSE(store().FinishStudy("studies/j1", {})->done);
+  EXPECT_EQ(Get().state(), v1::STUDY_STATE_RUNNING);
+  Succeed(Claim(1), 1.0);
+  ASSERT_OK(store().PauseStudy("studies/j1", {}));
+  EXPECT_FALSE(store().FinishStudy("studies/j1", {})->done) << "it is paused";
+  ASSERT_OK(store().ResumeStudy("studies/j1", {}));
+  EXPECT_TRUE(store().AdvanceStudy("studies/j1")->ending);
+  EXPECT_EQ(Get().state(), v1::STUDY_STATE_RUNNING);
+  EXPECT_TRUE(store().FinishStudy("studies/j1", {})->done);
+  EXPECT_FALSE(store().FinishStudy("studies/j1", {})->done) << "a second time";
+  EXPECT_EQ(store().FinishStudy("studies/none", {}).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_P(StudyTest, ANameThatWasTakenMeanwhileIsSaid) {
