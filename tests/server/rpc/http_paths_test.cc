@@ -129,8 +129,10 @@ TEST(HttpPaths, WhatTheyNameAreFieldsOfTheRequest) {
 TEST(HttpPaths, WhatIsReadHasNoBody) {
   for (const MethodDescriptor* method : PublicMethods()) {
     for (const HttpRule& rule : RulesOf(*method)) {
-      if (rule.has_get() || rule.has_delete_()) EXPECT_EQ(rule.body(), "") << method->name();
-      if (method->client_streaming()) EXPECT_TRUE(rule.has_put()) << method->name();
+      if (rule.has_get() || rule.has_delete_()) {
+        EXPECT_EQ(rule.body(), "") << method->name();
+      }
+      EXPECT_TRUE(rule.has_put() || !method->client_streaming()) << method->name();
     }
   }
 }
