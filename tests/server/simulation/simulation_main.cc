@@ -5,6 +5,7 @@
 //
 // It prints what went wrong with the first seed that did, with a history; the exit status is 1.
 
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "gtest/gtest.h"
 #include "tests/server/simulation/run.h"
+#include "tests/server/simulation/study_run.h"
 
 namespace graft::simulation {
 namespace {
@@ -41,6 +43,23 @@ TEST(SimulationTest, ASeedHasOneHistory) {
     EXPECT_EQ(first.history(), second.history());
   }
 }
+
+// GRAFT_STUDY_SEEDS is how many each of them takes.
+class StudySimulationTest : public ::testing::TestWithParam<StoreKind> {};
+
+TEST_P(StudySimulationTest, WhatDisturbsAStudyChangesNothingOfWhatItComesTo) {
+  const char* told = std::getenv("GRAFT_STUDY_SEEDS");
+  uint64_t seeds = GetParam() == StoreKind::kMemory ? 300 : 30;
+  ASSERT_TRUE(told == nullptr || absl::SimpleAtoi(told, &seeds)) << told;
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    const std::string calm = StudyRun(GetParam(), seed, StudyRun::Kind::kUndisturbed).Run();
+    ASSERT_EQ(StudyRun(GetParam(), seed, StudyRun::Kind::kDisturbed).Run(), calm);
+    if (HasFailure()) return;
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Stores, StudySimulationTest,
+                         ::testing::Values(StoreKind::kMemory, StoreKind::kSqlite), NameOfKind);
 
 int Usage() {
   std::cerr << "simulation_test [--seed N] [--seeds N] [--store memory|sqlite] [--operations N]\n";
