@@ -125,7 +125,10 @@ bool IsBlank(absl::string_view text, DataFormat format) {
 class DataReader::Impl {
  public:
   Impl(ByteSource source, const DataFields& fields)
-      : rows_(std::move(source)), wanted_(Wanteds(fields)), json_(wanted_) {}
+      : rows_(std::move(source)),
+        wanted_(Wanteds(fields)),
+        json_(wanted_),
+        columns_(wanted_.size(), kNoColumn) {}
 
   absl::Status Start(DataFormat format) {
     guessed_ = format == DataFormat::kAutomatic;
@@ -141,19 +144,22 @@ class DataReader::Impl {
   const std::vector<std::string>& field_names() const { return header_; }
 
  private:
-  enum Wanted { kSource, kTarget, kId, kWantedCount };
+  enum Wanted : size_t { kSource, kTarget, kId, kFirstOfTemplate };
   static std::vector<std::string> Wanteds(const DataFields& fields) {
     if (fields.check_only) return {"", "", ""};
-    return {fields.text_field.empty() ? fields.source_field : fields.text_field,
-            fields.target_field, fields.id_field};
+    std::vector<std::string> wanted = {
+        fields.text_field.empty() ? fields.source_field : fields.text_field, fields.target_field,
+        fields.id_field};
+    wanted.insert(wanted.end(), fields.template_fields.begin(), fields.template_fields.end());
+    return wanted;
   }
   static constexpr size_t kNoColumn = static_cast<size_t>(-1);
 
   // Is the field asked for, and must every row have it?
-  bool Asked(int wanted) const { return !wanted_[wanted].empty(); }
-  static bool Required(int wanted) { return wanted != kId; }
+  bool Asked(size_t wanted) const { return !wanted_[wanted].empty(); }
+  static bool Required(size_t wanted) { return wanted != kId; }
   // Two may be the same field; then the parser keeps it under the first.
-  const JsonField& Field(int wanted) const {
+  const JsonField& Field(size_t wanted) const {
     const auto first = std::find(wanted_.begin(), wanted_.end(), wanted_[wanted]);
     return json_.field(first - wanted_.begin());
   }
@@ -166,15 +172,17 @@ class DataReader::Impl {
   void ReadLine(absl::string_view text, DataRow* row) const;
   absl::Status ReadCsv(absl::string_view text, DataRow* row);
   absl::Status ReadJson(absl::string_view text, DataRow* row);
-  absl::Status CheckJsonField(int wanted) const;
+  absl::Status CheckJsonField(size_t wanted) const;
+  absl::Status ReadJsonValue(size_t wanted, std::string* value) const;
+  absl::Status MissingError(size_t wanted) const;
 
   RowSplitter rows_;
-  const std::vector<std::string> wanted_;  // by Wanted; empty: not asked for
+  const std::vector<std::string> wanted_;  // by Wanted; empty: not asked for; then the template's
   DataFormat format_ = DataFormat::kAutomatic;
   bool guessed_ = false;  // Nobody said what it is.
   JsonRowParser json_;
   std::vector<std::string> header_;  // JSON lines: the first row's fields; text: its one
-  size_t columns_[kWantedCount] = {kNoColumn, kNoColumn, kNoColumn};
+  std::vector<size_t> columns_;      // by Wanted
   std::vector<std::string> csv_;
   char separator_ = ',';
   int64_t row_count_ = 0;
@@ -206,7 +214,7 @@ absl::Status DataReader::Impl::ReadHeader() {
   if (!told) separator_ = SeparatorOf(text.text);
   const std::string where = absl::StrCat("line ", text.line);
   RETURN_IF_ERROR(Annotate(ParseCsvRow(text.text, separator_, &header_), where));
-  for (int wanted = 0; wanted < kWantedCount; ++wanted) {
+  for (size_t wanted = 0; wanted < wanted_.size(); ++wanted) {
     const auto found = std::find(header_.begin(), header_.end(), wanted_[wanted]);
     if (!Asked(wanted) || (found == header_.end() && !Required(wanted))) continue;
     if (found == header_.end()) {
@@ -225,8 +233,8 @@ absl::Status DataReader::Impl::ReadHeader() {
 
 absl::Status DataReader::Impl::CheckTextFields() {
   header_ = {kPlainTextField};
-  for (const int wanted : {kSource, kTarget}) {
-    if (!Asked(wanted) || wanted_[wanted] == kPlainTextField) continue;
+  for (size_t wanted = 0; wanted < wanted_.size(); ++wanted) {
+    if (!Asked(wanted) || !Required(wanted) || wanted_[wanted] == kPlainTextField) continue;
     return FieldError(wanted_[wanted],
                       absl::StrCat("is missing; this is plain text, each line of which is a row "
                                    "with the one field ",
@@ -241,6 +249,8 @@ void DataReader::Impl::ReadLine(absl::string_view text, DataRow* row) const {
   row->targets.clear();
   if (Asked(kTarget)) row->targets.emplace_back(text);
   row->id.clear();
+  row->values.resize(wanted_.size() - kFirstOfTemplate);
+  for (std::string& value : row->values) value.assign(text.data(), text.size());
 }
 
 absl::Status DataReader::Impl::ReadRow(absl::string_view text, DataRow* row) {
@@ -266,18 +276,40 @@ absl::Status DataReader::Impl::ReadCsv(absl::string_view text, DataRow* row) {
   row->targets.clear();
   if (Asked(kTarget)) row->targets.push_back(csv_[columns_[kTarget]]);
   row->id = columns_[kId] == kNoColumn ? "" : csv_[columns_[kId]];
+  row->values.clear();
+  for (size_t wanted = kFirstOfTemplate; wanted < wanted_.size(); ++wanted) {
+    row->values.push_back(csv_[columns_[wanted]]);
+  }
   return absl::OkStatus();
 }
 
-absl::Status DataReader::Impl::CheckJsonField(int wanted) const {
+absl::Status DataReader::Impl::MissingError(size_t wanted) const {
+  return FieldError(wanted_[wanted],
+                    absl::StrCat("is missing; the row has: ", ListNames(json_.names()),
+                                 ChatAdvice(json_.names())));
+}
+
+absl::Status DataReader::Impl::ReadJsonValue(size_t wanted, std::string* value) const {
+  const JsonField& field = Field(wanted);
+  if (field.type == JsonField::Type::kMissing) return MissingError(wanted);
+  const bool truth = field.description == "true" || field.description == "false";
+  if (field.type == JsonField::Type::kOther && !truth) {
+    return FieldError(wanted_[wanted],
+                      absl::StrCat("is ", field.description,
+                                   "; in a prompt template it must be a string, a number, true, "
+                                   "false or a list of strings"));
+  }
+  *value = truth ? field.description : absl::StrJoin(field.strings, "\n");
+  return absl::OkStatus();
+}
+
+absl::Status DataReader::Impl::CheckJsonField(size_t wanted) const {
   const JsonField& field = Field(wanted);
   switch (field.type) {
     case JsonField::Type::kString:
       return absl::OkStatus();
     case JsonField::Type::kMissing:
-      return FieldError(wanted_[wanted],
-                        absl::StrCat("is missing; the row has: ", ListNames(json_.names()),
-                                     ChatAdvice(json_.names())));
+      return MissingError(wanted);
     case JsonField::Type::kStringList:
       if (wanted != kTarget) break;
       if (!field.strings.empty()) return absl::OkStatus();
@@ -292,8 +324,12 @@ absl::Status DataReader::Impl::CheckJsonField(int wanted) const {
 
 absl::Status DataReader::Impl::ReadJson(absl::string_view text, DataRow* row) {
   RETURN_IF_ERROR(json_.Parse(text));
-  for (const int wanted : {kSource, kTarget}) {
+  for (const size_t wanted : {kSource, kTarget}) {
     if (Asked(wanted)) RETURN_IF_ERROR(CheckJsonField(wanted));
+  }
+  row->values.resize(wanted_.size() - kFirstOfTemplate);
+  for (size_t i = 0; i < row->values.size(); ++i) {
+    RETURN_IF_ERROR(ReadJsonValue(kFirstOfTemplate + i, &row->values[i]));
   }
   if (row_count_ == 1) {
     for (const absl::string_view name : json_.names()) header_.emplace_back(name);

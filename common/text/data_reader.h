@@ -41,6 +41,9 @@ struct DataFields {
   std::string target_field;
   std::string text_field;
   std::string id_field = "id";  // need not be in the data; empty: not read
+  // Beside them, what a template puts in: in JSON lines a string, a number (as it is spelled), true
+  // or false, or a list of strings, which become lines.
+  std::vector<std::string> template_fields;
   // Reads none of them: rows are only checked for what every row must be.
   bool check_only = false;
 };
@@ -51,6 +54,7 @@ struct DataRow {
   std::vector<std::string>
       targets;     // at least one: the first trains, all score; none with text_field or check_only
   std::string id;  // empty: the row has none
+  std::vector<std::string> values;  // of template_fields, in their order; none with check_only
 };
 
 // One thread at a time. Errors name the line, and the field where one is at fault; the caller adds

@@ -128,6 +128,53 @@ TEST(DataReaderTest, ReadsCsv) {
   EXPECT_EQ((*rows)[1].id, "");
 }
 
+DataFields WithTemplate(std::vector<std::string> fields) {
+  DataFields wanted = Pair();
+  wanted.template_fields = std::move(fields);
+  return wanted;
+}
+
+TEST(DataReaderTest, ReadsWhatATemplatePutsIn) {
+  const auto rows = Read(
+      R"({"year": 1.50e1, "title": "a\"b", "document": "d", "summary": "s", "is": true, "tags": []})"
+      "\n"
+      R"({"document": "d", "summary": "s", "title": "", "tags": ["x", "y"], "is": false, "year": -0})",
+      WithTemplate({"title", "year", "is", "tags", "document"}));
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_THAT((*rows)[0].values, ElementsAre("a\"b", "1.50e1", "true", "", "d"));
+  EXPECT_THAT((*rows)[1].values, ElementsAre("", "-0", "false", "x\ny", "d"));
+}
+
+TEST(DataReaderTest, OfCsvATemplateTakesColumns) {
+  const auto rows = Read("title,document,summary,year\n\"On, cats\",d,s,\n,d,s,1999\n",
+                         WithTemplate({"year", "title"}));
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_THAT((*rows)[0].values, ElementsAre("", "On, cats"));
+  EXPECT_THAT((*rows)[1].values, ElementsAre("1999", ""));
+  EXPECT_EQ(ErrorOf("document,summary\nd,s\n", WithTemplate({"title"})),
+            "line 1: field \"title\" is missing; the header has: document, summary");
+}
+
+TEST(DataReaderTest, WhatATemplateCannotPutInIsToldByItsLine) {
+  const auto error = [](const std::string& member) {
+    return ErrorOf(absl::StrCat(R"({"document": "d", "summary": "s", "title": "t"})", "\n",
+                                R"({"document": "d", "summary": "s")", member, "}"),
+                   WithTemplate({"title"}));
+  };
+  EXPECT_EQ(error(""), "line 2: field \"title\" is missing; the row has: document, summary");
+  EXPECT_EQ(error(R"(, "title": null)"),
+            "line 2: field \"title\" is null; in a prompt template it must be a string, a number, "
+            "true, false or a list of strings");
+  EXPECT_THAT(error(R"(, "title": {"a": 1})"), HasSubstr("line 2: field \"title\" is an object;"));
+  EXPECT_THAT(error(R"(, "title": ["a", 1])"),
+              HasSubstr("line 2: field \"title\" is a list with a number in it;"));
+  EXPECT_THAT(
+      ErrorOf("a line\n",
+              {.source_field = "text", .target_field = "text", .template_fields = {"title"}},
+              DataFormat::kText),
+      HasSubstr("field \"title\" is missing; this is plain text"));
+}
+
 TEST(DataReaderTest, PassesOverAByteOrderMark) {
   EXPECT_EQ(Read("\xEF\xBB\xBF{\"text\": \"a\"}\n", Text())->at(0).source, "a");
   EXPECT_EQ(Read("\xEF\xBB\xBFtext\na\n", Text())->at(0).source, "a");
