@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/command.h"
-#include "client/cli/suggest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/suggest.h"
 #include "yaml-cpp/yaml.h"
 
 namespace graft {

@@ -20,6 +20,7 @@
 #include "client/cli/usage.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "common/jobs/message_json.h"
 
 namespace graft {
 namespace {

@@ -19,7 +19,6 @@
 #include "client/cli/listing.h"
 #include "client/cli/output.h"
 #include "client/cli/progress.h"
-#include "client/cli/proto_fields.h"
 #include "client/cli/queue_text.h"
 #include "client/cli/settings.h"
 #include "client/cli/terminal.h"
@@ -29,6 +28,7 @@
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
 #include "common/jobs/job_spec.h"
+#include "common/jobs/message_json.h"
 
 namespace graft {
 namespace {

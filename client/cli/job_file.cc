@@ -7,10 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "client/cli/proto_fields.h"
-#include "client/cli/suggest.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/message_json.h"
 #include "common/jobs/names.h"
 #include "common/studies/field_path.h"
 #include "google/protobuf/util/json_util.h"
@@ -80,57 +79,6 @@ absl::StatusOr<json> ParseJson(const std::string& text) {
   }
 }
 
-std::string PathOf(absl::string_view path, absl::string_view name) {
-  return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
-}
-
-// The field that a key of protobuf's JSON names, in either spelling.
-const FieldDescriptor* FindField(const Descriptor& type, const std::string& key) {
-  const FieldDescriptor* field = type.FindFieldByName(key);
-  return field != nullptr ? field : type.FindFieldByCamelcaseName(key);
-}
-
-absl::Status NoSuchField(const Descriptor& type, const std::string& key, absl::string_view path) {
-  std::vector<std::string> names;
-  for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
-  return absl::InvalidArgumentError(
-      absl::StrCat(PathOf(path, key), ": there is no such field", DidYouMean(key, names)));
-}
-
-absl::Status CheckMessage(const Descriptor& type, absl::string_view path, json& object);
-
-// Writes enum values in full, and refuses fields that do not exist by their path.
-absl::Status CheckValue(const FieldDescriptor& field, const std::string& path, json& value) {
-  if (value.is_array()) {
-    for (size_t i = 0; i < value.size(); ++i) {
-      RETURN_IF_ERROR(CheckValue(field, absl::StrCat(path, "[", i, "]"), value[i]));
-    }
-    return absl::OkStatus();
-  }
-  if (field.is_map()) return absl::OkStatus();
-  if (field.type() == FieldDescriptor::TYPE_MESSAGE && value.is_object()) {
-    return CheckMessage(*field.message_type(), path, value);
-  }
-  // YAML's true and false are values of an enum, too.
-  const bool named = value.is_string() || value.is_boolean();
-  if (field.type() != FieldDescriptor::TYPE_ENUM || !named) return absl::OkStatus();
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (text == field.enum_type()->value(0)->name()) return absl::OkStatus();  // Unspecified.
-  const auto found = FindEnumValue(*field.enum_type(), text);
-  if (!found.ok()) return Annotate(found.status(), path);
-  value = (*found)->name();
-  return absl::OkStatus();
-}
-
-absl::Status CheckMessage(const Descriptor& type, absl::string_view path, json& object) {
-  for (auto& [key, value] : object.items()) {
-    const FieldDescriptor* field = FindField(type, key);
-    if (field == nullptr) return NoSuchField(type, key, path);
-    RETURN_IF_ERROR(CheckValue(*field, PathOf(path, key), value));
-  }
-  return absl::OkStatus();
-}
-
 // A Job with what a client says of it, and a spec however it stood in the file.
 absl::StatusOr<json> JobOf(json file, std::string* spec_path) {
   if (!file.is_object()) {
@@ -144,7 +92,7 @@ absl::StatusOr<json> JobOf(json file, std::string* spec_path) {
   const Descriptor& type = *v1::Job::descriptor();
   json job = json::object();
   for (auto& [key, value] : file.items()) {
-    const FieldDescriptor* field = FindField(type, key);
+    const FieldDescriptor* field = FindJsonField(type, key);
     if (field == nullptr) return NoSuchField(type, key, "");
     if (std::find(std::begin(kClientFields), std::end(kClientFields), field->name()) !=
         std::end(kClientFields)) {
@@ -165,7 +113,7 @@ absl::StatusOr<JobFile> Parse(const std::string& path, const std::string& text) 
   JobFile result;
   ASSIGN_OR_RETURN(json job, JobOf(std::move(file), &result.spec_path));
   if (job.contains("spec") && job["spec"].is_object()) {
-    RETURN_IF_ERROR(CheckMessage(*v1::JobSpec::descriptor(), result.spec_path, job["spec"]));
+    RETURN_IF_ERROR(MakeExactJson(*v1::JobSpec::descriptor(), result.spec_path, job["spec"]));
   }
   const auto parsed = google::protobuf::util::JsonStringToMessage(job.dump(), &result.job);
   if (!parsed.ok()) return absl::InvalidArgumentError(std::string(parsed.message()));

@@ -9,9 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/proto_fields.h"
-#include "client/cli/suggest.h"
 #include "common/base/limits.h"
 #include "common/base/status_macros.h"
+#include "common/base/suggest.h"
 #include "common/methods/method_spec.h"
 #include "common/studies/field_path.h"
 

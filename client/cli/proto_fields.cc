@@ -6,15 +6,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/cli/suggest.h"
 #include "common/base/clock.h"
 #include "common/base/status_macros.h"
+#include "common/jobs/message_json.h"
 #include "common/jobs/timestamps.h"
 
 namespace graft {
 namespace {
 
-using google::protobuf::EnumDescriptor;
 using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
@@ -22,13 +21,6 @@ using google::protobuf::Reflection;
 
 absl::Status Expected(absl::string_view text, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not ", what));
-}
-
-// "SCHEDULE_" of SCHEDULE_LINEAR: what all names of the enum have in common up to an underscore.
-std::string PrefixOf(const EnumDescriptor& type) {
-  const std::string& unspecified = type.value(0)->name();
-  const size_t end = unspecified.rfind("UNSPECIFIED");
-  return end == std::string::npos ? "" : unspecified.substr(0, end);
 }
 
 template <typename T, typename Parse, typename Set, typename Add>
@@ -94,27 +86,6 @@ absl::StatusOr<absl::Time> ParseMoment(absl::string_view text, absl::Time now) {
   return Expected(text,
                   "a moment such as 8h (from now), 2026-11-28 08:00 or "
                   "2026-11-28T08:00:00+01:00");
-}
-
-std::vector<std::string> EnumNames(const EnumDescriptor& type) {
-  const std::string prefix = PrefixOf(type);
-  std::vector<std::string> names;
-  for (int i = 1; i < type.value_count(); ++i) {
-    names.push_back(absl::AsciiStrToLower(absl::StripPrefix(type.value(i)->name(), prefix)));
-  }
-  return names;
-}
-
-absl::StatusOr<const EnumValueDescriptor*> FindEnumValue(const EnumDescriptor& type,
-                                                         absl::string_view text) {
-  const std::string folded = Folded(text);
-  const std::vector<std::string> names = EnumNames(type);
-  for (int i = 1; i < type.value_count(); ++i) {
-    if (folded == Folded(type.value(i)->name()) || folded == Folded(names[i - 1])) {
-      return type.value(i);
-    }
-  }
-  return NotOneOf(text, names);
 }
 
 absl::Status SetField(Message& message, absl::string_view path, absl::string_view text) {

@@ -14,13 +14,6 @@
 
 namespace graft {
 
-// The values of an enum as people write them: without their prefix, in lower case ("linear").
-std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& type);
-// The value that `text` names, with or without its prefix, in any case, '-' for '_' if one likes.
-// INVALID_ARGUMENT says which there are.
-absl::StatusOr<const google::protobuf::EnumValueDescriptor*> FindEnumValue(
-    const google::protobuf::EnumDescriptor& type, absl::string_view text);
-
 // A moment: "2026-11-28T08:00:00+01:00", "2026-11-28 08:00" of this machine's time, or from now:
 // "8h", "90m". INVALID_ARGUMENT.
 absl::StatusOr<absl::Time> ParseMoment(absl::string_view text, absl::Time now);

@@ -5,8 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "client/cli/proto_fields.h"
 #include "common/jobs/job_spec.h"
+#include "common/jobs/message_json.h"
 #include "common/methods/method_spec.h"
 #include "google/protobuf/descriptor.h"
 

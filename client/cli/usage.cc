@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/output.h"
-#include "client/cli/suggest.h"
+#include "common/base/suggest.h"
 #include "common/errors/status_details.h"
 
 namespace graft {

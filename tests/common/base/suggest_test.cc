@@ -1,4 +1,4 @@
-#include "client/cli/suggest.h"
+#include "common/base/suggest.h"
 
 #include "gtest/gtest.h"
 

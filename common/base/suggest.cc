@@ -1,4 +1,4 @@
-#include "client/cli/suggest.h"
+#include "common/base/suggest.h"
 
 #include <algorithm>
 #include <limits>
@@ -13,6 +13,7 @@
 namespace graft {
 namespace {
 
+constexpr size_t kMaxWordBytes = 128;
 // Kinds of likeness, the best first; a smaller number within a kind is nearer.
 constexpr size_t kPrefix = 1000;
 constexpr size_t kPart = 2000;
@@ -70,6 +71,8 @@ std::string Folded(absl::string_view word) {
 }
 
 std::string Nearest(absl::string_view word, const std::vector<std::string>& candidates) {
+  // No word: and how far it is from each takes the product of their lengths.
+  if (word.size() > kMaxWordBytes) return "";
   const std::string folded = Folded(WithoutDashes(word));
   std::string nearest;
   size_t least = kUnlike;
