@@ -38,4 +38,4 @@ EXPOSE 50051 9464
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["graft", "--timeout", "4", "jobs", "--limit", "1"]
 # tini is process 1: it hands signals on and buries the processes whose parents have died. Docker waits 10 s after SIGTERM.
 ENTRYPOINT ["/usr/bin/tini", "--"]
-CMD ["graft-server", "--data", "/var/lib/graft", "--listen", "0.0.0.0:50051", "--http", "0.0.0.0:9464", "--insecure", "--workers", "1", "--stop-workers", "--stop-seconds", "8", "--worker-log", "stderr"]
+CMD ["graft-server", "--data", "/var/lib/graft", "--listen", "0.0.0.0:50051", "--http", "0.0.0.0:9464", "--http-api", "--insecure", "--workers", "1", "--stop-workers", "--stop-seconds", "8", "--worker-log", "stderr"]

@@ -41,8 +41,15 @@ void AddListeners(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option("--worker-listen", flags.worker_listen,
                  "Workers' address: unix:PATH or HOST:PORT [unix:DATA/workers.sock]");
-  app.add_option("--http", flags.http, "Address of /metrics; port 0 takes a free one")
+  app.add_option("--http", flags.http,
+                 "Address of /metrics, /healthz and the API as JSON (/v1); port 0 takes a free one")
       ->capture_default_str();
+  app.add_flag("--http-api", flags.http_api,
+               "Serve the API there, too, where --http can be reached from other machines");
+  app.add_option("--http-host", flags.http_hosts,
+                 "A name by which browsers and clients may ask for it, beside localhost and its "
+                 "address; may be given more than once")
+      ->allow_extra_args(false);
   app.add_flag("--insecure", flags.insecure,
                "Allow addresses that other machines reach, without TLS");
   app.add_flag("--reflection", flags.reflection, "Serve gRPC reflection");

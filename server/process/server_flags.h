@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -25,6 +26,8 @@ struct ServerFlags {
   std::string listen = "127.0.0.1:50051";
   std::string worker_listen;  // Empty: unix:DATA/workers.sock
   std::string http = "127.0.0.1:9464";
+  bool http_api = false;                // Beyond loopback, too.
+  std::vector<std::string> http_hosts;  // Beside loopback's names and the address.
   bool insecure = false;
   bool reflection = false;
   std::string ready_file;

@@ -24,6 +24,7 @@
 #include "common/telemetry/log_signals.h"
 #include "common/telemetry/process_metrics.h"
 #include "server/catalogue/imports.h"
+#include "server/http/front.h"
 #include "server/operations/artifacts_owner.h"
 #include "server/operations/data_directory.h"
 #include "server/operations/operations.h"
@@ -55,6 +56,17 @@ RpcServerOptions RpcOptions(const ServerFlags& flags, int max_descriptors) {
   options.services.worker_heartbeat = absl::Seconds(flags.heartbeat_seconds);
   options.services.lease_duration = absl::Seconds(flags.lease_seconds);
   options.services.lease_margin = absl::Seconds(flags.lease_margin_seconds);
+  return options;
+}
+
+// Without TLS and accounts the API is for this machine, unless somebody says otherwise.
+absl::StatusOr<HttpFront::Options> HttpOptions(const ServerFlags& flags, int max_descriptors) {
+  ASSIGN_OR_RETURN(const HostPort http, ParseHostPort(flags.http));
+  HttpFront::Options options;
+  options.address = flags.http;
+  options.max_descriptors = max_descriptors;
+  options.api = flags.http_api || IsLoopback(http.host);
+  options.hosts = flags.http_hosts;
   return options;
 }
 
@@ -226,8 +238,9 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   ExposeProcess(registry, kVersion);
   ExposeFilesystems(registry, WrittenDirectories(flags));
   telemetry.RefreshAtScrape(registry, *store, rpc->context().hub, rpc->context().broker, scheduler);
-  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer,
-                   MetricsExposer::Start(flags.http, registry));
+  ASSIGN_OR_RETURN(const HttpFront::Options http_options, HttpOptions(flags, max_descriptors));
+  ASSIGN_OR_RETURN(const std::unique_ptr<HttpFront> http,
+                   HttpFront::Start(http_options, registry, *rpc));
   Housekeeper housekeeper({}, *store, *blobs, *publisher, *logs, *partials);
   Scrubber scrubber({}, *blobs, registry);
   Operations operations({*store, *blobs, *logs, flags.store, flags.artifacts});
@@ -238,10 +251,10 @@ absl::Status RunServer(ServerFlags flags, const ProgramSignals& signals) {
   if (!flags.on_job_end.empty()) {
     job_ends.emplace(JobEndOptionsOf(flags, rpc->address()), *store, registry);
   }
-  RETURN_IF_ERROR(Announce(flags, *rpc, exposer->address()));
+  RETURN_IF_ERROR(Announce(flags, *rpc, http->address()));
   Log(LogLevel::kInfo, "ready",
       {{"grpc", rpc->address()},
-       {"http", exposer->address()},
+       {"http", http->address()},
        {"store", flags.store},
        {"artifacts", flags.artifacts},
        {"version", kVersion}});

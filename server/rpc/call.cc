@@ -11,6 +11,10 @@
 namespace graft {
 namespace {
 
+// What gRPC calls the peer of its in-process channel, which only the gateway has: nobody else's
+// kHttpPeerKey counts.
+constexpr char kInProcessPeer[] = "unknown";
+
 // An upload's end by idleness comes at most a tenth of the limit late.
 constexpr int kLooksAtAnUpload = 10;
 
@@ -78,6 +82,11 @@ absl::Status RpcRuntime::Authorize(const Caller& caller, absl::string_view verb,
 Caller RpcRuntime::CallerOf(const grpc::CallbackServerContext& context) {
   Caller caller;
   caller.peer = context.peer();
+  const auto http_peer = context.client_metadata().find(kHttpPeerKey);
+  if (caller.peer == kInProcessPeer && http_peer != context.client_metadata().end()) {
+    caller.peer = absl::StrCat(
+        "http:", absl::string_view(http_peer->second.data(), http_peer->second.size()));
+  }
   caller.gone = [&context] { return context.IsCancelled(); };
   return caller;
 }

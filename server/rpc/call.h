@@ -35,9 +35,14 @@
 
 namespace graft {
 
+// Metadata of a call that the gateway makes for an HTTP client: who that is.
+inline constexpr char kHttpPeerKey[] = "graft-http-peer";
+
 struct Caller {
   std::string owner = "default";  // There are no accounts yet.
-  std::string peer;               // Address and port, so one connection: for logs and admission.
+  // For logs and admission: address and port, so one connection; behind the gateway "http:" and the
+  // client's address, however many connections it has.
+  std::string peer;
   // Nobody waits for the answer any more: the caller has gone, the deadline is over, or the server
   // ends without waiting longer. What takes long asks now and then, and gives up.
   Gone gone;

@@ -182,6 +182,13 @@ absl::Status RpcServer::Listen(const RpcServerOptions& options) {
   return absl::OkStatus();
 }
 
+std::shared_ptr<grpc::Channel> RpcServer::InProcessChannel() {
+  grpc::ChannelArguments arguments;
+  // Answers may be as large as they are: their readers have bounds of their own.
+  arguments.SetMaxReceiveMessageSize(-1);
+  return user_server_->InProcessChannel(arguments);
+}
+
 RpcServer::~RpcServer() { Stop(absl::ZeroDuration()); }
 
 void RpcServer::Stop(absl::Duration grace) {

@@ -75,6 +75,8 @@ class RpcServer {
   const std::string& address() const { return address_; }
   const std::string& worker_address() const { return worker_address_; }
   ServiceContext& context() { return context_; }
+  // To the users' services, for the gateway. Its calls end with the server.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
   // Blocks until the scheduler has made a whole round. Not during or after Stop.
   void AwaitScheduler() { scheduler_loop_->AwaitTick(); }
 

@@ -12,6 +12,7 @@
 namespace graft {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // CLI11 takes arguments from the back of the list.
@@ -65,6 +66,14 @@ TEST(ServerFlagsTest, ValuesOutOfRangeAreRefused) {
     ServerFlags flags;
     EXPECT_THROW(Parse(bad, flags), CLI::ParseError) << bad[0];
   }
+}
+
+TEST(ServerFlagsTest, HostsAreGivenOneByOneAndLeaveCommandsTheirWords) {
+  ServerFlags flags;
+  Parse({"--http-host", "graft.lab", "--http-host", "graft", "stop", "--all"}, flags);
+  EXPECT_THAT(flags.http_hosts, ElementsAre("graft.lab", "graft"));
+  EXPECT_EQ(flags.command, ServerCommand::kStop);
+  EXPECT_FALSE(flags.http_api);
 }
 
 TEST(ServerFlagsTest, AddressesThatOthersReachNeedInsecure) {
