@@ -54,8 +54,12 @@ class Prometheus:
             self.process = subprocess.Popen(
                 [shutil.which("prometheus"), f"--config.file={directory / 'prometheus.yml'}", f"--storage.tsdb.path={directory / 'series'}",
                  f"--web.listen-address={self.address}", f"--query.lookback-delta={LOOKBACK_SECONDS / FACTOR:g}s"], stdout=log, stderr=log)
-        wait_until(lambda: self.query("up{job='graft-server'} == 1") or self.process.poll() is not None, "Prometheus' first scrape")
-        assert self.process.poll() is None, (directory / "log").read_text()
+        try:
+            wait_until(lambda: self.query("up{job='graft-server'} == 1") or self.process.poll() is not None, "Prometheus' first scrape")
+            assert self.process.poll() is None, (directory / "log").read_text()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self):
         self.process.kill()
