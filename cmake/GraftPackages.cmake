@@ -1,0 +1,65 @@
+# Debian packages (cpack -G DEB, run by tools/package): graft, graft-server and graft-worker, which is graft-worker-cuda where the
+# engine is linked to CUDA. dpkg-shlibdeps finds what they depend on.
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_CONTACT "the authors of graft <graft@localhost>")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+# LibTorch is large: xz would take minutes for it.
+set(CPACK_DEBIAN_COMPRESSION_TYPE zstd)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+file(GLOB libraries ${LIBTORCH_ROOT}/nvidia/*/lib)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${LIBTORCH_ROOT}/torch/lib ${libraries})
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+
+# graft_package(component PACKAGE name DEPENDS packages SUMMARY text DESCRIPTION text)
+function(graft_package component)
+  cmake_parse_arguments(ARG "" "PACKAGE;DEPENDS;SUMMARY;DESCRIPTION" "" ${ARGN})
+  string(TOUPPER ${component} upper)
+  set(CPACK_DEBIAN_${upper}_PACKAGE_NAME ${ARG_PACKAGE} PARENT_SCOPE)
+  set(CPACK_DEBIAN_${upper}_DESCRIPTION "${ARG_SUMMARY}\n${ARG_DESCRIPTION}" PARENT_SCOPE)
+  set(CPACK_DEBIAN_${upper}_PACKAGE_DEPENDS "${ARG_DEPENDS}" PARENT_SCOPE)
+  install(FILES deploy/debian/copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${ARG_PACKAGE} COMPONENT ${component})
+endfunction()
+
+# graft_service_package(component …): the same, of a unit.
+macro(graft_service_package component)
+  graft_package(${component} DEPENDS "systemd | systemd-standalone-sysusers | systemd-sysusers, init-system-helpers" ${ARGN})
+  string(TOUPPER ${component} upper)
+  set(package graft-${component})
+  set(control)
+  foreach(script postinst prerm postrm)
+    configure_file(deploy/debian/${script}.in ${CMAKE_BINARY_DIR}/debian/${component}/${script} @ONLY)
+    list(APPEND control ${CMAKE_BINARY_DIR}/debian/${component}/${script})
+  endforeach()
+  file(WRITE ${CMAKE_BINARY_DIR}/debian/${component}/conffiles "/etc/default/${package}\n")
+  set(CPACK_DEBIAN_${upper}_PACKAGE_CONTROL_EXTRA ${control} ${CMAKE_BINARY_DIR}/debian/${component}/conffiles)
+  set(CPACK_DEBIAN_${upper}_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+endmacro()
+
+graft_package(client PACKAGE graft SUMMARY "command line of the graft service"
+  DESCRIPTION "graft fine-tunes and evaluates GPT-2 with small adapters, as jobs of a service. This is its client: jobs, studies, texts, files.")
+graft_service_package(server PACKAGE graft-server SUMMARY "job service that fine-tunes GPT-2"
+  DESCRIPTION "Keeps jobs, data sets, models and adapters, and gives the jobs to workers (graft-worker). With alerts for Prometheus and boards for Grafana.")
+set(worker graft-worker)
+if(GRAFT_TORCH STREQUAL "cuda")
+  set(worker graft-worker-cuda)
+  set(CPACK_DEBIAN_WORKER_PACKAGE_PROVIDES graft-worker)
+  set(CPACK_DEBIAN_WORKER_PACKAGE_CONFLICTS graft-worker)
+  set(CPACK_DEBIAN_WORKER_PACKAGE_REPLACES graft-worker)
+endif()
+graft_service_package(worker PACKAGE ${worker} SUMMARY "computes the jobs of a graft-server"
+  DESCRIPTION "Trains, evaluates and makes texts with LibTorch, which is part of the package, for the server of this machine or another one.")
+set(CPACK_DEBIAN_SERVER_PACKAGE_RECOMMENDS "graft, graft-worker | graft-worker-cuda")
+
+include(CPack)
+set(CPACK_COMPONENTS_GROUPING ONE_PER_GROUP)
+cpack_add_component(client GROUP client)
+foreach(component server worker)
+  cpack_add_component(${component} GROUP ${component})
+  cpack_add_component(${component}-defaults GROUP ${component})
+endforeach()
