@@ -25,14 +25,15 @@ phase() {
 phase_done() { say "$phase_name: $((SECONDS - phase_began)) s"; }
 
 # The Python environments of the parity tests, by their PEFT: `newest` (the default) runs them, the older ones have the transformers
-# of their time, `bench` the other peers of tools/bench, and `client` what client/python needs. Each of these holds only what differs,
-# and finds the rest in those named after it. Other pins are another folder.
-parity_versions="newest 0.17 0.10 client"
+# of their time, `bench` the other peers of tools/bench, `client` what client/python needs, and `page` what drives a browser. Each of these
+# holds only what differs, and finds the rest in those named after it. Other pins are another folder.
+parity_versions="newest 0.17 0.10 client page"
 parity_layers() { # VERSION
   case "$1" in
     newest) echo newest ;;
     bench) echo bench newest ;;
     client) echo client newest ;;
+    page) echo page newest ;;
     0.17) echo 0.17 newest ;;
     0.10) echo 0.10 0.17 newest ;;
   esac
@@ -42,7 +43,7 @@ parity_requirements() { # VERSION...
   for version in "$@"; do
     case "$version" in
       newest) echo tools/requirements-parity.txt ;;
-      bench | client) echo "tools/requirements-$version.txt" ;;
+      bench | client | page) echo "tools/requirements-$version.txt" ;;
       *) echo "tools/requirements-parity-peft-$version.txt" ;;
     esac
   done
@@ -53,6 +54,7 @@ parity_venv() { # [VERSION]
     newest) name=parity ;;
     bench) name=bench ;;
     client) name=client ;;
+    page) name=page ;;
     *) name=peft-$version ;;
   esac
   echo "$cache/venv-$name-$(cat $(parity_requirements $(parity_layers "$version")) | sha256sum | cut -c1-12)"

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
@@ -283,7 +284,9 @@ std::string Connection::HeadText(const HttpHead& head, std::optional<int64_t> le
   if (!head.content_type.empty()) add("Content-Type", head.content_type);
   if (length) add("Content-Length", absl::StrCat(*length));
   if (chunked_) add("Transfer-Encoding", "chunked");
-  add("Cache-Control", "no-store");
+  const bool kept = std::any_of(head.headers.begin(), head.headers.end(),
+                                [](const auto& each) { return each.first == "Cache-Control"; });
+  if (!kept) add("Cache-Control", "no-store");
   add("X-Content-Type-Options", "nosniff");
   for (const auto& [name, value] : head.headers) add(name, value);
   add("Connection", keep_alive_ ? "keep-alive" : "close");

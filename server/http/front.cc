@@ -1,11 +1,13 @@
 #include "server/http/front.h"
 
+#include <string>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/errors/status_details.h"
 #include "server/http/answers.h"
 #include "server/http/guard.h"
+#include "server/page/page_files.h"
 
 namespace graft {
 namespace {
@@ -13,6 +15,17 @@ namespace {
 // Scrapes that wait for the one that is made.
 constexpr size_t kMaxWaitingScrapes = 64;
 constexpr char kMetricsType[] = "text/plain; version=0.0.4; charset=utf-8";
+
+// Its bytes, unless the browser says that it has them.
+void AnswerPageFile(Exchange& exchange, const PageFile& file) {
+  HttpHead head{200, std::string(MediaTypeOf(file)), PageHeaders()};
+  head.headers.emplace_back("ETag", std::string(file.etag));
+  if (exchange.request().Header("if-none-match") == file.etag) {
+    head.status = 304;
+    return exchange.Answer(std::move(head), "");
+  }
+  exchange.Answer(std::move(head), std::string(file.bytes));
+}
 
 }  // namespace
 
@@ -49,6 +62,9 @@ void HttpFront::Handle(std::shared_ptr<Exchange> exchange) {
   const HttpRefusal refusal = CheckHost(request, options_.hosts);
   if (refusal.status != 0) {
     return AnswerError(*exchange, absl::InvalidArgumentError(refusal.why), refusal.status);
+  }
+  if (const PageFile* file = reads ? FindPageFile(path) : nullptr) {
+    return AnswerPageFile(*exchange, *file);
   }
   gateway_.Handle(std::move(exchange));
 }

@@ -13,8 +13,8 @@
 
 namespace graft {
 
-// What graft-server serves at --http: /metrics and /healthz to everybody, the gateway to those who
-// name it rightly.
+// What graft-server serves at --http: /metrics and /healthz to everybody, the gateway and the page
+// to those who name it rightly.
 class HttpFront {
  public:
   struct Options {

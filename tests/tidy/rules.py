@@ -4,7 +4,7 @@ import re
 
 # A folder may use proto, itself, and the folders listed for it. A nested folder without an entry of its own has its parent's.
 COMMON = ["base", "errors", "rpc", "text", "formats", "methods", "jobs", "studies", "blobs", "telemetry"]
-SERVER = ["store", "scheduler", "streams", "workers", "catalogue", "analysis", "planning", "operations", "serving", "rpc", "http", "process"]
+SERVER = ["store", "scheduler", "streams", "workers", "catalogue", "analysis", "planning", "operations", "serving", "rpc", "page", "http", "process"]
 ENGINE = ["gpt2", "methods", "adapters", "data", "training", "generation", "evaluation", "session", "run"]
 
 
