@@ -11,9 +11,9 @@ namespace graft {
 // In fp32 on a CPU it is oneDNN's product: at::mm calls MKL there, which leaves the widest
 // instructions of processors that are not Intel's unused (2.2 times as long on an AMD one with
 // AVX-512). Small products are at::mm's, as oneDNN takes long to begin, and with a new shape
-// longer. Which it is follows from M, K and N alone. The bits of GPT-2's shapes do not depend on
-// the number of threads; oneDNN divides sums of 20,000 and more between them where M and N are
-// small.
+// longer. Which it is follows from M, K and N alone. With AVX-512 the bits of GPT-2's shapes do not
+// depend on the number of threads: oneDNN divides sums of 20,000 and more between them where M and
+// N are small. Without it it divides those of an adapter's thin products, too.
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w);
 // The same plus bias [N].
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
